@@ -1,0 +1,1 @@
+//! Linux x86-64 numbers, structs and errno values. No logic.

@@ -1,0 +1,1 @@
+//! Carries a Dockerfile's plan out.

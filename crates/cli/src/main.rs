@@ -1,0 +1,2 @@
+//! The boxer command.
+fn main() {}

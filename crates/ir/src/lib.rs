@@ -1,0 +1,1 @@
+//! The op table, block builder, verifier and text form of Boxer's intermediate representation.

@@ -1,0 +1,1 @@
+//! The Linux personality: processes, memory, files, signals. No x86, no IR, no Wasm.

@@ -1,0 +1,1 @@
+//! Assembles the module or component and runs wizer.

@@ -1,0 +1,1 @@
+//! The run loop that joins CPU and kernel.

@@ -1,0 +1,1 @@
+//! References, manifests, registry client, layouts, archives and the local store.

@@ -1,0 +1,1 @@
+//! The on-disk root filesystem image (EROFS): writer and zero-copy reader.

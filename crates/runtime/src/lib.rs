@@ -1,0 +1,1 @@
+//! Runs boxes under wasmtime.

@@ -1,0 +1,1 @@
+//! Fixtures, fake host and local registry for tests.
