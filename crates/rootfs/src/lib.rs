@@ -1,1 +1,3 @@
 //! The on-disk root filesystem image (EROFS): writer and zero-copy reader.
+
+pub mod config;
