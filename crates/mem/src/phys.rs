@@ -52,15 +52,16 @@ impl Phys {
     pub fn new(limit_bytes: u64) -> Phys {
         use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
         const SPACE: usize = 1 << 32;
-        let Ok(layout) = Layout::from_size_align(SPACE, PAGE_SIZE) else {
-            unreachable!("4 GiB layout")
+        // No alignment beyond the allocator's own: a stronger one would make it clear (and commit) all 4 GiB.
+        let Ok(layout) = Layout::from_size_align(SPACE + PAGE_SIZE, 16) else {
+            unreachable!("4 GiB is a valid layout")
         };
-        // SAFETY: the layout has a non-zero size. The allocation is never freed before the process ends (`Phys` is
-        // dropped only with its machine, and pointers may be cached in `Tables`).
-        let base = unsafe { alloc_zeroed(layout) };
-        if base.is_null() {
+        // SAFETY: the layout has a non-zero size. The reservation is never given back: `Tables` may point into it.
+        let start = unsafe { alloc_zeroed(layout) };
+        if start.is_null() {
             handle_alloc_error(layout);
         }
+        let base = start.wrapping_add(start.align_offset(PAGE_SIZE));
         Phys::with(base, 1, (1, (SPACE >> PAGE_SHIFT) as u32), limit_bytes)
     }
 
