@@ -1,1 +1,21 @@
-//! Linux x86-64 numbers, structs and errno values. No logic.
+//! Linux x86-64 numbers, structs and errno values. No logic beyond reading and writing their layout.
+
+mod context;
+mod errno;
+mod pod;
+
+pub mod auxv;
+pub mod fcntl;
+pub mod mman;
+pub mod poll;
+pub mod sched;
+pub mod signal;
+pub mod socket;
+pub mod stat;
+pub mod time;
+pub mod tty;
+
+pub use context::*;
+pub use errno::Errno;
+pub use pod::Pod;
+pub use time::{Rlimit, Timespec, Timeval};

@@ -1,0 +1,86 @@
+//! The register file of a thread.
+
+/// Index of RAX in [`Context::gpr`] (x86 encoding order).
+pub const RAX: usize = 0;
+/// Index of RCX.
+pub const RCX: usize = 1;
+/// Index of RDX.
+pub const RDX: usize = 2;
+/// Index of RBX.
+pub const RBX: usize = 3;
+/// Index of RSP.
+pub const RSP: usize = 4;
+/// Index of RBP.
+pub const RBP: usize = 5;
+/// Index of RSI.
+pub const RSI: usize = 6;
+/// Index of RDI.
+pub const RDI: usize = 7;
+/// Index of R8; R9 to R15 follow.
+pub const R8: usize = 8;
+/// Index of R9.
+pub const R9: usize = 9;
+/// Index of R10.
+pub const R10: usize = 10;
+/// Index of R11.
+pub const R11: usize = 11;
+
+/// RFLAGS that a program may change itself: CF PF AF ZF SF TF DF OF RF AC (Linux's `FIX_EFLAGS`).
+pub const FIX_EFLAGS: u64 = 0x0005_0dd5;
+/// Direction flag.
+pub const EFLAGS_DF: u64 = 0x400;
+/// Trap flag.
+pub const EFLAGS_TF: u64 = 0x100;
+/// Resume flag.
+pub const EFLAGS_RF: u64 = 0x1_0000;
+
+/// The 512-byte FXSAVE image (SDM vol. 1, 10.5.1).
+#[derive(Clone, PartialEq, Eq)]
+pub struct FpState(pub [u8; 512]);
+
+impl FpState {
+    /// Offset of MXCSR.
+    pub const MXCSR: usize = 24;
+    /// MXCSR bits that the processor implements (SSE2 with DAZ).
+    pub const MXCSR_MASK: u32 = 0xffff;
+}
+
+impl Default for FpState {
+    /// The state at the start of a program: FCW 0x37f, MXCSR 0x1f80, all else zero.
+    fn default() -> Self {
+        let mut image = [0; 512];
+        image[0..2].copy_from_slice(&0x37f_u16.to_le_bytes());
+        image[24..28].copy_from_slice(&0x1f80_u32.to_le_bytes());
+        image[28..32].copy_from_slice(&FpState::MXCSR_MASK.to_le_bytes());
+        FpState(image)
+    }
+}
+
+impl core::fmt::Debug for FpState {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("FpState(..)")
+    }
+}
+
+/// Saved registers of a thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// General registers in encoding order: rax rcx rdx rbx rsp rbp rsi rdi r8..r15.
+    pub gpr: [u64; 16],
+    /// Instruction pointer.
+    pub rip: u64,
+    /// Flags.
+    pub rflags: u64,
+    /// Base of FS (thread-local storage).
+    pub fs_base: u64,
+    /// Base of GS.
+    pub gs_base: u64,
+    /// x87 and SSE state.
+    pub fp: Box<FpState>,
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Context { gpr: [0; 16], rip: 0, rflags: 0x202, fs_base: 0, gs_base: 0, fp: Box::default() }
+    }
+}
