@@ -1,1 +1,130 @@
-//! Assembles the module or component and runs wizer.
+//! Assembles a box: guest program + root filesystem image + configuration → one Wasm file.
+//!
+//! [`Linker::link`] instantiates the guest with no host behind it, copies the image into its linear
+//! memory, lets it boot and mount (`wizer-initialize`), and writes the initialised state back as a
+//! module. The guest is compiled once for each version of it and kept in the [`CodeCache`].
+//!
+//! The contract with the guest program (its exports):
+//!
+//! | export | meaning |
+//! |---|---|
+//! | `boxer-reserve(len: i32) -> i32` | page-aligned linear memory for the image; 0 when there is none |
+//! | `boxer-config-reserve(len: i32) -> i32` | memory for the encoded [`rootfs::config::BoxConfig`]; 0 when there is none |
+//! | `wizer-initialize()` | boots and mounts; calls no import |
+//! | `_start()` | runs the box as a WASI command |
+//!
+//! This crate knows neither Linux nor Dockerfiles, and gives a box no host: that is `runtime`'s part.
+
+mod boot;
+mod cache;
+mod component;
+mod emit;
+mod engine;
+mod guest;
+mod inspect;
+mod snapshot;
+
+pub use boot::{BootError, boot};
+pub use cache::{CacheError, CodeCache, Digest, digest_of};
+pub use engine::engine;
+pub use guest::guest_wasm;
+pub use inspect::{Format, Inspection, inspect};
+
+use rootfs::config::BoxConfig;
+use std::io::{Read, Write};
+
+/// Name of the custom section that holds the OCI image configuration (JSON).
+pub const CONFIG_SECTION: &str = "boxer.config";
+
+/// The largest image that fits a box: the 4 GiB of linear memory less room for the guest itself.
+pub const MAX_IMAGE: u64 = (4 << 30) - (512 << 20);
+
+/// What went wrong while linking.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// This build of Boxer has no guest program in it.
+    #[error("this build of boxer has no guest program in it; build it with `cargo xtask guest`, then build boxer again")]
+    NoGuest,
+    /// The guest program is not a module that can be instrumented.
+    #[error("the guest program cannot be linked: {0}")]
+    Guest(String),
+    /// The image is larger than linear memory allows.
+    #[error("the root filesystem image has {0} bytes; a box can hold {MAX_IMAGE}")]
+    ImageTooLarge(u64),
+    /// Starting the guest failed.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// The guest could not be compiled, or the cache of compiled code failed.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The result could not be written, or the image could not be read.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// A component could not be made from the module.
+    #[error("cannot make a component: {0}")]
+    Component(String),
+    /// The file is not a Wasm module or component, or is damaged.
+    #[error("not a box: {0}")]
+    NotWasm(String),
+}
+
+/// The form of the output file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Output {
+    /// A core module for WASI preview 1.
+    #[default]
+    Module,
+    /// A component for WASI preview 2 (world `wasi:cli/command`).
+    Component,
+}
+
+/// What goes into a box.
+pub struct LinkInput<'a> {
+    /// The root filesystem image; exactly `image_len` bytes are read.
+    pub image: &'a mut dyn Read,
+    /// Length of the image in bytes.
+    pub image_len: u64,
+    /// The box's run-time configuration.
+    pub config: &'a BoxConfig,
+    /// The OCI image configuration, kept in the section [`CONFIG_SECTION`].
+    pub image_config_json: Option<&'a [u8]>,
+    /// The form of the output.
+    pub output: Output,
+}
+
+/// Links boxes from one guest program.
+pub struct Linker<'g> {
+    guest: &'g [u8],
+    cache: CodeCache,
+}
+
+impl<'g> Linker<'g> {
+    /// A linker for the guest program `guest` (see [`guest_wasm`]) that keeps compiled code in `cache`.
+    pub fn new(guest: &'g [u8], cache: CodeCache) -> Self {
+        Linker { guest, cache }
+    }
+
+    /// Writes a box to `out`. The same input gives the same bytes.
+    pub fn link(&self, input: LinkInput<'_>, out: &mut dyn Write) -> Result<(), LinkError> {
+        if input.image_len > MAX_IMAGE {
+            return Err(LinkError::ImageTooLarge(input.image_len));
+        }
+        let state = snapshot::take(self.guest, &self.cache, input.image, input.image_len, input.config)?;
+        match input.output {
+            Output::Module => emit::module(&state, input.image_config_json, out),
+            Output::Component => {
+                let mut core = Vec::new();
+                emit::module(&state, None, &mut core)?;
+                drop(state);
+                let component = component::encode(&core)?;
+                drop(core);
+                component::write(&component, input.image_config_json, out)
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Writes the final module: wizer's snapshot with the image as one more data segment, the exports
+//! that only the linker needs taken out, and the image configuration added.
+
+use crate::snapshot::State;
+use crate::{CONFIG_SECTION, LinkError};
+use std::io::Write;
+use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
+use wasm_encoder::{CustomSection, DataCountSection, Encode, ExportSection, RawSection, Section, SectionId};
+use wasmparser::{DataKind, DataSectionReader, ExportSectionReader, Parser, Payload};
+
+/// What a WASI command exports.
+const KEPT_EXPORTS: [&str; 2] = ["memory", "_start"];
+
+/// Writes the box as a core module.
+pub fn module(state: &State, image_config_json: Option<&[u8]>, out: &mut dyn Write) -> Result<(), LinkError> {
+    let (address, image) = state.image();
+    put(out, &wasm_encoder::Module::HEADER)?;
+    for payload in Parser::new(0).parse_all(&state.module) {
+        let payload = payload.map_err(damaged)?;
+        match &payload {
+            Payload::ExportSection(exports) => put(out, &section_bytes(&keep_exports(exports)?))?,
+            Payload::DataCountSection { count, .. } => {
+                let count = count + u32::from(!image.is_empty());
+                put(out, &section_bytes(&DataCountSection { count }))?;
+            }
+            Payload::DataSection(data) => data_section(&state.module, data, address, image, out)?,
+            other => {
+                if let Some((id, range)) = other.as_section() {
+                    put(out, &section_bytes(&RawSection { id, data: &state.module[range] }))?;
+                }
+            }
+        }
+    }
+    if let Some(json) = image_config_json {
+        put(out, &section_bytes(&CustomSection { name: CONFIG_SECTION.into(), data: json.into() }))?;
+    }
+    out.flush().map_err(|source| LinkError::Io { what: "write the module", source })
+}
+
+fn keep_exports(exports: &ExportSectionReader<'_>) -> Result<ExportSection, LinkError> {
+    let mut kept = ExportSection::new();
+    for export in exports.clone() {
+        let export = export.map_err(damaged)?;
+        if KEPT_EXPORTS.contains(&export.name) {
+            RoundtripReencoder.parse_export(&mut kept, export).map_err(damaged)?;
+        }
+    }
+    Ok(kept)
+}
+
+/// The data section with the image among the segments, in order of address: wasmtime builds its
+/// copy-on-write memory image in one pass only when they are in order.
+fn data_section(
+    module: &[u8],
+    data: &DataSectionReader<'_>,
+    address: u32,
+    image: &[u8],
+    out: &mut dyn Write,
+) -> Result<(), LinkError> {
+    let mut before = Vec::new();
+    let mut after = Vec::new();
+    for segment in data.clone() {
+        let segment = segment.map_err(damaged)?;
+        let above = match &segment.kind {
+            DataKind::Passive => false,
+            DataKind::Active { offset_expr, .. } => offset(offset_expr)? > address,
+        };
+        // A segment's encoding is copied as it is.
+        let bytes = module.get(segment.range.clone()).ok_or_else(|| damaged("a data segment"))?;
+        if above { after.extend_from_slice(bytes) } else { before.extend_from_slice(bytes) }
+    }
+    let mut head = Vec::new();
+    if !image.is_empty() {
+        head.push(0x00); // active, memory 0
+        wasm_encoder::ConstExpr::i32_const(address as i32).encode(&mut head);
+        image.len().encode(&mut head);
+    }
+    let mut count = Vec::new();
+    (data.count() + u32::from(!image.is_empty())).encode(&mut count);
+    let len = count.len() + before.len() + head.len() + image.len() + after.len();
+    let mut section = vec![u8::from(SectionId::Data)];
+    u32::try_from(len)
+        .map_err(|_| LinkError::ImageTooLarge(image.len() as u64))?
+        .encode(&mut section);
+    for part in [&section, &count, &before, &head] {
+        put(out, part)?;
+    }
+    put(out, image)?;
+    put(out, &after)
+}
+
+/// The address in `i32.const N; end`, which is how wizer writes it.
+fn offset(expr: &wasmparser::ConstExpr<'_>) -> Result<u32, LinkError> {
+    match expr.get_operators_reader().read().map_err(damaged)? {
+        wasmparser::Operator::I32Const { value } => Ok(value as u32),
+        _ => Err(damaged("a data segment's address is not constant")),
+    }
+}
+
+fn damaged(error: impl std::fmt::Display) -> LinkError {
+    LinkError::Guest(format!("the snapshot is damaged: {error}"))
+}
+
+fn section_bytes(section: &impl Section) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    section.append_to(&mut bytes);
+    bytes
+}
+
+fn put(out: &mut dyn Write, bytes: &[u8]) -> Result<(), LinkError> {
+    out.write_all(bytes).map_err(|source| LinkError::Io { what: "write the module", source })
+}

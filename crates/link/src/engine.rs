@@ -1,0 +1,16 @@
+//! One way to set up wasmtime, so that linking and running share compiled code.
+
+use wasmtime::{Config, Engine, Result};
+
+/// Stack for Wasm frames, in bytes. The guest keeps no guest state there; its deepest need is the
+/// interpreter's and the filesystem's own recursion.
+const WASM_STACK: usize = 2 << 20;
+
+/// An engine with Boxer's settings. Code compiled by one can be loaded by another.
+pub fn engine() -> Result<Engine> {
+    let mut config = Config::new();
+    config.max_wasm_stack(WASM_STACK).async_stack_size(WASM_STACK + (1 << 20));
+    // A box's memory image is mapped copy-on-write from the compiled file: start-up does not grow with it.
+    config.memory_init_cow(true).memory_guaranteed_dense_image_size(64 << 20);
+    Engine::new(&config)
+}
