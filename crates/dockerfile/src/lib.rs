@@ -9,7 +9,7 @@
 //!
 //! The way through the crate: [`Dockerfile::parse`] gives [`Instruction`]s, [`plan::Plan`] orders
 //! them into stages, [`scope::Scope`] holds the variables one instruction sees, [`expand`] puts
-//! them in and [`ignore::IgnoreFile`] is the `.dockerignore`.
+//! them in, [`ignore::IgnoreFile`] is the `.dockerignore` and [`lint::check`] the build checks.
 
 mod copy;
 mod error;
@@ -18,6 +18,7 @@ mod flags;
 mod heredoc;
 pub mod ignore;
 mod instruction;
+pub mod lint;
 mod mount;
 mod parse;
 pub mod pattern;

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use dockerfile::ignore::IgnoreFile;
+use dockerfile::lint::{Knowledge, check};
 use dockerfile::plan::{Options, Plan};
 use dockerfile::{Dockerfile, Error, Instruction};
 
@@ -58,6 +59,12 @@ fn show(text: &str) -> String {
             writeln!(out, "order {:?}", plan.order).unwrap();
         }
         Err(error) => show_error(&mut out, &error),
+    }
+    let ignore = IgnoreFile::parse("*.secret\nignored\n").unwrap();
+    let knowledge = Knowledge { ignore: Some(&ignore), ..Knowledge::default() };
+    for warning in check(&file, &Options::default(), &knowledge) {
+        writeln!(out, "warning on {}: {}: {}", warning.span, warning.rule, warning.message)
+            .unwrap();
     }
     out
 }
