@@ -1,0 +1,230 @@
+//! The op table. Rows are split over files by family and joined by [`for_each_op!`].
+//!
+//! A row reads `Name "text" Class(function);`. `Name` is the variant of [`Op`], `"text"` its name in the text form,
+//! `Class` the shape (see [`Class`]) and `function` the meaning (a path, with `ir::sem` in scope as `sem`), or `_` where
+//! the class itself is the meaning.
+
+mod integer;
+mod memory;
+mod vector;
+mod x87;
+
+/// Calls `$cb! { rows }` with the rows of all tables.
+#[macro_export]
+macro_rules! for_each_op {
+    ($cb:ident) => {
+        $crate::ops_integer! { [ops_memory ops_vector ops_x87 ops_end] $cb {} }
+    };
+}
+
+/// End of the chain of row tables: hands the rows over.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! ops_end {
+    ([] $cb:ident { $($rows:tt)* }) => { $cb! { $($rows)* } };
+}
+
+macro_rules! define_op {
+    ($($name:ident $text:literal $class:ident ($($f:tt)*);)*) => {
+        /// An operation. One variant for each row of the tables.
+        #[allow(missing_docs)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u16)]
+        pub enum Op { $($name),* }
+
+        impl Op {
+            /// All ops in table order; `ALL[i] as usize == i`.
+            pub const ALL: &'static [Op] = &[$(Op::$name),*];
+            const TEXT: &'static [&'static str] = &[$($text),*];
+            const CLASS: &'static [Class] = &[$(Class::$class),*];
+        }
+    };
+}
+for_each_op!(define_op);
+
+impl Op {
+    /// Name in the text form.
+    pub fn text(self) -> &'static str {
+        Op::TEXT[self as usize]
+    }
+    /// The op's shape.
+    #[inline]
+    pub fn class(self) -> Class {
+        Op::CLASS[self as usize]
+    }
+    /// The op with that name in the text form.
+    pub fn from_text(text: &str) -> Option<Op> {
+        Op::TEXT.iter().position(|t| *t == text).map(|i| Op::ALL[i])
+    }
+}
+
+/// What one field of an [`crate::Inst`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operand {
+    /// Integer slot written, in field `d`.
+    D,
+    /// Integer slots written: `d` (a temporary) and `d + 1`.
+    D2,
+    /// Integer slot read, in field `d` (the datum of a store).
+    Ds,
+    /// Integer slot read, in field `a`.
+    A,
+    /// Integer slot read, in field `b`.
+    B,
+    /// Integer slot read or `imm`, in field `b`.
+    Bi,
+    /// Integer slot read, in field `c`.
+    C,
+    /// Integer slot read or `imm`, in field `c`.
+    Ci,
+    /// The immediate.
+    Imm,
+    /// Condition code in field `c`.
+    Cc,
+    /// A small number in field `c`.
+    N,
+    /// Memory operand: `a`, `b`, `c` (shift 0..=3) and `imm`.
+    Mem,
+    /// Vector slot written, in field `d`.
+    Vd,
+    /// Vector slot read, in field `d` (the datum of a store).
+    Vs,
+    /// Vector slot read, in field `a`.
+    Va,
+    /// Vector slot read, in field `b`.
+    Vb,
+    /// Vector slot read, in field `c`.
+    Vc,
+}
+
+macro_rules! classes {
+    ($($(#[$doc:meta])* $name:ident [$($op:ident)*] $pure:literal;)*) => {
+        /// Shape of an op: its operands and the type of its function. `m` is `&mut u32`, the MXCSR, whose sticky bits the
+        /// function sets; an unmasked new exception becomes #XM and nothing is written.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Class { $($(#[$doc])* $name),* }
+        impl Class {
+            /// The operands in the order of the text form.
+            pub fn operands(self) -> &'static [Operand] {
+                match self { $(Class::$name => &[$(Operand::$op),*]),* }
+            }
+            /// True if the op only computes its `d` from its other operands (it may go if `d` is dead).
+            #[inline]
+            pub fn is_pure(self) -> bool {
+                match self { $(Class::$name => $pure),* }
+            }
+        }
+    };
+}
+classes! {
+    /// `d = f(a)`; `fn(u64) -> u64`
+    R1 [D A] true;
+    /// `d = f(a, b|imm)`; `fn(u64, u64) -> u64`
+    R2 [D A Bi] true;
+    /// `d = f(a, b, c|imm)`; `fn(u64, u64, u64) -> u64`
+    R3 [D A B Ci] true;
+    /// `(d, d+1) = f(a, b, c)`, `None` is #DE; `fn(u64, u64, u64) -> Option<(u64, u64)>`
+    Div [D2 A B C] false;
+    /// `d = imm`
+    Li [D Imm] true;
+    /// `d = f(address)`; `fn(u64) -> u64`
+    Lea [D Mem] true;
+    /// `d = f(memory)`; `(type of the datum, fn(that type) -> u64)`
+    Load [D Mem] false;
+    /// `memory = d as type`; `(type of the datum)`
+    Store [Ds Mem] false;
+    /// Vector load: `vd = memory`, zero-extended; `(type of the datum)`
+    VLoad [Vd Mem] false;
+    /// As [`Class::VLoad`] with 16 bytes; #GP if the address is not a multiple of 16.
+    VLoadA [Vd Mem] false;
+    /// Vector store of the low bytes of `d`; `(type of the datum)`
+    VStore [Vs Mem] false;
+    /// As [`Class::VStore`] with 16 bytes; #GP if the address is not a multiple of 16.
+    VStoreA [Vs Mem] false;
+    /// Checks that the memory operand may be written (`c`-scaled as ever) for `imm`-less byte count `d`: faults as a store would.
+    Probe [Mem] false;
+    /// Records flags of `a` and `b|imm`; `(FlagKind)`
+    Flag [A Bi] false;
+    /// Records flags of `a`, `b|imm` and the carry in `c` (0 or 1); `(FlagKind)`
+    Flag3 [A Bi C] false;
+    /// `flags.shl/shr/sar`: records flags of `a` shifted by `b|imm`; unchanged if the masked count is 0; `(FlagKind)`
+    FlagShift [A Bi] false;
+    /// `flags.inc/dec`: as [`Class::Flag`] but CF is kept; `(FlagKind)`
+    FlagInc [A] false;
+    /// `d = condition c`
+    GetCc [D Cc] true;
+    /// `d = condition c ? a : b`
+    SelCc [D A B Cc] true;
+    /// `d` = the arithmetic bits of RFLAGS
+    GetFlags [D] true;
+    /// RFLAGS bits of `a` selected by `b|imm` (a mask of arithmetic bits) replace the current ones
+    PutFlags [A Bi] false;
+    /// `d` = all of RFLAGS as `pushf` stores it
+    GetRflags [D] true;
+    /// User-writable bits of RFLAGS from `a`, those selected by `imm`
+    PutRflags [A Imm] false;
+    /// DF = imm
+    SetDf [Imm] false;
+    /// String instruction: element size `1 << c`, source segment base `a`, `imm` = [`crate::ops::StringOp`] bits
+    Str [A N Imm] false;
+    /// Asks the environment: cpuid (rax, rcx → rax, rbx, rcx, rdx)
+    Cpuid [] false;
+    /// `d` = time-stamp counter
+    Rdtsc [D] false;
+    /// `d` = 64 random bits
+    Rdrand [D] false;
+    /// `vd = f(va)`; `fn(u128) -> u128`
+    V1 [Vd Va] false;
+    /// `vd = f(va, vb)`; `fn(u128, u128) -> u128`
+    V2 [Vd Va Vb] false;
+    /// `vd = f(va, vb, vc)`; `fn(u128, u128, u128) -> u128`
+    V3 [Vd Va Vb Vc] false;
+    /// `vd = f(va, imm)`; `fn(u128, u8) -> u128`
+    V1i [Vd Va Imm] false;
+    /// `vd = f(va, vb, imm)`; `fn(u128, u128, u8) -> u128`
+    V2i [Vd Va Vb Imm] false;
+    /// `vd = f(m, va)`; `fn(&mut u32, u128) -> u128`
+    F1 [Vd Va] false;
+    /// `vd = f(m, va, vb)`; `fn(&mut u32, u128, u128) -> u128`
+    F2 [Vd Va Vb] false;
+    /// `vd = f(m, va, vb, vc)`; `fn(&mut u32, u128, u128, u128) -> u128`
+    F3 [Vd Va Vb Vc] false;
+    /// `vd = f(m, va, imm)`; `fn(&mut u32, u128, u8) -> u128`
+    F1i [Vd Va Imm] false;
+    /// `vd = f(m, va, vb, imm)`; `fn(&mut u32, u128, u128, u8) -> u128`
+    F2i [Vd Va Vb Imm] false;
+    /// `d = f(va)`; `fn(u128) -> u64`
+    Rv1 [D Va] false;
+    /// `d = f(va, vb)`; `fn(u128, u128) -> u64`
+    Rv2 [D Va Vb] false;
+    /// `d = f(va, imm)`; `fn(u128, u8) -> u64`
+    Rv1i [D Va Imm] false;
+    /// `d = f(va, vb, imm)`; `fn(u128, u128, u8) -> u64`
+    Rv2i [D Va Vb Imm] false;
+    /// `d = f(m, va)`; `fn(&mut u32, u128) -> u64`
+    Rf1 [D Va] false;
+    /// `d = f(m, va, vb)`; `fn(&mut u32, u128, u128) -> u64`
+    Rf2 [D Va Vb] false;
+    /// `vd = f(a)`; `fn(u64) -> u128`
+    Vr1 [Vd A] false;
+    /// `vd = f(va, b)`; `fn(u128, u64) -> u128`
+    Vvr [Vd Va B] false;
+    /// `vd = f(va, b, imm)`; `fn(u128, u64, u8) -> u128`
+    Vvri [Vd Va B Imm] false;
+    /// `vd = f(m, va, b)`; `fn(&mut u32, u128, u64) -> u128`
+    Fvr [Vd Va B] false;
+    /// Anything else without memory: fields mean what the function says; `fn(&mut Cpu, &Inst) -> Result<(), TrapKind>`.
+    /// On an error nothing is changed.
+    State [D A B N Imm] false;
+}
+
+/// Bits of `imm` of a [`Class::Str`] op.
+pub struct StringOp;
+impl StringOp {
+    /// Repeat while rcx ≠ 0 (and for cmps/scas: while equal).
+    pub const REP: i64 = 1;
+    /// Repeat while rcx ≠ 0 and not equal (cmps/scas).
+    pub const REPNE: i64 = 2;
+    /// 32-bit addresses and counter.
+    pub const ADDR32: i64 = 4;
+}

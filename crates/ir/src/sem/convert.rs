@@ -1,0 +1,187 @@
+//! SSE conversions between floats and integers (SDM vol. 1, 11.4.1.6; table 11-1). `m` is MXCSR.
+
+use super::ieee::{self, W32, W64, mxcsr};
+use super::lanes::*;
+use super::softfloat::{Mode, PE};
+
+fn mode(m: u32) -> Mode {
+    Mode::from_bits(m >> mxcsr::RC_SHIFT)
+}
+
+fn to_int(w: &ieee::Width, mode: Mode, m: &mut u32, a: u64, bits: u32) -> i64 {
+    let mx = *m;
+    ieee::to_integer(w, mode, mx, m, a, bits)
+}
+
+/// `cvttsd2si r64`
+#[inline]
+pub fn cvttsd2si64(m: &mut u32, a: u128) -> u64 {
+    let x = f64::from_bits(low(a));
+    if x.abs() < 9.2e18 {
+        let r = x as i64;
+        if r as f64 != x {
+            *m |= PE;
+        }
+        return r as u64;
+    }
+    to_int(&W64, Mode::Zero, m, low(a), 64) as u64
+}
+
+/// `cvttsd2si r32`
+#[inline]
+pub fn cvttsd2si32(m: &mut u32, a: u128) -> u64 {
+    let x = f64::from_bits(low(a));
+    if x.abs() < 2147483648.0 {
+        let r = x as i32;
+        if f64::from(r) != x {
+            *m |= PE;
+        }
+        return u64::from(r as u32);
+    }
+    u64::from(to_int(&W64, Mode::Zero, m, low(a), 32) as u32)
+}
+
+/// `cvttss2si r64`
+pub fn cvttss2si64(m: &mut u32, a: u128) -> u64 {
+    to_int(&W32, Mode::Zero, m, u64::from(a as u32), 64) as u64
+}
+
+/// `cvttss2si r32`
+pub fn cvttss2si32(m: &mut u32, a: u128) -> u64 {
+    u64::from(to_int(&W32, Mode::Zero, m, u64::from(a as u32), 32) as u32)
+}
+
+/// `cvtsd2si r64`
+pub fn cvtsd2si64(m: &mut u32, a: u128) -> u64 {
+    to_int(&W64, mode(*m), m, low(a), 64) as u64
+}
+
+/// `cvtsd2si r32`
+pub fn cvtsd2si32(m: &mut u32, a: u128) -> u64 {
+    u64::from(to_int(&W64, mode(*m), m, low(a), 32) as u32)
+}
+
+/// `cvtss2si r64`
+pub fn cvtss2si64(m: &mut u32, a: u128) -> u64 {
+    to_int(&W32, mode(*m), m, u64::from(a as u32), 64) as u64
+}
+
+/// `cvtss2si r32`
+pub fn cvtss2si32(m: &mut u32, a: u128) -> u64 {
+    u64::from(to_int(&W32, mode(*m), m, u64::from(a as u32), 32) as u32)
+}
+
+/// `cvtsi2sd r64`: lane 0 of `a` replaced.
+pub fn cvtsi2sd64(m: &mut u32, a: u128, x: u64) -> u128 {
+    let mx = *m;
+    with_low64(a, ieee::from_integer(&W64, mx, m, x as i64))
+}
+
+/// `cvtsi2sd r32` (always exact)
+#[inline]
+pub fn cvtsi2sd32(a: u128, x: u64) -> u128 {
+    with_low64(a, f64::from(x as i32).to_bits())
+}
+
+/// `cvtsi2ss r64`
+pub fn cvtsi2ss64(m: &mut u32, a: u128, x: u64) -> u128 {
+    let mx = *m;
+    with_low32(a, ieee::from_integer(&W32, mx, m, x as i64) as u32)
+}
+
+/// `cvtsi2ss r32`
+pub fn cvtsi2ss32(m: &mut u32, a: u128, x: u64) -> u128 {
+    let mx = *m;
+    with_low32(a, ieee::from_integer(&W32, mx, m, i64::from(x as i32)) as u32)
+}
+
+fn single_to_double(m: &mut u32, a: u32) -> u64 {
+    let mx = *m;
+    ieee::convert(&W32, &W64, mx, m, a.into())
+}
+
+fn double_to_single(m: &mut u32, a: u64) -> u32 {
+    let mx = *m;
+    ieee::convert(&W64, &W32, mx, m, a) as u32
+}
+
+/// `cvtss2sd`
+pub fn cvtss2sd(m: &mut u32, a: u128, b: u128) -> u128 {
+    with_low64(a, single_to_double(m, b as u32))
+}
+
+/// `cvtsd2ss`
+pub fn cvtsd2ss(m: &mut u32, a: u128, b: u128) -> u128 {
+    with_low32(a, double_to_single(m, low(b)))
+}
+
+/// `cvtps2pd`
+pub fn cvtps2pd(m: &mut u32, a: u128) -> u128 {
+    let a = u32s(a);
+    of_u64s([single_to_double(m, a[0]), single_to_double(m, a[1])])
+}
+
+/// `cvtpd2ps`: the high half becomes zero.
+pub fn cvtpd2ps(m: &mut u32, a: u128) -> u128 {
+    of_u32s([double_to_single(m, low(a)), double_to_single(m, high(a)), 0, 0])
+}
+
+/// `cvtdq2ps`
+pub fn cvtdq2ps(m: &mut u32, a: u128) -> u128 {
+    let a = i32s(a);
+    of_u32s(std::array::from_fn(|i| {
+        let mx = *m;
+        ieee::from_integer(&W32, mx, m, a[i].into()) as u32
+    }))
+}
+
+/// `cvtpi2ps`: two doublewords of `b` to the low singles of `a`.
+pub fn cvtpi2ps(m: &mut u32, a: u128, b: u128) -> u128 {
+    with_low64(a, low(cvtdq2ps(m, u128::from(low(b)))))
+}
+
+/// `cvtdq2pd` (always exact)
+pub fn cvtdq2pd(a: u128) -> u128 {
+    let a = i32s(a);
+    of_u64s([f64::from(a[0]).to_bits(), f64::from(a[1]).to_bits()])
+}
+
+fn singles_to_ints(m: &mut u32, mode: Mode, a: u128) -> u128 {
+    let a = u32s(a);
+    of_i32s(std::array::from_fn(|i| to_int(&W32, mode, m, a[i].into(), 32) as i32))
+}
+
+/// `cvtps2dq`
+pub fn cvtps2dq(m: &mut u32, a: u128) -> u128 {
+    singles_to_ints(m, mode(*m), a)
+}
+
+/// `cvttps2dq`
+pub fn cvttps2dq(m: &mut u32, a: u128) -> u128 {
+    singles_to_ints(m, Mode::Zero, a)
+}
+
+/// `cvtps2pi`: the two low singles.
+pub fn cvtps2pi(m: &mut u32, a: u128) -> u128 {
+    u128::from(low(cvtps2dq(m, u128::from(low(a)))))
+}
+
+/// `cvttps2pi`: the two low singles.
+pub fn cvttps2pi(m: &mut u32, a: u128) -> u128 {
+    u128::from(low(cvttps2dq(m, u128::from(low(a)))))
+}
+
+fn doubles_to_ints(m: &mut u32, mode: Mode, a: u128) -> u128 {
+    let x = to_int(&W64, mode, m, low(a), 32) as i32;
+    of_i32s([x, to_int(&W64, mode, m, high(a), 32) as i32, 0, 0])
+}
+
+/// `cvtpd2dq` (and `cvtpd2pi`): the high half becomes zero.
+pub fn cvtpd2dq(m: &mut u32, a: u128) -> u128 {
+    doubles_to_ints(m, mode(*m), a)
+}
+
+/// `cvttpd2dq` (and `cvttpd2pi`): the high half becomes zero.
+pub fn cvttpd2dq(m: &mut u32, a: u128) -> u128 {
+    doubles_to_ints(m, Mode::Zero, a)
+}

@@ -1,0 +1,13 @@
+//! What ops compute: pure functions, called by the interpreter and by translated code.
+
+pub mod aes;
+pub mod convert;
+pub mod ieee;
+pub mod int;
+pub mod lanes;
+pub mod packed;
+pub mod sha;
+pub mod shuffle;
+pub mod simd_float;
+pub mod softfloat;
+pub mod text_compare;

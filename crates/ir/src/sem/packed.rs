@@ -1,0 +1,288 @@
+//! Packed integer arithmetic (SDM vol. 2; MMX, SSE2, SSSE3, SSE4). 64-bit (MMX) forms use the low half of the same
+//! functions where lanes do not cross halves; see `mmx` in the lifter for the others.
+
+use super::lanes::*;
+
+macro_rules! lanewise {
+    ($($(#[$doc:meta])* $name:ident = $zip:ident |$a:ident, $b:ident| $e:expr;)*) => { $(
+        #[doc = concat!("`", stringify!($name), "` (SDM vol. 2).")]
+        #[inline]
+        pub fn $name(a: u128, b: u128) -> u128 {
+            $zip(a, b, |$a, $b| $e)
+        }
+    )* };
+}
+
+lanewise! {
+    paddb = zip_u8 |a, b| a.wrapping_add(b);
+    paddw = zip_u16 |a, b| a.wrapping_add(b);
+    paddd = zip_u32 |a, b| a.wrapping_add(b);
+    paddq = zip_u64 |a, b| a.wrapping_add(b);
+    psubb = zip_u8 |a, b| a.wrapping_sub(b);
+    psubw = zip_u16 |a, b| a.wrapping_sub(b);
+    psubd = zip_u32 |a, b| a.wrapping_sub(b);
+    psubq = zip_u64 |a, b| a.wrapping_sub(b);
+    paddsb = zip_i8 |a, b| a.saturating_add(b);
+    paddsw = zip_i16 |a, b| a.saturating_add(b);
+    paddusb = zip_u8 |a, b| a.saturating_add(b);
+    paddusw = zip_u16 |a, b| a.saturating_add(b);
+    psubsb = zip_i8 |a, b| a.saturating_sub(b);
+    psubsw = zip_i16 |a, b| a.saturating_sub(b);
+    psubusb = zip_u8 |a, b| a.saturating_sub(b);
+    psubusw = zip_u16 |a, b| a.saturating_sub(b);
+    pavgb = zip_u8 |a, b| ((u16::from(a) + u16::from(b) + 1) >> 1) as u8;
+    pavgw = zip_u16 |a, b| ((u32::from(a) + u32::from(b) + 1) >> 1) as u16;
+    pminub = zip_u8 |a, b| a.min(b);
+    pminuw = zip_u16 |a, b| a.min(b);
+    pminud = zip_u32 |a, b| a.min(b);
+    pminsb = zip_i8 |a, b| a.min(b);
+    pminsw = zip_i16 |a, b| a.min(b);
+    pminsd = zip_i32 |a, b| a.min(b);
+    pmaxub = zip_u8 |a, b| a.max(b);
+    pmaxuw = zip_u16 |a, b| a.max(b);
+    pmaxud = zip_u32 |a, b| a.max(b);
+    pmaxsb = zip_i8 |a, b| a.max(b);
+    pmaxsw = zip_i16 |a, b| a.max(b);
+    pmaxsd = zip_i32 |a, b| a.max(b);
+    pcmpeqb = zip_u8 |a, b| if a == b { !0 } else { 0 };
+    pcmpeqw = zip_u16 |a, b| if a == b { !0 } else { 0 };
+    pcmpeqd = zip_u32 |a, b| if a == b { !0 } else { 0 };
+    pcmpeqq = zip_u64 |a, b| if a == b { !0 } else { 0 };
+    pcmpgtb = zip_i8 |a, b| if a > b { !0 } else { 0 };
+    pcmpgtw = zip_i16 |a, b| if a > b { !0 } else { 0 };
+    pcmpgtd = zip_i32 |a, b| if a > b { !0 } else { 0 };
+    pcmpgtq = zip_i64 |a, b| if a > b { !0 } else { 0 };
+    pmullw = zip_u16 |a, b| a.wrapping_mul(b);
+    pmulld = zip_u32 |a, b| a.wrapping_mul(b);
+    pmulhw = zip_i16 |a, b| ((i32::from(a) * i32::from(b)) >> 16) as i16;
+    pmulhuw = zip_u16 |a, b| ((u32::from(a) * u32::from(b)) >> 16) as u16;
+    pmulhrsw = zip_i16 |a, b| ((((i32::from(a) * i32::from(b)) >> 14) + 1) >> 1) as i16;
+    pmuludq = zip_u64 |a, b| (a & 0xffff_ffff) * (b & 0xffff_ffff);
+    pmuldq = zip_i64 |a, b| i64::from(a as i32) * i64::from(b as i32);
+    psignb = zip_i8 |a, b| a.wrapping_mul(b.signum());
+    psignw = zip_i16 |a, b| a.wrapping_mul(b.signum());
+    psignd = zip_i32 |a, b| a.wrapping_mul(b.signum());
+}
+
+/// `pabsb` (SDM vol. 2).
+#[inline]
+pub fn pabsb(a: u128) -> u128 {
+    map_i8(a, i8::wrapping_abs)
+}
+
+/// `pabsw` (SDM vol. 2).
+#[inline]
+pub fn pabsw(a: u128) -> u128 {
+    map_i16(a, i16::wrapping_abs)
+}
+
+/// `pabsd` (SDM vol. 2).
+#[inline]
+pub fn pabsd(a: u128) -> u128 {
+    map_i32(a, i32::wrapping_abs)
+}
+
+/// Bitwise and.
+#[inline]
+pub fn pand(a: u128, b: u128) -> u128 {
+    a & b
+}
+
+/// `!a & b`.
+#[inline]
+pub fn pandn(a: u128, b: u128) -> u128 {
+    !a & b
+}
+
+/// Bitwise or.
+#[inline]
+pub fn por(a: u128, b: u128) -> u128 {
+    a | b
+}
+
+/// Bitwise exclusive or.
+#[inline]
+pub fn pxor(a: u128, b: u128) -> u128 {
+    a ^ b
+}
+
+/// Multiplies signed words and adds neighbours.
+#[inline]
+pub fn pmaddwd(a: u128, b: u128) -> u128 {
+    let (a, b) = (i16s(a), i16s(b));
+    of_i32s(std::array::from_fn(|i| {
+        let product = |k: usize| i32::from(a[k]) * i32::from(b[k]);
+        product(2 * i).wrapping_add(product(2 * i + 1))
+    }))
+}
+
+/// Multiplies unsigned bytes of `a` by signed bytes of `b`, adds neighbours with signed saturation.
+#[inline]
+pub fn pmaddubsw(a: u128, b: u128) -> u128 {
+    let (a, b) = (u8s(a), i8s(b));
+    of_i16s(std::array::from_fn(|i| {
+        let product = |k: usize| i32::from(a[k]) * i32::from(b[k]);
+        saturate_i16(product(2 * i) + product(2 * i + 1))
+    }))
+}
+
+/// Sums of absolute differences of unsigned bytes, one for each half.
+#[inline]
+pub fn psadbw(a: u128, b: u128) -> u128 {
+    let (a, b) = (u8s(a), u8s(b));
+    let sum = |from: usize| (from..from + 8).map(|i| u64::from(a[i].abs_diff(b[i]))).sum();
+    halves(sum(0), sum(8))
+}
+
+/// Eight sums of absolute differences of four bytes (SSE4.1); `imm` selects the blocks.
+pub fn mpsadbw(a: u128, b: u128, imm: u8) -> u128 {
+    let (a, b) = (u8s(a), u8s(b));
+    let (from_a, from_b) = (usize::from(imm >> 2 & 1) * 4, usize::from(imm & 3) * 4);
+    of_u16s(std::array::from_fn(|i| {
+        (0..4).map(|k| u16::from(a[from_a + i + k].abs_diff(b[from_b + k]))).sum()
+    }))
+}
+
+/// The smallest unsigned word and its index.
+pub fn phminposuw(a: u128) -> u128 {
+    let mut best = (u16::MAX, 0);
+    for (i, w) in u16s(a).into_iter().enumerate() {
+        if w < best.0 || i == 0 {
+            best = (w, i as u128);
+        }
+    }
+    u128::from(best.0) | best.1 << 16
+}
+
+macro_rules! horizontal {
+    ($($name:ident $split:ident $join:ident $n:literal |$a:ident, $b:ident| $e:expr;)*) => { $(
+        #[doc = concat!("`", stringify!($name), "`: neighbours of `a`, then of `b` (SDM vol. 2).")]
+        #[inline]
+        pub fn $name(a: u128, b: u128) -> u128 {
+            let (x, y) = ($split(a), $split(b));
+            $join(std::array::from_fn(|i| {
+                let (v, k) = if i < $n / 2 { (&x, 2 * i) } else { (&y, 2 * i - $n) };
+                let ($a, $b) = (v[k], v[k + 1]);
+                $e
+            }))
+        }
+    )* };
+}
+
+horizontal! {
+    phaddw i16s of_i16s 8 |a, b| a.wrapping_add(b);
+    phaddd i32s of_i32s 4 |a, b| a.wrapping_add(b);
+    phaddsw i16s of_i16s 8 |a, b| a.saturating_add(b);
+    phsubw i16s of_i16s 8 |a, b| a.wrapping_sub(b);
+    phsubd i32s of_i32s 4 |a, b| a.wrapping_sub(b);
+    phsubsw i16s of_i16s 8 |a, b| a.saturating_sub(b);
+}
+
+/// Clamps to `i16`.
+#[inline(always)]
+fn saturate_i16(x: i32) -> i16 {
+    x.clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16
+}
+
+/// Packs signed words to signed bytes with saturation: `a` low, `b` high.
+#[inline]
+pub fn packsswb(a: u128, b: u128) -> u128 {
+    let (a, b) = (i16s(a), i16s(b));
+    of_i8s(std::array::from_fn(|i| if i < 8 { a[i] } else { b[i - 8] }.clamp(-128, 127) as i8))
+}
+
+/// Packs signed words to unsigned bytes with saturation.
+#[inline]
+pub fn packuswb(a: u128, b: u128) -> u128 {
+    let (a, b) = (i16s(a), i16s(b));
+    of_u8s(std::array::from_fn(|i| if i < 8 { a[i] } else { b[i - 8] }.clamp(0, 255) as u8))
+}
+
+/// Packs signed doublewords to signed words with saturation.
+#[inline]
+pub fn packssdw(a: u128, b: u128) -> u128 {
+    let (a, b) = (i32s(a), i32s(b));
+    of_i16s(std::array::from_fn(|i| saturate_i16(if i < 4 { a[i] } else { b[i - 4] })))
+}
+
+/// Packs signed doublewords to unsigned words with saturation.
+#[inline]
+pub fn packusdw(a: u128, b: u128) -> u128 {
+    let (a, b) = (i32s(a), i32s(b));
+    of_u16s(std::array::from_fn(|i| if i < 4 { a[i] } else { b[i - 4] }.clamp(0, 65535) as u16))
+}
+
+macro_rules! shifts {
+    ($($name:ident $by_imm:ident $map:ident |$x:ident, $n:ident| $e:expr;)*) => { $(
+        #[doc = concat!("`", stringify!($name), "` by the low quadword of `b`.")]
+        #[inline]
+        pub fn $name(a: u128, b: u128) -> u128 {
+            let $n = low(b);
+            $map(a, |$x| $e)
+        }
+        #[doc = concat!("`", stringify!($name), "` by an immediate.")]
+        #[inline]
+        pub fn $by_imm(a: u128, imm: u8) -> u128 {
+            let $n = u64::from(imm);
+            $map(a, |$x| $e)
+        }
+    )* };
+}
+
+// A count over the lane's width gives 0, or all sign bits.
+shifts! {
+    psllw psllwi map_u16 |x, n| if n > 15 { 0 } else { x << n };
+    pslld pslldi map_u32 |x, n| if n > 31 { 0 } else { x << n };
+    psllq psllqi map_u64 |x, n| if n > 63 { 0 } else { x << n };
+    psrlw psrlwi map_u16 |x, n| if n > 15 { 0 } else { x >> n };
+    psrld psrldi map_u32 |x, n| if n > 31 { 0 } else { x >> n };
+    psrlq psrlqi map_u64 |x, n| if n > 63 { 0 } else { x >> n };
+    psraw psrawi map_i16 |x, n| x >> n.min(15);
+    psrad psradi map_i32 |x, n| x >> n.min(31);
+}
+
+/// The whole vector shifted left by bytes.
+#[inline]
+pub fn pslldq(a: u128, bytes: u8) -> u128 {
+    if bytes > 15 { 0 } else { a << (bytes * 8) }
+}
+
+/// The whole vector shifted right by bytes.
+#[inline]
+pub fn psrldq(a: u128, bytes: u8) -> u128 {
+    if bytes > 15 { 0 } else { a >> (bytes * 8) }
+}
+
+/// Sign bits of the 16 bytes.
+#[inline]
+pub fn pmovmskb(a: u128) -> u64 {
+    // Gathers the eight sign bits of each half by a multiplication that moves bit 7 of byte i to bit 56 + i.
+    let gather =
+        |half: u64| ((half & 0x8080_8080_8080_8080) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+    gather(low(a)) | gather(high(a)) << 8
+}
+
+/// Sign bits of the four singles.
+#[inline]
+pub fn movmskps(a: u128) -> u64 {
+    u32s(a).into_iter().rev().fold(0, |m, x| m << 1 | u64::from(x >> 31))
+}
+
+/// Sign bits of the two doubles.
+#[inline]
+pub fn movmskpd(a: u128) -> u64 {
+    low(a) >> 63 | high(a) >> 63 << 1
+}
+
+/// ZF if `a & b` is zero, CF if `!a & b` is zero; as RFLAGS bits.
+#[inline]
+pub fn ptest(a: u128, b: u128) -> u64 {
+    u64::from(b & a == 0) << 6 | u64::from(b & !a == 0)
+}
+
+/// Carry-less multiplication of the halves chosen by `imm`.
+pub fn pclmulqdq(a: u128, b: u128, imm: u8) -> u128 {
+    let x = if imm & 1 == 0 { low(a) } else { high(a) };
+    let y = if imm & 16 == 0 { low(b) } else { high(b) };
+    (0..64).filter(|i| y >> i & 1 != 0).fold(0, |r, i| r ^ u128::from(x) << i)
+}
