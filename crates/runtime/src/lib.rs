@@ -1,1 +1,70 @@
-//! Runs boxes under wasmtime.
+//! Runs boxes under wasmtime: `boxer run`, and the RUN steps of a build.
+//!
+//! [`Runtime::run_file`] runs a finished box, a core module or a component; [`Runtime::run_step`] boots
+//! the guest program on a root filesystem image without making a box of it first. This crate knows
+//! nothing of Linux or Dockerfiles: a box is a WASI command, steered by the environment variables of
+//! [`Overrides`].
+
+mod error;
+mod identity;
+mod interrupt;
+mod options;
+mod run;
+mod step;
+mod stream;
+
+pub use error::RunError;
+pub use interrupt::exit_on_interrupt;
+pub use options::{Overrides, Preopen, RunOptions};
+pub use run::Outcome;
+pub use step::{LAYER_FILE, StepInput};
+pub use stream::{Input, Output};
+
+use link::CodeCache;
+use std::path::Path;
+
+/// Runs boxes; holds the engine and the cache of compiled code.
+pub struct Runtime {
+    cache: CodeCache,
+}
+
+impl Runtime {
+    /// A runtime that keeps compiled code in `cache`.
+    pub fn new(cache: CodeCache) -> Self {
+        Runtime { cache }
+    }
+
+    /// A runtime with an engine of its own and compiled code in the directory `cache_dir`.
+    pub fn with_cache_dir(cache_dir: &Path) -> Result<Self, RunError> {
+        let engine = link::engine().map_err(|error| RunError::Engine(format!("{error:#}")))?;
+        Ok(Runtime { cache: CodeCache::new(engine, cache_dir) })
+    }
+
+    /// The cache of compiled code, to share with a [`link::Linker`].
+    pub fn cache(&self) -> &CodeCache {
+        &self.cache
+    }
+
+    /// Runs the box in a file.
+    pub fn run_file(&self, path: &Path, options: RunOptions) -> Result<Outcome, RunError> {
+        let source = identity::Source::file(path, &self.cache)?;
+        run::run(&self.cache, &source, options)
+    }
+
+    /// Runs a box held in memory.
+    pub fn run_bytes(&self, wasm: &[u8], options: RunOptions) -> Result<Outcome, RunError> {
+        let source = identity::Source::bytes(wasm)?;
+        run::run(&self.cache, &source, options)
+    }
+
+    /// Compiles the box in a file, so that running it later starts at once.
+    pub fn prepare_file(&self, path: &Path) -> Result<(), RunError> {
+        let source = identity::Source::file(path, &self.cache)?;
+        run::prepare(&self.cache, &source)
+    }
+
+    /// Boots the guest on an image and runs one command in it; see [`StepInput`].
+    pub fn run_step(&self, input: StepInput<'_>, options: RunOptions) -> Result<Outcome, RunError> {
+        step::run(&self.cache, input, options)
+    }
+}

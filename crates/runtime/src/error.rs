@@ -1,0 +1,42 @@
+//! What can go wrong while running a box.
+
+use std::path::PathBuf;
+
+/// Why a box did not run to its end. A box that ends, with whatever status, is not an error.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// wasmtime could not be set up.
+    #[error("set up wasmtime: {0}")]
+    Engine(String),
+    /// A file could not be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The file is not a Wasm module or component.
+    #[error("{0} is not a box: it is neither a Wasm module nor a component")]
+    NotWasm(String),
+    /// A host directory could not be opened.
+    #[error("cannot open {path} for the box: {cause}")]
+    Preopen {
+        /// The host directory.
+        path: PathBuf,
+        /// The cause.
+        cause: String,
+    },
+    /// Compiling, or the cache of compiled code, failed.
+    #[error(transparent)]
+    Cache(#[from] link::CacheError),
+    /// The guest did not boot.
+    #[error(transparent)]
+    Boot(#[from] link::BootError),
+    /// The box asks for something that this host does not have, or is not a command.
+    #[error("the box cannot be started: {0}")]
+    Start(String),
+    /// The box ended in a Wasm trap: a defect in Boxer, not in the program it runs.
+    #[error("the box failed (this is a defect of boxer, not of the program in the box): {0}")]
+    Trap(String),
+}

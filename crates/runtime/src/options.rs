@@ -1,0 +1,96 @@
+//! How a box is run.
+
+use crate::error::RunError;
+use crate::stream::{Input, Output};
+use std::path::PathBuf;
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+
+/// A host directory given to the box.
+#[derive(Clone, Debug)]
+pub struct Preopen {
+    /// The directory on the host.
+    pub host: PathBuf,
+    /// Its absolute path in the box.
+    pub guest: String,
+    /// Whether the box may change it.
+    pub writable: bool,
+}
+
+/// What replaces parts of the image's configuration. These travel as WASI environment variables,
+/// which the guest takes out of the environment of its programs.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `BOXER_ENTRYPOINT`: one word that replaces ENTRYPOINT; CMD is dropped, as in `docker run`.
+    pub entrypoint: Option<String>,
+    /// `BOXER_WORKDIR`: the working directory.
+    pub workdir: Option<String>,
+    /// `BOXER_USER`: the user, as in `USER`.
+    pub user: Option<String>,
+    /// `BOXER_TTY=1`: standard input and output are a terminal.
+    pub tty: bool,
+    /// `BOXER_TTY=COLSxROWS`: size of that terminal.
+    pub tty_size: Option<(u16, u16)>,
+    /// `BOXER_STRACE=1`: print system calls on standard error.
+    pub strace: bool,
+    /// `BOXER_DEBUG=1`: report unknown instructions and missing system calls on standard error.
+    pub debug: bool,
+}
+
+impl Overrides {
+    /// The environment variables that carry these overrides.
+    pub fn to_env(&self) -> Vec<(&'static str, String)> {
+        let mut env = Vec::new();
+        let mut put = |name, value: Option<String>| env.extend(value.map(|value| (name, value)));
+        put("BOXER_ENTRYPOINT", self.entrypoint.clone());
+        put("BOXER_WORKDIR", self.workdir.clone());
+        put("BOXER_USER", self.user.clone());
+        let size = self.tty_size.map(|(columns, rows)| format!("{columns}x{rows}"));
+        put("BOXER_TTY", self.tty.then(|| size.unwrap_or_else(|| "1".to_owned())));
+        put("BOXER_STRACE", self.strace.then(|| "1".to_owned()));
+        put("BOXER_DEBUG", self.debug.then(|| "1".to_owned()));
+        env
+    }
+}
+
+/// Everything about one run of a box.
+#[derive(Default)]
+pub struct RunOptions {
+    /// Arguments; when there are any they replace CMD.
+    pub args: Vec<String>,
+    /// Environment, merged over the image's `Env`.
+    pub env: Vec<(String, String)>,
+    /// Host directories to mount.
+    pub preopens: Vec<Preopen>,
+    /// Replacements for the image's configuration.
+    pub overrides: Overrides,
+    /// Standard input.
+    pub stdin: Input,
+    /// Standard output.
+    pub stdout: Output,
+    /// Standard error.
+    pub stderr: Output,
+}
+
+/// `argv[0]` of a box.
+const PROGRAM: &str = "box";
+
+impl RunOptions {
+    /// Sets everything but the standard streams.
+    pub(crate) fn configure(&self, wasi: &mut WasiCtxBuilder) -> Result<(), RunError> {
+        wasi.arg(PROGRAM).args(&self.args);
+        for (name, value) in &self.env {
+            wasi.env(name, value);
+        }
+        for (name, value) in self.overrides.to_env() {
+            wasi.env(name, value);
+        }
+        for preopen in &self.preopens {
+            let perms = if preopen.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+            wasi.preopened_dir(&preopen.host, &preopen.guest, perms)
+                .map_err(|error| RunError::Preopen { path: preopen.host.clone(), cause: format!("{error:#}") })?;
+        }
+        // The box is this thread's only work; handing file operations to a pool costs more than they take.
+        wasi.allow_blocking_current_thread(true);
+        Ok(())
+    }
+}

@@ -1,0 +1,47 @@
+//! One command on an image, for RUN: the guest program is started on the image directly, without
+//! making a box first, and leaves what the command changed as a layer.
+
+use crate::error::RunError;
+use crate::options::{Preopen, RunOptions};
+use crate::run::{Outcome, call_start, context, p1_context, p1_linker, start_error};
+use link::{CodeCache, boot, digest_of};
+use rootfs::config::BoxConfig;
+use std::io::Read;
+use std::path::Path;
+use wasmtime::Store;
+
+/// Name of the file with the layer, in [`StepInput::layer_dir`].
+pub const LAYER_FILE: &str = "layer.tar";
+
+/// Where the guest finds [`StepInput::layer_dir`].
+const GUEST_DIR: &str = "/.boxer";
+
+/// A command to run on an image.
+pub struct StepInput<'a> {
+    /// The guest program (see [`link::guest_wasm`]).
+    pub guest: &'a [u8],
+    /// The root filesystem image; exactly `image_len` bytes are read.
+    pub image: &'a mut dyn Read,
+    /// Length of the image in bytes.
+    pub image_len: u64,
+    /// The configuration; entrypoint and cmd are the command.
+    pub config: &'a BoxConfig,
+    /// An empty directory. The guest puts a tar stream there, [`LAYER_FILE`], with the command's
+    /// changes and OCI whiteouts for what it removed. None runs the command and drops its changes.
+    pub layer_dir: Option<&'a Path>,
+}
+
+/// Runs the command to its end.
+pub fn run(cache: &CodeCache, input: StepInput<'_>, mut options: RunOptions) -> Result<Outcome, RunError> {
+    if let Some(dir) = input.layer_dir {
+        options.preopens.push(Preopen { host: dir.to_path_buf(), guest: GUEST_DIR.to_owned(), writable: true });
+        options.env.push(("BOXER_BUILD".to_owned(), "1".to_owned()));
+    }
+    let key = digest_of(input.guest);
+    let module = cache.module::<RunError>(&key, || Ok(input.guest.to_vec()))?;
+    let (wasi, sinks) = context(options)?;
+    let mut store = Store::new(cache.engine(), p1_context(wasi));
+    let instance = p1_linker(cache)?.instantiate(&mut store, &module).map_err(start_error)?;
+    boot(&mut store, instance, input.image, input.image_len, input.config)?;
+    call_start(&mut store, instance).map(|status| sinks.outcome(status))
+}
