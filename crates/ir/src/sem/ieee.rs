@@ -2,6 +2,7 @@
 //! do exactly as x86 does. Patterns are `u64`s, singles in the low 32 bits.
 
 use super::softfloat::*;
+use crate::TrapKind;
 
 /// MXCSR bits beyond the six flags (SDM vol. 1, 10.2.3).
 pub mod mxcsr {
@@ -23,6 +24,20 @@ pub mod mxcsr {
     pub const DEFAULT: u32 = 0x1f80;
     /// Bits that may be set.
     pub const VALID: u32 = 0xffff;
+}
+
+/// Runs an SSE operation `f` on MXCSR: an exception that it raises anew and that is not masked becomes #XM and leaves
+/// only the flags set; a masked one stays as a sticky flag.
+#[inline(always)]
+pub fn guarded<R>(mx: &mut u32, f: impl FnOnce(&mut u32) -> R) -> Result<R, TrapKind> {
+    const ALL_MASKED: u32 = 0x3f << mxcsr::MASK_SHIFT;
+    if *mx & ALL_MASKED == ALL_MASKED {
+        return Ok(f(mx));
+    }
+    let mut m = *mx & !0x3f;
+    let r = f(&mut m);
+    *mx |= m & 0x3f;
+    if m & 0x3f & !(m >> mxcsr::MASK_SHIFT) != 0 { Err(TrapKind::Xm) } else { Ok(r) }
 }
 
 /// Field widths of a format.

@@ -169,6 +169,7 @@ macro_rules! width {
             }
 
             /// Predicate `imm` of `cmpps` and friends (32 of AVX; SSE uses the first eight): all ones or zero.
+            #[allow(clippy::neg_cmp_op_on_partial_ord)] // "not less" is not "greater or equal" when unordered
             #[inline(always)]
             pub fn cmp(m: &mut u32, a: $u, b: $u, imm: u8) -> $u {
                 // Signalling for lt, le, nlt, nle, nge, ngt, ge, gt; bit 4 turns that round.
