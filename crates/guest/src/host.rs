@@ -1,0 +1,204 @@
+//! The kernel's [`Host`] on WASI preview 1.
+
+use crate::invocation::{Invocation, Terminal};
+use crate::wasi::{self, filetype};
+use abi::Errno;
+use kernel::host::{Host, HostDirent, HostFd, HostKind, HostOpen, HostStat, Preopen};
+
+/// Standard input, output and error.
+const STDIN: wasi::Fd = 0;
+const STDOUT: wasi::Fd = 1;
+const STDERR: wasi::Fd = 2;
+
+/// Where a host directory without a usable absolute name is mounted.
+const HOST_MOUNT: &str = "/host";
+
+/// The host that WASI offers.
+pub struct WasiHost {
+    terminal: Terminal,
+    preopens: Vec<Preopen>,
+}
+
+impl WasiHost {
+    /// Takes up the directories that the host gave. `hidden` is the guest path of one that stays out of sight.
+    pub fn new(invocation: &Invocation, hidden: Option<&str>) -> Self {
+        let mut preopens = Vec::new();
+        for (fd, name) in wasi::preopens() {
+            let guest_path = mount_point(&String::from_utf8_lossy(&name));
+            if hidden != Some(guest_path.as_str()) {
+                preopens.push(Preopen { guest_path, dir: HostFd(fd), writable: wasi::is_writable(fd) });
+            }
+        }
+        WasiHost { terminal: invocation.terminal, preopens }
+    }
+}
+
+/// The guest path of a preopen: its own name when that is absolute; `/` itself (which is the image's)
+/// and relative names lie below `/host`.
+pub fn mount_point(name: &str) -> String {
+    let parts = || name.split('/').filter(|part| !part.is_empty() && *part != "." && *part != "..");
+    let base = if name.starts_with('/') && parts().next().is_some() { "" } else { HOST_MOUNT };
+    parts().fold(base.to_owned(), |path, part| path + "/" + part)
+}
+
+fn kind(filetype: filetype::Filetype) -> HostKind {
+    match filetype {
+        filetype::FILETYPE_REGULAR_FILE => HostKind::File,
+        filetype::FILETYPE_DIRECTORY => HostKind::Dir,
+        filetype::FILETYPE_SYMBOLIC_LINK => HostKind::Symlink,
+        _ => HostKind::Other,
+    }
+}
+
+fn host_stat(stat: wasi::Filestat) -> HostStat {
+    HostStat {
+        dev: stat.dev,
+        ino: stat.ino,
+        kind: kind(stat.filetype),
+        nlink: stat.nlink,
+        size: stat.size,
+        atime: stat.atim,
+        mtime: stat.mtim,
+        ctime: stat.ctim,
+    }
+}
+
+impl Host for WasiHost {
+    fn clock_realtime(&self) -> u64 {
+        wasi::clock(true)
+    }
+
+    fn clock_monotonic(&self) -> u64 {
+        wasi::clock(false)
+    }
+
+    fn random(&mut self, buf: &mut [u8]) {
+        if wasi::random(buf).is_err() {
+            // Programs would go on with predictable keys.
+            wasi::exit(125);
+        }
+    }
+
+    fn stdin_read(&mut self, buf: &mut [u8]) -> Result<usize, Errno> {
+        if self.stdin_ready() { wasi::read(STDIN, buf) } else { Err(Errno::EAGAIN) }
+    }
+
+    fn stdin_ready(&mut self) -> bool {
+        wasi::wait(Some(STDIN), Some(0)) == wasi::Woken::Readable
+    }
+
+    fn stdout_write(&mut self, buf: &[u8]) -> Result<usize, Errno> {
+        wasi::write(STDOUT, buf)
+    }
+
+    fn stderr_write(&mut self, buf: &[u8]) -> Result<usize, Errno> {
+        wasi::write(STDERR, buf)
+    }
+
+    fn is_terminal(&self, fd: u32) -> bool {
+        match self.terminal {
+            Terminal::Detect => wasi::is_terminal(fd),
+            Terminal::No => false,
+            Terminal::Yes(_) => fd <= STDERR,
+        }
+    }
+
+    fn window_size(&self) -> Option<(u16, u16)> {
+        match self.terminal {
+            Terminal::Yes(size) => size,
+            _ => None,
+        }
+    }
+
+    fn preopens(&self) -> Vec<Preopen> {
+        self.preopens.clone()
+    }
+
+    fn open(&mut self, dir: HostFd, path: &[u8], how: HostOpen) -> Result<HostFd, Errno> {
+        let HostOpen { read, write, create, exclusive, truncate, directory, follow } = how;
+        let how = wasi::Open { read, write, create, exclusive, truncate, directory, follow };
+        wasi::open(dir.0, here(path), how).map(HostFd)
+    }
+
+    fn close(&mut self, fd: HostFd) {
+        wasi::close(fd.0);
+    }
+
+    fn read(&mut self, fd: HostFd, offset: u64, buf: &mut [u8]) -> Result<usize, Errno> {
+        wasi::pread(fd.0, offset, buf)
+    }
+
+    fn write(&mut self, fd: HostFd, offset: u64, buf: &[u8]) -> Result<usize, Errno> {
+        wasi::pwrite(fd.0, offset, buf)
+    }
+
+    fn readdir(&mut self, dir: HostFd) -> Result<Vec<HostDirent>, Errno> {
+        let mut entries = wasi::readdir(dir.0)?;
+        entries.retain(|entry| entry.name != b"." && entry.name != b"..");
+        let convert = |entry: wasi::Dirent| HostDirent { name: entry.name, ino: entry.ino, kind: kind(entry.kind) };
+        Ok(entries.into_iter().map(convert).collect())
+    }
+
+    fn fstat(&mut self, fd: HostFd) -> Result<HostStat, Errno> {
+        wasi::fstat(fd.0).map(host_stat)
+    }
+
+    fn stat(&mut self, dir: HostFd, path: &[u8], follow: bool) -> Result<HostStat, Errno> {
+        if path.is_empty() {
+            return self.fstat(dir);
+        }
+        wasi::stat(dir.0, path, follow).map(host_stat)
+    }
+
+    fn mkdir(&mut self, dir: HostFd, path: &[u8]) -> Result<(), Errno> {
+        wasi::mkdir(dir.0, path)
+    }
+
+    fn unlink(&mut self, dir: HostFd, path: &[u8]) -> Result<(), Errno> {
+        wasi::unlink(dir.0, path)
+    }
+
+    fn rmdir(&mut self, dir: HostFd, path: &[u8]) -> Result<(), Errno> {
+        wasi::rmdir(dir.0, path)
+    }
+
+    fn rename(&mut self, from: HostFd, old: &[u8], to: HostFd, new: &[u8]) -> Result<(), Errno> {
+        wasi::rename(from.0, old, to.0, new)
+    }
+
+    fn symlink(&mut self, target: &[u8], dir: HostFd, path: &[u8]) -> Result<(), Errno> {
+        wasi::symlink(target, dir.0, path)
+    }
+
+    fn link(&mut self, from: HostFd, old: &[u8], to: HostFd, new: &[u8]) -> Result<(), Errno> {
+        wasi::link(from.0, old, to.0, new)
+    }
+
+    fn readlink(&mut self, dir: HostFd, path: &[u8]) -> Result<Vec<u8>, Errno> {
+        wasi::readlink(dir.0, path)
+    }
+
+    fn utimes(
+        &mut self,
+        dir: HostFd,
+        path: &[u8],
+        atime: Option<u64>,
+        mtime: Option<u64>,
+        follow: bool,
+    ) -> Result<(), Errno> {
+        wasi::utimes(dir.0, here(path), atime, mtime, follow)
+    }
+
+    fn truncate(&mut self, fd: HostFd, len: u64) -> Result<(), Errno> {
+        wasi::truncate(fd.0, len)
+    }
+
+    fn sync(&mut self, fd: HostFd) -> Result<(), Errno> {
+        wasi::sync(fd.0)
+    }
+}
+
+/// WASI has no empty path.
+fn here(path: &[u8]) -> &[u8] {
+    if path.is_empty() { b"." } else { path }
+}

@@ -1,0 +1,92 @@
+//! What this run of the box was asked to do: WASI arguments and environment.
+
+use crate::wasi;
+
+/// Whether the standard streams are a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Terminal {
+    /// Ask the host.
+    Detect,
+    /// They are not.
+    No,
+    /// They are; with columns and rows when known.
+    Yes(Option<(u16, u16)>),
+}
+
+/// Arguments, environment and the image configuration's replacements.
+///
+/// The replacements are environment variables whose names begin with `BOXER_`; programs in the box do
+/// not see them.
+#[derive(Debug)]
+pub struct Invocation {
+    /// What replaces CMD, when not empty.
+    pub args: Vec<Vec<u8>>,
+    /// `NAME=value`, merged over the image's `Env`.
+    pub env: Vec<Vec<u8>>,
+    /// `BOXER_ENTRYPOINT`: one word that replaces ENTRYPOINT and drops CMD.
+    pub entrypoint: Option<Vec<u8>>,
+    /// `BOXER_WORKDIR`: the working directory.
+    pub workdir: Option<String>,
+    /// `BOXER_USER`: the user.
+    pub user: Option<String>,
+    /// `BOXER_TTY`: `1` or `COLSxROWS` for yes, `0` for no.
+    pub terminal: Terminal,
+    /// `BOXER_STRACE=1`: print system calls.
+    pub strace: bool,
+    /// `BOXER_DEBUG=1`: report what is unknown.
+    pub debug: bool,
+    /// `BOXER_BUILD=1`: this is a build step; write its layer.
+    pub build: bool,
+}
+
+impl Invocation {
+    /// Reads what the host gave.
+    pub fn from_host() -> Self {
+        Self::new(wasi::args().into_iter().skip(1).collect(), wasi::environ())
+    }
+
+    fn new(args: Vec<Vec<u8>>, environ: Vec<Vec<u8>>) -> Self {
+        let mut found = Invocation {
+            args,
+            env: Vec::new(),
+            entrypoint: None,
+            workdir: None,
+            user: None,
+            terminal: Terminal::Detect,
+            strace: false,
+            debug: false,
+            build: false,
+        };
+        for variable in environ {
+            match variable.strip_prefix(b"BOXER_") {
+                Some(rest) => found.take(rest),
+                None => found.env.push(variable),
+            }
+        }
+        found
+    }
+
+    /// One `BOXER_` variable, without the prefix. Unknown names are kept from the programs, too.
+    fn take(&mut self, variable: &[u8]) {
+        let split = variable.iter().position(|byte| *byte == b'=').unwrap_or(variable.len());
+        let (name, value) = (&variable[..split], variable.get(split + 1..).unwrap_or_default());
+        let on = value != b"0" && !value.is_empty();
+        let string = || Some(String::from_utf8_lossy(value).into_owned());
+        match name {
+            b"ENTRYPOINT" => self.entrypoint = Some(value.to_vec()),
+            b"WORKDIR" => self.workdir = string(),
+            b"USER" => self.user = string(),
+            b"TTY" => self.terminal = if on { Terminal::Yes(size(value)) } else { Terminal::No },
+            b"STRACE" => self.strace = on,
+            b"DEBUG" => self.debug = on,
+            b"BUILD" => self.build = on,
+            _ => {}
+        }
+    }
+}
+
+/// `COLSxROWS`.
+fn size(value: &[u8]) -> Option<(u16, u16)> {
+    let (columns, rows) = std::str::from_utf8(value).ok()?.split_once('x')?;
+    Some((columns.parse().ok()?, rows.parse().ok()?))
+}
