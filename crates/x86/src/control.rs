@@ -1,0 +1,225 @@
+//! Jumps, calls, returns, loops, traps, system calls.
+
+use iced_x86::{Code, Mnemonic::*, OpKind};
+use ir::{Cc, Op, Term, TrapKind, ZERO, reg};
+
+use crate::Lifter;
+use crate::lifter::{Lifted, Unsupported};
+use crate::table::Row;
+use crate::transfer::condition;
+
+pub(crate) const ROWS: &[Row] = &[
+    (Jmp, jmp),
+    (Call, call),
+    (Ret, ret),
+    (Ja, jcc),
+    (Jae, jcc),
+    (Jb, jcc),
+    (Jbe, jcc),
+    (Je, jcc),
+    (Jg, jcc),
+    (Jge, jcc),
+    (Jl, jcc),
+    (Jle, jcc),
+    (Jne, jcc),
+    (Jno, jcc),
+    (Jnp, jcc),
+    (Jns, jcc),
+    (Jo, jcc),
+    (Jp, jcc),
+    (Js, jcc),
+    (Loop, |l| count_down(l, None)),
+    (Loope, |l| count_down(l, Some(Cc::E))),
+    (Loopne, |l| count_down(l, Some(Cc::Ne))),
+    (Jrcxz, jump_if_zero),
+    (Jecxz, jump_if_zero),
+    (Enter, enter),
+    (Leave, leave),
+    (Syscall, syscall),
+    (Int3, |l| trap_after(l, TrapKind::Bp)),
+    (Int1, |l| trap_after(l, TrapKind::Db)),
+    (Int, int),
+    (Ud0, |l| trap(l, TrapKind::Ud)),
+    (Ud1, |l| trap(l, TrapKind::Ud)),
+    (Ud2, |l| trap(l, TrapKind::Ud)),
+    (Hlt, |l| trap(l, TrapKind::Gp)),
+    (Cli, |l| trap(l, TrapKind::Gp)),
+    (Sti, |l| trap(l, TrapKind::Gp)),
+    (In, |l| trap(l, TrapKind::Gp)),
+    (Out, |l| trap(l, TrapKind::Gp)),
+    (Insb, |l| trap(l, TrapKind::Gp)),
+    (Insw, |l| trap(l, TrapKind::Gp)),
+    (Insd, |l| trap(l, TrapKind::Gp)),
+    (Outsb, |l| trap(l, TrapKind::Gp)),
+    (Outsw, |l| trap(l, TrapKind::Gp)),
+    (Outsd, |l| trap(l, TrapKind::Gp)),
+    (Rdmsr, |l| trap(l, TrapKind::Gp)),
+    (Wrmsr, |l| trap(l, TrapKind::Gp)),
+    (Invlpg, |l| trap(l, TrapKind::Gp)),
+    (Clts, |l| trap(l, TrapKind::Gp)),
+    (Wbinvd, |l| trap(l, TrapKind::Gp)),
+    (Invd, |l| trap(l, TrapKind::Gp)),
+    (Swapgs, |l| trap(l, TrapKind::Gp)),
+    (Sysretq, |l| trap(l, TrapKind::Gp)),
+    (Rdpmc, |l| trap(l, TrapKind::Gp)),
+    (Lgdt, |l| trap(l, TrapKind::Gp)),
+    (Lidt, |l| trap(l, TrapKind::Gp)),
+];
+
+fn trap(l: &mut Lifter, kind: TrapKind) -> Lifted {
+    l.term = Some(Term::Trap { kind, pc: l.pc });
+    Ok(())
+}
+
+fn trap_after(l: &mut Lifter, kind: TrapKind) -> Lifted {
+    l.term = Some(Term::Trap { kind, pc: l.next });
+    Ok(())
+}
+
+/// `int n`: 3 is the breakpoint, 0x80 the 32-bit system call, the rest is privileged.
+fn int(l: &mut Lifter) -> Lifted {
+    match l.imm(0) & 0xFF {
+        3 => trap_after(l, TrapKind::Bp),
+        0x80 => trap_after(l, TrapKind::Int80),
+        _ => trap(l, TrapKind::Gp),
+    }
+}
+
+/// Target of a near branch to a constant.
+fn direct(l: &Lifter) -> Option<u64> {
+    match l.ins.op_kind(0) {
+        OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => {
+            Some(l.ins.near_branch_target())
+        }
+        _ => None,
+    }
+}
+
+/// Slot with the target of an indirect near branch.
+fn indirect(l: &mut Lifter) -> Result<u8, Unsupported> {
+    if l.size(0) != 8 {
+        return Err(Unsupported); // far forms
+    }
+    let slot = l.read(0)?;
+    if slot != reg::RSP {
+        return Ok(slot);
+    }
+    let t = l.b.temp();
+    l.b.r1(Op::Mov, t, slot);
+    Ok(t)
+}
+
+fn jmp(l: &mut Lifter) -> Lifted {
+    l.term = Some(match direct(l) {
+        Some(target) => Term::Jump { target },
+        None => Term::JumpIndirect { slot: indirect(l)? },
+    });
+    Ok(())
+}
+
+fn call(l: &mut Lifter) -> Lifted {
+    let ret = l.next;
+    let term = match direct(l) {
+        Some(target) => Term::Call { target, ret },
+        None => Term::CallIndirect { slot: indirect(l)?, ret },
+    };
+    let t = l.b.temp();
+    l.b.li(t, ret as i64);
+    l.push(t, 8);
+    l.term = Some(term);
+    Ok(())
+}
+
+fn ret(l: &mut Lifter) -> Lifted {
+    let extra = if l.operands() == 1 { l.imm(0) & 0xFFFF } else { 0 };
+    let t = l.b.temp();
+    l.b.emit(Op::Load64, t, reg::RSP, ZERO, 0, 0);
+    l.b.r2i(Op::Add64, reg::RSP, reg::RSP, 8 + extra);
+    l.term = Some(Term::Ret { slot: t });
+    Ok(())
+}
+
+fn jcc(l: &mut Lifter) -> Lifted {
+    let taken = direct(l).ok_or(Unsupported)?;
+    l.term = Some(Term::Branch { cc: condition(l), taken, fallthrough: l.next });
+    Ok(())
+}
+
+fn narrow_counter(l: &Lifter) -> bool {
+    matches!(
+        l.ins.code(),
+        Code::Loop_rel8_64_ECX
+            | Code::Loope_rel8_64_ECX
+            | Code::Loopne_rel8_64_ECX
+            | Code::Jecxz_rel8_64
+    )
+}
+
+fn count_down(l: &mut Lifter, also: Option<Cc>) -> Lifted {
+    let taken = direct(l).ok_or(Unsupported)?;
+    let op = if narrow_counter(l) { Op::Sub32 } else { Op::Sub64 };
+    l.b.r2i(op, reg::RCX, reg::RCX, 1);
+    let mut slot = reg::RCX;
+    if let Some(cc) = also {
+        slot = l.b.temp();
+        l.b.emit(Op::SelCc, slot, reg::RCX, ZERO, cc as u8, 0);
+    }
+    l.term = Some(Term::BranchNz { slot, taken, fallthrough: l.next });
+    Ok(())
+}
+
+fn jump_if_zero(l: &mut Lifter) -> Lifted {
+    let target = direct(l).ok_or(Unsupported)?;
+    let mut slot = reg::RCX;
+    if narrow_counter(l) {
+        slot = l.b.temp();
+        l.b.r1(Op::Mov32, slot, reg::RCX);
+    }
+    l.term = Some(Term::BranchNz { slot, taken: l.next, fallthrough: target });
+    Ok(())
+}
+
+/// `enter size, level` (SDM vol. 2, ENTER). Levels above 0 copy `level - 1` frame pointers.
+fn enter(l: &mut Lifter) -> Lifted {
+    let size = l.imm(0) & 0xFFFF;
+    let level = l.ins.immediate8_2nd() & 31;
+    if l.ins.code() != Code::Enterq_imm16_imm8 {
+        return Err(Unsupported);
+    }
+    let frame = l.b.temp();
+    l.b.emit(Op::Store64, reg::RBP, reg::RSP, ZERO, 0, -8);
+    l.b.r2i(Op::Sub64, frame, reg::RSP, 8);
+    let mut below = -16;
+    let t = l.b.temp();
+    for i in 1..i64::from(level) {
+        l.b.emit(Op::Load64, t, reg::RBP, ZERO, 0, -8 * i);
+        l.b.emit(Op::Store64, t, reg::RSP, ZERO, 0, below);
+        below -= 8;
+    }
+    if level > 0 {
+        l.b.emit(Op::Store64, frame, reg::RSP, ZERO, 0, below);
+        below -= 8;
+    }
+    l.b.r2i(Op::Add64, reg::RSP, reg::RSP, below + 8 - size);
+    l.b.r1(Op::Mov, reg::RBP, frame);
+    Ok(())
+}
+
+fn leave(l: &mut Lifter) -> Lifted {
+    if l.ins.code() != Code::Leaveq {
+        return Err(Unsupported);
+    }
+    let t = l.b.temp();
+    l.b.emit(Op::Load64, t, reg::RBP, ZERO, 0, 0);
+    l.b.r2i(Op::Add64, reg::RSP, reg::RBP, 8);
+    l.b.r1(Op::Mov, reg::RBP, t);
+    Ok(())
+}
+
+/// rcx = address after the instruction, r11 = RFLAGS; the rest is the kernel's.
+fn syscall(l: &mut Lifter) -> Lifted {
+    l.b.emit(Op::GetRflags, reg::R11, ZERO, ZERO, ZERO, 0);
+    l.b.li(reg::RCX, l.next as i64);
+    l.term = Some(Term::Syscall { next: l.next });
+    Ok(())
+}

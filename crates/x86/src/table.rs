@@ -1,0 +1,59 @@
+//! From mnemonic to lifting function.
+
+use iced_x86::{Code, Instruction, Mnemonic};
+
+use crate::lifter::Lifted;
+use crate::{Lifter, alu, bits, control, multiply, shift, string, system, transfer};
+
+/// Lifts the instruction at hand.
+pub(crate) type LiftFn = fn(&mut Lifter) -> Lifted;
+/// One row of a family's table.
+pub(crate) type Row = (Mnemonic, LiftFn);
+
+/// The families. A new one is one line here.
+const FAMILIES: &[&[Row]] = &[
+    alu::ROWS,
+    bits::ROWS,
+    control::ROWS,
+    multiply::ROWS,
+    shift::ROWS,
+    string::ROWS,
+    system::ROWS,
+    transfer::ROWS,
+];
+
+/// More than iced has mnemonics; a larger one would fail the constant evaluation below.
+const SIZE: usize = 2304;
+
+static TABLE: [Option<LiftFn>; SIZE] = {
+    let mut table: [Option<LiftFn>; SIZE] = [None; SIZE];
+    let mut f = 0;
+    while f < FAMILIES.len() {
+        let mut i = 0;
+        while i < FAMILIES[f].len() {
+            let (mnemonic, lift) = FAMILIES[f][i];
+            assert!(table[mnemonic as usize].is_none(), "a mnemonic has two rows");
+            table[mnemonic as usize] = Some(lift);
+            i += 1;
+        }
+        f += 1;
+    }
+    table
+};
+
+/// The lifting function of `ins`.
+#[inline]
+pub(crate) fn lookup(ins: &Instruction) -> Option<LiftFn> {
+    match ins.code() {
+        Code::Movsd_m32_m32 => Some(string::MOVS32),
+        Code::Cmpsd_m32_m32 => Some(string::CMPS32),
+        _ => TABLE.get(ins.mnemonic() as usize).copied().flatten(),
+    }
+}
+
+pub(crate) fn names() -> Vec<String> {
+    let rows = FAMILIES.iter().flat_map(|f| f.iter());
+    let mut names: Vec<String> = rows.map(|r| format!("{:?}", r.0).to_lowercase()).collect();
+    names.sort();
+    names
+}
