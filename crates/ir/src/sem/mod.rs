@@ -11,3 +11,4 @@ pub mod shuffle;
 pub mod simd_float;
 pub mod softfloat;
 pub mod text_compare;
+pub mod x87;

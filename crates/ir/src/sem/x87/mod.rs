@@ -1,0 +1,559 @@
+//! The x87 and MMX state ops. Each is `fn(&mut Cpu, &Inst) -> Result<(), TrapKind>`; which fields of the [`Inst`] count
+//! is said at each function. Memory operands are loaded and stored by other ops: what may fault comes first.
+//!
+//! Exceptions: masked responses as in SDM vol. 1, 8.5; an unmasked one sets ES, and the next waiting instruction stops
+//! with #MF ([`wait`]). Known gap: a store whose own unmasked exception should suppress it writes all the same.
+
+pub mod arith;
+mod control;
+pub mod stack;
+mod transcendental;
+pub mod value;
+mod wide;
+
+pub use control::*;
+
+use crate::sem::ieee::{W32, W64, Width};
+use crate::sem::softfloat::*;
+use crate::{ARITH, Cpu, F80, Inst, TrapKind, X87};
+use arith::{Basic, Outcome};
+use stack::{C0, C1, C2, C3};
+use std::cmp::Ordering;
+
+type Done = Result<(), TrapKind>;
+
+fn slot(cpu: &Cpu, i: u8) -> u64 {
+    cpu.slot[usize::from(i)]
+}
+
+/// #MF if an unmasked exception is pending. First op of every waiting instruction.
+pub fn wait(cpu: &mut Cpu, _: &Inst) -> Done {
+    cpu.x87.check()
+}
+
+fn load_ieee(x: &mut X87, w: &Width, bits: u64) -> Done {
+    let mut flags = 0;
+    let value = F80::from_ieee(w, bits, &mut flags);
+    if x.st(7).is_some() {
+        x.push(value); // the stack fault wins over the operand's exceptions
+    } else if x.raise(flags, false) {
+        x.push(value);
+    }
+    Ok(())
+}
+
+/// Pushes the single in `a`.
+pub fn fld32(cpu: &mut Cpu, i: &Inst) -> Done {
+    let bits = slot(cpu, i.a) & 0xffff_ffff;
+    load_ieee(&mut cpu.x87, &W32, bits)
+}
+
+/// Pushes the double in `a`.
+pub fn fld64(cpu: &mut Cpu, i: &Inst) -> Done {
+    let bits = slot(cpu, i.a);
+    load_ieee(&mut cpu.x87, &W64, bits)
+}
+
+fn push(cpu: &mut Cpu, value: F80) -> Done {
+    cpu.x87.raise(0, false);
+    cpu.x87.push(value);
+    Ok(())
+}
+
+/// Pushes the extended value of significand `a`, sign and exponent `b`.
+pub fn fld80(cpu: &mut Cpu, i: &Inst) -> Done {
+    let value = F80 { mant: slot(cpu, i.a), se: slot(cpu, i.b) as u16 };
+    push(cpu, value)
+}
+
+/// Pushes the signed integer in `a`.
+pub fn fild(cpu: &mut Cpu, i: &Inst) -> Done {
+    let value = F80::from_i64(slot(cpu, i.a) as i64);
+    push(cpu, value)
+}
+
+/// Pushes the packed decimal with low eight bytes `a`, high two `b`.
+pub fn fbld(cpu: &mut Cpu, i: &Inst) -> Done {
+    let value = arith::from_decimal(slot(cpu, i.a), slot(cpu, i.b) as u16);
+    push(cpu, value)
+}
+
+/// Pushes ST(imm).
+pub fn fldst(cpu: &mut Cpu, i: &Inst) -> Done {
+    match cpu.x87.st(i.imm as u8) {
+        Some(value) => push(cpu, value),
+        None => {
+            // An overflow at the same time counts as an overflow.
+            let overflow = cpu.x87.st(7).is_some();
+            if overflow || cpu.x87.fault(false) {
+                cpu.x87.push(F80::INDEFINITE);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Pushes constant number `imm`: 1, log2 10, log2 e, π, log10 2, ln 2, 0 (the order of D9 E8–EE).
+pub fn fldconst(cpu: &mut Cpu, i: &Inst) -> Done {
+    const TABLE: [(i32, u128); 5] = [
+        (1, 0xd49a_784b_cd1b_8afe_492b << 48),
+        (0, 0xb8aa_3b29_5c17_f0bb_be87 << 48),
+        (1, 0xc90f_daa2_2168_c234_c4c6 << 48),
+        (-2, 0x9a20_9a84_fbcf_f798_8f89 << 48),
+        (-1, 0xb172_17f7_d1cf_79ab_c9e3 << 48),
+    ];
+    let value = match i.imm {
+        0 => F80::ONE,
+        n @ 1..=5 => {
+            let (exp, sig) = TABLE[n as usize - 1];
+            let c = value::full_control(cpu.x87.cw);
+            F80::pack(round(&c, Exact { sign: false, exp, sig }).value)
+        }
+        _ => F80::default(),
+    };
+    push(cpu, value)
+}
+
+/// Memory formats of stores, field `c` of [`get`] and [`done`].
+pub mod store {
+    #![allow(missing_docs)]
+    pub const F32: u8 = 0;
+    pub const F64: u8 = 1;
+    pub const I16: u8 = 2;
+    pub const I32: u8 = 3;
+    pub const I64: u8 = 4;
+    pub const TRUNCATED_I16: u8 = 5;
+    pub const TRUNCATED_I32: u8 = 6;
+    pub const TRUNCATED_I64: u8 = 7;
+    pub const F80_LOW: u8 = 8;
+    pub const F80_HIGH: u8 = 9;
+    pub const DECIMAL_LOW: u8 = 10;
+    pub const DECIMAL_HIGH: u8 = 11;
+}
+
+/// ST(0) in a memory format: (bits, flags, rounded up).
+fn stored(x: &X87, format: u8) -> Option<(u64, u32, bool)> {
+    let v = x.st(0);
+    let int = |bits, mode| v.unwrap_or(F80::INDEFINITE).to_integer(bits, x.cw, mode);
+    let value = v.unwrap_or(F80::INDEFINITE);
+    let r = match format {
+        store::F32 => value.to_ieee(&W32, x.cw),
+        store::F64 => value.to_ieee(&W64, x.cw),
+        store::I16 => int(16, None),
+        store::I32 => int(32, None),
+        store::I64 => int(64, None),
+        store::TRUNCATED_I16 => int(16, Some(Mode::Zero)),
+        store::TRUNCATED_I32 => int(32, Some(Mode::Zero)),
+        store::TRUNCATED_I64 => int(64, Some(Mode::Zero)),
+        store::F80_LOW => (value.mant, 0, false),
+        store::F80_HIGH => (value.se.into(), 0, false),
+        _ => {
+            let (low, high, flags, up) = arith::to_decimal(x.cw, value);
+            (if format == store::DECIMAL_LOW { low } else { high.into() }, flags, up)
+        }
+    };
+    v.map(|_| r).or(Some((r.0, EMPTY, false)))
+}
+
+/// Marks the outcome of storing an empty register; outside the six flags.
+const EMPTY: u32 = 1 << 31;
+
+/// `d` = ST(0) in format `c` ([`store`]). Changes nothing: the store may fault.
+pub fn get(cpu: &mut Cpu, i: &Inst) -> Done {
+    if let Some((bits, ..)) = stored(&cpu.x87, i.c) {
+        cpu.slot[usize::from(i.d)] = bits;
+    }
+    Ok(())
+}
+
+/// After a store in format `c`: raises its exceptions, pops if `imm` is 1.
+pub fn done(cpu: &mut Cpu, i: &Inst) -> Done {
+    let Some((_, flags, up)) = stored(&cpu.x87, i.c) else { return Ok(()) };
+    let x = &mut cpu.x87;
+    let go = if flags == EMPTY { x.fault(false) } else { x.raise(flags, up) };
+    let blocked = flags & (OE | UE) & !u32::from(x.cw) != 0;
+    if i.imm == 1 && go && !blocked {
+        x.pop();
+    }
+    Ok(())
+}
+
+/// Writes an outcome to ST(i) unless an unmasked exception forbids it; true if written.
+fn settle(x: &mut X87, i: u8, (value, flags, up): Outcome) -> bool {
+    let go = x.raise(flags, up);
+    if go {
+        x.set(i, value);
+    }
+    go
+}
+
+/// Stack underflow with destination ST(i); true if masked (and the default written).
+fn underflow(x: &mut X87, i: u8) -> bool {
+    let go = x.fault(false);
+    if go {
+        x.set(i, F80::INDEFINITE);
+    }
+    go
+}
+
+/// ST(imm[6:4]) = ST(imm[6:4]) op ST(imm[10:8]), pops if imm[12]; op is imm[3:0] ([`Basic`]).
+pub fn arith(cpu: &mut Cpu, i: &Inst) -> Done {
+    let (to, from) = ((i.imm >> 4 & 7) as u8, (i.imm >> 8 & 7) as u8);
+    let x = &mut cpu.x87;
+    let go = match (x.st(to), x.st(from)) {
+        (Some(a), Some(b)) => {
+            let r = arith::basic(Basic::from_number((i.imm & 15) as u8), x.cw, 0, a, b);
+            settle(x, to, r)
+        }
+        _ => underflow(x, to),
+    };
+    if go && i.imm >> 12 & 1 != 0 {
+        x.pop();
+    }
+    Ok(())
+}
+
+/// The memory operand in slot `a`, of kind `c`: 0 single, 1 double, 2 integer.
+fn memory_operand(cpu: &Cpu, i: &Inst, flags: &mut u32) -> F80 {
+    let bits = slot(cpu, i.a);
+    match i.c {
+        0 => F80::from_ieee(&W32, bits & 0xffff_ffff, flags),
+        1 => F80::from_ieee(&W64, bits, flags),
+        _ => F80::from_i64(bits as i64),
+    }
+}
+
+/// ST(0) = ST(0) op memory operand; op is imm.
+pub fn arithm(cpu: &mut Cpu, i: &Inst) -> Done {
+    let mut flags = 0;
+    let b = memory_operand(cpu, i, &mut flags);
+    let signalling = flags & IE != 0;
+    let x = &mut cpu.x87;
+    match x.st(0) {
+        Some(a) => {
+            // A signalling operand keeps that role in the choice of the NaN.
+            let b = if signalling { F80 { mant: b.mant & !(1 << 62), ..b } } else { b };
+            let b = if signalling && b.mant << 1 == 0 { b.quieted() } else { b };
+            let r = arith::basic(Basic::from_number(i.imm as u8), x.cw, flags, a, b);
+            settle(x, 0, r);
+        }
+        None => {
+            underflow(x, 0);
+        }
+    }
+    Ok(())
+}
+
+fn codes(order: Option<Ordering>) -> u16 {
+    match order {
+        None => C3 | C2 | C0,
+        Some(Ordering::Greater) => 0,
+        Some(Ordering::Less) => C0,
+        Some(Ordering::Equal) => C3,
+    }
+}
+
+/// Compares ST(0) with ST(imm[2:0]), pops imm[5:4] times; imm[6]: quiet NaNs are valid; imm[7]: result to RFLAGS.
+pub fn com(cpu: &mut Cpu, i: &Inst) -> Done {
+    let x = &mut cpu.x87;
+    let mut flags = 0;
+    let (order, go) = match (x.st(0), x.st((i.imm & 7) as u8)) {
+        (Some(a), Some(b)) => {
+            let order = arith::order(&mut flags, a, b, i.imm >> 6 & 1 != 0);
+            (order, x.raise(flags, false))
+        }
+        _ => (None, x.fault(false)),
+    };
+    if i.imm >> 7 & 1 != 0 {
+        if go {
+            let bits = match order {
+                None => 0x45,
+                Some(Ordering::Greater) => 0,
+                Some(Ordering::Less) => 1,
+                Some(Ordering::Equal) => 0x40,
+            };
+            cpu.flags.put(bits, ARITH);
+        }
+    } else {
+        x.set_codes(codes(order));
+    }
+    if go {
+        for _ in 0..i.imm >> 4 & 3 {
+            cpu.x87.pop();
+        }
+    }
+    Ok(())
+}
+
+/// Compares ST(0) with a memory operand (as [`arithm`]), pops imm times.
+pub fn comm(cpu: &mut Cpu, i: &Inst) -> Done {
+    let mut flags = 0;
+    let b = memory_operand(cpu, i, &mut flags);
+    let x = &mut cpu.x87;
+    let (order, go) = match x.st(0) {
+        Some(a) => {
+            let order = arith::order(&mut flags, a, b, false);
+            (order, x.raise(flags, false))
+        }
+        None => (None, x.fault(false)),
+    };
+    x.set_codes(codes(order));
+    if go && i.imm == 1 {
+        x.pop();
+    }
+    Ok(())
+}
+
+/// Compares ST(0) with zero.
+pub fn ftst(cpu: &mut Cpu, _: &Inst) -> Done {
+    let x = &mut cpu.x87;
+    let mut flags = 0;
+    let order = match x.st(0) {
+        Some(a) => {
+            let order = arith::order(&mut flags, a, F80::default(), false);
+            x.raise(flags, false);
+            order
+        }
+        None => {
+            x.fault(false);
+            None
+        }
+    };
+    x.set_codes(codes(order));
+    Ok(())
+}
+
+/// Classifies ST(0).
+pub fn fxam(cpu: &mut Cpu, _: &Inst) -> Done {
+    let x = &mut cpu.x87;
+    let raw = x.st[usize::from(x.top & 7)];
+    let class = match (x.st(0), raw.kind()) {
+        (None, _) => C3 | C0,
+        (_, value::Kind::Unsupported) => 0,
+        (_, value::Kind::Quiet | value::Kind::Signalling) => C0,
+        (_, value::Kind::Denormal) => C3 | C2,
+        (_, value::Kind::Number) => match raw.unpack().class {
+            Class::Zero => C3,
+            Class::Finite => C2,
+            Class::Infinite => C2 | C0,
+        },
+    };
+    x.sw = x.sw & !C1 | if raw.sign() { C1 } else { 0 };
+    x.set_codes(class);
+    Ok(())
+}
+
+fn sign_op(cpu: &mut Cpu, f: impl Fn(u16) -> u16) -> Done {
+    let x = &mut cpu.x87;
+    match x.st(0) {
+        Some(v) => {
+            x.raise(0, false);
+            x.set(0, F80 { se: f(v.se), ..v });
+        }
+        None => {
+            underflow(x, 0);
+        }
+    }
+    Ok(())
+}
+
+/// Changes the sign of ST(0).
+pub fn fchs(cpu: &mut Cpu, _: &Inst) -> Done {
+    sign_op(cpu, |se| se ^ 0x8000)
+}
+
+/// Clears the sign of ST(0).
+pub fn fabs(cpu: &mut Cpu, _: &Inst) -> Done {
+    sign_op(cpu, |se| se & 0x7fff)
+}
+
+fn unary(cpu: &mut Cpu, f: impl Fn(u16, F80) -> Outcome) -> Done {
+    let x = &mut cpu.x87;
+    match x.st(0) {
+        Some(a) => {
+            let r = f(x.cw, a);
+            settle(x, 0, r);
+        }
+        None => {
+            underflow(x, 0);
+        }
+    }
+    Ok(())
+}
+
+/// Square root of ST(0).
+pub fn fsqrt(cpu: &mut Cpu, _: &Inst) -> Done {
+    unary(cpu, arith::square_root)
+}
+
+/// Rounds ST(0) to an integral value.
+pub fn frndint(cpu: &mut Cpu, _: &Inst) -> Done {
+    unary(cpu, arith::round_to_integral)
+}
+
+/// ST(0) = 2^ST(0) − 1.
+pub fn f2xm1(cpu: &mut Cpu, _: &Inst) -> Done {
+    unary(cpu, transcendental::exp2_minus_1)
+}
+
+/// ST(0) = ST(0) × 2^trunc(ST(1)).
+pub fn fscale(cpu: &mut Cpu, _: &Inst) -> Done {
+    let x = &mut cpu.x87;
+    match (x.st(0), x.st(1)) {
+        (Some(a), Some(b)) => {
+            let r = arith::scale(x.cw, a, b);
+            settle(x, 0, r);
+        }
+        _ => {
+            underflow(x, 0);
+        }
+    }
+    Ok(())
+}
+
+/// ST(1) = f(ST(1), ST(0)), pops.
+fn binary_pop(cpu: &mut Cpu, f: impl Fn(u16, F80, F80) -> Outcome) -> Done {
+    let x = &mut cpu.x87;
+    let go = match (x.st(1), x.st(0)) {
+        (Some(b), Some(a)) => {
+            let r = f(x.cw, b, a);
+            settle(x, 1, r)
+        }
+        _ => underflow(x, 1),
+    };
+    if go {
+        x.pop();
+    }
+    Ok(())
+}
+
+/// ST(1) = ST(1) × log2 ST(0), pops.
+pub fn fyl2x(cpu: &mut Cpu, _: &Inst) -> Done {
+    binary_pop(cpu, transcendental::y_log2)
+}
+
+/// ST(1) = ST(1) × log2(ST(0) + 1), pops.
+pub fn fyl2xp1(cpu: &mut Cpu, _: &Inst) -> Done {
+    binary_pop(cpu, transcendental::y_log2_1p)
+}
+
+/// ST(1) = angle of the point (ST(0), ST(1)), pops.
+pub fn fpatan(cpu: &mut Cpu, _: &Inst) -> Done {
+    binary_pop(cpu, transcendental::arctan2)
+}
+
+fn remainder(cpu: &mut Cpu, nearest: bool) -> Done {
+    let x = &mut cpu.x87;
+    match (x.st(0), x.st(1)) {
+        (Some(a), Some(b)) => {
+            let (r, quotient) = arith::remainder(a, b, nearest);
+            settle(x, 0, r);
+            let bit = |n: u8, code: u16| if quotient.unwrap_or(0) >> n & 1 != 0 { code } else { 0 };
+            let incomplete = if quotient.is_none() { C2 } else { 0 };
+            x.set_codes(bit(2, C0) | bit(1, C3) | incomplete);
+            x.sw = x.sw & !C1 | bit(0, C1);
+        }
+        _ => {
+            underflow(x, 0);
+            x.set_codes(0);
+        }
+    }
+    Ok(())
+}
+
+/// Partial remainder, quotient truncated.
+pub fn fprem(cpu: &mut Cpu, _: &Inst) -> Done {
+    remainder(cpu, false)
+}
+
+/// Partial remainder, quotient to nearest.
+pub fn fprem1(cpu: &mut Cpu, _: &Inst) -> Done {
+    remainder(cpu, true)
+}
+
+/// Replaces ST(0) by its exponent and pushes its significand.
+pub fn fxtract(cpu: &mut Cpu, _: &Inst) -> Done {
+    let x = &mut cpu.x87;
+    let Some(a) = x.st(0) else { return double_fault(x, false) };
+    if x.st(7).is_some() {
+        return double_fault(x, true);
+    }
+    let (exponent, significand, flags) = arith::extract(a);
+    if x.raise(flags, false) {
+        x.set(0, exponent);
+        x.push(significand);
+    }
+    Ok(())
+}
+
+/// Stack fault of an instruction that replaces ST(0) and pushes.
+fn double_fault(x: &mut X87, overflow: bool) -> Done {
+    if x.fault(overflow) {
+        x.set(0, F80::INDEFINITE);
+        x.top = x.top.wrapping_sub(1) & 7;
+        x.set(0, F80::INDEFINITE);
+    }
+    Ok(())
+}
+
+fn circular(cpu: &mut Cpu, f: impl Fn(u16, F80) -> Option<Outcome>) -> Done {
+    let x = &mut cpu.x87;
+    let Some(a) = x.st(0) else {
+        underflow(x, 0);
+        return Ok(());
+    };
+    let r = f(x.cw, a);
+    x.sw &= !(C1 | C2);
+    match r {
+        Some(r) => {
+            settle(x, 0, r);
+        }
+        None => x.sw |= C2,
+    }
+    Ok(())
+}
+
+/// Sine of ST(0); C2 if out of range.
+pub fn fsin(cpu: &mut Cpu, _: &Inst) -> Done {
+    circular(cpu, transcendental::sine)
+}
+
+/// Cosine of ST(0); C2 if out of range.
+pub fn fcos(cpu: &mut Cpu, _: &Inst) -> Done {
+    circular(cpu, transcendental::cosine)
+}
+
+fn circular_push(
+    cpu: &mut Cpu,
+    f: impl Fn(u16, F80) -> Option<Outcome>,
+    g: impl Fn(u16, F80) -> Option<Outcome>,
+) -> Done {
+    let x = &mut cpu.x87;
+    let Some(a) = x.st(0) else { return double_fault(x, false) };
+    if x.st(7).is_some() {
+        return double_fault(x, true);
+    }
+    let (Some(r), Some(s)) = (f(x.cw, a), g(x.cw, a)) else {
+        x.sw = x.sw & !C1 | C2;
+        return Ok(());
+    };
+    x.sw &= !C2;
+    if x.raise(r.1 | s.1, s.2) {
+        x.set(0, r.0);
+        x.push(s.0);
+    }
+    Ok(())
+}
+
+/// ST(0) = sine, pushes cosine; C2 if out of range.
+pub fn fsincos(cpu: &mut Cpu, _: &Inst) -> Done {
+    circular_push(cpu, transcendental::sine, transcendental::cosine)
+}
+
+/// ST(0) = tangent, pushes 1 (or the NaN); C2 if out of range.
+pub fn fptan(cpu: &mut Cpu, _: &Inst) -> Done {
+    circular_push(cpu, transcendental::tangent, |cw, a| {
+        let r = transcendental::tangent(cw, a)?;
+        Some(if r.0.is_nan() { r } else { (F80::ONE, r.1, r.2) })
+    })
+}
