@@ -1,0 +1,306 @@
+//! One registry (or mirror) for one operation: scheme, TLS, proxy, credentials.
+
+use std::net::IpAddr;
+
+use http_auth::parser::ChallengeParser;
+use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
+use oci_client::secrets::RegistryAuth;
+use oci_client::{Client as OciClient, RegistryOperation};
+use serde::Deserialize;
+
+use super::failure::{explain, network, speaks_no_tls};
+use super::{Client, Mirror};
+use crate::auth::Credentials;
+use crate::{Error, Reference, Result};
+
+/// The largest answer of a token server read, in bytes.
+const MAX_TOKEN: u64 = 1 << 20;
+
+/// A place that serves one repository.
+pub(super) struct Endpoint {
+    pub(super) client: OciClient,
+    /// The reference as this place knows it.
+    pub(super) target: oci_client::Reference,
+    pub(super) auth: RegistryAuth,
+    /// The reference as people wrote it.
+    pub(super) display: String,
+    anonymous: bool,
+}
+
+impl Endpoint {
+    /// Host and port.
+    pub(super) fn host(&self) -> &str {
+        self.target.resolve_registry()
+    }
+
+    /// A refusal in words that help.
+    pub(super) fn denied(&self, reason: &str) -> String {
+        let hint = if self.anonymous {
+            "no credentials were found for it; it may be private or not exist"
+        } else {
+            "the credentials were not accepted for it"
+        };
+        if reason.is_empty() { hint.into() } else { format!("{reason} ({hint})") }
+    }
+
+    /// Finds out how the place is reached, and logs in.
+    pub(super) async fn open(
+        client: &Client,
+        reference: &Reference,
+        mirror: Option<&Mirror>,
+        operation: RegistryOperation,
+    ) -> Result<Endpoint> {
+        let target = target(reference, mirror);
+        let host = target.resolve_registry().to_string();
+        let key = mirror.map_or(reference.registry(), |m| m.host.as_str()).to_string();
+        let sources = client.options.credentials.clone();
+        let repository = target.repository().to_string();
+        // A helper may wait for a person.
+        let credentials = tokio::task::spawn_blocking(move || sources.lookup(&key, &repository))
+            .await
+            .map_err(|e| Error::Credentials { origin: "helper".into(), reason: e.to_string() })??;
+        let http = match mirror.and_then(|m| m.http) {
+            Some(http) => http,
+            None => client.speaks_http(&host).await?,
+        };
+        let mut endpoint = Endpoint {
+            client: client.oci_client(&host, http, &target)?,
+            auth: RegistryAuth::Anonymous,
+            display: reference.familiar(),
+            anonymous: credentials == Credentials::Anonymous,
+            target,
+        };
+        endpoint.auth = match credentials {
+            Credentials::Anonymous => RegistryAuth::Anonymous,
+            Credentials::Basic { user, password } => RegistryAuth::Basic(user, password),
+            Credentials::Bearer(token) => RegistryAuth::Bearer(header_safe(&endpoint, token)?),
+            Credentials::Identity(token) => {
+                RegistryAuth::Bearer(client.exchange(&endpoint, http, &token, operation).await?)
+            }
+        };
+        let token = endpoint
+            .client
+            .auth(&endpoint.target, &endpoint.auth, operation)
+            .await
+            .map_err(|e| explain(&endpoint, e))?;
+        if let Some(token) = token {
+            header_safe(&endpoint, token)?;
+        }
+        Ok(endpoint)
+    }
+}
+
+/// The reference under the name this place has for it.
+fn target(reference: &Reference, mirror: Option<&Mirror>) -> oci_client::Reference {
+    let Some(mirror) = mirror else { return reference.as_client().clone() };
+    let repository = match mirror.prefix.as_str() {
+        "" => reference.repository().to_string(),
+        prefix => format!("{prefix}/{}", reference.repository()),
+    };
+    match reference.as_client().digest() {
+        Some(digest) => {
+            oci_client::Reference::with_digest(mirror.host.clone(), repository, digest.into())
+        }
+        None => {
+            let tag = reference.tag().unwrap_or("latest");
+            oci_client::Reference::with_tag(mirror.host.clone(), repository, tag.into())
+        }
+    }
+}
+
+/// oci-client panics on a token that is no header value.
+fn header_safe(endpoint: &Endpoint, token: String) -> Result<String> {
+    if token.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+        return Ok(token);
+    }
+    Err(Error::Registry {
+        reference: endpoint.display.clone(),
+        registry: endpoint.host().into(),
+        status: 0,
+        reason: "its token has characters that cannot be sent".into(),
+    })
+}
+
+/// `localhost`, 127.0.0.0/8.
+fn is_loopback(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+impl Client {
+    /// Whether plain http is what `host` speaks. Only asked where that is allowed; a certificate that is not trusted
+    /// is an error and never a reason to fall back.
+    async fn speaks_http(&self, host: &str) -> Result<bool> {
+        if !self.options.insecure && !is_loopback(host) {
+            return Ok(false);
+        }
+        let probe = self.http_client(host)?;
+        match probe.get(format!("https://{host}/v2/")).send().await {
+            Ok(_) => Ok(false),
+            Err(e) if speaks_no_tls(&e) || e.is_timeout() || e.is_connect() => {
+                if super::failure::tls_reason(&e).is_some() && !speaks_no_tls(&e) {
+                    return Err(network(host, &e));
+                }
+                Ok(true) // whether it answers at all, the first request tells
+            }
+            Err(e) => Err(network(host, &e)),
+        }
+    }
+
+    fn http_client(&self, host: &str) -> Result<reqwest::Client> {
+        let failed = |e: reqwest::Error| network(host, &e);
+        let mut roots = Vec::new();
+        for pem in &self.certificates {
+            roots.extend(reqwest::Certificate::from_pem_bundle(pem).map_err(failed)?);
+        }
+        let mut builder = reqwest::Client::builder()
+            .tls_certs_merge(roots)
+            .tls_danger_accept_invalid_certs(self.options.insecure)
+            .read_timeout(self.options.timeout)
+            .connect_timeout(self.options.timeout.min(std::time::Duration::from_secs(20)))
+            .user_agent(USER_AGENT);
+        if is_loopback(host) {
+            builder = builder.no_proxy();
+        }
+        builder.build().map_err(failed)
+    }
+
+    fn oci_client(
+        &self,
+        host: &str,
+        http: bool,
+        target: &oci_client::Reference,
+    ) -> Result<OciClient> {
+        let mut config = ClientConfig {
+            protocol: if http { ClientProtocol::Http } else { ClientProtocol::Https },
+            accept_invalid_certificates: self.options.insecure,
+            // One PUT of known length: every registry takes it, and chunks would need memory for each.
+            use_monolithic_push: true,
+            extra_root_certificates: self
+                .certificates
+                .iter()
+                .map(|data| Certificate { encoding: CertificateEncoding::Pem, data: data.clone() })
+                .collect(),
+            platform_resolver: None,
+            read_timeout: Some(self.options.timeout),
+            connect_timeout: Some(self.options.timeout.min(std::time::Duration::from_secs(20))),
+            user_agent: USER_AGENT,
+            ..ClientConfig::default()
+        };
+        if is_loopback(host) {
+            // A proxy from the environment cannot reach our loopback. Any explicit proxy turns those off, and the
+            // exception for every host turns the explicit one off.
+            config.http_proxy = Some("http://127.0.0.1:9".into());
+            config.https_proxy = Some("http://127.0.0.1:9".into());
+            config.no_proxy = Some("*".into());
+        }
+        OciClient::try_from(config).map_err(|e| Error::Registry {
+            reference: target.to_string(),
+            registry: host.into(),
+            status: 0,
+            reason: format!("the client cannot be set up: {e}"),
+        })
+    }
+
+    /// Exchanges an identity (refresh) token for an access token, which oci-client cannot do: the OAuth2 flow of the
+    /// distribution project's "Token Authentication Specification", POST form.
+    async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        http: bool,
+        refresh_token: &str,
+        operation: RegistryOperation,
+    ) -> Result<String> {
+        #[derive(Deserialize)]
+        struct Token {
+            access_token: Option<String>,
+            token: Option<String>,
+        }
+        let host = endpoint.host();
+        let refused = |status: u16, reason: String| match status {
+            401 | 403 => Error::Unauthorized {
+                reference: endpoint.display.clone(),
+                registry: host.into(),
+                reason: endpoint.denied(&reason),
+            },
+            _ => Error::Registry {
+                reference: endpoint.display.clone(),
+                registry: host.into(),
+                status,
+                reason,
+            },
+        };
+        let client = self.http_client(host)?;
+        let scheme = if http { "http" } else { "https" };
+        let answer = client
+            .get(format!("{scheme}://{host}/v2/"))
+            .send()
+            .await
+            .map_err(|e| network(host, &e))?;
+        let header =
+            answer.headers().get("www-authenticate").and_then(|h| h.to_str().ok()).unwrap_or("");
+        let mut realm = None;
+        let mut service = String::new();
+        for challenge in ChallengeParser::new(header)
+            .flatten()
+            .filter(|c| c.scheme.eq_ignore_ascii_case("bearer"))
+        {
+            for (name, value) in &challenge.params {
+                match name.to_ascii_lowercase().as_str() {
+                    "realm" => realm = Some(value.to_unescaped()),
+                    "service" => service = value.to_unescaped(),
+                    _ => {}
+                }
+            }
+        }
+        let realm = realm
+            .ok_or_else(|| refused(0, "it names no token server for the identity token".into()))?;
+        let actions = if operation == RegistryOperation::Push { "pull,push" } else { "pull" };
+        let scope = format!("repository:{}:{actions}", endpoint.target.repository());
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("service", service.as_str()),
+            ("client_id", "boxer"),
+            ("scope", scope.as_str()),
+            ("refresh_token", refresh_token),
+        ];
+        let mut answer =
+            client.post(realm).form(&form).send().await.map_err(|e| network(host, &e))?;
+        if !answer.status().is_success() {
+            return Err(refused(answer.status().as_u16(), "the identity token was refused".into()));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|e| network(host, &e))? {
+            body.extend_from_slice(&chunk);
+            if body.len() as u64 > MAX_TOKEN {
+                return Err(refused(0, "the token server's answer is too large".into()));
+            }
+        }
+        let token: Token = serde_json::from_slice(&body)
+            .map_err(|_| refused(0, "malformed answer of the token server".into()))?;
+        let token = token
+            .access_token
+            .or(token.token)
+            .ok_or_else(|| refused(0, "the token server gave no token".into()))?;
+        header_safe(endpoint, token)
+    }
+}
+
+const USER_AGENT: &str = concat!("boxer/", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_only_loopback() {
+        for host in ["localhost", "localhost:5000", "127.0.0.1", "127.3.2.1:80", "a.localhost:1"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["localhost.example", "10.0.0.1", "128.0.0.1:5000", "docker.io", "0.0.0.0:1"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Pulling: manifest, platform, config, then the layers side by side.
+
+use std::collections::HashSet;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use oci_client::RegistryOperation;
+
+use super::Client;
+use super::blob::{fetch, wait};
+use super::endpoint::Endpoint;
+use super::failure::{explain, is_transient};
+use crate::artifact::check_box_manifest;
+use crate::manifest::{MAX_CONFIG, MAX_MANIFEST, media};
+use crate::writer::{check_image_manifest, match_layers};
+use crate::{
+    Descriptor, Digest, Document, Error, ImageConfig, Manifest, Progress, Reference, Result, Store,
+};
+
+/// What the caller can use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Want {
+    Image,
+    Box,
+    Any,
+}
+
+impl Client {
+    /// Brings manifest and blobs into the store, from the first mirror that can or the registry; nothing is named yet.
+    pub(super) async fn pull_artifact(
+        &self,
+        reference: &Reference,
+        store: &Store,
+        progress: &dyn Progress,
+        want: Want,
+    ) -> Result<Descriptor> {
+        for mirror in self.options.mirrors.iter().filter(|m| m.registry == reference.registry()) {
+            let attempt = async {
+                let endpoint =
+                    Endpoint::open(self, reference, Some(mirror), RegistryOperation::Pull).await?;
+                self.pull_from(&endpoint, reference, store, progress, want).await
+            };
+            match attempt.await {
+                Ok(descriptor) => return Ok(descriptor),
+                Err(e) if is_local(&e) => return Err(e),
+                Err(e) => tracing::warn!(mirror = %mirror.host, error = %e, "mirror failed"),
+            }
+        }
+        let endpoint = Endpoint::open(self, reference, None, RegistryOperation::Pull).await?;
+        self.pull_from(&endpoint, reference, store, progress, want).await
+    }
+
+    async fn pull_from(
+        &self,
+        endpoint: &Endpoint,
+        reference: &Reference,
+        store: &Store,
+        progress: &dyn Progress,
+        want: Want,
+    ) -> Result<Descriptor> {
+        let name = reference.familiar();
+        let mut target = endpoint.target.clone();
+        let mut expected = reference.digest();
+        let mut depth = 0;
+        let (bytes, digest, manifest) = loop {
+            let (bytes, digest) = self.pull_manifest(endpoint, &target, expected.as_ref()).await?;
+            match Document::parse(&name, &bytes)? {
+                Document::Manifest(manifest) => break (bytes, digest, manifest),
+                Document::Index(_) if depth == 3 => {
+                    return Err(Error::not_an_image(&name, "indexes nested too deeply"));
+                }
+                Document::Index(index) => {
+                    depth += 1;
+                    let entry = index.linux_amd64(&name)?;
+                    target = endpoint.target.clone_with_digest(entry.digest.to_string());
+                    expected = Some(entry.digest.clone());
+                }
+            }
+        };
+        self.pull_blobs(endpoint, &name, &manifest, store, progress, want).await?;
+        let media_type = manifest.media_type.unwrap_or_else(|| media::OCI_MANIFEST.into());
+        store.put_reader(&mut bytes.as_slice(), Some(&digest))?;
+        Ok(Descriptor::new(media_type, digest, bytes.len() as u64))
+    }
+
+    /// A manifest's bytes with the digest they were checked against.
+    async fn pull_manifest(
+        &self,
+        endpoint: &Endpoint,
+        target: &oci_client::Reference,
+        expected: Option<&Digest>,
+    ) -> Result<(Vec<u8>, Digest)> {
+        let mut attempt = 0;
+        let bytes = loop {
+            match endpoint.client.pull_manifest_raw(target, &endpoint.auth, media::MANIFESTS).await
+            {
+                Ok((bytes, _)) => break bytes,
+                Err(e) if is_transient(&e) && attempt < self.options.retries => {
+                    attempt += 1;
+                    tokio::time::sleep(wait(&self.options, attempt)).await;
+                }
+                Err(e) => return Err(explain(endpoint, e)),
+            }
+        };
+        if bytes.len() as u64 > MAX_MANIFEST {
+            return Err(Error::TooLarge {
+                reference: endpoint.display.clone(),
+                what: "the manifest".into(),
+                limit: MAX_MANIFEST,
+            });
+        }
+        let digest = match expected {
+            None => Digest::of(&bytes),
+            Some(expected) => {
+                let mut hasher = crate::Hasher::like(expected);
+                hasher.update(&bytes);
+                let actual = hasher.finish();
+                if actual != *expected {
+                    return Err(Error::wrong_digest(
+                        &endpoint.display,
+                        "manifest",
+                        expected,
+                        &actual,
+                    ));
+                }
+                actual
+            }
+        };
+        Ok((bytes.to_vec(), digest))
+    }
+
+    async fn pull_blobs(
+        &self,
+        endpoint: &Endpoint,
+        name: &str,
+        manifest: &Manifest,
+        store: &Store,
+        progress: &dyn Progress,
+        want: Want,
+    ) -> Result<()> {
+        let is_box = match want {
+            Want::Box => true,
+            Want::Image => false,
+            Want::Any => manifest.config.media_type == media::WASM_CONFIG,
+        };
+        if is_box {
+            check_box_manifest(name, manifest)?;
+        } else {
+            check_image_manifest(name, manifest)?;
+        }
+        if manifest.config.size > MAX_CONFIG {
+            return Err(Error::TooLarge {
+                reference: name.into(),
+                what: "the config".into(),
+                limit: MAX_CONFIG,
+            });
+        }
+        fetch(endpoint, &self.options, &manifest.config, store, progress).await?;
+        if !is_box {
+            // The config knows the platform; a mismatch should not cost the layers.
+            let config =
+                ImageConfig::parse(name, &store.read_blob(&manifest.config.digest, MAX_CONFIG)?)?;
+            match_layers(name, manifest, &config)?;
+        }
+        let mut seen = HashSet::new();
+        let layers = manifest.layers.iter().filter(|l| seen.insert(&l.digest)).collect::<Vec<_>>();
+        stream::iter(layers)
+            .map(|layer| fetch(endpoint, &self.options, layer, store, progress))
+            .buffer_unordered(self.options.parallel.max(1))
+            .try_collect::<Vec<()>>()
+            .await
+            .map(|_| ())
+    }
+}
+
+/// Failures of this machine, which another mirror would not mend.
+fn is_local(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::DiskFull { .. }
+            | Error::CorruptStore { .. }
+            | Error::Io { .. }
+            | Error::Credentials { .. }
+    )
+}

@@ -1,0 +1,173 @@
+//! Names: `index.json`, changed under a lock.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+
+use super::{Store, open_lock};
+use crate::manifest::{REF_NAME, media, to_json};
+use crate::{Descriptor, Digest, Document, Error, Index, Reference, Result};
+
+/// What a name in the store leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A container image.
+    Image,
+    /// A WebAssembly artifact.
+    Box,
+    /// Some other artifact.
+    Other,
+}
+
+/// A row of `boxer images`.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The canonical name, or `None` for an untagged manifest.
+    pub name: Option<String>,
+    /// Digest of the manifest.
+    pub digest: Digest,
+    /// What it is.
+    pub kind: Kind,
+    /// Config and layers together, in bytes.
+    pub size: u64,
+    /// Why the manifest cannot be read, where the store is damaged.
+    pub damage: Option<String>,
+}
+
+impl Store {
+    /// Gives a manifest (already stored) a name; whatever had the name loses it.
+    pub fn tag(&self, reference: &Reference, manifest: &Descriptor) -> Result<()> {
+        let name = reference.canonical();
+        let mut entry = manifest.clone();
+        entry.annotations.insert(REF_NAME.into(), name.clone());
+        self.update_index(|index| {
+            index.manifests.retain(|d| d.ref_name() != Some(&name));
+            index.manifests.push(entry);
+        })
+    }
+
+    /// Keeps a manifest without a name.
+    pub(crate) fn keep(&self, manifest: &Descriptor) -> Result<()> {
+        let entry = manifest.clone();
+        self.update_index(|index| {
+            if !index.manifests.iter().any(|d| d.digest == entry.digest) {
+                index.manifests.push(entry);
+            }
+        })
+    }
+
+    /// Takes a name away. Its blobs stay until garbage is collected. Whether the name was there.
+    pub fn untag(&self, reference: &Reference) -> Result<bool> {
+        let name = reference.canonical();
+        let mut found = false;
+        self.update_index(|index| {
+            let before = index.manifests.len();
+            index.manifests.retain(|d| d.ref_name() != Some(&name));
+            found = index.manifests.len() != before;
+        })?;
+        Ok(found)
+    }
+
+    /// The manifest behind a name, or behind a digest that is here.
+    pub fn resolve(&self, reference: &Reference) -> Result<Descriptor> {
+        let index = self.read_index()?;
+        let name = reference.canonical();
+        let by_name = index.manifests.iter().find(|d| d.ref_name() == Some(&name));
+        let by_digest = || {
+            let digest = reference.digest()?;
+            index.manifests.iter().find(|d| d.digest == digest)
+        };
+        by_name
+            .or_else(by_digest)
+            .cloned()
+            .ok_or_else(|| Error::NotInStore { reference: reference.familiar() })
+    }
+
+    /// Everything the store has a name for (or keeps without), in order of name.
+    pub fn images(&self) -> Result<Vec<Entry>> {
+        let mut entries: Vec<Entry> = self
+            .read_index()?
+            .manifests
+            .iter()
+            .map(|descriptor| {
+                let name = descriptor.ref_name().map(str::to_string);
+                let digest = descriptor.digest.clone();
+                match self.read_manifest(descriptor) {
+                    Ok(manifest) => {
+                        let kind = match manifest.config.media_type.as_str() {
+                            media::WASM_CONFIG => Kind::Box,
+                            t if media::is_image_config(t) => Kind::Image,
+                            _ => Kind::Other,
+                        };
+                        let size = manifest
+                            .layers
+                            .iter()
+                            .fold(manifest.config.size, |sum, l| sum.saturating_add(l.size));
+                        Entry { name, digest, kind, size, damage: None }
+                    }
+                    Err(e) => Entry {
+                        name,
+                        digest,
+                        kind: Kind::Other,
+                        size: 0,
+                        damage: Some(e.to_string()),
+                    },
+                }
+            })
+            .collect();
+        entries.sort_by(|a, b| (&a.name, &a.digest).cmp(&(&b.name, &b.digest)));
+        Ok(entries)
+    }
+
+    pub(crate) fn read_manifest(&self, descriptor: &Descriptor) -> Result<crate::Manifest> {
+        let bytes = self.read_blob(&descriptor.digest, crate::manifest::MAX_MANIFEST)?;
+        let name = descriptor.ref_name().unwrap_or(descriptor.digest.as_str());
+        match Document::parse(name, &bytes)? {
+            Document::Manifest(manifest) => Ok(manifest),
+            Document::Index(_) => Err(Error::not_an_image(name, "it is an index of images")),
+        }
+    }
+
+    /// All digests reachable from the index.
+    pub(super) fn reachable(&self) -> Result<HashSet<Digest>> {
+        let mut seen = HashSet::new();
+        for descriptor in self.read_index()?.manifests {
+            if seen.contains(&descriptor.digest) {
+                continue;
+            }
+            let manifest = self.read_manifest(&descriptor)?;
+            seen.insert(descriptor.digest);
+            seen.insert(manifest.config.digest);
+            seen.extend(manifest.layers.into_iter().map(|l| l.digest));
+        }
+        Ok(seen)
+    }
+
+    pub(super) fn create_index(&self) -> Result<()> {
+        if self.path().join("index.json").exists() {
+            return Ok(());
+        }
+        self.update_index(|_| {})
+    }
+
+    pub(super) fn read_index(&self) -> Result<Index> {
+        let path = self.path().join("index.json");
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Index::default()),
+            Err(e) => return Err(Error::io(&path, e)),
+        };
+        serde_json::from_slice(&bytes)
+            .map_err(|e| Error::CorruptStore { path, reason: format!("malformed index: {e}") })
+    }
+
+    fn update_index(&self, change: impl FnOnce(&mut Index)) -> Result<()> {
+        let lock_path = self.path().join("locks/index");
+        let lock = open_lock(&lock_path)?;
+        lock.lock().map_err(|e| Error::io(&lock_path, e))?;
+        let mut index = self.read_index()?;
+        change(&mut index);
+        self.replace_file(&self.path().join("index.json"), &to_json(&index)?)
+        // The lock ends with its file.
+    }
+}
