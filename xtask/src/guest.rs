@@ -21,7 +21,8 @@ const RUSTFLAGS: &str = "-Ctarget-feature=+simd128,+bulk-memory,+multivalue,+sig
 /// Builds the guest and returns the path of the finished module.
 pub fn run(workspace: &Workspace) -> Result<PathBuf> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let sysroot = PathBuf::from(process::stdout(Command::new(&rustc).args(["--print", "sysroot"]))?.trim());
+    let sysroot =
+        PathBuf::from(process::stdout(Command::new(&rustc).args(["--print", "sysroot"]))?.trim());
     let target_dir = workspace.target.join("guest/build");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo

@@ -1,13 +1,61 @@
 //! Boxer's chores, run as `cargo xtask NAME`.
 
+mod bench;
+mod boxer;
+mod demo;
+mod fixtures;
 mod guest;
+mod hosts;
+mod packages;
 mod paths;
 mod process;
+mod programs;
+mod registry;
+mod test;
+mod tidy;
+
+use anyhow::{Result, bail};
+use paths::Workspace;
+
+const HELP: &str = "\
+cargo xtask NAME
+
+  demo      set everything up, build a box from Dockerfile.examples/ and run it
+  test      all set-up, then formatting, clippy, tidy and every test
+  ci        what .ci/run calls: the same as test
+  guest     build the guest program for wasm32-wasip1
+  tidy      check import rules, file sizes, names and texts
+  fixtures  make the test material (root filesystems, image layouts, programs)
+  hosts     run a small box under every host that is installed for the tests
+  programs  compare real programs in a box with the same in a chroot
+  bench     print the figures: start-up, interpreter speed, sizes, build time
+";
 
 fn main() {
-    let result = paths::Workspace::find().and_then(|workspace| guest::run(&workspace));
-    if let Err(error) = result {
+    if let Err(error) = run() {
         eprintln!("xtask: {error:#}");
         std::process::exit(1);
+    }
+}
+
+fn run() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let name = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
+    let workspace = Workspace::find()?;
+    match name.as_str() {
+        "guest" => guest::run(&workspace).map(|_| ()),
+        "tidy" => tidy::run(&workspace),
+        "test" | "ci" => test::run(&workspace, &rest),
+        "fixtures" => fixtures::run(&workspace),
+        "programs" => programs::run(&workspace),
+        "hosts" => hosts::run(&workspace),
+        "demo" => demo::run(&workspace),
+        "bench" => bench::run(&workspace),
+        "" | "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => bail!("no chore is named {other:?}\n\n{HELP}"),
     }
 }

@@ -1,14 +1,8 @@
 //! Running other programs, with errors that show what was run.
 
 use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
 use std::process::{Command, Output, Stdio};
-
-/// Builds a command from words; the first one is the program.
-pub fn command<S: AsRef<std::ffi::OsStr>>(words: &[S]) -> Command {
-    let mut command = Command::new(&words[0]);
-    command.args(&words[1..]);
-    command
-}
 
 /// Runs with inherited output; an exit status other than 0 is an error.
 pub fn run(command: &mut Command) -> Result<()> {
@@ -33,10 +27,8 @@ pub fn stdout(command: &mut Command) -> Result<String> {
 
 fn capture(command: &mut Command) -> Result<Output> {
     let shown = show(command);
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot start: {shown}"))?;
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot start: {shown}"))?;
     if !output.status.success() {
         bail!(
             "{}: {shown}\n{}{}",
@@ -50,9 +42,8 @@ fn capture(command: &mut Command) -> Result<Output> {
 
 /// Whether a program of this name is on the PATH.
 pub fn on_path(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
-    })
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
 
 fn show(command: &Command) -> String {
@@ -62,4 +53,9 @@ fn show(command: &Command) -> String {
         shown.push_str(&arg.to_string_lossy());
     }
     shown
+}
+
+/// The SHA-256 digest of `bytes` in hexadecimal.
+pub fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

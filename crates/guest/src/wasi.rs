@@ -404,12 +404,12 @@ pub fn wait(fd: Option<Fd>, timeout: Option<u64>) -> Woken {
     let mut events = [const { std::mem::MaybeUninit::<w::Event>::uninit() }; 2];
     // SAFETY: WASI writes at most as many events as there are subscriptions (at most two).
     let count = unsafe { w::poll_oneoff(subscriptions.as_ptr(), events.as_mut_ptr().cast(), subscriptions.len()) };
-    match count {
+    match (fd, count) {
+        // Some hosts leave the number of events unset, which does not matter when there is but one.
+        (None, _) => Woken::Timeout,
         // A host that cannot poll descriptors (browsers): a read tells, and blocks if it must.
-        Err(_) => {
-            if fd.is_some() { Woken::Readable } else { Woken::Timeout }
-        }
-        Ok(count) => {
+        (Some(_), Err(_)) => Woken::Readable,
+        (Some(_), Ok(count)) => {
             // SAFETY: the first `count` events were written.
             let mut written = events.iter().take(count).map(|event| unsafe { event.assume_init_ref() });
             if written.any(|event| event.userdata == 0) { Woken::Readable } else { Woken::Timeout }

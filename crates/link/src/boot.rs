@@ -47,7 +47,9 @@ pub fn boot<T: Send>(
     let len = u32::try_from(image_len).map_err(|_| BootError::NoRoom(image_len))?;
     let reserve = reserver(store, instance, "boxer-reserve")?;
     let range = reserved(store, memory, "boxer-reserve", &reserve, len)?;
-    image.read_exact(&mut memory.data_mut(&mut *store)[range.start..range.end]).map_err(BootError::Image)?;
+    image
+        .read_exact(&mut memory.data_mut(&mut *store)[range.start..range.end])
+        .map_err(BootError::Image)?;
 
     let encoded = config.encode();
     let len = u32::try_from(encoded.len()).map_err(|_| BootError::NoRoom(encoded.len() as u64))?;
@@ -64,8 +66,14 @@ pub fn boot<T: Send>(
 
 type Reserve = TypedFunc<u32, u32>;
 
-fn reserver<T: Send>(store: &mut Store<T>, instance: Instance, name: &'static str) -> Result<Reserve, BootError> {
-    instance.get_typed_func(store, name).map_err(|error| BootError::Contract(name, error.to_string()))
+fn reserver<T: Send>(
+    store: &mut Store<T>,
+    instance: Instance,
+    name: &'static str,
+) -> Result<Reserve, BootError> {
+    instance
+        .get_typed_func(store, name)
+        .map_err(|error| BootError::Contract(name, error.to_string()))
 }
 
 /// Calls a reserving export and checks its answer against the memory.

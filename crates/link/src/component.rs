@@ -14,19 +14,31 @@ const MAX_CORE: usize = 1 << 30;
 /// Wraps a core module with the adapter for commands.
 pub fn encode(core: &[u8]) -> Result<Vec<u8>, LinkError> {
     if core.len() > MAX_CORE {
-        let text = format!("the core module has {} bytes, a component can hold {MAX_CORE}; use the module output", core.len());
+        let text = format!(
+            "the core module has {} bytes, a component can hold {MAX_CORE}; use the module output",
+            core.len()
+        );
         return Err(LinkError::Component(text));
     }
     ComponentEncoder::default()
         .validate(false) // the input was made here; validating would read the whole image again
         .module(core)
-        .and_then(|encoder| encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER))
+        .and_then(|encoder| {
+            encoder.adapter(
+                WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
+                WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+            )
+        })
         .and_then(|mut encoder| encoder.encode())
         .map_err(|error| LinkError::Component(format!("{error:#}")))
 }
 
 /// Writes a component with the image configuration as its last section.
-pub fn write(component: &[u8], image_config_json: Option<&[u8]>, out: &mut dyn Write) -> Result<(), LinkError> {
+pub fn write(
+    component: &[u8],
+    image_config_json: Option<&[u8]>,
+    out: &mut dyn Write,
+) -> Result<(), LinkError> {
     let mut config = Vec::new();
     if let Some(json) = image_config_json {
         CustomSection { name: CONFIG_SECTION.into(), data: json.into() }.append_to(&mut config);

@@ -5,14 +5,20 @@ use crate::snapshot::State;
 use crate::{CONFIG_SECTION, LinkError};
 use std::io::Write;
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
-use wasm_encoder::{CustomSection, DataCountSection, Encode, ExportSection, RawSection, Section, SectionId};
+use wasm_encoder::{
+    CustomSection, DataCountSection, Encode, ExportSection, RawSection, Section, SectionId,
+};
 use wasmparser::{DataKind, DataSectionReader, ExportSectionReader, Parser, Payload};
 
 /// What a WASI command exports.
 const KEPT_EXPORTS: [&str; 2] = ["memory", "_start"];
 
 /// Writes the box as a core module.
-pub fn module(state: &State, image_config_json: Option<&[u8]>, out: &mut dyn Write) -> Result<(), LinkError> {
+pub fn module(
+    state: &State,
+    image_config_json: Option<&[u8]>,
+    out: &mut dyn Write,
+) -> Result<(), LinkError> {
     let (address, image) = state.image();
     put(out, &wasm_encoder::Module::HEADER)?;
     for payload in Parser::new(0).parse_all(&state.module) {
@@ -32,7 +38,10 @@ pub fn module(state: &State, image_config_json: Option<&[u8]>, out: &mut dyn Wri
         }
     }
     if let Some(json) = image_config_json {
-        put(out, &section_bytes(&CustomSection { name: CONFIG_SECTION.into(), data: json.into() }))?;
+        put(
+            out,
+            &section_bytes(&CustomSection { name: CONFIG_SECTION.into(), data: json.into() }),
+        )?;
     }
     out.flush().map_err(|source| LinkError::Io { what: "write the module", source })
 }

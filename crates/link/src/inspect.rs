@@ -42,10 +42,20 @@ pub fn inspect(file: &mut (impl Read + Seek)) -> Result<Inspection, LinkError> {
     let format = match header {
         [0, b'a', b's', b'm', 1, 0, 0, 0] => Format::Module,
         [0, b'a', b's', b'm', 0x0d, 0, 1, 0] => Format::Component,
-        _ => return Err(LinkError::NotWasm("it is neither a Wasm module nor a component".to_owned())),
+        _ => {
+            return Err(LinkError::NotWasm(
+                "it is neither a Wasm module nor a component".to_owned(),
+            ));
+        }
     };
-    let mut found =
-        Inspection { format, imports: Vec::new(), file_size, code_size: 0, data_size: 0, image_config_json: None };
+    let mut found = Inspection {
+        format,
+        imports: Vec::new(),
+        file_size,
+        code_size: 0,
+        data_size: 0,
+        image_config_json: None,
+    };
     let mut at = header.len() as u64;
     while at < file_size {
         let mut id = [0];
@@ -62,7 +72,12 @@ pub fn inspect(file: &mut (impl Read + Seek)) -> Result<Inspection, LinkError> {
     Ok(found)
 }
 
-fn section(file: &mut impl Read, id: u8, len: u64, found: &mut Inspection) -> Result<(), LinkError> {
+fn section(
+    file: &mut impl Read,
+    id: u8,
+    len: u64,
+    found: &mut Inspection,
+) -> Result<(), LinkError> {
     match (found.format, id) {
         (_, 0) if len <= MAX_SECTION => {
             let bytes = read(file, len)?;
@@ -74,7 +89,10 @@ fn section(file: &mut impl Read, id: u8, len: u64, found: &mut Inspection) -> Re
         }
         (Format::Module, 2) => {
             let bytes = read(file, len)?;
-            for group in ImportSectionReader::new(BinaryReader::new(&bytes, 0)).map_err(not_wasm)?.into_imports() {
+            for group in ImportSectionReader::new(BinaryReader::new(&bytes, 0))
+                .map_err(not_wasm)?
+                .into_imports()
+            {
                 let import = group.map_err(not_wasm)?;
                 found.imports.push(format!("{}.{}", import.module, import.name));
             }
@@ -84,7 +102,9 @@ fn section(file: &mut impl Read, id: u8, len: u64, found: &mut Inspection) -> Re
         (Format::Component, 1) => found.code_size += len,
         (Format::Component, 10) => {
             let bytes = read(file, len)?;
-            for import in ComponentImportSectionReader::new(BinaryReader::new(&bytes, 0)).map_err(not_wasm)? {
+            for import in
+                ComponentImportSectionReader::new(BinaryReader::new(&bytes, 0)).map_err(not_wasm)?
+            {
                 found.imports.push(import.map_err(not_wasm)?.name.name.to_owned());
             }
         }

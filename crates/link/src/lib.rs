@@ -43,7 +43,9 @@ pub const MAX_IMAGE: u64 = (4 << 30) - (512 << 20);
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// This build of Boxer has no guest program in it.
-    #[error("this build of boxer has no guest program in it; build it with `cargo xtask guest`, then build boxer again")]
+    #[error(
+        "this build of boxer has no guest program in it; build it with `cargo xtask guest`, then build boxer again"
+    )]
     NoGuest,
     /// The guest program is not a module that can be instrumented.
     #[error("the guest program cannot be linked: {0}")]
@@ -114,7 +116,8 @@ impl<'g> Linker<'g> {
         if input.image_len > MAX_IMAGE {
             return Err(LinkError::ImageTooLarge(input.image_len));
         }
-        let state = snapshot::take(self.guest, &self.cache, input.image, input.image_len, input.config)?;
+        let state =
+            snapshot::take(self.guest, &self.cache, input.image, input.image_len, input.config)?;
         match input.output {
             Output::Module => emit::module(&state, input.image_config_json, out),
             Output::Component => {

@@ -45,7 +45,8 @@ pub fn take(
     config: &BoxConfig,
 ) -> Result<State, LinkError> {
     let wizer = Wizer::new();
-    let (context, instrumented) = wizer.instrument(guest).map_err(|error| LinkError::Guest(format!("{error:#}")))?;
+    let (context, instrumented) =
+        wizer.instrument(guest).map_err(|error| LinkError::Guest(format!("{error:#}")))?;
     let key: Digest = digest_of(&instrumented);
     let module = cache.module::<CacheError>(&key, || Ok(instrumented))?;
 
@@ -53,7 +54,9 @@ pub fn take(
     let instance = instantiate(&mut store, &module)?;
     let image = match boot(&mut store, instance, image, image_len, config) {
         Ok(range) => range,
-        Err(BootError::Init(cause)) => return Err(BootError::Init(with_messages(&store, &cause)).into()),
+        Err(BootError::Init(cause)) => {
+            return Err(BootError::Init(with_messages(&store, &cause)).into());
+        }
         Err(error) => return Err(error.into()),
     };
     if !store.data().messages.is_empty() {
@@ -80,7 +83,8 @@ fn instantiate(store: &mut Store<Host>, module: &Module) -> Result<Instance, Boo
     let mut linker = Linker::new(store.engine());
     for import in module.imports() {
         let ExternType::Func(ty) = import.ty() else {
-            let what = format!("imports {}.{}, which is not a function", import.module(), import.name());
+            let what =
+                format!("imports {}.{}, which is not a function", import.module(), import.name());
             return Err(BootError::Instantiate(what));
         };
         let name = import.name().to_owned();
@@ -102,7 +106,11 @@ fn instantiate(store: &mut Store<Host>, module: &Module) -> Result<Instance, Boo
 const MAX_MESSAGES: usize = 64 << 10;
 
 /// WASI preview 1's `fd_write(fd, iovs, iovs_len, nwritten) -> errno`, into the message buffer.
-fn fd_write(mut caller: Caller<'_, Host>, params: &[Val], results: &mut [Val]) -> wasmtime::Result<()> {
+fn fd_write(
+    mut caller: Caller<'_, Host>,
+    params: &[Val],
+    results: &mut [Val],
+) -> wasmtime::Result<()> {
     let arg = |i: usize| params.get(i).and_then(Val::i32).unwrap_or(0) as u32 as usize;
     let (iovs, count, nwritten) = (arg(1), arg(2), arg(3));
     let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
@@ -141,7 +149,10 @@ struct Snapshotter<'a> {
 
 impl InstanceState for Snapshotter<'_> {
     async fn global_get(&mut self, name: &str, _: ValType) -> SnapshotVal {
-        let value = self.instance.get_global(&mut *self.store, name).map(|global| global.get(&mut *self.store));
+        let value = self
+            .instance
+            .get_global(&mut *self.store, name)
+            .map(|global| global.get(&mut *self.store));
         match value {
             Some(Val::I32(x)) => SnapshotVal::I32(x),
             Some(Val::I64(x)) => SnapshotVal::I64(x),

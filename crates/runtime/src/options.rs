@@ -86,8 +86,9 @@ impl RunOptions {
         }
         for preopen in &self.preopens {
             let perms = if preopen.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
-            wasi.preopened_dir(&preopen.host, &preopen.guest, perms)
-                .map_err(|error| RunError::Preopen { path: preopen.host.clone(), cause: format!("{error:#}") })?;
+            wasi.preopened_dir(&preopen.host, &preopen.guest, perms).map_err(|error| {
+                RunError::Preopen { path: preopen.host.clone(), cause: format!("{error:#}") }
+            })?;
         }
         // The box is this thread's only work; handing file operations to a pool costs more than they take.
         wasi.allow_blocking_current_thread(true);

@@ -23,13 +23,18 @@ pub struct Outcome {
 }
 
 /// Runs a box to its end.
-pub fn run(cache: &CodeCache, source: &Source<'_>, options: RunOptions) -> Result<Outcome, RunError> {
+pub fn run(
+    cache: &CodeCache,
+    source: &Source<'_>,
+    options: RunOptions,
+) -> Result<Outcome, RunError> {
     let (wasi, sinks) = context(options)?;
     let ended = match source.form {
         Form::Module => {
             let module = cache.module(&source.digest, || source.read())?;
             let mut store = Store::new(cache.engine(), p1_context(wasi));
-            let instance = p1_linker(cache)?.instantiate(&mut store, &module).map_err(start_error)?;
+            let instance =
+                p1_linker(cache)?.instantiate(&mut store, &module).map_err(start_error)?;
             call_start(&mut store, instance)
         }
         Form::Component => {
@@ -37,8 +42,10 @@ pub fn run(cache: &CodeCache, source: &Source<'_>, options: RunOptions) -> Resul
             let mut linker = wasmtime::component::Linker::<P2>::new(cache.engine());
             p2::add_to_linker_sync(&mut linker).map_err(start_error)?;
             let mut wasi = wasi;
-            let mut store = Store::new(cache.engine(), P2 { wasi: wasi.build(), table: ResourceTable::new() });
-            let command = Command::instantiate(&mut store, &component, &linker).map_err(start_error)?;
+            let mut store =
+                Store::new(cache.engine(), P2 { wasi: wasi.build(), table: ResourceTable::new() });
+            let command =
+                Command::instantiate(&mut store, &component, &linker).map_err(start_error)?;
             let result = command.wasi_cli_run().call_run(&mut store);
             status(result.map(|result| i32::from(result.is_err())))
         }
@@ -67,7 +74,10 @@ pub fn p1_context(mut wasi: WasiCtxBuilder) -> WasiP1Ctx {
 }
 
 /// Calls `_start`; the status it ends with.
-pub fn call_start(store: &mut Store<WasiP1Ctx>, instance: wasmtime::Instance) -> Result<i32, RunError> {
+pub fn call_start(
+    store: &mut Store<WasiP1Ctx>,
+    instance: wasmtime::Instance,
+) -> Result<i32, RunError> {
     let start = instance.get_typed_func::<(), ()>(&mut *store, "_start").map_err(start_error)?;
     status(start.call(store, ()).map(|()| 0))
 }

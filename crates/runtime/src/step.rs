@@ -32,9 +32,17 @@ pub struct StepInput<'a> {
 }
 
 /// Runs the command to its end.
-pub fn run(cache: &CodeCache, input: StepInput<'_>, mut options: RunOptions) -> Result<Outcome, RunError> {
+pub fn run(
+    cache: &CodeCache,
+    input: StepInput<'_>,
+    mut options: RunOptions,
+) -> Result<Outcome, RunError> {
     if let Some(dir) = input.layer_dir {
-        options.preopens.push(Preopen { host: dir.to_path_buf(), guest: GUEST_DIR.to_owned(), writable: true });
+        options.preopens.push(Preopen {
+            host: dir.to_path_buf(),
+            guest: GUEST_DIR.to_owned(),
+            writable: true,
+        });
         options.env.push(("BOXER_BUILD".to_owned(), "1".to_owned()));
     }
     let key = digest_of(input.guest);

@@ -93,7 +93,11 @@ impl StdoutStream for Sink {
 }
 
 impl AsyncWrite for Sink {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         let mut target = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Poll::Ready(match &mut *target {
             Target::Kept(kept) => kept.write(bytes),

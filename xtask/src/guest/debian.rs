@@ -71,7 +71,8 @@ fn fetch(rustc: &OsStr, sysroot: &Path) -> Result<StdSource> {
         let prefix = format!("{version}+");
         let versions = apt.versions("rust-src")?;
         let chosen = versions.iter().find(|v| v.starts_with(&prefix));
-        let chosen = chosen.with_context(|| format!("no package rust-src for this compiler, {version}"))?;
+        let chosen =
+            chosen.with_context(|| format!("no package rust-src for this compiler, {version}"))?;
         apt.unpack("rust-src", chosen, &unpacked)?;
     }
     if !library.join("Cargo.lock").is_file() {
@@ -144,7 +145,8 @@ impl Apt {
             make_dir(&self.dir.join(dir))?;
         }
         let (main, security) = mirrors()?;
-        let line = |uri: &str, suite: &str| format!("deb [signed-by={KEYRING}] {uri} {suite} main\n");
+        let line =
+            |uri: &str, suite: &str| format!("deb [signed-by={KEYRING}] {uri} {suite} main\n");
         let list = [
             line(&main, "bookworm"),
             line(&security, "bookworm-security"),
@@ -175,7 +177,11 @@ impl Apt {
 
 /// The mirrors that the machine's own apt uses for Debian 12 and its security updates.
 fn mirrors() -> Result<(String, String)> {
-    let text = process::stdout(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI) $(RELEASE)"]))?;
+    let text = process::stdout(Command::new("apt-get").args([
+        "indextargets",
+        "--format",
+        "$(REPO_URI) $(RELEASE)",
+    ]))?;
     let find = |suite: &str| {
         let mut lines = text.lines().filter_map(|line| line.split_once(' '));
         lines.find(|(_, release)| *release == suite).map(|(uri, _)| uri.to_owned())

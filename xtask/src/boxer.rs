@@ -1,0 +1,45 @@
+//! The `boxer` program, as chores call it.
+
+use crate::paths::{Workspace, make_dir};
+use crate::process;
+use anyhow::Result;
+use std::path::Path;
+use std::process::Command;
+
+/// Builds `boxer` with the guest in it.
+pub fn build(workspace: &Workspace) -> Result<()> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(&workspace.root)
+        .args(["build", "--release"])
+        .env("BOXER_GUEST_WASM", workspace.guest_wasm());
+    // The same packages as `cargo test --workspace`: another set would give wasmtime other features.
+    process::run(cargo.args(["--workspace", "--exclude", "boxer-guest"]))
+}
+
+/// A `boxer` command with a store and caches of its own under the target directory.
+pub fn command(workspace: &Workspace) -> Result<Command> {
+    let home = workspace.target.join("boxer-home");
+    make_dir(&home)?;
+    let mut boxer = Command::new(workspace.boxer());
+    boxer.env("XDG_CACHE_HOME", home.join("cache")).env("XDG_DATA_HOME", home.join("data"));
+    Ok(boxer)
+}
+
+/// Builds a box from a one-line Dockerfile on an image layout.
+pub fn build_from_layout(
+    workspace: &Workspace,
+    layout: &Path,
+    tag: &str,
+    output: &Path,
+) -> Result<()> {
+    let context = output.with_extension("context");
+    make_dir(&context)?;
+    std::fs::write(context.join("Dockerfile"), "FROM base\n")?;
+    let mut boxer = command(workspace)?;
+    boxer
+        .arg("build")
+        .arg("--build-context")
+        .arg(format!("base=oci-layout:{}:{tag}", layout.display()));
+    process::quiet(boxer.arg("-o").arg(output).arg(&context))
+}

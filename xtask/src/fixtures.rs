@@ -1,0 +1,63 @@
+//! `cargo xtask fixtures`: material for tests, under `fixtures` in the target directory.
+//!
+//! | directory | holds |
+//! |---|---|
+//! | `debian/rootfs`, `debian/layout` | Debian 12 (debootstrap, minbase, python3, perl …) as a tree and as an OCI layout |
+//! | `alpine/rootfs`, `alpine/layout` | Alpine's minimal root filesystem, where its archive is at hand |
+//! | `programs` | small static programs |
+//!
+//! Each is kept with its recipe and made again when the recipe changes.
+
+mod alpine;
+mod debian;
+mod layout;
+mod static_programs;
+
+use crate::packages;
+use crate::paths::{Workspace, make_dir};
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+
+/// Makes whatever is missing.
+pub fn run(workspace: &Workspace) -> Result<()> {
+    packages::ensure(&[packages::DEMO])?;
+    debian(workspace)?;
+    alpine(workspace)?;
+    programs(workspace)?;
+    Ok(())
+}
+
+/// The Debian fixture's directory.
+pub fn debian(workspace: &Workspace) -> Result<PathBuf> {
+    debian::make(workspace)
+}
+
+/// The Alpine fixture's directory, if its archive is at hand.
+pub fn alpine(workspace: &Workspace) -> Result<Option<PathBuf>> {
+    alpine::make(workspace)
+}
+
+/// The directory of the static programs.
+pub fn programs(workspace: &Workspace) -> Result<PathBuf> {
+    static_programs::make(workspace)
+}
+
+/// Makes `dir` with `make`, unless it was made by the same recipe. It appears only when complete.
+fn keyed(dir: &Path, recipe: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let key = dir.join("recipe");
+    if std::fs::read_to_string(&key).is_ok_and(|old| old == recipe) {
+        return Ok(());
+    }
+    let partial = dir.with_extension("partial");
+    for old in [dir, &partial] {
+        if old.exists() {
+            std::fs::remove_dir_all(old)?;
+        }
+    }
+    make_dir(&partial)?;
+    make(&partial)?;
+    std::fs::write(partial.join("recipe"), recipe)?;
+    std::fs::rename(&partial, dir)?;
+    println!("fixture: {}", dir.display());
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! `cargo xtask test`: everything that is checked, with all set-up.
+
+use crate::paths::Workspace;
+use crate::{boxer, demo, fixtures, guest, hosts, packages, process, programs, tidy};
+use anyhow::Result;
+use std::process::Command;
+
+/// Runs all checks; `rest` is passed to `cargo test`.
+pub fn run(workspace: &Workspace, rest: &[String]) -> Result<()> {
+    packages::ensure(&[packages::DEMO, packages::TESTS])?;
+    step("formatting");
+    process::run(cargo(workspace).args(["fmt", "--all", "--check"]))?;
+    step("tidy");
+    tidy::run(workspace)?;
+    step("guest");
+    guest::run(workspace)?;
+    step("clippy");
+    process::run(cargo(workspace).args([
+        "clippy",
+        "--quiet",
+        "--release",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    step("fixtures");
+    fixtures::run(workspace)?;
+    step("build");
+    boxer::build(workspace)?;
+    step("examples");
+    demo::examples(workspace)?;
+    step("hosts");
+    hosts::run(workspace)?;
+    step("programs");
+    programs::run(workspace)?;
+    step("tests");
+    let mut test = cargo(workspace);
+    test.args(["test", "--release", "--workspace", "--exclude", "boxer-guest"]).args(rest);
+    process::run(&mut test)?;
+    println!("xtask test: all passed");
+    Ok(())
+}
+
+fn step(name: &str) {
+    println!("== {name}");
+}
+
+fn cargo(workspace: &Workspace) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(&workspace.root)
+        .env("CARGO_TARGET_DIR", &workspace.target)
+        .env("BOXER_GUEST_WASM", workspace.guest_wasm())
+        .env("BOXER_FIXTURES", workspace.fixtures());
+    cargo
+}
