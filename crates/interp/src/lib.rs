@@ -1,1 +1,72 @@
 //! Runs IR.
+//!
+//! A block of IR is compiled once into pre-decoded [`code::Code`] words (16 bytes each) in one arena and then run by a
+//! `match` loop. What makes it quick: dead flag recorders removed, recorders fused with their operation, compare and
+//! branch fused, immediate and register forms as handlers of their own, links between blocks, memory through the
+//! lookaside tables. x86 and Linux are unknown here.
+//!
+//! **Code identity.** A compiled block is known by (physical address, guest address) of its first instruction (and the
+//! physical address of the next page if an instruction straddles). Links and the jump cache additionally carry an
+//! *epoch*: it changes whenever the address space, one of its mappings, or any code changed, so that a stale link is
+//! simply not taken. Blocks from pages that the guest can write end after each storing instruction, so that code which
+//! changes itself is seen at once.
+//!
+//! **Faults are precise.** An op that can fault changes nothing when it does; `rip` is recomputed from the block's marks.
+//! Flag recorders are only removed where no op that may fault lies before the next recorder.
+
+mod cache;
+mod code;
+mod compile;
+mod fuse;
+mod rest;
+mod run;
+mod slow;
+mod string;
+
+pub use cache::Engine;
+
+use ir::{Block, TrapKind};
+use mem::{Fault, Frame, Tables, Translate};
+
+/// A freshly lifted block and where it came from.
+pub struct Lifted {
+    /// The IR.
+    pub block: Block,
+    /// The guest can write the page it came from: see the crate's page.
+    pub writable: bool,
+}
+
+/// What the interpreter asks of the machine around it.
+pub trait Env: Translate {
+    /// The lookaside tables of the current address space. Constant during a run.
+    fn tables(&self) -> Tables;
+    /// A number that is different for different address spaces and changes when a mapping changes (map, unmap, protect,
+    /// another frame behind a page); equal numbers mean equal translations of all present pages. Never 0.
+    fn epoch(&self) -> u32;
+    /// Lifts the block at `pc`, which [`Translate::translate`] just resolved for a fetch, and marks its frames as code
+    /// ([`mem::Phys::mark_code`]).
+    fn lift(&mut self, pc: u64) -> Result<Lifted, Fault>;
+    /// Frames whose decoded code became stale since the last call ([`mem::Phys::take_code_writes`]).
+    fn take_stale(&mut self) -> Vec<Frame>;
+    /// Whether [`Env::take_stale`] would return something.
+    fn has_stale(&self) -> bool;
+    /// CPUID: eax, ebx, ecx, edx for a leaf and subleaf.
+    fn cpuid(&mut self, leaf: u32, subleaf: u32) -> [u32; 4];
+    /// The time-stamp counter.
+    fn rdtsc(&mut self) -> u64;
+    /// 64 random bits.
+    fn rdrand(&mut self) -> u64;
+}
+
+/// Why [`Engine::run`] came back. `rip` and all registers are exact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// SYSCALL was executed; `rip` is behind it.
+    Syscall,
+    /// A memory access or fetch failed; `rip` is the instruction.
+    Fault(Fault),
+    /// A trap; for `rip` see [`TrapKind`].
+    Trap(TrapKind),
+    /// The fuel is used up; go on at will.
+    OutOfFuel,
+}

@@ -1,0 +1,245 @@
+//! Compiled blocks: finding, linking, dropping them.
+
+use crate::code::{Arena, Fetcher};
+use crate::compile::{compile, cut_after_store};
+use crate::{Env, Lifted};
+use ir::Mark;
+use mem::{Access, Fault, Frame, PAGE_SIZE};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// Words of code (16 bytes each) after which everything is dropped and compiled anew: 64 MiB.
+const MAX_WORDS: usize = 4 << 20;
+/// Entries of the jump cache (a power of two).
+const JUMPS: usize = 1 << 12;
+/// Longest x86 instruction: a block that starts this close to a page's end may depend on the next page.
+const MAX_INSTRUCTION: u64 = 15;
+
+/// Multiplicative hashing with a fixed seed: the state may be frozen into a box.
+#[derive(Default)]
+struct FixedHasher(u64);
+
+impl Hasher for FixedHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+    fn write_u32(&mut self, n: u32) {
+        self.write_u64(u64::from(n));
+    }
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0.rotate_left(5) ^ n).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 ^= self.0 >> 29;
+    }
+}
+
+type FixedMap<K, V> = HashMap<K, V, BuildHasherDefault<FixedHasher>>;
+
+/// What makes a compiled block the right one; see the crate's page.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    pc: u64,
+    phys: u32,
+    /// Physical address of the next page if an instruction at `pc` may reach into it, else 0.
+    next: u32,
+}
+
+struct BlockInfo {
+    pc: u64,
+    start: u32,
+    end: u32,
+    marks: Box<[Mark]>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Jump {
+    pc: u64,
+    ip: u32,
+    epoch: u32,
+}
+
+/// The interpreter: compiled code and how to find it. Holds no guest state.
+pub struct Engine {
+    arena: Arena,
+    /// In the order of their code.
+    blocks: Vec<BlockInfo>,
+    map: FixedMap<Key, u32>,
+    by_frame: FixedMap<u32, Vec<Key>>,
+    jumps: Box<[Jump; JUMPS]>,
+    /// Epochs of the environment to epochs of links.
+    epochs: FixedMap<u32, u32>,
+    /// The environment's epoch that `epoch` stands for.
+    env_epoch: u32,
+    /// Current epoch of links; never 0.
+    epoch: u32,
+    next_epoch: u32,
+    /// Guest instructions retired.
+    pub(crate) retired: u64,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Engine::new()
+    }
+}
+
+impl Engine {
+    /// An interpreter that has compiled nothing yet.
+    pub fn new() -> Engine {
+        Engine {
+            arena: Arena::default(),
+            blocks: Vec::new(),
+            map: FixedMap::default(),
+            by_frame: FixedMap::default(),
+            jumps: Box::new([Jump::default(); JUMPS]),
+            epochs: FixedMap::default(),
+            env_epoch: 0,
+            epoch: 0,
+            next_epoch: 1,
+            retired: 0,
+        }
+    }
+
+    /// Guest instructions retired so far. Instructions of a block that a fault or trap cut short are not counted.
+    pub fn retired(&self) -> u64 {
+        self.retired
+    }
+
+    /// For the run loop.
+    pub(crate) fn fetcher(&self) -> Fetcher {
+        self.arena.fetcher()
+    }
+
+    /// Takes note of changed mappings and stale code; returns the epoch that links must carry.
+    pub(crate) fn sync<E: Env>(&mut self, env: &mut E) -> u32 {
+        if env.has_stale() {
+            for frame in env.take_stale() {
+                self.drop_frame(frame);
+            }
+        }
+        let now = env.epoch();
+        if now != self.env_epoch || self.epoch == 0 {
+            self.env_epoch = now;
+            let next = &mut self.next_epoch;
+            self.epoch = *self.epochs.entry(now).or_insert_with(|| {
+                let fresh = *next;
+                *next = next.wrapping_add(1).max(1);
+                fresh
+            });
+            // One entry for each address-space version ever seen: start over before it grows without bound.
+            if self.epochs.len() > 4096 {
+                self.epochs.clear();
+                self.epochs.insert(now, self.epoch);
+            }
+        }
+        self.epoch
+    }
+
+    fn drop_frame(&mut self, frame: Frame) {
+        let Some(keys) = self.by_frame.remove(&frame.addr()) else { return };
+        for key in keys {
+            self.map.remove(&key);
+        }
+        self.forget_links();
+    }
+
+    /// Makes every link stale. The words themselves stay, so that a block that is running can end.
+    fn forget_links(&mut self) {
+        self.epochs.clear();
+        self.epoch = 0;
+    }
+
+    /// Drops all compiled code.
+    pub fn clear(&mut self) {
+        self.arena.clear();
+        self.blocks.clear();
+        self.map.clear();
+        self.by_frame.clear();
+        self.forget_links();
+    }
+
+    /// Where the code for guest address `pc` starts, compiled if need be. [`Engine::sync`] came before.
+    pub(crate) fn find<E: Env>(&mut self, env: &mut E, pc: u64) -> Result<u32, Fault> {
+        let slot = jump_slot(pc);
+        let entry = self.jumps[slot];
+        if entry.pc == pc && entry.epoch == self.epoch {
+            return Ok(entry.ip);
+        }
+        let phys = env.translate(pc, Access::Fetch)?;
+        let page_left = PAGE_SIZE as u64 - pc % PAGE_SIZE as u64;
+        let next = if page_left < MAX_INSTRUCTION {
+            env.translate(pc.wrapping_add(page_left), Access::Fetch).unwrap_or(0)
+        } else {
+            0
+        };
+        let key = Key { pc, phys, next };
+        let ip = match self.map.get(&key) {
+            Some(&ip) => ip,
+            None => self.compile(env, key)?,
+        };
+        // Translating may have paged something in.
+        self.sync(env);
+        self.jumps[slot] = Jump { pc, ip, epoch: self.epoch };
+        Ok(ip)
+    }
+
+    fn compile<E: Env>(&mut self, env: &mut E, key: Key) -> Result<u32, Fault> {
+        let Lifted { mut block, writable } = env.lift(key.pc)?;
+        if writable {
+            cut_after_store(&mut block);
+        }
+        if self.arena.len() > MAX_WORDS {
+            self.clear();
+            self.sync(env);
+        }
+        let compiled = compile(&block);
+        let start = self.arena.len() as u32;
+        self.arena.extend(&compiled.words);
+        self.blocks.push(BlockInfo {
+            pc: block.pc,
+            start,
+            end: self.arena.len() as u32,
+            marks: compiled.marks.into_boxed_slice(),
+        });
+        self.map.insert(key, start);
+        let page = |addr: u32| Frame::containing(addr).addr();
+        self.by_frame.entry(page(key.phys)).or_default().push(key);
+        if key.next != 0 {
+            self.by_frame.entry(page(key.next)).or_default().push(key);
+        }
+        Ok(start)
+    }
+
+    /// Guest address of the instruction that the word at `ip` belongs to.
+    #[cold]
+    pub(crate) fn pc_of(&self, ip: u32) -> u64 {
+        let n = self.blocks.partition_point(|b| b.start <= ip);
+        let Some(block) = n.checked_sub(1).and_then(|n| self.blocks.get(n)) else { return 0 };
+        debug_assert!(ip < block.end);
+        let word = ip - block.start;
+        let n = block.marks.partition_point(|m| m.inst <= word);
+        let offset = n.checked_sub(1).and_then(|n| block.marks.get(n)).map_or(0, |m| m.offset);
+        block.pc.wrapping_add(u64::from(offset))
+    }
+
+    /// Enters `ip` in the link word `at`.
+    pub(crate) fn link(&mut self, at: u32, ip: u32) {
+        self.arena.set_imm(at, (u64::from(ip) | u64::from(self.epoch) << 32) as i64);
+    }
+
+    /// The jump cache alone.
+    #[inline(always)]
+    pub(crate) fn jump(&self, pc: u64, epoch: u32) -> Option<u32> {
+        let entry = self.jumps[jump_slot(pc)];
+        (entry.pc == pc && entry.epoch == epoch).then_some(entry.ip)
+    }
+}
+
+#[inline(always)]
+fn jump_slot(pc: u64) -> usize {
+    (pc ^ pc >> 12) as usize % JUMPS
+}
