@@ -1,1 +1,15 @@
 //! Fixtures, fake host and local registry for tests.
+//!
+//! * [`registry::Registry`]: Debian's `docker-registry` on a loopback port, plain or with TLS and htpasswd.
+//! * [`fake_registry::FakeRegistry`]: a pull-only registry in memory, with Bearer tokens and faults on demand.
+//! * [`http::Server`]: the few lines of HTTP under it.
+//! * [`image`]: small images made on the spot.
+//!
+//! Everything here may panic: a test that cannot be set up has failed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+pub mod fake_registry;
+pub mod http;
+pub mod image;
+pub mod registry;
