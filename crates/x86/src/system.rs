@@ -27,7 +27,6 @@ pub(crate) const ROWS: &[Row] = &[
     (Clflushopt, touch),
     (Clwb, touch),
     (Cldemote, nothing),
-    (Wait, nothing),
     (Clc, |l| put(l, 0, CF)),
     (Stc, |l| put(l, CF, CF)),
     (Cmc, cmc),

@@ -3,12 +3,23 @@
 use iced_x86::{Code, Instruction, Mnemonic};
 
 use crate::lifter::Lifted;
-use crate::{Lifter, alu, bits, control, multiply, shift, string, system, transfer};
+use crate::{
+    Lifter, alu, bits, control, mmx, multiply, shift, sse_float, sse_move, sse_packed, string,
+    system, transfer, x87, x87_state,
+};
 
 /// Lifts the instruction at hand.
 pub(crate) type LiftFn = fn(&mut Lifter) -> Lifted;
 /// One row of a family's table.
 pub(crate) type Row = (Mnemonic, LiftFn);
+
+/// Rows of instructions whose mnemonic is also the name of the op that does their work: `rows!(shape: Names)`.
+macro_rules! rows {
+    ($shape:ident: $($name:ident)*) => {
+        &[$((iced_x86::Mnemonic::$name, |l| $shape(l, ir::Op::$name))),*]
+    };
+}
+pub(crate) use rows;
 
 /// The families. A new one is one line here.
 const FAMILIES: &[&[Row]] = &[
@@ -20,6 +31,23 @@ const FAMILIES: &[&[Row]] = &[
     string::ROWS,
     system::ROWS,
     transfer::ROWS,
+    sse_packed::ROWS,
+    sse_packed::BINARY,
+    sse_packed::UNARY,
+    sse_packed::UNARY_IMM,
+    sse_packed::BINARY_IMM,
+    sse_packed::MASKED,
+    sse_move::ROWS,
+    sse_float::ROWS,
+    sse_float::BINARY,
+    sse_float::UNARY,
+    sse_float::BINARY_IMM,
+    sse_float::UNARY_IMM,
+    sse_float::MASKED,
+    sse_float::FLAGS,
+    mmx::ROWS,
+    x87::ROWS,
+    x87_state::ROWS,
 ];
 
 /// More than iced has mnemonics; a larger one would fail the constant evaluation below.
