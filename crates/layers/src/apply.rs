@@ -1,0 +1,221 @@
+//! Applies layers to a tree.
+
+use std::io::Read;
+
+use crate::blob::Blob;
+use crate::error::lossy;
+use crate::limits::Usage;
+use crate::spool::Fault;
+use crate::tar::Kind;
+use crate::tar::read::{Archive, Entry};
+use crate::tree::{Cursor, NodeId, Outcome};
+use crate::{Error, FileType, Limits, Metadata, NewNode, Result, Spool, Tree};
+
+const WHITEOUT: &[u8] = b".wh.";
+/// Names of AUFS's own bookkeeping start so; only the opaque marker among them means something.
+const WHITEOUT_META: &[u8] = b".wh..wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// Applies layers, lowest first. After an error the tree is of no use.
+#[derive(Debug)]
+pub struct Flatten {
+    tree: Tree,
+    spool: Spool,
+    limits: Limits,
+    usage: Usage,
+}
+
+/// What applying a layer found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// sha256 of the uncompressed archive, `sha256:…`.
+    pub diff_id: String,
+    /// Entries of the archive.
+    pub entries: u64,
+}
+
+impl Flatten {
+    /// Starts with an empty tree.
+    pub fn new(spool: Spool, limits: Limits) -> Flatten {
+        Flatten::onto(Tree::new(), spool, limits)
+    }
+
+    /// Starts with a tree that is there, as for the changes of a RUN step.
+    pub fn onto(tree: Tree, spool: Spool, limits: Limits) -> Flatten {
+        Flatten { tree, spool, limits, usage: Usage::default() }
+    }
+
+    /// The tree.
+    pub fn finish(self) -> Tree {
+        self.tree
+    }
+
+    /// Applies one layer, to its last byte. `name` is for messages (the blob's digest); the
+    /// compression is recognised by content. With a `diff_id`, the layer must have it.
+    pub fn layer(&mut self, blob: impl Read, name: &str, diff_id: Option<&str>) -> Result<Applied> {
+        let mut current = None;
+        let result = self.apply(blob, diff_id, &mut current);
+        result.map_err(|cause| Error::Layer {
+            layer: name.to_owned(),
+            entry: current,
+            cause: Box::new(cause),
+        })
+    }
+
+    fn apply(
+        &mut self,
+        blob: impl Read,
+        diff_id: Option<&str>,
+        current: &mut Option<String>,
+    ) -> Result<Applied> {
+        self.tree.begin_layer()?;
+        let mut archive = Archive::new(Blob::new(blob, self.limits)?, self.limits);
+        let mut entries = 0;
+        while let Some(entry) = archive.next()? {
+            *current = Some(lossy(entry.path.get(..256).unwrap_or(&entry.path)));
+            entries += 1;
+            self.account(&entry)?;
+            self.entry(entry, &mut archive)?;
+            *current = None;
+        }
+        let found = archive.into_inner().finish()?;
+        match diff_id {
+            Some(expected) if expected != found => {
+                Err(Error::DiffId { expected: expected.to_owned(), found })
+            }
+            _ => Ok(Applied { diff_id: found, entries }),
+        }
+    }
+
+    fn account(&mut self, entry: &Entry) -> Result<()> {
+        let limits = &self.limits;
+        for path in [&entry.path, &entry.link] {
+            if path.len() > limits.path {
+                return Err(Error::Limit { what: "bytes of a path", limit: limits.path as u64 });
+            }
+        }
+        let xattrs: usize =
+            entry.meta.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let metadata = (entry.path.len() + entry.link.len() + xattrs) as u64;
+        let usage = &mut self.usage;
+        for (used, add, limit, what) in [
+            (&mut usage.entries, 1, limits.entries, "entries"),
+            (&mut usage.bytes, entry.content.size, limits.bytes, "bytes of file contents"),
+            (&mut usage.metadata, metadata, limits.metadata, "bytes of names and attributes"),
+        ] {
+            *used = used.saturating_add(add);
+            if *used > limit {
+                return Err(Error::Limit { what, limit });
+            }
+        }
+        Ok(())
+    }
+
+    fn entry<R: Read>(&mut self, entry: Entry, archive: &mut Archive<R>) -> Result<()> {
+        let parts = components(&entry.path)?;
+        let Some((name, parents)) = parts.split_last() else {
+            let body = if entry.kind == Kind::Directory { Some(NewNode::Dir) } else { None };
+            return match body {
+                Some(dir) => self.tree.set_root(metadata(entry.meta), &dir).map(drop),
+                None => Err(Error::RootNotDirectory),
+            };
+        };
+        if parts.iter().any(|p| p.starts_with(WHITEOUT_META) && *p != OPAQUE) {
+            return Ok(());
+        }
+        if parents.iter().any(|p| p.starts_with(WHITEOUT)) {
+            return Err(Error::InvalidWhiteout);
+        }
+        if let Some(hidden) = name.strip_prefix(WHITEOUT) {
+            return self.whiteout(parents, name, hidden);
+        }
+        let dir = self.parent(parents)?;
+        let special = |kind| NewNode::Special { kind, rdev: entry.rdev };
+        let body = match entry.kind {
+            Kind::HardLink => return self.hard_link(dir, name, &entry.link),
+            Kind::File => {
+                let map = &entry.content;
+                let content = self.spool.append(&mut archive.data(), &map.segments, map.size);
+                NewNode::File(content.map_err(|fault| match fault {
+                    Fault::Source(e) => Error::from_stream(e),
+                    Fault::Short => Error::Truncated,
+                    Fault::Spool(e) => Error::Spool(e),
+                })?)
+            }
+            Kind::Directory => NewNode::Dir,
+            Kind::Symlink => NewNode::Symlink(entry.link.into()),
+            Kind::CharDevice => special(FileType::CharDevice),
+            Kind::BlockDevice => special(FileType::BlockDevice),
+            Kind::Fifo => special(FileType::Fifo),
+        };
+        self.tree.put(dir, name, metadata(entry.meta), body).map(drop)
+    }
+
+    /// The directory that an entry goes into. Links on the way are followed inside the tree, as
+    /// merged `/usr` needs; what is missing is made.
+    fn parent(&mut self, parts: &[&[u8]]) -> Result<NodeId> {
+        let path = parts.join(&b'/');
+        let meta = Metadata { mode: 0o755, ..Metadata::default() };
+        let mut cursor = Cursor::new(&path, self.tree.root());
+        let found = loop {
+            match self.tree.advance(&mut cursor, true)? {
+                Outcome::Found { node, .. } if self.tree.node(node).is_dir() => break node,
+                Outcome::Found { .. } => return Err(Error::NotDirectory(lossy(&path))),
+                Outcome::Missing { dir, name } => {
+                    let made = self.tree.put(dir, &name, meta.clone(), NewNode::Dir)?;
+                    cursor.enter(made);
+                }
+            }
+        };
+        for dir in cursor.dirs() {
+            self.tree.touch(*dir);
+        }
+        self.tree.touch(found);
+        Ok(found)
+    }
+
+    fn whiteout(&mut self, parents: &[&[u8]], name: &[u8], hidden: &[u8]) -> Result<()> {
+        let opaque = name == OPAQUE;
+        if !opaque && matches!(hidden, b"" | b"." | b"..") {
+            return Err(Error::InvalidWhiteout);
+        }
+        // Nothing is hidden where nothing is.
+        let parent = self.tree.lookup(parents.join(&b'/'))?;
+        if let Some(dir) = parent.filter(|dir| self.tree.node(*dir).is_dir()) {
+            self.tree.remove_lower(dir, (!opaque).then_some(hidden));
+        }
+        Ok(())
+    }
+
+    fn hard_link(&mut self, dir: NodeId, name: &[u8], link: &[u8]) -> Result<()> {
+        let missing = || Error::MissingLinkTarget(lossy(link));
+        let path = components(link)?.join(&b'/');
+        let target = match self.tree.lookup_nofollow(&path)? {
+            Some(target) => target,
+            None => return Err(missing()),
+        };
+        match self.tree.node(target).is_dir() {
+            true => Err(Error::LinkToDirectory(lossy(link))),
+            false => self.tree.put_link(dir, name, target),
+        }
+    }
+}
+
+/// The parts of a path in an archive; a leading slash and `.` mean nothing, `..` is refused.
+fn components(path: &[u8]) -> Result<Vec<&[u8]>> {
+    let parts: Vec<&[u8]> =
+        path.split(|b| *b == b'/').filter(|p| !p.is_empty() && *p != b".").collect();
+    if parts.contains(&&b".."[..]) {
+        return Err(Error::ParentReference(lossy(path)));
+    }
+    match parts.iter().find(|p| p.len() > 255 || p.contains(&0)) {
+        Some(part) => Err(Error::InvalidName(lossy(part))),
+        None => Ok(parts),
+    }
+}
+
+/// Linux has no attributes of other namespaces; unpackers drop them (ENOTSUP).
+fn metadata(mut meta: Metadata) -> Metadata {
+    meta.xattrs.retain(|name, _| rootfs::xattr_name_is_supported(name));
+    meta
+}
