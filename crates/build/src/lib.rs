@@ -1,1 +1,47 @@
-//! Carries a Dockerfile's plan out.
+//! Carries a Dockerfile's plan out: base images, steps, layers, the cache, and the box at the end.
+//!
+//! [`build`] takes a parsed Dockerfile ([`BuildOptions`]) and a [`Workshop`] (store, registry
+//! client, runtime, guest program) and gives an image that lies in the store. [`link_box`] makes
+//! a box of an image, [`store_box`], [`copy_box`] and [`write_oci`] put results where they are
+//! wanted. Progress goes to [`Events`].
+//!
+//! Files to copy are seen through one small trait, whether they are a directory of the host or the
+//! flattened layers of an image; a step's result is a map from paths to entries, which becomes a
+//! tar layer that is the same for the same entries.
+
+mod archive;
+mod builder;
+mod cache;
+mod clamp;
+mod config;
+mod context;
+mod copy;
+mod error;
+mod events;
+mod files;
+mod image_tree;
+mod layer;
+mod options;
+mod output;
+mod run;
+mod stage;
+mod steps;
+mod transfer;
+mod users;
+
+pub use builder::{Built, Workshop, build};
+pub use error::{Cause, Error, Result};
+pub use events::{Events, NoEvents, StepId};
+pub use options::{BuildOptions, rfc3339};
+pub use output::{BoxForm, LinkedBox, box_config, copy_box, link_box, store_box, write_oci};
+
+use dockerfile::ignore::IgnoreFile;
+use std::path::Path;
+
+/// The `.dockerignore` that a build of this context would use, for the checks.
+///
+/// # Errors
+/// The context or its ignore file cannot be read.
+pub fn ignore_file(context: &Path, dockerfile: Option<&Path>) -> Result<IgnoreFile> {
+    Ok(context::Context::open(context, dockerfile)?.ignore().clone())
+}

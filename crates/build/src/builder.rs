@@ -1,0 +1,373 @@
+//! Carries a plan out, stage by stage.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use dockerfile::plan::{Plan, Source};
+use dockerfile::{Cause as DockerfileCause, Instruction, InstructionKind, Span};
+use oci::{Client, Digest, ImageConfig, ImageHandle, Reference, Store};
+
+use crate::cache::{Cache, Cached, key};
+use crate::config::{add_labels, apply, scope_of, scratch};
+use crate::context::Context;
+use crate::error::{Cause, Error, Result};
+use crate::events::{Events, StepId};
+use crate::image_tree::ImageTree;
+use crate::options::BuildOptions;
+use crate::stage::Stage;
+use crate::transfer::Transfers;
+
+/// What a build works with.
+pub struct Workshop {
+    /// Where images, layers and the cache live.
+    pub store: Store,
+    /// Fetches base images.
+    pub client: Client,
+    /// Runs RUN steps.
+    pub runtime: runtime::Runtime,
+    /// The guest program; none makes RUN fail with a reason.
+    pub guest: Option<&'static [u8]>,
+    /// Hears what happens.
+    pub events: Arc<dyn Events>,
+}
+
+/// A finished build.
+pub struct Built {
+    /// The image, stored without a name.
+    pub image: ImageHandle,
+    /// Its files, if they were needed already.
+    tree: Option<Rc<ImageTree>>,
+}
+
+impl Built {
+    /// The files.
+    pub(crate) fn tree(&self, store: &Store) -> Result<Rc<ImageTree>> {
+        match &self.tree {
+            Some(tree) => Ok(Rc::clone(tree)),
+            None => Ok(Rc::new(ImageTree::of_layers(store, &self.image.layers)?)),
+        }
+    }
+
+    /// An image that is in the store already, to be made a box.
+    pub fn from_image(image: ImageHandle) -> Self {
+        Self { image, tree: None }
+    }
+}
+
+/// Builds the target stage and stores it as an image without a name.
+///
+/// # Errors
+/// The first step that fails, with the lines of the Dockerfile it is on.
+pub fn build(workshop: &Workshop, options: &BuildOptions) -> Result<Built> {
+    let plan = Plan::new(&options.dockerfile, &options.plan_options())?;
+    let context = match &options.context {
+        Some(root) => Some(Rc::new(Context::open(root, options.dockerfile_path.as_deref())?)),
+        None => None,
+    };
+    let mut builder = Builder {
+        workshop,
+        options,
+        cache: Cache::beside(&workshop.store),
+        context,
+        named: BTreeMap::new(),
+        images: BTreeMap::new(),
+        stages: plan.stages.iter().map(|_| StageSlot::Waiting).collect(),
+        plan: Rc::new(plan),
+        next_step: 1,
+    };
+    let plan = Rc::clone(&builder.plan);
+    for index in &plan.order {
+        builder.stage(*index, Span::line(1))?;
+    }
+    let mut stage = (*builder.stage(plan.target, Span::line(1))?).clone();
+    add_labels(&mut stage.config, &options.labels);
+    stage.config.created = options.created().or(stage.config.created.take());
+    let tree = stage.known_tree();
+    let image = workshop.store.write_image(stage.config, stage.layers, None)?;
+    Ok(Built { image, tree })
+}
+
+enum StageSlot {
+    Waiting,
+    /// Being built: whoever asks for it now waits for itself.
+    Open,
+    Done(Rc<Stage>),
+}
+
+pub(crate) struct Builder<'a> {
+    pub workshop: &'a Workshop,
+    pub options: &'a BuildOptions,
+    pub cache: Cache,
+    pub context: Option<Rc<Context>>,
+    /// Named contexts that are directories.
+    named: BTreeMap<String, Rc<Context>>,
+    /// Images used so far, by what names them.
+    images: BTreeMap<String, Rc<Stage>>,
+    stages: Vec<StageSlot>,
+    pub plan: Rc<Plan>,
+    next_step: u32,
+}
+
+/// What a FROM or `--from` leads to.
+pub(crate) enum Origin {
+    /// Files and a config.
+    Stage(Rc<Stage>),
+    /// A directory of the host.
+    Context(Rc<Context>),
+}
+
+impl Builder<'_> {
+    /// Carries a step out between its start and end events.
+    pub fn step<T>(&mut self, name: &str, work: impl FnOnce(&mut Self, StepId) -> Result<(T, bool)>) -> Result<T> {
+        let step = StepId(self.next_step);
+        self.next_step += 1;
+        let events = Arc::clone(&self.workshop.events);
+        events.started(step, name);
+        let start = Instant::now();
+        match work(self, step) {
+            Ok((value, true)) => {
+                events.cached(step);
+                Ok(value)
+            }
+            Ok((value, false)) => {
+                events.done(step, start.elapsed());
+                Ok(value)
+            }
+            Err(error) => {
+                events.failed(step, &error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// A stage's end, built if it is not yet.
+    pub fn stage(&mut self, index: usize, asked_on: Span) -> Result<Rc<Stage>> {
+        let plan = Rc::clone(&self.plan);
+        let circular = || {
+            let stage = plan.stages.get(index).map(dockerfile::plan::Stage::display_name).unwrap_or_default();
+            Error::new(Cause::Dockerfile(DockerfileCause::Circular { stage })).on(asked_on)
+        };
+        match self.stages.get(index) {
+            Some(StageSlot::Done(stage)) => return Ok(Rc::clone(stage)),
+            Some(StageSlot::Waiting) => {}
+            Some(StageSlot::Open) | None => return Err(circular()),
+        }
+        self.put(index, StageSlot::Open);
+        let stage = plan.stages.get(index).ok_or_else(circular)?;
+        let built = Rc::new(self.build_stage(stage)?);
+        self.put(index, StageSlot::Done(Rc::clone(&built)));
+        Ok(built)
+    }
+
+    fn put(&mut self, index: usize, slot: StageSlot) {
+        if let Some(place) = self.stages.get_mut(index) {
+            *place = slot;
+        }
+    }
+
+    fn build_stage(&mut self, planned: &dockerfile::plan::Stage) -> Result<Stage> {
+        if let Some(platform) = planned.platform.as_deref().filter(|platform| !is_linux_amd64(platform)) {
+            return Err(Error::new(Cause::Platform { platform: platform.to_owned() }).on(planned.span));
+        }
+        let mut stage = self.base(planned)?;
+        let triggers = std::mem::take(&mut stage.config.config.on_build);
+        let mut parsed = Vec::new();
+        for text in &triggers {
+            let instruction = dockerfile::Dockerfile::parse_trigger(text).map_err(|error| {
+                let error = Error::from(error);
+                let hint = format!("the ONBUILD trigger `{text}` of the image {}", planned.base_name);
+                Error { span: Some(planned.span), ..error }.hint(hint)
+            })?;
+            parsed.push(Instruction { span: planned.span, ..instruction });
+        }
+        let instructions: Vec<&Instruction> = parsed.iter().chain(&planned.instructions).collect();
+        let total = 1 + instructions.iter().filter(|instruction| makes_step(&instruction.kind)).count();
+        let mut number = 1;
+        for instruction in instructions {
+            let before = stage.scope.clone();
+            stage.scope.apply(&instruction.kind, &self.plan.globals).map_err(|e| Error::from(e).on(instruction.span))?;
+            let mut command_set = stage.command_set;
+            let only_config = apply(instruction, &mut stage.config, &stage.scope, &mut command_set)
+                .map_err(|error| error.on(instruction.span))?;
+            stage.command_set = command_set;
+            if only_config {
+                self.note_config(instruction, &before, &mut stage)?;
+                continue;
+            }
+            number += 1;
+            let place = match (&planned.name, self.plan.stages.len()) {
+                (None, 1) => String::new(),
+                _ => format!("{} ", planned.display_name()),
+            };
+            let name = format!("[{place}{number}/{total}] {}", first_line(&instruction.text));
+            self.step(&name, |builder, step| builder.layer_step(instruction, &mut stage, step))
+                .map_err(|error| error.on(instruction.span))?;
+        }
+        Ok(stage)
+    }
+
+    /// ARG and ENV decide what later steps see, so that they go into the key; LABEL and the like
+    /// do not, and changing them costs no step.
+    fn note_config(&self, instruction: &Instruction, _before: &dockerfile::scope::Scope, stage: &mut Stage) -> Result<()> {
+        if let InstructionKind::Shell(words) = &instruction.kind {
+            let shell = words.join("\0");
+            stage.key = key([stage.key.as_str().as_bytes(), b"SHELL", shell.as_bytes()]);
+        }
+        if matches!(instruction.kind, InstructionKind::Arg(_)) {
+            return Ok(());
+        }
+        let created = self.options.created();
+        stage.add(&self.workshop.store, None, created, instruction.text.clone())
+    }
+
+    /// What FROM starts with.
+    fn base(&mut self, planned: &dockerfile::plan::Stage) -> Result<Stage> {
+        let stage = match self.origin(&planned.base, planned.span)? {
+            Some(Origin::Stage(stage)) => {
+                let mut stage = (*stage).clone();
+                stage.command_set = false;
+                stage
+            }
+            Some(Origin::Context(context)) => self.stage_of_directory(&context)?,
+            None => Stage::new(
+                scratch(),
+                Vec::new(),
+                scope_of(&scratch(), self.plan.escape),
+                key([b"scratch".as_slice()]),
+            ),
+        };
+        Ok(stage)
+    }
+
+    /// A directory as an image of one layer.
+    fn stage_of_directory(&mut self, context: &Rc<Context>) -> Result<Stage> {
+        let config = scratch();
+        let scope = scope_of(&config, self.plan.escape);
+        let mut stage = Stage::new(config, Vec::new(), scope, key([b"directory".as_slice()]));
+        let step = self.next_step;
+        let layer = self.copy_directory(context, StepId(step))?;
+        stage.key = key([b"directory".as_slice(), layer.diff_id.as_str().as_bytes()]);
+        let created = self.options.created();
+        stage.add(&self.workshop.store, Some(layer), created, "build context".to_owned())?;
+        Ok(stage)
+    }
+
+    /// Resolves a source; `None` is scratch.
+    pub fn origin(&mut self, source: &Source, span: Span) -> Result<Option<Origin>> {
+        match source {
+            Source::Scratch => Ok(None),
+            Source::Stage(index) => self.stage(*index, span).map(|stage| Some(Origin::Stage(stage))),
+            Source::Image(name) => {
+                let stage = self.image(name, &format!("docker-image://{name}")).map_err(|error| error.on(span));
+                let stage = stage.map_err(|error| match self.plan.suggestion(name) {
+                    Some(near) if error.hint.is_none() => error.hint(format!("did you mean {near}?")),
+                    _ => error,
+                });
+                stage.map(|stage| Some(Origin::Stage(stage)))
+            }
+            Source::Context(name) => self.named_context(name).map_err(|error| error.on(span)).map(Some),
+        }
+    }
+
+    fn named_context(&mut self, name: &str) -> Result<Origin> {
+        let value = self.options.named_contexts.get(name).cloned().unwrap_or_default();
+        let remote = ["http://", "https://", "git://", "git@", "ssh://"].iter().any(|prefix| value.starts_with(prefix));
+        if remote {
+            return Err(Cause::Unsupported { what: format!("the build context {name}={value} (a URL)") }.into());
+        }
+        let kinds = ["docker-image:", "oci-layout:", "oci-archive:", "docker-archive:"];
+        if kinds.iter().any(|prefix| value.starts_with(prefix)) {
+            return self.image(name, &value).map(Origin::Stage);
+        }
+        if let Some(context) = self.named.get(name) {
+            return Ok(Origin::Context(Rc::clone(context)));
+        }
+        let context = Rc::new(Context::open(Path::new(&value), None).map_err(|error| {
+            Error::new(Cause::NamedContext { name: name.to_owned(), reason: error.to_string() })
+        })?);
+        self.named.insert(name.to_owned(), Rc::clone(&context));
+        Ok(Origin::Context(context))
+    }
+
+    /// An image, from the store or fetched, as a stage that ends at once.
+    fn image(&mut self, shown: &str, source: &str) -> Result<Rc<Stage>> {
+        if let Some(stage) = self.images.get(source) {
+            return Ok(Rc::clone(stage));
+        }
+        let name = format!("[internal] load {shown}");
+        let handle = self.step(&name, |builder, step| {
+            let progress = Transfers { step, events: builder.workshop.events.as_ref() };
+            let workshop = builder.workshop;
+            let handle = match source.strip_prefix("docker-image://") {
+                Some(reference) => {
+                    let reference = Reference::parse(reference)?;
+                    if builder.options.pull {
+                        workshop.client.pull(&reference, &workshop.store, &progress)?
+                    } else {
+                        workshop.client.ensure(&reference, &workshop.store, &progress)?
+                    }
+                }
+                None => {
+                    let source = oci::Source::parse(&source.replacen("://", ":", 1))?;
+                    workshop.client.fetch(&source, None, &workshop.store, &progress)?
+                }
+            };
+            Ok((handle, false))
+        })?;
+        let stage = Rc::new(stage_of_image(&handle, self.plan.escape));
+        self.images.insert(source.to_owned(), Rc::clone(&stage));
+        Ok(stage)
+    }
+
+    /// What the cache says, unless it is not to be asked.
+    pub fn cached(&self, key: &Digest) -> Option<Cached> {
+        if self.options.no_cache { None } else { self.cache.get(key, &self.workshop.store) }
+    }
+
+    /// Remembers a step's result; a cache that cannot be written costs only time.
+    pub fn remember(&self, key: &Digest, result: &Cached) {
+        if let Err(error) = self.cache.put(key, result) {
+            self.workshop.events.warning(&format!("the build cache cannot be written: {error}"));
+        }
+    }
+}
+
+fn stage_of_image(handle: &ImageHandle, escape: char) -> Stage {
+    let config: ImageConfig = handle.config.clone();
+    let mut scope = scope_of(&config, escape);
+    if dockerfile::expand::Variables::get(&scope, "PATH").is_none() {
+        scope.set_env("PATH", crate::config::DEFAULT_PATH);
+    }
+    let key = key([b"image".as_slice(), handle.manifest.config.digest.as_str().as_bytes()]);
+    Stage::new(config, handle.layers.clone(), scope, key)
+}
+
+/// Whether an instruction is a step of its own in the progress.
+fn makes_step(kind: &InstructionKind) -> bool {
+    matches!(
+        kind,
+        InstructionKind::Run(_) | InstructionKind::Copy(_) | InstructionKind::Add(_) | InstructionKind::Workdir(_)
+    )
+}
+
+fn is_linux_amd64(platform: &str) -> bool {
+    matches!(platform.to_ascii_lowercase().as_str(), "linux/amd64" | "linux/x86_64" | "linux/x86-64" | "amd64" | "linux")
+}
+
+fn first_line(text: &str) -> String {
+    const LONGEST: usize = 160;
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if words.chars().count() <= LONGEST {
+        return words;
+    }
+    let cut: String = words.chars().take(LONGEST).collect();
+    format!("{cut}...")
+}
+
+/// Where temporary files go: beside the store, which is where there is room for an image.
+pub(crate) fn temporary_folder(store: &Store) -> PathBuf {
+    store.path().join("tmp")
+}

@@ -1,0 +1,134 @@
+//! A directory of the host as a tree of files: the build context.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use dockerfile::ignore::IgnoreFile;
+
+use crate::error::{Cause, Error, Result};
+use crate::files::{Entry, Files, Kind};
+
+/// A directory seen through its `.dockerignore`. Every file belongs to root, as in an image.
+#[derive(Debug)]
+pub(crate) struct Context {
+    root: PathBuf,
+    ignore: IgnoreFile,
+    ignore_file: Option<PathBuf>,
+}
+
+impl Context {
+    /// Opens a context. `dockerfile` is the Dockerfile's path, whose own `NAME.dockerignore` comes
+    /// before the context's `.dockerignore`.
+    pub fn open(root: &Path, dockerfile: Option<&Path>) -> Result<Self> {
+        let read = |source| Error::new(Cause::Read { path: root.to_owned(), source });
+        if !fs::metadata(root).map_err(read)?.is_dir() {
+            return Err(read(io::Error::from(io::ErrorKind::NotADirectory)));
+        }
+        let beside = dockerfile.map(|path| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(".dockerignore");
+            PathBuf::from(name)
+        });
+        for path in beside.into_iter().chain([root.join(".dockerignore")]) {
+            let text = match fs::read(&path) {
+                Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(source) => return Err(Error::new(Cause::Read { path, source })),
+            };
+            let ignore = IgnoreFile::parse(&text).map_err(|error| {
+                let reason = io::Error::other(format!("line {}: {error}", error.span));
+                Error::new(Cause::Read { path: path.clone(), source: reason })
+            })?;
+            return Ok(Self { root: root.to_owned(), ignore, ignore_file: Some(path) });
+        }
+        Ok(Self { root: root.to_owned(), ignore: IgnoreFile::default(), ignore_file: None })
+    }
+
+    /// The patterns, for the checks.
+    pub fn ignore(&self) -> &IgnoreFile {
+        &self.ignore
+    }
+
+    /// The ignore file that hides a path which is there; `None` if it is not hidden or not there.
+    pub fn hidden_by(&self, path: &[u8]) -> Option<&Path> {
+        let there = fs::symlink_metadata(self.host(path)).is_ok();
+        let hidden = !path.is_empty() && self.ignore.ignores(&String::from_utf8_lossy(path));
+        if there && hidden { self.ignore_file.as_deref() } else { None }
+    }
+
+    fn host(&self, path: &[u8]) -> PathBuf {
+        if path.is_empty() { self.root.clone() } else { self.root.join(OsStr::from_bytes(path)) }
+    }
+
+    fn sees(&self, path: &[u8], directory: bool) -> bool {
+        if path.is_empty() || self.ignore.is_empty() {
+            return true;
+        }
+        let text = String::from_utf8_lossy(path);
+        !self.ignore.ignores(&text) || (directory && self.ignore.may_hold_exceptions(&text))
+    }
+}
+
+impl Files for Context {
+    fn entry(&self, path: &[u8]) -> io::Result<Option<Entry>> {
+        let host = self.host(path);
+        let meta = match fs::symlink_metadata(&host) {
+            Ok(meta) => meta,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let kind = meta.file_type();
+        if !self.sees(path, kind.is_dir()) {
+            return Ok(None);
+        }
+        let kind = if kind.is_dir() {
+            Kind::Directory
+        } else if kind.is_symlink() {
+            Kind::Symlink(fs::read_link(&host)?.into_os_string().into_vec())
+        } else if kind.is_file() {
+            Kind::File(meta.len())
+        } else if kind.is_fifo() {
+            Kind::Fifo
+        } else if kind.is_socket() {
+            Kind::Socket
+        } else {
+            return Err(io::Error::other("a device in the build context"));
+        };
+        Ok(Some(Entry {
+            kind,
+            mode: meta.mode() & 0o7777,
+            uid: 0,
+            gid: 0,
+            // Whole seconds: what a tar header holds.
+            mtime: (meta.mtime(), 0),
+            xattrs: BTreeMap::new(),
+        }))
+    }
+
+    fn names(&self, path: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.host(path))? {
+            let entry = entry?;
+            let name = entry.file_name().into_vec();
+            if self.sees(&crate::files::child(path, &name), entry.file_type()?.is_dir()) {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn open(&self, path: &[u8]) -> io::Result<Box<dyn Read + '_>> {
+        // A name that has become a symbolic link meanwhile must not lead out of the context.
+        const O_NOFOLLOW: i32 = 0o400_000;
+        let file = fs::OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(self.host(path))?;
+        Ok(Box::new(file))
+    }
+}

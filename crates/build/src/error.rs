@@ -1,0 +1,115 @@
+//! What can go wrong in a build, and on which lines.
+
+use std::path::PathBuf;
+
+use dockerfile::Span;
+
+/// A failed build: the cause, the lines of the Dockerfile it is on, and what may help.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+pub struct Error {
+    /// The lines to show; none where the Dockerfile is not the matter.
+    pub span: Option<Span>,
+    /// What went wrong.
+    pub cause: Cause,
+    /// What the user may do about it, if we can tell.
+    pub hint: Option<String>,
+}
+
+/// The result of everything in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The kinds of failure.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message is its documentation")]
+pub enum Cause {
+    #[error(transparent)]
+    Dockerfile(dockerfile::Cause),
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: std::io::Error },
+    #[error("{what} is not supported yet")]
+    Unsupported { what: String },
+    #[error("{path}: not found in {place}")]
+    SourceNotFound { path: String, place: String },
+    #[error("{path}: excluded by {ignore_file}")]
+    SourceIgnored { path: String, ignore_file: String },
+    #[error("cannot copy {path}: {reason}")]
+    Copy { path: String, reason: String },
+    #[error("cannot copy to {path}: {reason}")]
+    Destination { path: String, reason: String },
+    #[error("when using {instruction} with more than one source, the destination must be a directory and end with a /")]
+    DestinationNotDirectory { instruction: &'static str },
+    #[error("invalid --chmod value {value:?}: it is an octal mode such as 0755")]
+    Chmod { value: String },
+    #[error("invalid user {name:?}: there is no such {what} in the image's {file}")]
+    UnknownUser { name: String, what: &'static str, file: &'static str },
+    #[error("invalid port {port:?} in EXPOSE: {reason}")]
+    Port { port: String, reason: String },
+    #[error("invalid signal {signal:?} in STOPSIGNAL")]
+    Signal { signal: String },
+    #[error("{platform}: boxes run linux/amd64 only")]
+    Platform { platform: String },
+    #[error("process {command:?} did not complete successfully: exit code: {status}")]
+    RunFailed { command: String, status: i32 },
+    #[error("the machine failed while running `{command}`: {reason}")]
+    Machine { command: String, reason: String },
+    #[error("build context {name:?}: {reason}")]
+    NamedContext { name: String, reason: String },
+    #[error(transparent)]
+    Oci(#[from] oci::Error),
+    #[error("flatten the layers: {0}")]
+    Layers(String),
+    #[error(transparent)]
+    Link(#[from] link::LinkError),
+    #[error("the build was cancelled")]
+    Cancelled,
+    #[error("lint violation found for rules: {rules}")]
+    Lint { rules: String },
+}
+
+impl Error {
+    /// An error that is not on a line.
+    pub fn new(cause: impl Into<Cause>) -> Self {
+        Self { span: None, cause: cause.into(), hint: None }
+    }
+
+    /// Puts the lines in, unless better ones are known already.
+    #[must_use]
+    pub fn on(mut self, span: Span) -> Self {
+        self.span.get_or_insert(span);
+        self
+    }
+
+    /// Adds advice.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<dockerfile::Error> for Error {
+    fn from(error: dockerfile::Error) -> Self {
+        Self { span: Some(error.span), cause: Cause::Dockerfile(error.cause), hint: error.hint }
+    }
+}
+
+impl From<oci::Error> for Error {
+    fn from(error: oci::Error) -> Self {
+        Self::new(error)
+    }
+}
+
+impl From<link::LinkError> for Error {
+    fn from(error: link::LinkError) -> Self {
+        Self::new(error)
+    }
+}
+
+impl From<Cause> for Error {
+    fn from(cause: Cause) -> Self {
+        Self::new(cause)
+    }
+}

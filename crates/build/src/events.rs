@@ -1,0 +1,34 @@
+//! How a build tells what it is doing.
+
+use std::time::Duration;
+
+use oci::Digest;
+
+/// A step of a build, numbered from 1 in the order in which they start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StepId(pub u32);
+
+/// Hears what a build does. Every method may be called from several threads.
+pub trait Events: Send + Sync {
+    /// A step begins.
+    fn started(&self, _step: StepId, _name: &str) {}
+    /// It was taken from the cache.
+    fn cached(&self, _step: StepId) {}
+    /// It is done.
+    fn done(&self, _step: StepId, _took: Duration) {}
+    /// It failed.
+    fn failed(&self, _step: StepId, _message: &str) {}
+    /// A program of the step wrote this to standard output or standard error.
+    fn output(&self, _step: StepId, _bytes: &[u8]) {}
+    /// A remark on the step for people.
+    fn note(&self, _step: StepId, _text: &str) {}
+    /// A blob of the step is being transferred: so many of so many bytes are here.
+    fn transfer(&self, _step: StepId, _blob: &Digest, _position: u64, _size: u64) {}
+    /// A warning that belongs to no step.
+    fn warning(&self, _text: &str) {}
+}
+
+/// Hears nothing.
+pub struct NoEvents;
+
+impl Events for NoEvents {}

@@ -1,0 +1,90 @@
+//! What a caller asks of a build.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use dockerfile::Dockerfile;
+
+/// One build.
+#[derive(Clone, Debug)]
+pub struct BuildOptions {
+    /// The parsed Dockerfile.
+    pub dockerfile: Dockerfile,
+    /// Where it was read from, if from a file: its `NAME.dockerignore` counts.
+    pub dockerfile_path: Option<PathBuf>,
+    /// The main context's directory; none for a build without a context.
+    pub context: Option<PathBuf>,
+    /// `--build-context NAME=VALUE`.
+    pub named_contexts: BTreeMap<String, String>,
+    /// `--build-arg`.
+    pub build_args: BTreeMap<String, String>,
+    /// `--target`.
+    pub target: Option<String>,
+    /// `--label`.
+    pub labels: BTreeMap<String, String>,
+    /// Run every step even if its result is known (`--no-cache`).
+    pub no_cache: bool,
+    /// Ask the registry for base images even if the store has them (`--pull`).
+    pub pull: bool,
+    /// `SOURCE_DATE_EPOCH`, seconds: the time of what the build makes; no file is younger.
+    pub source_date_epoch: Option<i64>,
+}
+
+impl BuildOptions {
+    /// The plan's part of the options.
+    pub(crate) fn plan_options(&self) -> dockerfile::plan::Options {
+        let mut build_args = self.build_args.clone();
+        if let Some(epoch) = self.source_date_epoch {
+            build_args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert_with(|| epoch.to_string());
+        }
+        dockerfile::plan::Options {
+            build_args,
+            target: self.target.clone(),
+            contexts: self.named_contexts.keys().cloned().collect(),
+            platform: dockerfile::scope::Platform::linux_amd64(),
+        }
+    }
+
+    /// The time of directories and files that the builder itself makes, in seconds: nothing in
+    /// the inputs says one, so it is the epoch unless `SOURCE_DATE_EPOCH` says another.
+    pub(crate) fn made_at(&self) -> i64 {
+        self.source_date_epoch.unwrap_or(0)
+    }
+
+    /// `SOURCE_DATE_EPOCH` as RFC 3339.
+    pub(crate) fn created(&self) -> Option<String> {
+        self.source_date_epoch.map(rfc3339)
+    }
+}
+
+/// Seconds since the epoch as `YYYY-MM-DDTHH:MM:SSZ`.
+pub fn rfc3339(seconds: i64) -> String {
+    let days = seconds.div_euclid(86_400);
+    let second = seconds.rem_euclid(86_400);
+    // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
+    let shifted = days.saturating_add(719_468);
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute) = (second / 3600, second / 60 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z", second % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rfc3339;
+
+    #[test]
+    fn times_are_calendar_times() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(rfc3339(1_700_000_000), "2023-11-14T22:13:20Z");
+        assert_eq!(rfc3339(-1), "1969-12-31T23:59:59Z");
+    }
+}

@@ -1,0 +1,178 @@
+//! A finished image to a box or an archive.
+
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use link::{LinkInput, Linker};
+use oci::{BoxHandle, BoxOptions, Digest, ImageConfig, LayerBlob, Reference};
+use rootfs::config::{BoxConfig, CpuLevel};
+
+use crate::builder::{Built, Workshop, temporary_folder};
+use crate::cache::{Cache, Cached, key};
+use crate::error::{Cause, Error, Result};
+
+/// The form of a box.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BoxForm {
+    /// A core module for WASI preview 1.
+    #[default]
+    Module,
+    /// A component for WASI preview 2.
+    Component,
+}
+
+/// A box in the store.
+#[derive(Clone, Debug)]
+pub struct LinkedBox {
+    /// Digest of the Wasm file.
+    pub digest: Digest,
+    /// The file itself. It belongs to the store: read it, do not change it.
+    pub path: PathBuf,
+    /// It was linked before.
+    pub known: bool,
+}
+
+/// Links an image with the guest program. The same image and guest are linked once; the result
+/// stays in the store.
+///
+/// # Errors
+/// The image is too large for a box, linking fails, or the store cannot be written.
+pub fn link_box(workshop: &Workshop, built: &Built, form: BoxForm) -> Result<LinkedBox> {
+    let guest = workshop.guest.ok_or(link::LinkError::NoGuest)?;
+    let store = &workshop.store;
+    let cache = Cache::beside(store);
+    let config_digest = &built.image.manifest.config.digest;
+    let guest_digest = Digest::of(guest);
+    let key = key([
+        b"box".as_slice(),
+        config_digest.as_str().as_bytes(),
+        guest_digest.as_str().as_bytes(),
+        format!("{form:?}").as_bytes(),
+    ]);
+    if let Some(Cached::Layer(blob)) = cache.get(&key, store) {
+        return Ok(LinkedBox { path: store.blob_path(&blob.digest), digest: blob.digest, known: true });
+    }
+    let folder = temporary_folder(store);
+    let fail = |source: io::Error| write_error(&folder, source);
+    let mut image = tempfile::tempfile_in(&folder).map_err(fail)?;
+    let image_len = built.tree(store)?.write_rootfs(&mut image)?;
+    image.rewind().map_err(fail)?;
+    let config_json = store.read_blob(config_digest, oci::manifest::MAX_CONFIG)?;
+    let mut wasm = store.writer()?;
+    let mut out = io::BufWriter::with_capacity(1 << 20, &mut wasm);
+    Linker::new(guest, workshop.runtime.cache().clone()).link(
+        LinkInput {
+            image: &mut io::BufReader::with_capacity(1 << 20, image),
+            image_len,
+            config: &box_config(&built.image.config),
+            image_config_json: Some(&config_json),
+            output: match form {
+                BoxForm::Module => link::Output::Module,
+                BoxForm::Component => link::Output::Component,
+            },
+        },
+        &mut out,
+    )?;
+    out.flush().map_err(fail)?;
+    drop(out);
+    let (digest, size) = wasm.finish()?;
+    let media_type = oci::manifest::media::WASM_LAYER.to_owned();
+    let record = LayerBlob { digest: digest.clone(), media_type, size, diff_id: digest.clone() };
+    if let Err(error) = cache.put(&key, &Cached::Layer(record)) {
+        workshop.events.warning(&format!("the build cache cannot be written: {error}"));
+    }
+    Ok(LinkedBox { path: store.blob_path(&digest), digest, known: false })
+}
+
+/// Gives a box a name in the store (or none), as an artifact that can be pushed.
+///
+/// # Errors
+/// The store cannot be written.
+pub fn store_box(
+    workshop: &Workshop,
+    built: &Built,
+    linked: &LinkedBox,
+    name: Option<&Reference>,
+) -> Result<BoxHandle> {
+    let options = BoxOptions { created: built.image.config.created.clone(), ..BoxOptions::default() };
+    Ok(workshop.store.write_box(&linked.path, options, name)?)
+}
+
+/// Copies a box to a file, which appears whole or not at all.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn copy_box(linked: &LinkedBox, destination: &Path) -> Result<()> {
+    let read = |source| Error::new(Cause::Read { path: linked.path.clone(), source });
+    let mut source = File::open(&linked.path).map_err(read)?;
+    write_whole(destination, |out| io::copy(&mut source, out).map(drop))
+}
+
+/// Writes the image as an OCI archive (a tar), or as a layout directory if the destination is one.
+///
+/// # Errors
+/// The destination cannot be written.
+pub fn write_oci(workshop: &Workshop, built: &Built, name: Option<&Reference>, destination: &Path) -> Result<()> {
+    let (store, digest) = (&workshop.store, &built.image.digest);
+    if destination.is_dir() {
+        return Ok(oci::export_layout(store, digest, destination, name)?);
+    }
+    let mut failure = None;
+    let result = write_whole(destination, |out| {
+        oci::export_archive(store, digest, out, name).map_err(|error| {
+            let text = error.to_string();
+            failure = Some(error);
+            io::Error::other(text)
+        })
+    });
+    match failure {
+        Some(error) => Err(error.into()),
+        None => result,
+    }
+}
+
+/// What the guest needs of an image's config.
+pub fn box_config(config: &ImageConfig) -> BoxConfig {
+    let run = &config.config;
+    let mut env = run.env.clone();
+    if !env.iter().any(|entry| entry.starts_with("PATH=")) {
+        env.insert(0, format!("PATH={}", crate::config::DEFAULT_PATH));
+    }
+    BoxConfig {
+        entrypoint: run.entrypoint.clone().unwrap_or_default(),
+        cmd: run.cmd.clone().unwrap_or_default(),
+        env,
+        workdir: run.working_dir.clone(),
+        user: run.user.clone(),
+        stop_signal: run.stop_signal.clone(),
+        hostname: "box".to_owned(),
+        cpu: CpuLevel::default(),
+    }
+}
+
+/// Writes a file beside its place and moves it there. Something that is no regular file (a pipe,
+/// `/dev/stdout`) is written to directly.
+fn write_whole(destination: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+    let fail = |source| write_error(destination, source);
+    if destination.metadata().is_ok_and(|meta| !meta.is_file() && !meta.is_dir()) {
+        let mut file = File::options().write(true).open(destination).map_err(fail)?;
+        return write(&mut file).map_err(fail);
+    }
+    let folder = match destination.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::Builder::new()
+        .prefix(".boxer-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .tempfile_in(folder)
+        .map_err(fail)?;
+    write(file.as_file_mut()).map_err(fail)?;
+    file.persist(destination).map_err(|error| fail(error.error))?;
+    Ok(())
+}
+
+fn write_error(path: &Path, source: io::Error) -> Error {
+    Error::new(Cause::Write { path: path.to_owned(), source })
+}

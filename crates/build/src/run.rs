@@ -1,0 +1,233 @@
+//! RUN: the command runs inside the machine, and what it changes becomes a layer.
+
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use dockerfile::{Command, Instruction, MountKind, Run};
+use rootfs::config::BoxConfig;
+use runtime::{Input, LAYER_FILE, Output, Preopen, RunOptions, StepInput};
+
+use crate::builder::{Builder, temporary_folder};
+use crate::cache::{Cached, key};
+use crate::config::{DEFAULT_PATH, shell_words};
+use crate::error::{Cause, Error, Result};
+use crate::events::{Events, StepId};
+use crate::stage::Stage;
+
+/// A command ready to run.
+struct Prepared {
+    argv: Vec<String>,
+    /// A script that is run as a file, because it starts with `#!`: its name and content.
+    script: Option<(String, String)>,
+    /// As history and errors show it.
+    shown: String,
+}
+
+/// Where a script that is run as a file lies, as in BuildKit.
+const SCRIPT_FOLDER: &str = "/dev/pipes";
+
+impl Builder<'_> {
+    /// Runs a command; true if its result was known.
+    pub fn run_step(&mut self, instruction: &Instruction, run: &Run, stage: &mut Stage, step: StepId) -> Result<bool> {
+        refuse(run)?;
+        let prepared = prepare(instruction, run, stage, self.plan.escape)?;
+        let environment = environment(stage);
+        let env_text = environment.join("\0");
+        let argv_text = prepared.argv.join("\0");
+        let script_text = prepared.script.as_ref().map(|(_, text)| text.as_str()).unwrap_or_default();
+        let key = key([
+            stage.key.as_str().as_bytes(),
+            b"RUN",
+            argv_text.as_bytes(),
+            script_text.as_bytes(),
+            env_text.as_bytes(),
+            stage.workdir().as_bytes(),
+            stage.config.config.user.as_bytes(),
+            format!("{:?}", self.options.source_date_epoch).as_bytes(),
+        ]);
+        let known = self.cached(&key);
+        let hit = known.is_some();
+        let result = match known {
+            Some(result) => result,
+            None => self.execute(&prepared, environment, stage, step)?,
+        };
+        let args: Vec<String> = stage
+            .scope
+            .args()
+            .iter()
+            .filter(|(name, _)| !dockerfile::scope::PREDEFINED.contains(&name.as_str()))
+            .filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)))
+            .collect();
+        let prefix = if args.is_empty() { String::new() } else { format!("|{} {} ", args.len(), args.join(" ")) };
+        self.conclude(stage, &key, &result, hit, format!("RUN {prefix}{}", prepared.shown))?;
+        Ok(hit)
+    }
+
+    fn execute(&self, prepared: &Prepared, mut env: Vec<String>, stage: &Stage, step: StepId) -> Result<Cached> {
+        let workshop = self.workshop;
+        let command = prepared.shown.clone();
+        let machine = |reason: String| Error::new(Cause::Machine { command: command.clone(), reason });
+        let guest = workshop.guest.ok_or(link::LinkError::NoGuest)?;
+        let folder = temporary_folder(&workshop.store);
+        let write_error = |source: io::Error| Error::new(Cause::Write { path: folder.clone(), source });
+
+        let tree = stage.tree(&workshop.store)?;
+        let mut image = tempfile::tempfile_in(&folder).map_err(write_error)?;
+        let image_len = tree.write_rootfs(&mut image)?;
+        image.rewind().map_err(write_error)?;
+
+        // The proxies of the command line reach the program but neither cache nor history.
+        env.extend(self.plan.globals.predefined().map(|(name, value)| format!("{name}={value}")));
+        let config = BoxConfig {
+            entrypoint: prepared.argv.clone(),
+            cmd: Vec::new(),
+            env,
+            workdir: stage.workdir().to_owned(),
+            user: stage.config.config.user.clone(),
+            stop_signal: None,
+            hostname: "buildkitsandbox".to_owned(),
+            cpu: rootfs::config::CpuLevel::default(),
+        };
+        let layer_dir = tempfile::tempdir_in(&folder).map_err(write_error)?;
+        let script_dir = tempfile::tempdir_in(&folder).map_err(write_error)?;
+        let mut preopens = Vec::new();
+        if let Some((name, text)) = &prepared.script {
+            std::fs::write(script_dir.path().join(name), text).map_err(write_error)?;
+            let host = script_dir.path().to_owned();
+            preopens.push(Preopen { host, guest: SCRIPT_FOLDER.to_owned(), writable: false });
+        }
+        let writer = || Output::Writer(Box::new(Lines { step, events: Arc::clone(&workshop.events) }));
+        let options =
+            RunOptions { stdin: Input::Empty, stdout: writer(), stderr: writer(), preopens, ..RunOptions::default() };
+        let input = StepInput {
+            guest,
+            image: &mut io::BufReader::new(image),
+            image_len,
+            config: &config,
+            layer_dir: Some(layer_dir.path()),
+        };
+        let outcome = workshop.runtime.run_step(input, options).map_err(|error| machine(error.to_string()))?;
+        if outcome.status != 0 {
+            return Err(Cause::RunFailed { command, status: outcome.status }.into());
+        }
+        self.take_layer(&layer_dir.path().join(LAYER_FILE), &machine)
+    }
+
+    /// The layer that the guest left, compressed and put into the store.
+    fn take_layer(&self, path: &Path, machine: &dyn Fn(String) -> Error) -> Result<Cached> {
+        let folder = temporary_folder(&self.workshop.store);
+        let write_error = |source: io::Error| Error::new(Cause::Write { path: folder.clone(), source });
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(machine("the guest left no layer".to_owned()));
+            }
+            Err(source) => return Err(Error::new(Cause::Read { path: path.to_owned(), source })),
+        };
+        let read_error = |source: io::Error| Error::new(Cause::Read { path: path.to_owned(), source });
+        let mut first = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(&file, 512), &mut first).map_err(read_error)?;
+        if first.iter().all(|byte| *byte == 0) {
+            return Ok(Cached::Nothing);
+        }
+        (&file).rewind().map_err(read_error)?;
+        let mut packed = tempfile::tempfile_in(&folder).map_err(write_error)?;
+        let mut gzip = flate2::write::GzEncoder::new(
+            io::BufWriter::new(&mut packed),
+            flate2::Compression::new(crate::steps::LEVEL),
+        );
+        let mut source = io::BufReader::new(file);
+        match self.options.source_date_epoch {
+            Some(latest) => crate::clamp::clamp_times(&mut source, &mut gzip, latest).map_err(read_error)?,
+            None => {
+                io::copy(&mut source, &mut gzip).map_err(write_error)?;
+            }
+        }
+        gzip.finish().and_then(|mut inner| inner.flush()).map_err(write_error)?;
+        self.keep_layer(&mut packed).map(Cached::Layer)
+    }
+}
+
+/// The options of RUN that are parsed but not carried out yet.
+fn refuse(run: &Run) -> Result<()> {
+    let unsupported = |word: &dockerfile::Word, what: String| {
+        Err(Error::new(Cause::Unsupported { what }).on(dockerfile::Span::line(word.line)))
+    };
+    if let Some(mount) = run.mounts.first() {
+        let kind = mount.resolve(|text| Ok(text.to_owned())).map(|mount| mount.kind);
+        let kind = match kind {
+            Ok(MountKind::Bind) => "bind",
+            Ok(MountKind::Cache) => "cache",
+            Ok(MountKind::Tmpfs) => "tmpfs",
+            Ok(MountKind::Secret) => "secret",
+            Ok(MountKind::Ssh) => "ssh",
+            Err(_) => "...",
+        };
+        return unsupported(&mount.word, format!("RUN --mount=type={kind}"));
+    }
+    match (&run.security, run.devices.first(), &run.network) {
+        (Some(word), _, _) if word.text == "insecure" => unsupported(word, "RUN --security=insecure".to_owned()),
+        (_, Some(word), _) => unsupported(word, "RUN --device".to_owned()),
+        (_, _, Some(word)) if word.text == "host" => unsupported(word, "RUN --network=host".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+fn prepare(instruction: &Instruction, run: &Run, stage: &Stage, escape: char) -> Result<Prepared> {
+    let shell = shell_words(stage.config.config.shell.as_deref());
+    if let Command::Exec(argv) = &run.command {
+        if argv.is_empty() {
+            let reason = "the command is empty".to_owned();
+            return Err(Cause::Machine { command: instruction.text.clone(), reason }.into());
+        }
+        return Ok(Prepared { argv: argv.clone(), script: None, shown: argv.join(" ") });
+    }
+    let (text, shebang) = run.script(&instruction.heredocs, escape).unwrap_or_default();
+    let shown = [shell.as_slice(), &[text.clone()]].concat().join(" ");
+    if !shebang {
+        let argv = shell.into_iter().chain([text]).collect();
+        return Ok(Prepared { argv, script: None, shown });
+    }
+    let name = instruction.heredocs.first().map_or("EOF", |heredoc| heredoc.name.as_str());
+    // The name becomes a file's; a delimiter may be anything.
+    let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect();
+    let name = if name.trim_matches('.').is_empty() { "script".to_owned() } else { name };
+    let line = text.lines().next().unwrap_or_default();
+    // As the kernel reads it: the interpreter, and the rest of the line as one argument.
+    let line = line.trim_start_matches("#!").trim();
+    let (interpreter, argument) = match line.split_once([' ', '\t']) {
+        Some((interpreter, argument)) => (interpreter, Some(argument.trim())),
+        None => (line, None),
+    };
+    let mut argv = vec![interpreter.to_owned()];
+    argv.extend(argument.map(str::to_owned));
+    argv.push(format!("{SCRIPT_FOLDER}/{name}"));
+    Ok(Prepared { argv, script: Some((name, text)), shown })
+}
+
+fn environment(stage: &Stage) -> Vec<String> {
+    let mut variables = stage.scope.run_environment();
+    if !variables.iter().any(|(name, _)| name == "PATH") {
+        variables.insert(0, ("PATH".to_owned(), DEFAULT_PATH.to_owned()));
+    }
+    variables.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+/// Passes a program's output on as it comes.
+struct Lines {
+    step: StepId,
+    events: Arc<dyn Events>,
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.events.output(self.step, bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
