@@ -186,7 +186,9 @@ impl Flags {
         }
         let bits = self.kind.bits();
         let mask = u64::MAX >> (64 - bits);
-        let (a, b, c) = (self.a & mask, self.b & mask, self.c);
+        let (a, b) = (self.a & mask, self.b & mask);
+        let carries_in = matches!(operation, Adc | Sbb | Inc | Dec);
+        let c = if carries_in { self.c } else { 0 };
         let msb = |v: u64| v >> (bits - 1) & 1;
         let (r, cf, of, af) = match operation {
             Explicit => return self.a,
