@@ -227,3 +227,16 @@ fn alpine() {
     let tree = compare(&[out.stdout], work.path());
     assert!(tree.read("etc/alpine-release", 100).unwrap().starts_with(b"3.20"));
 }
+
+/// By hand: `BOXER_LAYER_TAR=debian.tar cargo test --release -p boxer-layers --test umoci big`.
+#[test]
+fn big() {
+    let Some(archive) = std::env::var_os("BOXER_LAYER_TAR") else {
+        println!("skipped: BOXER_LAYER_TAR names no archive");
+        return;
+    };
+    if can_run() {
+        let work = tempfile::tempdir().unwrap();
+        compare(&[fs::read(archive).unwrap()], work.path());
+    }
+}
