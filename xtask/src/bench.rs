@@ -1,9 +1,247 @@
-//! `cargo xtask bench`.
+//! `cargo xtask bench`: figures as ratios, taken in one run.
 
-use crate::paths::Workspace;
-use anyhow::{Result, bail};
+use crate::paths::{Workspace, make_dir};
+use crate::{boxer, fixtures, guest, packages, process};
+use anyhow::{Context, Result, bail};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-/// Prints the figures.
-pub fn run(_: &Workspace) -> Result<()> {
-    bail!("the bench is not written yet")
+/// Runs of a start-up figure; the median counts.
+const RUNS: usize = 15;
+
+/// The kernels of fixtures/static/kernels.c.
+const KERNELS: [&str; 10] =
+    ["sieve", "matmul", "crc", "sort", "chase", "collatz", "strings", "nbody", "vector", "calls"];
+
+/// Prints the figures, each with its goal.
+pub fn run(workspace: &Workspace) -> Result<()> {
+    packages::ensure(&[packages::DEMO])?;
+    guest::run(workspace)?;
+    boxer::build(workspace)?;
+    fixtures::run(workspace)?;
+    let bench = Bench { workspace, dir: workspace.target.join("bench") };
+    make_dir(&bench.dir)?;
+    print!("{}", machine()?);
+    bench.start()?;
+    bench.sizes()?;
+    bench.interpreter()
 }
+
+struct Bench<'a> {
+    workspace: &'a Workspace,
+    dir: PathBuf,
+}
+
+impl Bench<'_> {
+    /// A box on an empty image with a static program and `filler` megabytes besides.
+    fn scratch_box(&self, name: &str, program: &str, filler: usize) -> Result<PathBuf> {
+        let context = self.dir.join(name);
+        make_dir(&context)?;
+        let programs = self.workspace.fixtures().join("programs");
+        std::fs::copy(programs.join(program), context.join("program"))?;
+        let mut bytes = Vec::with_capacity(filler << 20);
+        let mut word = 1_u64;
+        while bytes.len() < filler << 20 {
+            word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        std::fs::write(context.join("filler"), bytes)?;
+        std::fs::write(
+            context.join("Dockerfile"),
+            "FROM scratch\nCOPY . /\nENTRYPOINT [\"/program\"]\n",
+        )?;
+        let wasm = self.dir.join(name).with_extension("wasm");
+        process::quiet(
+            boxer::command(self.workspace)?.arg("build").arg("-o").arg(&wasm).arg(&context),
+        )?;
+        Ok(wasm)
+    }
+
+    /// Start-up of boxes against that of the smallest program.
+    fn start(&self) -> Result<()> {
+        let trivial = self.dir.join("trivial.wasm");
+        std::fs::write(&trivial, TRIVIAL)?;
+        let hello = self.scratch_box("hello", "hello", 0)?;
+        let small = self.scratch_box("small", "hello", 10)?;
+        let large = self.scratch_box("large", "hello", 500)?;
+        let trivial = self.median(&trivial)?;
+        let hello = self.median(&hello)?;
+        let (small, large) = (self.median(&small)?, self.median(&large)?);
+        println!("start: trivial WASI program        {:7.2} ms", millis(trivial));
+        println!(
+            "start: hello box                   {:7.2} ms, {:+.2} ms (goal: within 10 ms)",
+            millis(hello),
+            millis(hello) - millis(trivial)
+        );
+        println!(
+            "start: 500 MB against 10 MB        {:7.2} ms / {:.2} ms = {:.2} (goal: at most 1.2)",
+            millis(large),
+            millis(small),
+            large.as_secs_f64() / small.as_secs_f64()
+        );
+        Ok(())
+    }
+
+    /// Median time of a run, once its code is compiled and its digest is known.
+    fn median(&self, wasm: &Path) -> Result<Duration> {
+        // A file must have been left alone for a while before its digest is remembered.
+        std::thread::sleep(Duration::from_secs(3));
+        let run = || -> Result<Duration> {
+            let mut command = boxer::command(self.workspace)?;
+            command.arg("run").arg(wasm).stdin(Stdio::null());
+            let started = Instant::now();
+            process::quiet(&mut command)?;
+            Ok(started.elapsed())
+        };
+        run()?;
+        let mut times = (0..RUNS).map(|_| run()).collect::<Result<Vec<_>>>()?;
+        times.sort();
+        times.get(RUNS / 2).copied().context("no runs")
+    }
+
+    /// Time of a warm build, and what a box adds to its root filesystem.
+    fn sizes(&self) -> Result<()> {
+        let layout = fixtures::debian(self.workspace)?.join("layout");
+        let wasm = self.dir.join("debian.wasm");
+        boxer::build_from_layout(self.workspace, &layout, "bookworm", &wasm)?;
+        std::fs::remove_file(&wasm)?;
+        let started = Instant::now();
+        boxer::build_from_layout(self.workspace, &layout, "bookworm", &wasm)?;
+        println!(
+            "build: Debian base, warm           {:7.2} s (goal: at most 5 s)",
+            started.elapsed().as_secs_f64()
+        );
+        let bytes = std::fs::read(&wasm)?;
+        let rootfs = largest_segment(&bytes).context("the box has no data segment")?;
+        println!(
+            "size:  box over its rootfs         {:7.2} MB ({:.1} MB - {:.1} MB; goal: at most 3 MB)",
+            (bytes.len() - rootfs) as f64 / 1e6,
+            bytes.len() as f64 / 1e6,
+            rootfs as f64 / 1e6
+        );
+        Ok(())
+    }
+
+    /// Guest instructions a second (the interpreter's own count), and the ratio to native.
+    fn interpreter(&self) -> Result<()> {
+        let wasm = self.scratch_box("kernels", "kernels", 0)?;
+        let native = self.workspace.fixtures().join("programs/kernels");
+        let (mut mips_product, mut ratio_product) = (1.0_f64, 1.0_f64);
+        let empty = self.median_of_nothing(&wasm)?;
+        for kernel in KERNELS {
+            let started = Instant::now();
+            let expected = process::stdout(Command::new(&native).arg(kernel))?;
+            let native_time = started.elapsed().as_secs_f64();
+            let mut command = boxer::command(self.workspace)?;
+            command.args(["run", "--debug"]).arg(&wasm).arg(kernel).stdin(Stdio::null());
+            let started = Instant::now();
+            let output = command.output()?;
+            let time = (started.elapsed().as_secs_f64() - empty).max(1e-6);
+            let errors = String::from_utf8_lossy(&output.stderr);
+            if output.stdout != expected.as_bytes() {
+                bail!("{kernel}: {}{errors}", String::from_utf8_lossy(&output.stdout));
+            }
+            let count = errors
+                .lines()
+                .find_map(|line| line.strip_prefix("boxer: ")?.strip_suffix(" guest instructions"));
+            let count: f64 = count.context("the box does not count its instructions")?.parse()?;
+            let (mips, ratio) = (count / time / 1e6, time / native_time);
+            println!(
+                "cpu:   {kernel:10} {:8.1} M instructions {mips:8.1} MIPS {ratio:7.1} x native",
+                count / 1e6
+            );
+            mips_product *= mips;
+            ratio_product *= ratio;
+        }
+        let mean = |product: f64| product.powf(1.0 / KERNELS.len() as f64);
+        println!(
+            "cpu:   geometric mean {:.1} MIPS (goal: at least 250), {:.1} x native",
+            mean(mips_product),
+            mean(ratio_product)
+        );
+        Ok(())
+    }
+
+    /// Seconds that a run takes whose program ends at once.
+    fn median_of_nothing(&self, wasm: &Path) -> Result<f64> {
+        std::thread::sleep(Duration::from_secs(3));
+        let mut times = Vec::new();
+        for _ in 0..7 {
+            let mut command = boxer::command(self.workspace)?;
+            command.arg("run").arg(wasm).stdin(Stdio::null()).stdout(Stdio::null());
+            let started = Instant::now();
+            command.status()?;
+            times.push(started.elapsed().as_secs_f64());
+        }
+        times.sort_by(f64::total_cmp);
+        times.get(3).copied().context("no runs")
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// Date and machine.
+fn machine() -> Result<String> {
+    let mut text = String::new();
+    let date = process::stdout(Command::new("date").args(["-u", "+%F"]))?;
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    writeln!(text, "{}, {} cores{}", date.trim(), cores, model.replace(['\t'], ""))?;
+    Ok(text)
+}
+
+/// Length of the largest data segment of a core module.
+fn largest_segment(wasm: &[u8]) -> Option<usize> {
+    let mut at = 8;
+    while at < wasm.len() {
+        let id = *wasm.get(at)?;
+        let (len, start) = leb(wasm, at + 1)?;
+        if id == 11 {
+            return segments(wasm.get(start..start + len)?);
+        }
+        at = start + len;
+    }
+    None
+}
+
+fn segments(data: &[u8]) -> Option<usize> {
+    let (count, mut at) = leb(data, 0)?;
+    let mut largest = 0;
+    for _ in 0..count {
+        let (kind, after) = leb(data, at)?;
+        at = after;
+        if kind == 0 {
+            // i32.const N, end
+            (_, at) = leb(data, at + 1)?;
+            at += 1;
+        }
+        let (len, start) = leb(data, at)?;
+        largest = largest.max(len);
+        at = start + len;
+    }
+    Some(largest)
+}
+
+/// A LEB128 number (signed ones are only skipped), and where it ends.
+fn leb(bytes: &[u8], mut at: usize) -> Option<(usize, usize)> {
+    let mut value = 0;
+    for shift in (0..35).step_by(7) {
+        let byte = *bytes.get(at)?;
+        at += 1;
+        value |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some((value, at));
+        }
+    }
+    None
+}
+
+/// A command that writes nothing and ends: `(module (memory (export "memory") 1) (func (export "_start")))`.
+const TRIVIAL: &[u8] = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x05\x03\x01\0\x01\
+\x07\x13\x02\x06memory\x02\0\x06_start\0\0\x0a\x04\x01\x02\0\x0b";

@@ -26,7 +26,11 @@ impl WasiHost {
         for (fd, name) in wasi::preopens() {
             let guest_path = mount_point(&String::from_utf8_lossy(&name));
             if hidden != Some(guest_path.as_str()) {
-                preopens.push(Preopen { guest_path, dir: HostFd(fd), writable: wasi::is_writable(fd) });
+                preopens.push(Preopen {
+                    guest_path,
+                    dir: HostFd(fd),
+                    writable: wasi::is_writable(fd),
+                });
             }
         }
         WasiHost { terminal: invocation.terminal, preopens }
@@ -135,7 +139,11 @@ impl Host for WasiHost {
     fn readdir(&mut self, dir: HostFd) -> Result<Vec<HostDirent>, Errno> {
         let mut entries = wasi::readdir(dir.0)?;
         entries.retain(|entry| entry.name != b"." && entry.name != b"..");
-        let convert = |entry: wasi::Dirent| HostDirent { name: entry.name, ino: entry.ino, kind: kind(entry.kind) };
+        let convert = |entry: wasi::Dirent| HostDirent {
+            name: entry.name,
+            ino: entry.ino,
+            kind: kind(entry.kind),
+        };
         Ok(entries.into_iter().map(convert).collect())
     }
 

@@ -1,12 +1,17 @@
 //! The box's own program: the machine on top of WASI preview 1 alone.
+//!
+//! The linker calls [`exports`] to boot it on an image; `_start` then runs the image's program. What a
+//! host can ask for besides arguments and environment is in [`invocation::Invocation`].
 
+mod boot;
+mod drive;
 mod exports;
+mod host;
+mod invocation;
+mod layer;
+mod wasi;
 
 fn main() {
-    exports::with_boxed(|image, config| {
-        println!("image {} bytes at {:p}, config {config:?}", image.len(), image.as_ptr());
-        println!("args {:?}", std::env::args().collect::<Vec<_>>());
-        println!("first {:?}", &image[..image.len().min(16)]);
-        std::process::exit(7);
-    });
+    let status = drive::run();
+    wasi::exit((status & 0xff) as u32);
 }

@@ -15,13 +15,82 @@ type Result<T> = std::result::Result<T, Errno>;
 const ERRNOS: [Errno; 77] = {
     use Errno::*;
     [
-        EIO, E2BIG, EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EALREADY, EBADF, EBADMSG, EBUSY,
-        ECANCELED, ECHILD, ECONNABORTED, ECONNREFUSED, ECONNRESET, EDEADLK, EDESTADDRREQ, EDOM, EDQUOT, EEXIST,
-        EFAULT, EFBIG, EHOSTUNREACH, EIDRM, EILSEQ, EINPROGRESS, EINTR, EINVAL, EIO, EISCONN, EISDIR, ELOOP,
-        EMFILE, EMLINK, EMSGSIZE, EMULTIHOP, ENAMETOOLONG, ENETDOWN, ENETRESET, ENETUNREACH, ENFILE, ENOBUFS,
-        ENODEV, ENOENT, ENOEXEC, ENOLCK, ENOLINK, ENOMEM, ENOMSG, ENOPROTOOPT, ENOSPC, ENOSYS, ENOTCONN, ENOTDIR,
-        ENOTEMPTY, ENOTRECOVERABLE, ENOTSOCK, EOPNOTSUPP, ENOTTY, ENXIO, EOVERFLOW, EOWNERDEAD, EPERM, EPIPE,
-        EPROTO, EPROTONOSUPPORT, EPROTOTYPE, ERANGE, EROFS, ESPIPE, ESRCH, ESTALE, ETIMEDOUT, ETXTBSY, EXDEV,
+        EIO,
+        E2BIG,
+        EACCES,
+        EADDRINUSE,
+        EADDRNOTAVAIL,
+        EAFNOSUPPORT,
+        EAGAIN,
+        EALREADY,
+        EBADF,
+        EBADMSG,
+        EBUSY,
+        ECANCELED,
+        ECHILD,
+        ECONNABORTED,
+        ECONNREFUSED,
+        ECONNRESET,
+        EDEADLK,
+        EDESTADDRREQ,
+        EDOM,
+        EDQUOT,
+        EEXIST,
+        EFAULT,
+        EFBIG,
+        EHOSTUNREACH,
+        EIDRM,
+        EILSEQ,
+        EINPROGRESS,
+        EINTR,
+        EINVAL,
+        EIO,
+        EISCONN,
+        EISDIR,
+        ELOOP,
+        EMFILE,
+        EMLINK,
+        EMSGSIZE,
+        EMULTIHOP,
+        ENAMETOOLONG,
+        ENETDOWN,
+        ENETRESET,
+        ENETUNREACH,
+        ENFILE,
+        ENOBUFS,
+        ENODEV,
+        ENOENT,
+        ENOEXEC,
+        ENOLCK,
+        ENOLINK,
+        ENOMEM,
+        ENOMSG,
+        ENOPROTOOPT,
+        ENOSPC,
+        ENOSYS,
+        ENOTCONN,
+        ENOTDIR,
+        ENOTEMPTY,
+        ENOTRECOVERABLE,
+        ENOTSOCK,
+        EOPNOTSUPP,
+        ENOTTY,
+        ENXIO,
+        EOVERFLOW,
+        EOWNERDEAD,
+        EPERM,
+        EPIPE,
+        EPROTO,
+        EPROTONOSUPPORT,
+        EPROTOTYPE,
+        ERANGE,
+        EROFS,
+        ESPIPE,
+        ESRCH,
+        ESTALE,
+        ETIMEDOUT,
+        ETXTBSY,
+        EXDEV,
         EPERM, // ENOTCAPABLE
     ]
 };
@@ -182,21 +251,32 @@ pub fn open(dir: Fd, path: &[u8], how: Open) -> Result<Fd> {
         | flag(how.exclusive, w::OFLAGS_EXCL)
         | flag(how.truncate, w::OFLAGS_TRUNC)
         | flag(how.directory, w::OFLAGS_DIRECTORY);
-    let mut rights = w::RIGHTS_FD_FILESTAT_GET | w::RIGHTS_FD_FDSTAT_SET_FLAGS | w::RIGHTS_FD_ADVISE;
+    let mut rights =
+        w::RIGHTS_FD_FILESTAT_GET | w::RIGHTS_FD_FDSTAT_SET_FLAGS | w::RIGHTS_FD_ADVISE;
     if how.read {
-        rights |= w::RIGHTS_FD_READ | w::RIGHTS_FD_SEEK | w::RIGHTS_FD_TELL | w::RIGHTS_FD_READDIR
+        rights |= w::RIGHTS_FD_READ
+            | w::RIGHTS_FD_SEEK
+            | w::RIGHTS_FD_TELL
+            | w::RIGHTS_FD_READDIR
             | w::RIGHTS_POLL_FD_READWRITE;
     }
     if how.write {
-        rights |= w::RIGHTS_FD_WRITE | w::RIGHTS_FD_SEEK | w::RIGHTS_FD_TELL | w::RIGHTS_FD_SYNC
-            | w::RIGHTS_FD_DATASYNC | w::RIGHTS_FD_ALLOCATE | w::RIGHTS_FD_FILESTAT_SET_SIZE
-            | w::RIGHTS_FD_FILESTAT_SET_TIMES | w::RIGHTS_POLL_FD_READWRITE;
+        rights |= w::RIGHTS_FD_WRITE
+            | w::RIGHTS_FD_SEEK
+            | w::RIGHTS_FD_TELL
+            | w::RIGHTS_FD_SYNC
+            | w::RIGHTS_FD_DATASYNC
+            | w::RIGHTS_FD_ALLOCATE
+            | w::RIGHTS_FD_FILESTAT_SET_SIZE
+            | w::RIGHTS_FD_FILESTAT_SET_TIMES
+            | w::RIGHTS_POLL_FD_READWRITE;
     }
     if how.directory {
         rights |= DIRECTORY_RIGHTS;
     }
     // SAFETY: the path is a live string.
-    unsafe { w::path_open(dir, lookup(how.follow), text(path)?, oflags, rights, u64::MAX >> 34, 0) }.map_err(linux)
+    unsafe { w::path_open(dir, lookup(how.follow), text(path)?, oflags, rights, u64::MAX >> 34, 0) }
+        .map_err(linux)
 }
 
 /// What an open directory may be asked to do.
@@ -245,7 +325,8 @@ pub fn readdir(dir: Fd) -> Result<Vec<Dirent>> {
     let mut cookie = 0;
     loop {
         // SAFETY: the pointer and length are those of a live buffer.
-        let len = unsafe { w::fd_readdir(dir, buf.as_mut_ptr(), buf.len(), cookie) }.map_err(linux)?;
+        let len =
+            unsafe { w::fd_readdir(dir, buf.as_mut_ptr(), buf.len(), cookie) }.map_err(linux)?;
         let len = len.min(buf.len());
         let mut at = 0;
         let before = entries.len();
@@ -256,8 +337,15 @@ pub fn readdir(dir: Fd) -> Result<Vec<Dirent>> {
                 u64::from_le_bytes(bytes)
             };
             let name_len = field(16..20) as usize;
-            let Some(name) = buf[..len].get(at + HEADER..).and_then(|rest| rest.get(..name_len)) else { break };
-            entries.push(Dirent { name: name.to_vec(), ino: field(8..16), kind: filetype(header[20]) });
+            let Some(name) = buf[..len].get(at + HEADER..).and_then(|rest| rest.get(..name_len))
+            else {
+                break;
+            };
+            entries.push(Dirent {
+                name: name.to_vec(),
+                ino: field(8..16),
+                kind: filetype(header[20]),
+            });
             cookie = field(0..8);
             at += HEADER + name_len;
         }
@@ -339,13 +427,20 @@ pub fn link(from: Fd, old: &[u8], to: Fd, new: &[u8]) -> Result<()> {
 pub fn readlink(dir: Fd, path: &[u8]) -> Result<Vec<u8>> {
     let mut buf = vec![0_u8; 4096];
     // SAFETY: the path is a live string; the pointer and length are those of a live buffer.
-    let len = unsafe { w::path_readlink(dir, text(path)?, buf.as_mut_ptr(), buf.len()) }.map_err(linux)?;
+    let len = unsafe { w::path_readlink(dir, text(path)?, buf.as_mut_ptr(), buf.len()) }
+        .map_err(linux)?;
     buf.truncate(len);
     Ok(buf)
 }
 
 /// Sets times in nanoseconds; `None` leaves one as it is.
-pub fn utimes(dir: Fd, path: &[u8], atime: Option<u64>, mtime: Option<u64>, follow: bool) -> Result<()> {
+pub fn utimes(
+    dir: Fd,
+    path: &[u8],
+    atime: Option<u64>,
+    mtime: Option<u64>,
+    follow: bool,
+) -> Result<()> {
     let mut flags = 0;
     if atime.is_some() {
         flags |= w::FSTFLAGS_ATIM;
@@ -355,7 +450,8 @@ pub fn utimes(dir: Fd, path: &[u8], atime: Option<u64>, mtime: Option<u64>, foll
     }
     let (atime, mtime) = (atime.unwrap_or(0), mtime.unwrap_or(0));
     // SAFETY: the path is a live string.
-    unsafe { w::path_filestat_set_times(dir, lookup(follow), text(path)?, atime, mtime, flags) }.map_err(linux)
+    unsafe { w::path_filestat_set_times(dir, lookup(follow), text(path)?, atime, mtime, flags) }
+        .map_err(linux)
 }
 
 /// Sets the length of an open file.
@@ -386,7 +482,12 @@ pub fn wait(fd: Option<Fd>, timeout: Option<u64>) -> Woken {
         u: w::SubscriptionU {
             tag: w::EVENTTYPE_CLOCK.raw(),
             u: w::SubscriptionUU {
-                clock: w::SubscriptionClock { id: w::CLOCKID_MONOTONIC, timeout, precision: 1, flags: 0 },
+                clock: w::SubscriptionClock {
+                    id: w::CLOCKID_MONOTONIC,
+                    timeout,
+                    precision: 1,
+                    flags: 0,
+                },
             },
         },
     };
@@ -397,13 +498,16 @@ pub fn wait(fd: Option<Fd>, timeout: Option<u64>) -> Woken {
             u: w::SubscriptionUU { fd_read: w::SubscriptionFdReadwrite { file_descriptor: fd } },
         },
     };
-    let subscriptions: Vec<w::Subscription> = fd.map(readable).into_iter().chain(timeout.map(clock)).collect();
+    let subscriptions: Vec<w::Subscription> =
+        fd.map(readable).into_iter().chain(timeout.map(clock)).collect();
     if subscriptions.is_empty() {
         return Woken::Timeout;
     }
     let mut events = [const { std::mem::MaybeUninit::<w::Event>::uninit() }; 2];
     // SAFETY: WASI writes at most as many events as there are subscriptions (at most two).
-    let count = unsafe { w::poll_oneoff(subscriptions.as_ptr(), events.as_mut_ptr().cast(), subscriptions.len()) };
+    let count = unsafe {
+        w::poll_oneoff(subscriptions.as_ptr(), events.as_mut_ptr().cast(), subscriptions.len())
+    };
     match (fd, count) {
         // Some hosts leave the number of events unset, which does not matter when there is but one.
         (None, _) => Woken::Timeout,
@@ -411,7 +515,8 @@ pub fn wait(fd: Option<Fd>, timeout: Option<u64>) -> Woken {
         (Some(_), Err(_)) => Woken::Readable,
         (Some(_), Ok(count)) => {
             // SAFETY: the first `count` events were written.
-            let mut written = events.iter().take(count).map(|event| unsafe { event.assume_init_ref() });
+            let mut written =
+                events.iter().take(count).map(|event| unsafe { event.assume_init_ref() });
             if written.any(|event| event.userdata == 0) { Woken::Readable } else { Woken::Timeout }
         }
     }

@@ -1,0 +1,65 @@
+//! From an image to a booted machine, without a host; and the machine between boot and start.
+
+use kernel::host::Host;
+use machine::Machine;
+use mem::Phys;
+use rootfs::config::BoxConfig;
+use std::cell::RefCell;
+
+thread_local! {
+    static MACHINE: RefCell<Option<Machine>> = const { RefCell::new(None) };
+}
+
+/// Linear memory that the kernel leaves to Rust's own allocations, in bytes.
+const OWN_MEMORY: u64 = 128 << 20;
+
+/// Boots a machine and keeps it for [`take`]. Failing is a panic: there is nobody to tell but the linker.
+pub fn boot(image: &'static [u8], config: BoxConfig) {
+    let image_end = image.as_ptr() as u64 + image.len() as u64;
+    let mut phys =
+        Phys::new((1 << 32) - image_end.min(1 << 32).min((1 << 32) - 2 * OWN_MEMORY) - OWN_MEMORY);
+    let Some(base) = phys.adopt_static(image) else { panic!("the image is not page-aligned") };
+    match Machine::boot(phys, Box::new(NoHost), image, base, config) {
+        Ok(machine) => MACHINE.with_borrow_mut(|kept| *kept = Some(machine)),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The booted machine.
+pub fn take() -> Option<Machine> {
+    MACHINE.take()
+}
+
+/// The host while a box is made: there is none, time stands still, and entropy must not be asked for,
+/// because every start of the box would get the same.
+struct NoHost;
+
+impl Host for NoHost {
+    fn clock_realtime(&self) -> u64 {
+        0
+    }
+
+    fn clock_monotonic(&self) -> u64 {
+        0
+    }
+
+    fn random(&mut self, _: &mut [u8]) {
+        panic!("asked for entropy while booting");
+    }
+
+    fn stdin_read(&mut self, _: &mut [u8]) -> Result<usize, abi::Errno> {
+        Err(abi::Errno::EAGAIN)
+    }
+
+    fn stdin_ready(&mut self) -> bool {
+        false
+    }
+
+    fn stdout_write(&mut self, _: &[u8]) -> Result<usize, abi::Errno> {
+        Err(abi::Errno::EIO)
+    }
+
+    fn stderr_write(&mut self, _: &[u8]) -> Result<usize, abi::Errno> {
+        Err(abi::Errno::EIO)
+    }
+}

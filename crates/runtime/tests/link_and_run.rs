@@ -1,0 +1,216 @@
+//! Linking and running a toy guest: see toy.wat.
+
+use link::{CodeCache, Format, LinkError, LinkInput, Linker, Output as Form, inspect};
+use rootfs::config::BoxConfig;
+use runtime::{Input, Output, Overrides, RunError, RunOptions, Runtime, StepInput};
+use std::io::Cursor;
+
+struct Bench {
+    dir: tempfile::TempDir,
+    runtime: Runtime,
+    guest: Vec<u8>,
+}
+
+fn bench() -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = Runtime::with_cache_dir(&dir.path().join("code")).unwrap();
+    Bench { dir, runtime, guest: wat::parse_str(include_str!("toy.wat")).unwrap() }
+}
+
+fn config() -> BoxConfig {
+    BoxConfig { cmd: vec!["sh".into()], ..BoxConfig::default() }
+}
+
+/// Mostly zeros with some bytes here and there, beginning with `first`.
+fn image(first: u8, len: usize) -> Vec<u8> {
+    let mut image = vec![0; len];
+    for at in (0..len).step_by(997) {
+        image[at] = at as u8;
+    }
+    image[0] = first;
+    image
+}
+
+fn link(cache: &CodeCache, guest: &[u8], image: &[u8], output: Form) -> Result<Vec<u8>, LinkError> {
+    let mut out = Vec::new();
+    let input = LinkInput {
+        image: &mut &*image,
+        image_len: image.len() as u64,
+        config: &config(),
+        image_config_json: Some(b"{\"architecture\":\"amd64\"}"),
+        output,
+    };
+    Linker::new(guest, cache.clone()).link(input, &mut out)?;
+    Ok(out)
+}
+
+fn captured() -> RunOptions {
+    RunOptions {
+        stdin: Input::Empty,
+        stdout: Output::Capture,
+        stderr: Output::Capture,
+        ..RunOptions::default()
+    }
+}
+
+#[test]
+fn a_box_starts_where_boot_ended() {
+    let bench = bench();
+    for form in [Form::Module, Form::Component] {
+        let wasm = link(bench.runtime.cache(), &bench.guest, &image(b'a', 3 << 20), form).unwrap();
+        let path = bench.dir.path().join("box.wasm");
+        std::fs::write(&path, &wasm).unwrap();
+        for outcome in
+            [bench.runtime.run_bytes(&wasm, captured()), bench.runtime.run_file(&path, captured())]
+        {
+            let outcome = outcome.unwrap();
+            assert_eq!(String::from_utf8_lossy(&outcome.stdout), "state: b1\n", "{form:?}");
+            let expected = if form == Form::Module { [7, 7] } else { [7, 1] };
+            assert!(expected.contains(&outcome.status), "{form:?}: {}", outcome.status);
+        }
+    }
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    let bench = bench();
+    let other = self::bench();
+    for form in [Form::Module, Form::Component] {
+        let image = image(b'a', 300_000);
+        let first = link(bench.runtime.cache(), &bench.guest, &image, form).unwrap();
+        let second = link(other.runtime.cache(), &bench.guest, &image, form).unwrap();
+        assert!(first == second, "{form:?}");
+    }
+}
+
+#[test]
+fn the_image_is_one_segment_and_little_is_added() {
+    let bench = bench();
+    let image = image(b'a', 1 << 20);
+    let wasm = link(bench.runtime.cache(), &bench.guest, &image, Form::Module).unwrap();
+    assert!(wasm.len() < image.len() + bench.guest.len() + 4096, "{}", wasm.len());
+    assert!(wasm.windows(4096).any(|window| window == &image[..4096]));
+    let names = exports(&wasm);
+    assert_eq!(names, ["memory", "_start"]);
+}
+
+fn exports(wasm: &[u8]) -> Vec<String> {
+    let engine = link::engine().unwrap();
+    let module = wasmtime::Module::new(&engine, wasm).unwrap();
+    module.exports().map(|export| export.name().to_owned()).collect()
+}
+
+#[test]
+fn inspect_reads_both_forms() {
+    let bench = bench();
+    for (form, format) in [(Form::Module, Format::Module), (Form::Component, Format::Component)] {
+        let wasm = link(bench.runtime.cache(), &bench.guest, &image(b'a', 70_000), form).unwrap();
+        let found = inspect(&mut Cursor::new(&wasm)).unwrap();
+        assert_eq!(found.format, format);
+        assert_eq!(found.file_size, wasm.len() as u64);
+        assert_eq!(found.image_config_json.as_deref(), Some(&b"{\"architecture\":\"amd64\"}"[..]));
+        let wanted = if form == Form::Module {
+            "wasi_snapshot_preview1.fd_write"
+        } else {
+            "wasi:cli/stdout@"
+        };
+        assert!(
+            found.imports.iter().any(|import| import.starts_with(wanted)),
+            "{:?}",
+            found.imports
+        );
+        for cut in [0, 4, 9, 100, wasm.len() - 1] {
+            assert!(
+                matches!(inspect(&mut Cursor::new(&wasm[..cut])), Err(LinkError::NotWasm(_))),
+                "cut at {cut}"
+            );
+        }
+    }
+    assert!(inspect(&mut Cursor::new(b"\x7fELF\x02\x01\x01\0\0\0\0\0")).is_err());
+}
+
+#[test]
+fn a_guest_that_fails_to_boot_is_quoted() {
+    let bench = bench();
+    let said =
+        link(bench.runtime.cache(), &bench.guest, &image(b'!', 10), Form::Module).unwrap_err();
+    assert!(said.to_string().contains("it wrote a message: state: "), "{said}");
+    let trapped =
+        link(bench.runtime.cache(), &bench.guest, &image(b'?', 10), Form::Module).unwrap_err();
+    assert!(trapped.to_string().contains("unreachable"), "{trapped}");
+}
+
+#[test]
+fn a_short_image_is_an_error() {
+    let bench = bench();
+    let input = LinkInput {
+        image: &mut &b"short"[..],
+        image_len: 100,
+        config: &config(),
+        image_config_json: None,
+        output: Form::Module,
+    };
+    let error = Linker::new(&bench.guest, bench.runtime.cache().clone())
+        .link(input, &mut Vec::new())
+        .unwrap_err();
+    assert!(error.to_string().contains("read the root filesystem image"), "{error}");
+}
+
+#[test]
+fn a_step_runs_without_linking() {
+    let bench = bench();
+    let image = image(b'x', 100_000);
+    let step = StepInput {
+        guest: &bench.guest,
+        image: &mut &image[..],
+        image_len: image.len() as u64,
+        config: &config(),
+        layer_dir: Some(bench.dir.path()),
+    };
+    let outcome = bench.runtime.run_step(step, captured()).unwrap();
+    assert_eq!((outcome.status, outcome.stdout.as_slice()), (7, &b"state: y1\n"[..]));
+}
+
+#[test]
+fn what_is_not_a_box_is_refused() {
+    let bench = bench();
+    let run = |bytes: &[u8]| bench.runtime.run_bytes(bytes, captured()).unwrap_err();
+    assert!(matches!(run(b"#!/bin/sh"), RunError::NotWasm(_)));
+    assert!(matches!(run(b"\0asm\x01\0\0\0garbage"), RunError::Cache(_)));
+    assert!(matches!(run(&wat::parse_str("(module)").unwrap()), RunError::Start(_)));
+    let imports = r#"(module (import "env" "f" (func)) (func (export "_start")))"#;
+    assert!(matches!(run(&wat::parse_str(imports).unwrap()), RunError::Start(_)));
+    let trap = r#"(module (memory (export "memory") 1) (func (export "_start") unreachable))"#;
+    assert!(matches!(run(&wat::parse_str(trap).unwrap()), RunError::Trap(_)));
+    let missing =
+        bench.runtime.run_file(&bench.dir.path().join("missing.wasm"), captured()).unwrap_err();
+    assert!(missing.to_string().contains("missing.wasm"), "{missing}");
+}
+
+#[test]
+fn a_missing_directory_is_named() {
+    let bench = bench();
+    let mut options = captured();
+    let host = bench.dir.path().join("nowhere");
+    options.preopens.push(runtime::Preopen {
+        host: host.clone(),
+        guest: "/data".into(),
+        writable: true,
+    });
+    let error = bench.runtime.run_bytes(&wat::parse_str("(module)").unwrap(), options).unwrap_err();
+    assert!(error.to_string().contains(&host.display().to_string()), "{error}");
+}
+
+#[test]
+fn overrides_become_environment_variables() {
+    let overrides = Overrides {
+        entrypoint: Some("/bin/sh".into()),
+        user: Some("1000".into()),
+        tty: Some(true),
+        tty_size: Some((80, 24)),
+        ..Overrides::default()
+    };
+    let expected =
+        [("BOXER_ENTRYPOINT", "/bin/sh"), ("BOXER_USER", "1000"), ("BOXER_TTY", "80x24")];
+    assert_eq!(overrides.to_env(), expected.map(|(name, value)| (name, value.to_owned())));
+}
