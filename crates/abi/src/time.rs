@@ -87,10 +87,7 @@ impl Timespec {
 impl Timeval {
     /// From nanoseconds.
     pub fn from_ns(ns: u64) -> Timeval {
-        Timeval {
-            tv_sec: (ns / 1_000_000_000) as i64,
-            tv_usec: (ns % 1_000_000_000 / 1000) as i64,
-        }
+        Timeval { tv_sec: (ns / 1_000_000_000) as i64, tv_usec: (ns % 1_000_000_000 / 1000) as i64 }
     }
     /// As nanoseconds, saturating; `None` when not a valid non-negative time (→ `EINVAL`).
     pub fn to_ns(self) -> Option<u64> {
@@ -134,8 +131,22 @@ pub const TIMER_ABSTIME: i32 = 1;
 pub const RLIM_INFINITY: u64 = u64::MAX;
 /// Names of the resources in order of their numbers.
 pub const RLIMIT_NAMES: [&str; 16] = [
-    "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS",
-    "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
+    "CPU",
+    "FSIZE",
+    "DATA",
+    "STACK",
+    "CORE",
+    "RSS",
+    "NPROC",
+    "NOFILE",
+    "MEMLOCK",
+    "AS",
+    "LOCKS",
+    "SIGPENDING",
+    "MSGQUEUE",
+    "NICE",
+    "RTPRIO",
+    "RTTIME",
 ];
 /// CPU seconds.
 pub const RLIMIT_CPU: usize = 0;

@@ -1,0 +1,332 @@
+//! The first process of the box.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use abi::fcntl::AT_FDCWD;
+use abi::{Context, Errno};
+
+use crate::fs::PathCx;
+use crate::fs::ops::find_executable;
+use crate::fs::walk::{Lookup, resolve};
+use crate::mm::Limits;
+use crate::task::{Creds, INIT, Process, Run, Thread};
+use crate::{Kernel, ThreadId};
+
+/// What the box shall run.
+#[derive(Clone, Debug, Default)]
+pub struct StartSpec {
+    /// Program and arguments; the program is looked up in PATH if it has no slash.
+    pub argv: Vec<String>,
+    /// `NAME=value` entries.
+    pub env: Vec<String>,
+    /// Working directory; made if it is missing; empty = `/`.
+    pub cwd: String,
+    /// `name`, `uid`, `name:group`, `uid:gid`; empty = root.
+    pub user: String,
+    /// Host name; empty leaves it.
+    pub hostname: String,
+    /// Standard streams are a terminal (`docker run -t`).
+    pub tty: bool,
+}
+
+/// Why the first program did not start. [`StartError::status`] is the box's exit status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// Nothing to run.
+    NoCommand,
+    /// No such program.
+    NotFound(String),
+    /// It cannot be executed.
+    NotExecutable(String, Errno),
+    /// The user or group is unknown.
+    User(String),
+    /// The working directory cannot be entered.
+    Cwd(String, Errno),
+    /// Standard streams could not be set up.
+    Streams(Errno),
+}
+
+impl StartError {
+    /// Exit status, as docker has it.
+    pub fn status(&self) -> i32 {
+        match self {
+            StartError::NotFound(_) => 127,
+            StartError::NotExecutable(..) | StartError::Cwd(..) => 126,
+            _ => 125,
+        }
+    }
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StartError::NoCommand => f.write_str("no command to run"),
+            StartError::NotFound(name) => {
+                write!(f, "exec: {name:?}: executable file not found in $PATH or the file system")
+            }
+            StartError::NotExecutable(name, errno) => write!(f, "exec: {name:?}: {}", errno.text()),
+            StartError::User(user) => write!(f, "unable to find user {user}: no matching entries"),
+            StartError::Cwd(dir, errno) => write!(f, "cannot enter {dir:?}: {}", errno.text()),
+            StartError::Streams(errno) => write!(f, "cannot open standard streams: {errno}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// PATH where the environment has none.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Largest /etc/passwd or /etc/group that is read.
+const ACCOUNTS_MAX: usize = 4 << 20;
+
+impl Kernel {
+    /// Starts the first process.
+    pub fn start(&mut self, spec: StartSpec) -> Result<ThreadId, StartError> {
+        let Some(program) = spec.argv.first().cloned() else { return Err(StartError::NoCommand) };
+        self.boot_ns = self.now();
+        self.slice_start = self.boot_ns;
+        if !spec.hostname.is_empty() {
+            self.hostname = spec.hostname.clone().into_bytes();
+        }
+        let tid = self.first_thread();
+        let result = self.start_program(tid, &program, spec);
+        if result.is_err() {
+            // Nothing of a process that never was stays behind.
+            if let Some(thread) = self.tasks.remove_thread(tid) {
+                self.mm.drop_space(thread.space);
+            }
+            self.tasks.remove_process(INIT);
+        }
+        result.map(|()| tid)
+    }
+
+    /// Process 1 with an empty address space, as root at `/`.
+    fn first_thread(&mut self) -> ThreadId {
+        let tid = ThreadId(INIT.0);
+        let mut process = Process::new(INIT, crate::ProcessId(0), self.boot_ns);
+        process.threads.insert(tid);
+        self.tasks.add_process(process);
+        if self.tasks.last_id() == 0 {
+            let _ = self.tasks.new_id();
+        }
+        let space = self.mm.new_space(Limits::default());
+        let at = PathCx { root: self.root.clone(), cwd: self.root.clone(), umask: 0o022 };
+        let files = crate::file::FdTable::new(&self.shared);
+        self.tasks.add_thread(Thread {
+            tid,
+            pid: INIT,
+            ctx: Context::default(),
+            space,
+            files: Rc::new(RefCell::new(files)),
+            fs: Rc::new(RefCell::new(at)),
+            handlers: Rc::default(),
+            creds: Creds::new(0, 0, Vec::new()),
+            comm: Vec::new(),
+            run: Run::Ready,
+            syscall: None,
+            restart: Default::default(),
+            blocked: Default::default(),
+            saved_mask: None,
+            pending: Default::default(),
+            yielded: false,
+            forced: false,
+            look_at_signals: false,
+            altstack: Default::default(),
+            clear_tid: 0,
+            robust_list: (0, 0),
+            vfork_done: true,
+            cpu_ns: 0,
+            fault: (0, 0, 0),
+            death_signal: 0,
+            timer_slack: 50_000,
+            personality: 0,
+            trace: None,
+            traced: 0,
+            nice: 0,
+        });
+        self.current = tid;
+        self.mm.activate(space);
+        tid
+    }
+
+    fn start_program(
+        &mut self,
+        tid: ThreadId,
+        program: &str,
+        spec: StartSpec,
+    ) -> Result<(), StartError> {
+        self.enter_cwd(tid, &spec.cwd)?;
+        let (creds, home) = self.find_user(tid, &spec.user)?;
+        let files =
+            self.standard_files(tid, spec.tty).map_err(StartError::Streams)?;
+        self.tasks[tid].files = Rc::new(RefCell::new(files));
+        self.tasks[tid].creds = creds;
+        let mut env = spec.env.clone();
+        let has = |env: &[String], name: &str| env.iter().any(|e| e.starts_with(name));
+        if !has(&env, "PATH=") {
+            env.insert(0, format!("PATH={DEFAULT_PATH}"));
+        }
+        if !has(&env, "HOSTNAME=") {
+            env.push(format!("HOSTNAME={}", String::from_utf8_lossy(&self.hostname)));
+        }
+        if spec.tty && !has(&env, "TERM=") {
+            env.push("TERM=xterm".into());
+        }
+        if !has(&env, "HOME=") {
+            env.push(format!("HOME={home}"));
+        }
+        let path = self.find_in_path(tid, program, &env)?;
+        let bytes = |list: Vec<String>| list.into_iter().map(String::into_bytes).collect();
+        self.exec_with(tid, AT_FDCWD, path.into_bytes(), bytes(spec.argv), bytes(env), 0).map_err(
+            |errno| match errno {
+                Errno::ENOENT | Errno::ENOTDIR => StartError::NotFound(program.into()),
+                errno => StartError::NotExecutable(program.into(), errno),
+            },
+        )
+    }
+
+    /// Looks a name without slash up in PATH, as docker's runtime does.
+    fn find_in_path(
+        &mut self,
+        tid: ThreadId,
+        program: &str,
+        env: &[String],
+    ) -> Result<String, StartError> {
+        if program.contains('/') {
+            return Ok(program.into());
+        }
+        let path = env.iter().find_map(|e| e.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
+        let at = self.tasks[tid].fs.borrow().clone();
+        let mut denied = None;
+        for dir in path.split(':') {
+            let dir = if dir.is_empty() { "." } else { dir };
+            let name = format!("{}/{program}", dir.trim_end_matches('/'));
+            let mut cx = self.cx(tid);
+            match find_executable(&mut cx, &at, &at.cwd, name.as_bytes(), true) {
+                Ok(_) => return Ok(name),
+                Err(errno @ (Errno::EACCES | Errno::ELOOP)) => denied = Some(errno),
+                Err(_) => {}
+            }
+        }
+        Err(match denied {
+            Some(errno) => StartError::NotExecutable(program.into(), errno),
+            None => StartError::NotFound(program.into()),
+        })
+    }
+
+    /// Makes the working directory, if need be, and enters it.
+    fn enter_cwd(&mut self, tid: ThreadId, cwd: &str) -> Result<(), StartError> {
+        if cwd.is_empty() || cwd == "/" {
+            return Ok(());
+        }
+        let at = self.tasks[tid].fs.borrow().clone();
+        let mut cx = self.cx(tid);
+        let mut so_far = String::new();
+        for part in cwd.split('/').filter(|p| !p.is_empty()) {
+            so_far.push('/');
+            so_far.push_str(part);
+            match crate::fs::ops::mkdir(&mut cx, &at, &at.root, so_far.as_bytes(), 0o755) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(StartError::Cwd(cwd.into(), errno)),
+            }
+        }
+        let dir = resolve(&mut cx, &at, &at.root, so_far.as_bytes(), Lookup::FOLLOW)
+            .map_err(|errno| StartError::Cwd(cwd.into(), errno))?;
+        if dir.inode().kind() != crate::fs::Kind::Dir {
+            return Err(StartError::Cwd(cwd.into(), Errno::ENOTDIR));
+        }
+        self.tasks[tid].fs.borrow_mut().cwd = dir;
+        Ok(())
+    }
+
+    /// A small text file, or nothing.
+    fn read_accounts(&mut self, tid: ThreadId, path: &str) -> String {
+        let at = self.tasks[tid].fs.borrow().clone();
+        let mut cx = self.cx(tid);
+        let Ok(dentry) = resolve(&mut cx, &at, &at.root, path.as_bytes(), Lookup::FOLLOW) else {
+            return String::new();
+        };
+        let mut text = Vec::new();
+        let mut buf = [0; 4096];
+        while text.len() < ACCOUNTS_MAX {
+            match dentry.inode().read_at(&mut cx, text.len() as u64, &mut buf) {
+                Ok(n) if n > 0 => text.extend_from_slice(&buf[..n]),
+                _ => break,
+            }
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Ids and home directory for docker's `USER`.
+    fn find_user(&mut self, tid: ThreadId, user: &str) -> Result<(Creds, String), StartError> {
+        let passwd = self.read_accounts(tid, "/etc/passwd");
+        let group = self.read_accounts(tid, "/etc/group");
+        accounts(&passwd, &group, user).ok_or_else(|| StartError::User(user.into()))
+    }
+}
+
+/// Resolves `user[:group]` with the texts of passwd(5) and group(5).
+fn accounts(passwd: &str, group: &str, spec: &str) -> Option<(Creds, String)> {
+    let (user, group_name) = match spec.split_once(':') {
+        Some((user, group)) => (user, Some(group).filter(|g| !g.is_empty())),
+        None => (spec, None),
+    };
+    let user = if user.is_empty() { "0" } else { user };
+    let entry = passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|f| f.len() >= 6 && (f[0] == user || f[2] == user));
+    let (uid, mut gid, home, name) = match &entry {
+        Some(f) => (f[2].parse().ok()?, f[3].parse().ok()?, f[5].to_string(), f[0]),
+        None => (user.parse().ok()?, 0, "/".to_string(), user),
+    };
+    let groups = group.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let mut extra = Vec::new();
+    match group_name {
+        Some(want) => {
+            let found = groups.clone().find(|f| f.len() >= 3 && (f[0] == want || f[2] == want));
+            gid = match found {
+                Some(f) => f[2].parse().ok()?,
+                None => want.parse().ok()?,
+            };
+        }
+        None => {
+            for f in groups.filter(|f| f.len() >= 4) {
+                if f[3].split(',').any(|member| member == name)
+                    && let Ok(id) = f[2].parse::<u32>()
+                {
+                    extra.push(id);
+                }
+            }
+            // As docker: the primary group is listed, too.
+            if !extra.contains(&gid) {
+                extra.insert(0, gid);
+            }
+        }
+    }
+    extra.sort_unstable();
+    Some((Creds::new(uid, gid, extra), home))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nwww:x:33:34::/var/www:/bin/false\n";
+        let group = "root:x:0:\nweb:x:34:\nadm:x:4:www,other\n";
+        let ids = |spec: &str| {
+            accounts(passwd, group, spec)
+                .map(|(c, home)| (c.uid.real, c.gid.real, c.groups.to_vec(), home))
+        };
+        assert_eq!(ids(""), Some((0, 0, vec![0], "/root".into())));
+        assert_eq!(ids("www"), Some((33, 34, vec![4, 34], "/var/www".into())));
+        assert_eq!(ids("33:adm"), Some((33, 4, vec![], "/var/www".into())));
+        assert_eq!(ids("1000"), Some((1000, 0, vec![0], "/".into())));
+        assert_eq!(ids("1000:1000"), Some((1000, 1000, vec![], "/".into())));
+        assert_eq!(ids("nobody"), None);
+        assert_eq!(ids("www:nogroup"), None);
+    }
+}

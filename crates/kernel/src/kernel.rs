@@ -1,0 +1,155 @@
+//! The kernel as a whole: its state and what `machine` calls.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use abi::{Context, Errno};
+use mem::Phys;
+
+use crate::fs::{Cx, Dentry, Shared};
+use crate::mm::Mm;
+use crate::syscall::futex::Futexes;
+use crate::syscall::table::Table;
+use crate::task::Tasks;
+use crate::{Host, ThreadId, WakeSink};
+
+/// Why a kernel could not be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KernelError {
+    /// Not one frame of memory to be had.
+    NoMemory,
+    /// The root filesystem cannot be mounted.
+    Rootfs(Errno),
+}
+
+impl std::fmt::Display for KernelError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            KernelError::NoMemory => f.write_str("no guest memory"),
+            KernelError::Rootfs(errno) => write!(f, "cannot mount the root filesystem: {errno}"),
+        }
+    }
+}
+
+impl std::error::Error for KernelError {}
+
+/// The Linux personality.
+pub struct Kernel {
+    /// Guest memory.
+    pub mm: Mm,
+    /// Processes and threads.
+    pub tasks: Tasks,
+    /// The outside.
+    pub host: Box<dyn Host>,
+    /// Where objects report that waiters should look again.
+    pub wakes: WakeSink,
+    /// Registries of the file layer.
+    pub shared: Rc<Shared>,
+    /// Root of the name tree.
+    pub root: Rc<Dentry>,
+    /// The thread whose call or fault is being served, or that runs.
+    pub current: ThreadId,
+    /// Print calls as strace(1) does.
+    pub strace: bool,
+    /// Host name (uname(2)).
+    pub hostname: Vec<u8>,
+    /// NIS domain name.
+    pub domainname: Vec<u8>,
+    pub(crate) futexes: Futexes,
+    pub(crate) table: Table,
+    /// Calls that are not supported, by number, and how often they were made.
+    pub(crate) unlisted: BTreeMap<u64, u64>,
+    /// Wait status of the first process after its end.
+    pub(crate) exit: Option<i32>,
+    /// When the running thread was put on the CPU, monotonic ns.
+    pub(crate) slice_start: u64,
+    /// The next expiry of any timer, monotonic ns.
+    pub(crate) next_timer: Option<u64>,
+    /// Monotonic ns at which the box was started.
+    pub boot_ns: u64,
+    pub(crate) rounds: u32,
+}
+
+impl Kernel {
+    /// A kernel with the image's root filesystem mounted and no process. `image_base` is the physical address of
+    /// `image` (see `mem::Phys::adopt_static`).
+    pub fn new(
+        phys: Phys,
+        host: Box<dyn Host>,
+        image: &'static [u8],
+        image_base: u32,
+    ) -> Result<Kernel, KernelError> {
+        let mut kernel = Kernel::unmounted(phys, host)?;
+        let mut cx = Cx::new(&mut kernel, crate::fs::Cred::root());
+        let root =
+            crate::fs::mounts::boot(&mut cx, image, image_base).map_err(KernelError::Rootfs)?;
+        kernel.root = root;
+        Ok(kernel)
+    }
+
+    /// A kernel whose root is an empty tmpfs (tests, and boxes without an image).
+    pub fn with_empty_root(phys: Phys, host: Box<dyn Host>) -> Result<Kernel, KernelError> {
+        let mut kernel = Kernel::unmounted(phys, host)?;
+        let mut cx = Cx::new(&mut kernel, crate::fs::Cred::root());
+        let root = crate::fs::mounts::boot_empty(&mut cx).map_err(KernelError::Rootfs)?;
+        kernel.root = root;
+        Ok(kernel)
+    }
+
+    fn unmounted(phys: Phys, host: Box<dyn Host>) -> Result<Kernel, KernelError> {
+        let mm = Mm::new(phys).ok_or(KernelError::NoMemory)?;
+        let wakes = WakeSink::default();
+        let shared = Shared::new(wakes.clone(), mm.trash.clone());
+        let root = crate::fs::mounts::nowhere(&shared);
+        Ok(Kernel {
+            mm,
+            tasks: Tasks::default(),
+            host,
+            wakes,
+            shared,
+            root,
+            current: ThreadId::default(),
+            strace: false,
+            hostname: b"localhost".to_vec(),
+            domainname: b"(none)".to_vec(),
+            futexes: Futexes::default(),
+            table: Table::new(),
+            unlisted: BTreeMap::new(),
+            exit: None,
+            slice_start: 0,
+            next_timer: None,
+            boot_ns: 0,
+            rounds: 0,
+        })
+    }
+
+    /// The saved registers of a thread that [`Kernel::schedule`] named.
+    pub fn context(&mut self, tid: ThreadId) -> &mut Context {
+        &mut self.tasks[tid].ctx
+    }
+
+    /// Monotonic nanoseconds.
+    pub fn now(&self) -> u64 {
+        self.host.clock_monotonic()
+    }
+
+    /// A context for file operations by `tid`.
+    pub fn cx(&mut self, tid: ThreadId) -> Cx<'_> {
+        let cred = self.tasks[tid].creds.fs();
+        Cx::new(self, cred)
+    }
+
+    /// Calls that are not supported: (name, number of times), most frequent first.
+    pub fn unsupported_calls(&self) -> Vec<(String, u64)> {
+        let mut calls: Vec<_> =
+            self.unlisted.iter().map(|(&nr, &n)| (self.table.name(nr), n)).collect();
+        calls.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        calls
+    }
+
+    /// Bytes of guest memory free and in total.
+    pub fn memory(&self) -> (u64, u64) {
+        let total = self.mm.phys.limit_bytes();
+        (total.saturating_sub(self.mm.phys.used_bytes()), total)
+    }
+}

@@ -1,0 +1,129 @@
+//! madvise(2), mincore(2), msync(2) and populating.
+
+use abi::Errno;
+use abi::mman::{
+    MADV_DODUMP_RANGE, MADV_DOFORK, MADV_DONTFORK, MADV_DONTNEED, MADV_FREE, MADV_KEEPONFORK,
+    MADV_POPULATE_READ, MADV_POPULATE_WRITE, MADV_REMOVE, MADV_WIPEONFORK, MS_ASYNC,
+    MS_INVALIDATE, MS_SYNC,
+};
+use mem::{Access, FaultKind, PAGE_SHIFT, PAGE_SIZE, Translate};
+
+use super::Mm;
+use super::map::page_range;
+
+impl Mm {
+    /// madvise(2).
+    pub fn advise(&mut self, addr: u64, len: u64, advice: u64) -> Result<(), Errno> {
+        let (start, end) = page_range(addr, len).map_err(|_| Errno::EINVAL)?;
+        let hint = advice <= 3 || MADV_DODUMP_RANGE.contains(&advice) || advice == 20 || advice == 21;
+        let known = hint
+            || matches!(
+                advice,
+                MADV_DONTNEED | MADV_FREE | MADV_REMOVE | MADV_DONTFORK | MADV_DOFORK
+                    | MADV_WIPEONFORK | MADV_KEEPONFORK | MADV_POPULATE_READ | MADV_POPULATE_WRITE
+            );
+        if !known {
+            return Err(Errno::EINVAL);
+        }
+        if start == end {
+            return Ok(());
+        }
+        let space = self.spaces.get_mut(&self.current).ok_or(Errno::ENOMEM)?;
+        let covered = space.vmas.is_covered(start, end);
+        let private_anon = |space: &super::Space| {
+            space.vmas.overlapping(start, end).all(|(_, v)| v.source.is_none() && !v.rights.shared)
+        };
+        match advice {
+            MADV_DONTNEED => self.zap_mapped(start, end),
+            MADV_FREE => {
+                if !private_anon(space) {
+                    return Err(Errno::EINVAL);
+                }
+                self.zap_mapped(start, end);
+            }
+            // Punching holes through a mapping is not supported on any of our objects.
+            MADV_REMOVE => return Err(Errno::EOPNOTSUPP),
+            MADV_DONTFORK => space.vmas.change(start, end, |r| r.dont_fork = true),
+            MADV_DOFORK => space.vmas.change(start, end, |r| r.dont_fork = false),
+            MADV_WIPEONFORK => {
+                if !private_anon(space) {
+                    return Err(Errno::EINVAL);
+                }
+                space.vmas.change(start, end, |r| r.wipe_on_fork = true);
+            }
+            MADV_KEEPONFORK => space.vmas.change(start, end, |r| r.wipe_on_fork = false),
+            MADV_POPULATE_READ | MADV_POPULATE_WRITE => {
+                let access =
+                    if advice == MADV_POPULATE_READ { Access::Read } else { Access::Write };
+                return self.populate(start, end, access).map_err(|kind| match kind {
+                    FaultKind::Protection => Errno::EINVAL,
+                    FaultKind::PastEnd => Errno::EFAULT,
+                    FaultKind::Unmapped | FaultKind::OutOfMemory => Errno::ENOMEM,
+                });
+            }
+            _ => {}
+        }
+        if covered { Ok(()) } else { Err(Errno::ENOMEM) }
+    }
+
+    /// Drops the resident pages of `start .. end`; private changes are lost.
+    fn zap_mapped(&mut self, start: u64, end: u64) {
+        self.zap(start, end);
+        self.reap();
+    }
+
+    /// Brings in every page of `start .. end`.
+    pub fn populate(&mut self, start: u64, end: u64, access: Access) -> Result<(), FaultKind> {
+        let mut at = start;
+        while at < end {
+            self.translate(at, access).map_err(|f| f.kind)?;
+            at += PAGE_SIZE as u64;
+        }
+        Ok(())
+    }
+
+    /// mincore(2): one byte a page, 1 = resident.
+    pub fn residency(&self, addr: u64, len: u64) -> Result<Vec<u8>, Errno> {
+        let (start, end) = page_range(addr, len)?;
+        let space = self.spaces.get(&self.current).ok_or(Errno::ENOMEM)?;
+        if !space.vmas.is_covered(start, end) {
+            return Err(Errno::ENOMEM);
+        }
+        let first = start >> PAGE_SHIFT;
+        let mut out = vec![0; ((end - start) >> PAGE_SHIFT) as usize];
+        for (vpn, _) in space.table.range(first, end >> PAGE_SHIFT) {
+            if let Some(byte) = out.get_mut((vpn - first) as usize) {
+                *byte = 1;
+            }
+        }
+        Ok(out)
+    }
+
+    /// msync(2).
+    pub fn sync(&mut self, addr: u64, len: u64, flags: u64) -> Result<(), Errno> {
+        if flags & !(MS_ASYNC | MS_INVALIDATE | MS_SYNC) != 0
+            || flags & (MS_ASYNC | MS_SYNC) == MS_ASYNC | MS_SYNC
+        {
+            return Err(Errno::EINVAL);
+        }
+        let (start, end) = page_range(addr, len)?;
+        let space = self.spaces.get(&self.current).ok_or(Errno::ENOMEM)?;
+        if flags & MS_SYNC != 0 {
+            for (_, vma) in space.vmas.overlapping(start, end) {
+                if let Some(source) = vma.source.as_ref().filter(|_| vma.rights.shared) {
+                    source.sync();
+                }
+            }
+        }
+        if space.vmas.is_covered(start, end) { Ok(()) } else { Err(Errno::ENOMEM) }
+    }
+
+    /// Whether `addr .. addr + len` is mapped throughout (mlock(2) and others), `ENOMEM` if not.
+    pub fn check_mapped(&self, addr: u64, len: u64) -> Result<(u64, u64), Errno> {
+        let start = addr & !(PAGE_SIZE as u64 - 1);
+        let end = addr.checked_add(len).ok_or(Errno::EINVAL)?;
+        let (start, end) = page_range(start, end - start)?;
+        let space = self.spaces.get(&self.current).ok_or(Errno::ENOMEM)?;
+        if space.vmas.is_covered(start, end) { Ok((start, end)) } else { Err(Errno::ENOMEM) }
+    }
+}

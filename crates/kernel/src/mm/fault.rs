@@ -1,0 +1,183 @@
+//! The page-fault path: from a virtual address to a frame, with demand paging and copy-on-write.
+
+use abi::mman::{PROT_EXEC, PROT_WRITE};
+use mem::{Access, Fault, FaultKind, Frame, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Translate};
+
+use super::source::Use;
+use super::table::Pte;
+use super::vma::Vma;
+use super::{MIN_ADDR, Mm, TASK_SIZE};
+
+/// Pages kept free between a growing stack and the mapping below it (`stack_guard_gap`).
+const STACK_GUARD: u64 = 256 << PAGE_SHIFT;
+
+impl Translate for Mm {
+    fn translate(&mut self, va: u64, access: Access) -> Result<u32, Fault> {
+        let frame = self.touch(va, access).map_err(|kind| Fault { addr: va, access, kind })?;
+        Ok(frame.addr() + (va & PAGE_MASK) as u32)
+    }
+}
+
+impl Mm {
+    /// Brings in the page of `va` for `access` and enters it in the lookaside tables.
+    fn touch(&mut self, va: u64, access: Access) -> Result<Frame, FaultKind> {
+        let need = match access {
+            Access::Read => Pte::R,
+            Access::Write => Pte::W,
+            Access::Fetch => Pte::X,
+        };
+        let vpn = va >> PAGE_SHIFT;
+        let id = self.current;
+        let mut pte = self.spaces.get(&id).ok_or(FaultKind::Unmapped)?.table.get(vpn);
+        if !pte.allows(need) {
+            pte = self.fault_in(va, access)?;
+        }
+        let frame = pte.frame();
+        if access == Access::Write {
+            self.phys.code_written(frame);
+        }
+        if pte.allows(Pte::R) {
+            self.look.fill(va, frame, pte.allows(Pte::W) && !self.phys.is_code(frame));
+        }
+        Ok(frame)
+    }
+
+    /// Serves a fault: checks the mapping's rights and finds or makes the frame.
+    fn fault_in(&mut self, va: u64, access: Access) -> Result<Pte, FaultKind> {
+        if va >= TASK_SIZE {
+            return Err(FaultKind::Unmapped);
+        }
+        let vma = self.vma_for_fault(va)?;
+        let (start, vma) = vma;
+        let allowed = match access {
+            Access::Read => vma.rights.base_bits() & Pte::R != 0,
+            Access::Write => vma.rights.prot & PROT_WRITE != 0,
+            Access::Fetch => vma.rights.prot & PROT_EXEC != 0,
+        };
+        if !allowed {
+            return Err(FaultKind::Protection);
+        }
+        let write = access == Access::Write;
+        let vpn = va >> PAGE_SHIFT;
+        let old = self.spaces.get(&self.current).map(|s| s.table.get(vpn)).unwrap_or_default();
+        let pte = if vma.rights.shared {
+            self.shared_page(&vma, start, vpn)?
+        } else {
+            self.private_page(&vma, start, vpn, old, write)?
+        };
+        let exec = vma.rights.prot & PROT_EXEC != 0;
+        let Some(space) = self.spaces.get_mut(&self.current) else {
+            return Err(FaultKind::Unmapped);
+        };
+        space.faults += 1;
+        space.table.set(vpn, pte);
+        space.peak_rss = space.peak_rss.max(space.table.present());
+        if old.present() {
+            // The new entry holds its own reference, also where the frame stayed the same.
+            self.phys.release(old.frame());
+            if old.frame() != pte.frame() {
+                self.look.clear_range(vpn << PAGE_SHIFT, PAGE_SIZE as u64);
+                if exec {
+                    self.epoch += 1;
+                }
+            }
+        }
+        Ok(pte)
+    }
+
+    /// A page of a shared mapping: the object's own frame.
+    fn shared_page(&mut self, vma: &Vma, start: u64, vpn: u64) -> Result<Pte, FaultKind> {
+        let Some(source) = &vma.source else { return Err(FaultKind::Unmapped) };
+        let index = vma.page.wrapping_add(vpn - (start >> PAGE_SHIFT));
+        let writable = vma.rights.prot & PROT_WRITE != 0;
+        self.reap();
+        let frame = source.page(&mut self.phys, index, Use::Shared { write: writable })?;
+        self.phys.retain(frame);
+        let write = if writable && !self.phys.is_static(frame) { Pte::W } else { 0 };
+        Ok(Pte::new(frame, vma.rights.base_bits() | write))
+    }
+
+    /// A page of a private mapping: zeros, the object's frame for reading, or a copy of our own for writing.
+    fn private_page(
+        &mut self,
+        vma: &Vma,
+        start: u64,
+        vpn: u64,
+        old: Pte,
+        write: bool,
+    ) -> Result<Pte, FaultKind> {
+        let bits = vma.rights.base_bits();
+        let original = if old.present() {
+            if write && self.phys.refs(old.frame()) == Some(1) {
+                // The last holder of a copied page keeps it.
+                self.phys.retain(old.frame());
+                return Ok(old.with(bits | Pte::W));
+            }
+            Some(old.frame())
+        } else if let Some(source) = &vma.source {
+            let index = vma.page.wrapping_add(vpn - (start >> PAGE_SHIFT));
+            Some(source.page(&mut self.phys, index, Use::Private)?)
+        } else {
+            None
+        };
+        match (original, write) {
+            (Some(frame), false) => {
+                self.phys.retain(frame);
+                Ok(Pte::new(frame, bits))
+            }
+            (None, false) => {
+                self.phys.retain(self.zero);
+                Ok(Pte::new(self.zero, bits))
+            }
+            (original, true) => {
+                let copy = self.alloc().ok_or(FaultKind::OutOfMemory)?;
+                if let Some(frame) = original
+                    && frame != self.zero
+                {
+                    let bytes = *self.phys.bytes(frame);
+                    *self.phys.bytes_mut(copy) = bytes;
+                }
+                Ok(Pte::new(copy, bits | Pte::W))
+            }
+        }
+    }
+
+    /// The mapping at `va`, after growing a stack that ends just above it.
+    fn vma_for_fault(&mut self, va: u64) -> Result<(u64, Vma), FaultKind> {
+        let space = self.spaces.get_mut(&self.current).ok_or(FaultKind::Unmapped)?;
+        if let Some((start, vma)) = space.vmas.find(va) {
+            return Ok((start, vma.clone()));
+        }
+        let Some((start, vma)) = space.vmas.above(va) else { return Err(FaultKind::Unmapped) };
+        let page = va & !PAGE_MASK;
+        if !vma.rights.grows_down || page < MIN_ADDR || vma.end - page > space.limits.stack {
+            return Err(FaultKind::Unmapped);
+        }
+        let clear = space.vmas.below(start).is_none_or(|(_, below)| {
+            page.checked_sub(below.end).is_some_and(|gap| {
+                gap >= STACK_GUARD || below.rights.prot == 0 || below.rights.grows_down
+            })
+        });
+        let grown = space.vmas.total().saturating_add(start - page);
+        if !clear || grown > space.limits.address_space {
+            return Err(FaultKind::Unmapped);
+        }
+        space.vmas.grow_down(start, page);
+        space.vmas.find(va).map(|(s, v)| (s, v.clone())).ok_or(FaultKind::Unmapped)
+    }
+
+    /// Drops the pages of `start .. end` from the current space.
+    pub(super) fn zap(&mut self, start: u64, end: u64) {
+        let phys = &mut self.phys;
+        if let Some(space) = self.spaces.get_mut(&self.current) {
+            let mut exec = false;
+            space.table.update(start >> PAGE_SHIFT, end >> PAGE_SHIFT, |_, pte| {
+                exec |= pte.allows(Pte::X);
+                phys.release(pte.frame());
+                Pte::default()
+            });
+            self.epoch += u64::from(exec);
+        }
+        self.look.clear_range(start, end - start);
+    }
+}

@@ -1,0 +1,285 @@
+//! Which thread runs: the scheduler, and the entries from the CPU (system call, fault, trap, preemption).
+
+use abi::signal::*;
+use mem::{Access, Fault, FaultKind};
+
+use crate::signal::siginfo;
+use crate::task::{INIT, Run};
+use crate::{Kernel, ProcessId, ThreadId, WaitKey};
+
+/// What [`Kernel::schedule`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sched {
+    /// Run this thread; its address space is current, its registers are ready.
+    Run(ThreadId),
+    /// Everybody waits.
+    Idle {
+        /// Monotonic ns at which somebody goes on.
+        deadline: Option<u64>,
+        /// Somebody waits for standard input.
+        stdin: bool,
+    },
+    /// The box has ended with this exit status (128 + n for signal n).
+    Exited(i32),
+}
+
+/// Whether the CPU may go on with the same thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// The same thread goes on; its registers are in [`Kernel::context`].
+    Continue,
+    /// Ask [`Kernel::schedule`].
+    Reschedule,
+}
+
+/// Exceptions other than page faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrapKind {
+    /// #UD: no such instruction → SIGILL.
+    InvalidOpcode,
+    /// #DE: division by zero or overflow → SIGFPE.
+    DivideError,
+    /// #BP: int3 → SIGTRAP; rip is after it.
+    Breakpoint,
+    /// #DB: single step → SIGTRAP.
+    SingleStep,
+    /// #GP: privileged instruction, non-canonical address in an instruction that says so, misaligned SSE → SIGSEGV.
+    GeneralProtection,
+    /// #XM or #MF: unmasked floating-point exception → SIGFPE.
+    FloatingPoint,
+    /// #AC: alignment check → SIGBUS.
+    Alignment,
+}
+
+impl Kernel {
+    /// Picks the next thread (round robin), switches to its address space and prepares it: runs its waiting system
+    /// call again, delivers signals.
+    pub fn schedule(&mut self) -> Sched {
+        self.account();
+        loop {
+            self.collect_wakes();
+            self.expire();
+            if let Some(status) = self.exit {
+                return Sched::Exited(exit_code(status));
+            }
+            let stopped = |pid: ProcessId| {
+                self.tasks.process(pid).is_none_or(|p| p.stopped.is_some() && p.exiting.is_none())
+            };
+            let next = self
+                .tasks
+                .next_thread(self.current, |t| {
+                    t.is_runnable() && (t.look_at_signals || !stopped(t.pid))
+                });
+            let Some(tid) = next else {
+                if self.poll_stdin(true) {
+                    continue;
+                }
+                return Sched::Idle { deadline: self.next_deadline(), stdin: self.wants_stdin() };
+            };
+            self.rounds = self.rounds.wrapping_add(1);
+            if self.rounds.is_multiple_of(64) {
+                self.poll_stdin(false);
+            }
+            self.current = tid;
+            self.mm.activate(self.tasks[tid].space);
+            if self.prepare(tid) {
+                self.slice_start = self.now();
+                return Sched::Run(tid);
+            }
+        }
+    }
+
+    /// Brings a runnable thread to the point where it runs guest code; false if it does not get there.
+    fn prepare(&mut self, tid: ThreadId) -> bool {
+        match &self.tasks[tid].run {
+            Run::Dead => return false,
+            Run::Retry => {
+                self.tasks[tid].restart.again = true;
+                self.run_syscall(tid);
+            }
+            Run::Blocked(_) | Run::Ready => {}
+        }
+        self.deliver_signals(tid)
+    }
+
+    /// The thread executed `syscall`: arguments in rdi rsi rdx r10 r8 r9, number in rax, rip after the instruction.
+    pub fn syscall(&mut self, tid: ThreadId) -> Flow {
+        let Some(thread) = self.tasks.thread_mut(tid) else { return Flow::Reschedule };
+        let ctx = &mut thread.ctx;
+        // What the instruction itself does (SDM vol. 2, SYSCALL).
+        ctx.gpr[abi::RCX] = ctx.rip;
+        ctx.gpr[abi::R11] = ctx.rflags;
+        thread.syscall = Some(ctx.gpr[abi::RAX]);
+        thread.restart = Default::default();
+        self.current = tid;
+        self.run_syscall(tid);
+        self.after_entry(tid)
+    }
+
+    /// A memory access failed; registers are as before the instruction.
+    pub fn fault(&mut self, tid: ThreadId, fault: Fault) -> Flow {
+        let (signal, code) = match fault.kind {
+            FaultKind::Unmapped => (SIGSEGV, SEGV_MAPERR),
+            FaultKind::Protection => (SIGSEGV, SEGV_ACCERR),
+            FaultKind::PastEnd => (SIGBUS, BUS_ADRERR),
+            FaultKind::OutOfMemory => {
+                self.out_of_memory(tid);
+                return Flow::Reschedule;
+            }
+        };
+        let mut info = siginfo(signal, code);
+        info.fields[0] = fault.addr;
+        // The hardware's error code (SDM vol. 3, 4.7): user mode, kind of access, page present.
+        let present = u64::from(fault.kind == FaultKind::Protection);
+        let kind = match fault.access {
+            Access::Read => 0,
+            Access::Write => 2,
+            Access::Fetch => 16,
+        };
+        if let Some(thread) = self.tasks.thread_mut(tid) {
+            thread.fault = (14, present | kind | 4, fault.addr);
+        }
+        self.force_signal(tid, info);
+        self.after_entry(tid)
+    }
+
+    /// The thread raised an exception; registers as the processor leaves them.
+    pub fn trap(&mut self, tid: ThreadId, kind: TrapKind) -> Flow {
+        let Some(thread) = self.tasks.thread_mut(tid) else { return Flow::Reschedule };
+        let rip = thread.ctx.rip;
+        let (signal, code, addr, number) = match kind {
+            TrapKind::InvalidOpcode => (SIGILL, ILL_ILLOPN, rip, 6),
+            TrapKind::DivideError => (SIGFPE, FPE_INTDIV, rip, 0),
+            TrapKind::Breakpoint => (SIGTRAP, SI_KERNEL, 0, 3),
+            TrapKind::SingleStep => (SIGTRAP, TRAP_TRACE, rip, 1),
+            TrapKind::GeneralProtection => (SIGSEGV, SI_KERNEL, 0, 13),
+            TrapKind::FloatingPoint => (SIGFPE, FPE_FLTINV, rip, 19),
+            TrapKind::Alignment => (SIGBUS, 1, 0, 17),
+        };
+        let mut info = siginfo(signal, code);
+        info.fields[0] = addr;
+        thread.fault = (number, 0, 0);
+        self.force_signal(tid, info);
+        self.after_entry(tid)
+    }
+
+    /// The thread's time slice is over.
+    pub fn preempt(&mut self, tid: ThreadId) {
+        if let Some(thread) = self.tasks.thread(tid) {
+            let pid = thread.pid;
+            if let Some(process) = self.tasks.process_mut(pid) {
+                process.usage.preemptions += 1;
+            }
+        }
+    }
+
+    /// Wakes the waiters of `key` (the driver: [`WaitKey::STDIN`]).
+    pub fn wake(&mut self, key: WaitKey) {
+        self.wakes.borrow_mut().push(key);
+    }
+
+    /// Signals the box from outside (Ctrl-C, `docker stop`): goes to the first process.
+    pub fn signal_init(&mut self, signal: u32) {
+        self.send_to_process(INIT, siginfo(signal, SI_KERNEL), true);
+    }
+
+    /// After a call or fault: can the thread just go on?
+    fn after_entry(&mut self, tid: ThreadId) -> Flow {
+        if !self.mm.trash.borrow().is_empty() {
+            self.mm.reap();
+        }
+        let pid = match self.tasks.thread(tid) {
+            Some(thread) if thread.run == Run::Ready => thread.pid,
+            _ => return Flow::Reschedule,
+        };
+        if self.tasks[tid].look_at_signals && !self.deliver_signals(tid) {
+            return Flow::Reschedule;
+        }
+        let stopped = self.tasks.process(pid).is_none_or(|p| p.stopped.is_some());
+        let moved = self.tasks.thread(tid).is_none_or(|t| t.space != self.mm.current());
+        let yielded = std::mem::take(&mut self.tasks[tid].yielded);
+        if stopped || moved || yielded || self.exit.is_some() {
+            return Flow::Reschedule;
+        }
+        Flow::Continue
+    }
+
+    /// Marks the waiters of woken keys.
+    pub(crate) fn collect_wakes(&mut self) {
+        let keys = std::mem::take(&mut *self.wakes.borrow_mut());
+        if keys.is_empty() {
+            return;
+        }
+        for thread in self.tasks.threads_mut() {
+            if let Run::Blocked(wait) = &thread.run
+                && wait.keys.iter().any(|key| keys.contains(key))
+            {
+                thread.run = Run::Retry;
+            }
+        }
+    }
+
+    /// Lets deadlines and timers pass.
+    fn expire(&mut self) {
+        let waits = self.tasks.threads().any(|t| matches!(&t.run, Run::Blocked(w) if w.deadline.is_some()));
+        if !waits && self.next_timer.is_none() {
+            return;
+        }
+        let now = self.now();
+        for thread in self.tasks.threads_mut() {
+            if let Run::Blocked(wait) = &thread.run
+                && wait.deadline.is_some_and(|d| d <= now)
+            {
+                thread.run = Run::Retry;
+            }
+        }
+        if self.next_timer.is_some_and(|t| t <= now) {
+            self.expire_timers(now);
+        }
+    }
+
+    /// The earliest deadline of all waits and timers.
+    fn next_deadline(&self) -> Option<u64> {
+        let waits = self.tasks.threads().filter_map(|t| match &t.run {
+            Run::Blocked(wait) => wait.deadline,
+            _ => None,
+        });
+        waits.chain(self.next_timer).min()
+    }
+
+    fn wants_stdin(&self) -> bool {
+        self.tasks
+            .threads()
+            .any(|t| matches!(&t.run, Run::Blocked(w) if w.keys.contains(&WaitKey::STDIN)))
+    }
+
+    /// Wakes the readers of standard input if there is something to read.
+    fn poll_stdin(&mut self, idle: bool) -> bool {
+        let ready = self.wants_stdin() && self.host.stdin_ready();
+        if ready {
+            self.wake(WaitKey::STDIN);
+            self.collect_wakes();
+        }
+        ready && idle
+    }
+
+    /// Charges the CPU time since the last switch to the thread that had it.
+    pub(crate) fn account(&mut self) {
+        let now = self.now();
+        let spent = now.saturating_sub(self.slice_start);
+        self.slice_start = now;
+        let tid = self.current;
+        let Some(thread) = self.tasks.thread_mut(tid) else { return };
+        thread.cpu_ns += spent;
+        let pid = thread.pid;
+        self.check_cpu_timers(pid);
+    }
+}
+
+/// Exit status of the box for a wait status.
+fn exit_code(status: i32) -> i32 {
+    match status & 0x7f {
+        0 => status >> 8 & 0xff,
+        signal => 128 + signal,
+    }
+}

@@ -1,0 +1,182 @@
+//! mmap(2) and relatives.
+
+use abi::Errno;
+use abi::mman::*;
+use mem::{Access, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE};
+
+use super::Args;
+use crate::mm::map::Place;
+use crate::mm::{MapRequest, Rights};
+use crate::{Kernel, SysResult, ThreadId};
+
+const PROT_ALL: u64 = PROT_READ | PROT_WRITE | PROT_EXEC;
+/// Flags that MAP_SHARED_VALIDATE accepts (`LEGACY_MAP_MASK`).
+const LEGACY_FLAGS: u64 = MAP_SHARED
+    | MAP_PRIVATE
+    | MAP_FIXED
+    | MAP_ANONYMOUS
+    | MAP_DENYWRITE
+    | 0x1000
+    | MAP_GROWSDOWN
+    | MAP_LOCKED
+    | MAP_NORESERVE
+    | MAP_POPULATE
+    | MAP_NONBLOCK
+    | MAP_STACK
+    | MAP_HUGETLB
+    | MAP_32BIT;
+
+/// mmap(2)
+pub fn mmap(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let (addr, len, prot, flags, offset) = (a.u64(0), a.u64(1), a.u64(2), a.u64(3), a.u64(5));
+    if offset & PAGE_MASK != 0 || len == 0 || prot & !(PROT_ALL | PROT_GROWSDOWN | PROT_GROWSUP) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let shared = match flags & MAP_TYPE {
+        MAP_PRIVATE => false,
+        MAP_SHARED => true,
+        MAP_SHARED_VALIDATE if flags & !(LEGACY_FLAGS | MAP_FIXED_NOREPLACE) == 0 => true,
+        MAP_SHARED_VALIDATE => return Err(Errno::EOPNOTSUPP.into()),
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    if flags & MAP_HUGETLB != 0 {
+        return Err(Errno::ENOMEM.into());
+    }
+    let prot = prot & PROT_ALL;
+    let mut rights = Rights {
+        shared,
+        grows_down: flags & MAP_GROWSDOWN != 0 && !shared,
+        ..Rights::private(prot)
+    };
+    let mut source = None;
+    if flags & MAP_ANONYMOUS == 0 {
+        let fits = mem_range(offset, len);
+        let (object, may_write, may_exec) = k.mapping(tid, a.i32(4), prot, shared)?;
+        if !fits {
+            return Err(Errno::EOVERFLOW.into());
+        }
+        rights.may_write = may_write;
+        rights.may_exec = may_exec;
+        source = Some(object);
+    }
+    let place = if flags & MAP_FIXED_NOREPLACE != 0 {
+        if addr & PAGE_MASK != 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        Place::FixedNoReplace
+    } else if flags & MAP_FIXED != 0 {
+        Place::Fixed
+    } else if flags & MAP_32BIT != 0 {
+        Place::Low31
+    } else {
+        Place::Anywhere
+    };
+    let page = offset >> PAGE_SHIFT;
+    let start = k.mm.map(MapRequest { addr, len, place, rights, source, page })?;
+    k.mm.reap();
+    if flags & (MAP_POPULATE | MAP_LOCKED) != 0 && flags & MAP_NONBLOCK == 0 && prot != 0 {
+        let access = if prot & PROT_WRITE != 0 { Access::Write } else { Access::Read };
+        // mmap(2): failing to populate is no error.
+        let _ = k.mm.populate(start, start + len, access);
+    }
+    Ok(start)
+}
+
+fn mem_range(offset: u64, len: u64) -> bool {
+    offset.checked_add(len).is_some_and(|end| end <= i64::MAX as u64)
+}
+
+/// mprotect(2)
+pub fn mprotect(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
+    let (mut addr, mut len, prot) = (a.u64(0), a.u64(1), a.u64(2));
+    if prot & PROT_GROWSUP != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    if prot & PROT_GROWSDOWN != 0 {
+        let space = k.mm.space(k.mm.current()).ok_or(Errno::ENOMEM)?;
+        let (start, vma) = space.vmas().find(addr).ok_or(Errno::ENOMEM)?;
+        if !vma.rights.grows_down {
+            return Err(Errno::EINVAL.into());
+        }
+        len = len.saturating_add(addr - start);
+        addr = start;
+    }
+    k.mm.protect(addr, len, prot & !PROT_GROWSDOWN)?;
+    Ok(0)
+}
+
+/// munmap(2)
+pub fn munmap(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
+    k.mm.unmap(a.u64(0), a.u64(1))?;
+    Ok(0)
+}
+
+/// brk(2)
+pub fn brk(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
+    Ok(k.mm.brk(a.u64(0)))
+}
+
+/// mremap(2)
+pub fn mremap(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
+    Ok(k.mm.remap(a.u64(0), a.u64(1), a.u64(2), a.u64(3), a.u64(4))?)
+}
+
+/// msync(2)
+pub fn msync(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
+    k.mm.sync(a.u64(0), a.u64(1), a.u64(2))?;
+    Ok(0)
+}
+
+/// mincore(2)
+pub fn mincore(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
+    /// Pages looked at in one go.
+    const CHUNK: u64 = 1 << 16;
+    let (addr, len, mut vec) = (a.u64(0), a.u64(1), a.u64(2));
+    if addr & PAGE_MASK != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let mut at = addr;
+    let end = addr.checked_add(len).ok_or(Errno::ENOMEM)?;
+    while at < end {
+        let part = (end - at).min(CHUNK * PAGE_SIZE as u64);
+        let bytes = k.mm.residency(at, part)?;
+        k.mm.write_user(vec, &bytes)?;
+        vec = vec.wrapping_add(bytes.len() as u64);
+        at += part;
+    }
+    Ok(0)
+}
+
+/// madvise(2)
+pub fn madvise(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
+    k.mm.advise(a.u64(0), a.u64(1), a.u64(2) & 0xffff_ffff)?;
+    Ok(0)
+}
+
+/// mlock(2), munlock(2)
+pub fn mlock(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
+    k.mm.check_mapped(a.u64(0), a.u64(1))?;
+    Ok(0)
+}
+
+/// mlock2(2)
+pub fn mlock2(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    if a.u64(2) & !1 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    mlock(k, tid, a)
+}
+
+/// mlockall(2)
+pub fn mlockall(_: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
+    let flags = a.u64(0);
+    if flags == 0 || flags & !7 != 0 || flags == 4 {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(0)
+}
+
+/// munlockall(2)
+pub fn munlockall(_: &mut Kernel, _: ThreadId, _: Args) -> SysResult {
+    Ok(0)
+}

@@ -1,0 +1,175 @@
+//! prctl(2), arch_prctl(2), personality(2).
+
+use abi::Errno;
+use abi::signal::NSIG;
+
+use super::Args;
+use crate::mm::TASK_SIZE;
+use crate::task::creds::{CAP_SETPCAP, LAST_CAP, SECBIT_KEEP_CAPS};
+use crate::{Kernel, SysResult, ThreadId};
+
+/// prctl(2)
+pub fn prctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let pid = k.tasks[tid].pid;
+    let arg = a.u64(1);
+    match a.i32(0) {
+        // PR_SET_PDEATHSIG, PR_GET_PDEATHSIG
+        1 if arg > NSIG as u64 => Err(Errno::EINVAL.into()),
+        1 => {
+            k.tasks[tid].death_signal = arg as u32;
+            Ok(0)
+        }
+        2 => {
+            let signal = k.tasks[tid].death_signal as i32;
+            k.mm.write_pod(arg, &signal)?;
+            Ok(0)
+        }
+        // PR_GET_DUMPABLE, PR_SET_DUMPABLE
+        3 => Ok(u64::from(k.tasks[pid].dumpable)),
+        4 if arg > 1 => Err(Errno::EINVAL.into()),
+        4 => {
+            k.tasks[pid].dumpable = arg as u32;
+            Ok(0)
+        }
+        // PR_GET_KEEPCAPS, PR_SET_KEEPCAPS
+        7 => Ok(u64::from(k.tasks[tid].creds.securebits & SECBIT_KEEP_CAPS != 0)),
+        8 if arg > 1 => Err(Errno::EINVAL.into()),
+        8 => {
+            let bits = &mut k.tasks[tid].creds.securebits;
+            *bits = if arg == 1 { *bits | SECBIT_KEEP_CAPS } else { *bits & !SECBIT_KEEP_CAPS };
+            Ok(0)
+        }
+        // PR_SET_NAME, PR_GET_NAME
+        15 => {
+            let mut name = [0; 16];
+            let n = k.mm.read_user_partial(arg, &mut name[..15]);
+            let end = name.iter().position(|&b| b == 0).unwrap_or(15);
+            if n == 0 || end > n {
+                return Err(Errno::EFAULT.into());
+            }
+            k.tasks[tid].comm = name[..end].to_vec();
+            Ok(0)
+        }
+        16 => {
+            let mut name = [0; 16];
+            let comm = &k.tasks[tid].comm;
+            let n = comm.len().min(15);
+            name[..n].copy_from_slice(&comm[..n]);
+            k.mm.write_user(arg, &name)?;
+            Ok(0)
+        }
+        // PR_GET_SECCOMP
+        21 => Ok(0),
+        // PR_CAPBSET_READ, PR_CAPBSET_DROP
+        23 | 24 if arg > u64::from(LAST_CAP) => Err(Errno::EINVAL.into()),
+        23 => Ok(k.tasks[tid].creds.bounding >> arg & 1),
+        24 => {
+            let creds = &mut k.tasks[tid].creds;
+            if !creds.capable(CAP_SETPCAP) {
+                return Err(Errno::EPERM.into());
+            }
+            creds.bounding &= !(1 << arg);
+            Ok(0)
+        }
+        // PR_GET_SECUREBITS, PR_SET_SECUREBITS
+        27 => Ok(u64::from(k.tasks[tid].creds.securebits)),
+        28 => {
+            let creds = &mut k.tasks[tid].creds;
+            if !creds.capable(CAP_SETPCAP) || arg > 0xff {
+                return Err(Errno::EPERM.into());
+            }
+            creds.securebits = arg as u32;
+            Ok(0)
+        }
+        // PR_SET_TIMERSLACK, PR_GET_TIMERSLACK
+        29 => {
+            k.tasks[tid].timer_slack = if arg == 0 { 50_000 } else { arg };
+            Ok(0)
+        }
+        30 => Ok(k.tasks[tid].timer_slack),
+        // PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER
+        36 => {
+            k.tasks[pid].subreaper = arg != 0;
+            Ok(0)
+        }
+        37 => {
+            let value = i32::from(k.tasks[pid].subreaper);
+            k.mm.write_pod(arg, &value)?;
+            Ok(0)
+        }
+        // PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS
+        38 if arg != 1 || a.u64(2) | a.u64(3) | a.u64(4) != 0 => Err(Errno::EINVAL.into()),
+        38 => {
+            k.tasks[tid].creds.no_new_privs = true;
+            Ok(0)
+        }
+        39 => Ok(u64::from(k.tasks[tid].creds.no_new_privs)),
+        // PR_SET_THP_DISABLE, PR_GET_THP_DISABLE
+        41 | 42 => Ok(0),
+        // PR_CAP_AMBIENT
+        47 => ambient(k, tid, arg, a.u64(2)),
+        // PR_SET_PTRACER, PR_SET_VMA (names of anonymous mappings): no visible effect
+        0x5961_6d61 | 0x5356_4d41 => Ok(0),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+fn ambient(k: &mut Kernel, tid: ThreadId, what: u64, cap: u64) -> SysResult {
+    let creds = &mut k.tasks[tid].creds;
+    if what == 4 {
+        creds.ambient = 0;
+        return Ok(0);
+    }
+    if cap > u64::from(LAST_CAP) {
+        return Err(Errno::EINVAL.into());
+    }
+    let bit = 1 << cap;
+    match what {
+        1 => return Ok(creds.ambient >> cap & 1),
+        2 if creds.permitted & creds.inheritable & bit == 0 => return Err(Errno::EPERM.into()),
+        2 => creds.ambient |= bit,
+        3 => creds.ambient &= !bit,
+        _ => return Err(Errno::EINVAL.into()),
+    }
+    Ok(0)
+}
+
+/// arch_prctl(2)
+pub fn arch_prctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let addr = a.u64(1);
+    match a.i32(0) {
+        // ARCH_SET_GS, ARCH_SET_FS
+        0x1001 | 0x1002 if addr >= TASK_SIZE => Err(Errno::EPERM.into()),
+        0x1001 => {
+            k.tasks[tid].ctx.gs_base = addr;
+            Ok(0)
+        }
+        0x1002 => {
+            k.tasks[tid].ctx.fs_base = addr;
+            Ok(0)
+        }
+        // ARCH_GET_FS, ARCH_GET_GS
+        0x1003 => {
+            let base = k.tasks[tid].ctx.fs_base;
+            k.mm.write_pod(addr, &base)?;
+            Ok(0)
+        }
+        0x1004 => {
+            let base = k.tasks[tid].ctx.gs_base;
+            k.mm.write_pod(addr, &base)?;
+            Ok(0)
+        }
+        // ARCH_GET_CPUID: the instruction may be used
+        0x1011 => Ok(1),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+/// personality(2)
+pub fn personality(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let old = k.tasks[tid].personality;
+    if a.u32(0) != u32::MAX {
+        k.tasks[tid].personality = a.u32(0);
+    }
+    Ok(u64::from(old))
+}

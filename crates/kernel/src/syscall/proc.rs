@@ -1,0 +1,172 @@
+//! Processes: fork, clone, execve, exit, process groups and sessions.
+
+use abi::Errno;
+use abi::sched::*;
+use abi::signal::SIGCHLD;
+
+use super::Args;
+use crate::{Kernel, ProcessId, Stop, SysResult, ThreadId};
+
+/// fork(2)
+pub fn fork(k: &mut Kernel, tid: ThreadId, _: Args) -> SysResult {
+    let exit_signal = u64::from(SIGCHLD);
+    k.clone_task(tid, CloneArgs { exit_signal, ..CloneArgs::default() })
+}
+
+/// vfork(2)
+pub fn vfork(k: &mut Kernel, tid: ThreadId, _: Args) -> SysResult {
+    let exit_signal = u64::from(SIGCHLD);
+    k.clone_task(
+        tid,
+        CloneArgs { flags: CLONE_VFORK | CLONE_VM, exit_signal, ..CloneArgs::default() },
+    )
+}
+
+/// clone(2): flags, stack, parent_tid, child_tid, tls
+pub fn clone(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let args = CloneArgs {
+        // The old call has 32 bits of flags.
+        flags: a.u64(0) & 0xffff_ffff & !CSIGNAL & !CLONE_DETACHED,
+        exit_signal: a.u64(0) & CSIGNAL,
+        stack: a.u64(1),
+        parent_tid: a.u64(2),
+        child_tid: a.u64(3),
+        tls: a.u64(4),
+        ..CloneArgs::default()
+    };
+    k.clone_task(tid, args)
+}
+
+/// clone3(2)
+pub fn clone3(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    if k.tasks[tid].restart.again {
+        return k.clone_task(tid, CloneArgs::default());
+    }
+    let args = k.read_clone_args(a.u64(0), a.u64(1))?;
+    let thread_signal = args.flags & (CLONE_THREAD | CLONE_PARENT) != 0 && args.exit_signal != 0;
+    if args.flags & (CSIGNAL | CLONE_DETACHED) != 0
+        || thread_signal
+        || (args.stack == 0) != (args.stack_size == 0)
+    {
+        return Err(Errno::EINVAL.into());
+    }
+    k.clone_task(tid, args)
+}
+
+/// execve(2)
+pub fn execve(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    k.execve(tid, abi::fcntl::AT_FDCWD, a.u64(0), a.u64(1), a.u64(2), 0)
+}
+
+/// execveat(2)
+pub fn execveat(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    k.execve(tid, a.i32(0), a.u64(1), a.u64(2), a.u64(3), a.u32(4))
+}
+
+/// exit(2): one thread
+pub fn exit(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    k.exit_thread(tid, (a.i32(0) & 0xff) << 8);
+    Err(Stop::NoReturn)
+}
+
+/// exit_group(2)
+pub fn exit_group(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let pid = k.tasks[tid].pid;
+    k.exit_group(pid, (a.i32(0) & 0xff) << 8);
+    k.end_thread(tid);
+    Err(Stop::NoReturn)
+}
+
+/// getpid(2)
+pub fn getpid(k: &mut Kernel, tid: ThreadId, _: Args) -> SysResult {
+    Ok(u64::from(k.tasks[tid].pid.0))
+}
+
+/// gettid(2)
+pub fn gettid(_: &mut Kernel, tid: ThreadId, _: Args) -> SysResult {
+    Ok(u64::from(tid.0))
+}
+
+/// getppid(2)
+pub fn getppid(k: &mut Kernel, tid: ThreadId, _: Args) -> SysResult {
+    let pid = k.tasks[tid].pid;
+    Ok(u64::from(k.tasks[pid].parent.0))
+}
+
+/// set_tid_address(2)
+pub fn set_tid_address(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    k.tasks[tid].clear_tid = a.u64(0);
+    Ok(u64::from(tid.0))
+}
+
+fn target(k: &Kernel, tid: ThreadId, id: i32) -> Result<ProcessId, Errno> {
+    match id {
+        0 => Ok(k.tasks[tid].pid),
+        1.. => {
+            let pid = ProcessId(id as u32);
+            k.tasks.process(pid).map(|p| p.pid).ok_or(Errno::ESRCH)
+        }
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// setpgid(2)
+pub fn setpgid(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let me = k.tasks[tid].pid;
+    if a.i32(1) < 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let pid = target(k, tid, a.i32(0))?;
+    let pgid = if a.i32(1) == 0 { pid } else { ProcessId(a.u32(1)) };
+    let (sid, my_sid) = (k.tasks[pid].sid, k.tasks[me].sid);
+    if pid != me {
+        if k.tasks[pid].parent != me {
+            return Err(Errno::ESRCH.into());
+        }
+        if sid != my_sid {
+            return Err(Errno::EPERM.into());
+        }
+        if k.tasks[pid].execed {
+            return Err(Errno::EACCES.into());
+        }
+    }
+    if sid == pid {
+        return Err(Errno::EPERM.into());
+    }
+    if pgid != pid && !k.tasks.group(pgid).iter().any(|&p| k.tasks[p].sid == my_sid) {
+        return Err(Errno::EPERM.into());
+    }
+    k.tasks[pid].pgid = pgid;
+    Ok(0)
+}
+
+/// getpgid(2)
+pub fn getpgid(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let pid = target(k, tid, a.i32(0)).map_err(|_| Errno::ESRCH)?;
+    Ok(u64::from(k.tasks[pid].pgid.0))
+}
+
+/// getpgrp(2)
+pub fn getpgrp(k: &mut Kernel, tid: ThreadId, _: Args) -> SysResult {
+    let pid = k.tasks[tid].pid;
+    Ok(u64::from(k.tasks[pid].pgid.0))
+}
+
+/// getsid(2)
+pub fn getsid(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let pid = target(k, tid, a.i32(0)).map_err(|_| Errno::ESRCH)?;
+    Ok(u64::from(k.tasks[pid].sid.0))
+}
+
+/// setsid(2)
+pub fn setsid(k: &mut Kernel, tid: ThreadId, _: Args) -> SysResult {
+    let pid = k.tasks[tid].pid;
+    if !k.tasks.group(pid).is_empty() {
+        return Err(Errno::EPERM.into());
+    }
+    let process = &mut k.tasks[pid];
+    process.sid = pid;
+    process.pgid = pid;
+    process.tty = None;
+    Ok(u64::from(pid.0))
+}

@@ -1,0 +1,67 @@
+//! Memory mapping.
+
+use super::{Arg::*, Row};
+use crate::syscall::memory;
+use abi::mman::*;
+
+const PROT: &[(u64, &str)] =
+    &[(PROT_READ, "PROT_READ"), (PROT_WRITE, "PROT_WRITE"), (PROT_EXEC, "PROT_EXEC")];
+const MAP: &[(u64, &str)] = &[
+    (MAP_SHARED, "MAP_SHARED"),
+    (MAP_PRIVATE, "MAP_PRIVATE"),
+    (MAP_FIXED, "MAP_FIXED"),
+    (MAP_ANONYMOUS, "MAP_ANONYMOUS"),
+    (MAP_32BIT, "MAP_32BIT"),
+    (MAP_GROWSDOWN, "MAP_GROWSDOWN"),
+    (MAP_DENYWRITE, "MAP_DENYWRITE"),
+    (MAP_LOCKED, "MAP_LOCKED"),
+    (MAP_NORESERVE, "MAP_NORESERVE"),
+    (MAP_POPULATE, "MAP_POPULATE"),
+    (MAP_NONBLOCK, "MAP_NONBLOCK"),
+    (MAP_STACK, "MAP_STACK"),
+    (MAP_HUGETLB, "MAP_HUGETLB"),
+    (MAP_SYNC, "MAP_SYNC"),
+    (MAP_FIXED_NOREPLACE, "MAP_FIXED_NOREPLACE"),
+];
+const MREMAP: &[(u64, &str)] = &[
+    (MREMAP_MAYMOVE, "MREMAP_MAYMOVE"),
+    (MREMAP_FIXED, "MREMAP_FIXED"),
+    (MREMAP_DONTUNMAP, "MREMAP_DONTUNMAP"),
+];
+const MS: &[(u64, &str)] =
+    &[(MS_ASYNC, "MS_ASYNC"), (MS_INVALIDATE, "MS_INVALIDATE"), (MS_SYNC, "MS_SYNC")];
+const MADV: &[(u64, &str)] = &[
+    (0, "MADV_NORMAL"),
+    (1, "MADV_RANDOM"),
+    (2, "MADV_SEQUENTIAL"),
+    (3, "MADV_WILLNEED"),
+    (MADV_DONTNEED, "MADV_DONTNEED"),
+    (MADV_FREE, "MADV_FREE"),
+    (MADV_REMOVE, "MADV_REMOVE"),
+    (MADV_DONTFORK, "MADV_DONTFORK"),
+    (MADV_DOFORK, "MADV_DOFORK"),
+    (14, "MADV_HUGEPAGE"),
+    (15, "MADV_NOHUGEPAGE"),
+    (16, "MADV_DONTDUMP"),
+    (17, "MADV_DODUMP"),
+    (MADV_WIPEONFORK, "MADV_WIPEONFORK"),
+    (MADV_KEEPONFORK, "MADV_KEEPONFORK"),
+    (MADV_POPULATE_READ, "MADV_POPULATE_READ"),
+    (MADV_POPULATE_WRITE, "MADV_POPULATE_WRITE"),
+];
+
+pub(super) static ROWS: &[Row] = crate::syscall_rows! {
+    9 mmap(addr: Ptr, len: Size, prot: Flags(PROT), flags: Flags(MAP), fd: Fd, offset: Hex) = memory::mmap, Full, "huge pages refuse", hex;
+    10 mprotect(addr: Ptr, len: Size, prot: Flags(PROT)) = memory::mprotect, Full, "";
+    11 munmap(addr: Ptr, len: Size) = memory::munmap, Full, "";
+    12 brk(addr: Ptr) = memory::brk, Full, "", hex;
+    25 mremap(old: Ptr, old_len: Size, new_len: Size, flags: Flags(MREMAP), new: Ptr) = memory::mremap, Full, "", hex;
+    26 msync(addr: Ptr, len: Size, flags: Flags(MS)) = memory::msync, Full, "";
+    27 mincore(addr: Ptr, len: Size, vec: Ptr) = memory::mincore, Full, "";
+    28 madvise(addr: Ptr, len: Size, advice: Enum(MADV)) = memory::madvise, Partial, "MADV_REMOVE refuses with EOPNOTSUPP";
+    149 mlock(addr: Ptr, len: Size) = memory::mlock, Stub, "memory is never swapped";
+    150 munlock(addr: Ptr, len: Size) = memory::mlock, Stub, "memory is never swapped";
+    151 mlockall(flags: Hex) = memory::mlockall, Stub, "memory is never swapped";
+    152 munlockall() = memory::munlockall, Stub, "memory is never swapped";
+    325 mlock2(addr: Ptr, len: Size, flags: Hex) = memory::mlock2, Stub, "memory is never swapped";
+};

@@ -1,0 +1,145 @@
+//! Processes, ids, scheduling, the system.
+
+use super::{Arg::*, Row};
+use crate::syscall::{futex, ids, prctl, proc, sched, system, wait};
+use abi::sched::*;
+
+const CLONE: &[(u64, &str)] = &[
+    (CLONE_VM, "CLONE_VM"),
+    (CLONE_FS, "CLONE_FS"),
+    (CLONE_FILES, "CLONE_FILES"),
+    (CLONE_SIGHAND, "CLONE_SIGHAND"),
+    (CLONE_PIDFD, "CLONE_PIDFD"),
+    (CLONE_PTRACE, "CLONE_PTRACE"),
+    (CLONE_VFORK, "CLONE_VFORK"),
+    (CLONE_PARENT, "CLONE_PARENT"),
+    (CLONE_THREAD, "CLONE_THREAD"),
+    (CLONE_NEWNS, "CLONE_NEWNS"),
+    (CLONE_SYSVSEM, "CLONE_SYSVSEM"),
+    (CLONE_SETTLS, "CLONE_SETTLS"),
+    (CLONE_PARENT_SETTID, "CLONE_PARENT_SETTID"),
+    (CLONE_CHILD_CLEARTID, "CLONE_CHILD_CLEARTID"),
+    (CLONE_DETACHED, "CLONE_DETACHED"),
+    (CLONE_CHILD_SETTID, "CLONE_CHILD_SETTID"),
+    (17, "SIGCHLD"),
+];
+const WAITS: &[(u64, &str)] = &[
+    (WNOHANG as u64, "WNOHANG"),
+    (WUNTRACED as u64, "WSTOPPED"),
+    (WEXITED as u64, "WEXITED"),
+    (WCONTINUED as u64, "WCONTINUED"),
+    (WNOWAIT as u64, "WNOWAIT"),
+    (WALL as u64, "__WALL"),
+    (0x8000_0000, "__WCLONE"),
+];
+const ID_KINDS: &[(u64, &str)] =
+    &[(P_ALL, "P_ALL"), (P_PID, "P_PID"), (P_PGID, "P_PGID"), (P_PIDFD, "P_PIDFD")];
+const FUTEX: &[(u64, &str)] = &[
+    (0, "FUTEX_WAIT"),
+    (1, "FUTEX_WAKE"),
+    (3, "FUTEX_REQUEUE"),
+    (4, "FUTEX_CMP_REQUEUE"),
+    (5, "FUTEX_WAKE_OP"),
+    (6, "FUTEX_LOCK_PI"),
+    (7, "FUTEX_UNLOCK_PI"),
+    (9, "FUTEX_WAIT_BITSET"),
+    (10, "FUTEX_WAKE_BITSET"),
+    (128, "FUTEX_WAIT_PRIVATE"),
+    (129, "FUTEX_WAKE_PRIVATE"),
+    (131, "FUTEX_REQUEUE_PRIVATE"),
+    (132, "FUTEX_CMP_REQUEUE_PRIVATE"),
+    (133, "FUTEX_WAKE_OP_PRIVATE"),
+    (137, "FUTEX_WAIT_BITSET_PRIVATE"),
+    (138, "FUTEX_WAKE_BITSET_PRIVATE"),
+    (393, "FUTEX_WAIT_BITSET_PRIVATE|FUTEX_CLOCK_REALTIME"),
+];
+const RLIMIT: &[(u64, &str)] = &[
+    (0, "RLIMIT_CPU"),
+    (1, "RLIMIT_FSIZE"),
+    (2, "RLIMIT_DATA"),
+    (3, "RLIMIT_STACK"),
+    (4, "RLIMIT_CORE"),
+    (5, "RLIMIT_RSS"),
+    (6, "RLIMIT_NPROC"),
+    (7, "RLIMIT_NOFILE"),
+    (8, "RLIMIT_MEMLOCK"),
+    (9, "RLIMIT_AS"),
+];
+const ARCH: &[(u64, &str)] = &[
+    (0x1001, "ARCH_SET_GS"),
+    (0x1002, "ARCH_SET_FS"),
+    (0x1003, "ARCH_GET_FS"),
+    (0x1004, "ARCH_GET_GS"),
+];
+
+pub(super) static ROWS: &[Row] = crate::syscall_rows! {
+    24 sched_yield() = sched::sched_yield, Full, "";
+    39 getpid() = proc::getpid, Full, "";
+    56 clone(flags: Flags(CLONE), stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) = proc::clone, Partial, "namespaces refuse with EPERM, pidfds with EINVAL";
+    57 fork() = proc::fork, Full, "";
+    58 vfork() = proc::vfork, Full, "";
+    59 execve(path: Path, argv: Strings, envp: StringCount) = proc::execve, Full, "";
+    60 exit(status: Int) = proc::exit, Full, "";
+    61 wait4(pid: Int, status: OutInt, options: Flags(WAITS), rusage: Ptr) = wait::wait4, Full, "";
+    63 uname(buf: Ptr) = system::uname, Full, "";
+    97 getrlimit(resource: Enum(RLIMIT), limit: Ptr) = sched::getrlimit, Full, "";
+    99 sysinfo(info: Ptr) = system::sysinfo, Full, "";
+    102 getuid() = ids::getuid, Full, "";
+    103 syslog(kind: Int, buf: Ptr, len: Int) = system::syslog, Stub, "the log is empty";
+    104 getgid() = ids::getgid, Full, "";
+    105 setuid(uid: Int) = ids::setuid, Full, "";
+    106 setgid(gid: Int) = ids::setgid, Full, "";
+    107 geteuid() = ids::geteuid, Full, "";
+    108 getegid() = ids::getegid, Full, "";
+    109 setpgid(pid: Int, pgid: Int) = proc::setpgid, Full, "";
+    110 getppid() = proc::getppid, Full, "";
+    111 getpgrp() = proc::getpgrp, Full, "";
+    112 setsid() = proc::setsid, Full, "";
+    113 setreuid(real: Int, effective: Int) = ids::setreuid, Full, "";
+    114 setregid(real: Int, effective: Int) = ids::setregid, Full, "";
+    115 getgroups(size: Int, list: Ptr) = ids::getgroups, Full, "";
+    116 setgroups(size: Size, list: Ptr) = ids::setgroups, Full, "";
+    117 setresuid(real: Int, effective: Int, saved: Int) = ids::setresuid, Full, "";
+    118 getresuid(real: OutInt, effective: OutInt, saved: OutInt) = ids::getresuid, Full, "";
+    119 setresgid(real: Int, effective: Int, saved: Int) = ids::setresgid, Full, "";
+    120 getresgid(real: OutInt, effective: OutInt, saved: OutInt) = ids::getresgid, Full, "";
+    121 getpgid(pid: Int) = proc::getpgid, Full, "";
+    122 setfsuid(uid: Int) = ids::setfsuid, Full, "";
+    123 setfsgid(gid: Int) = ids::setfsgid, Full, "";
+    124 getsid(pid: Int) = proc::getsid, Full, "";
+    125 capget(header: Ptr, data: Ptr) = ids::capget, Full, "";
+    126 capset(header: Ptr, data: Ptr) = ids::capset, Full, "";
+    135 personality(persona: Hex) = prctl::personality, Partial, "remembered only";
+    140 getpriority(which: Int, who: Int) = sched::getpriority, Full, "";
+    141 setpriority(which: Int, who: Int, nice: Int) = sched::setpriority, Partial, "remembered; does not change scheduling";
+    142 sched_setparam(pid: Int, param: Ptr) = sched::sched_setparam, Stub, "one policy";
+    143 sched_getparam(pid: Int, param: Ptr) = sched::sched_getparam, Full, "";
+    144 sched_setscheduler(pid: Int, policy: Int, param: Ptr) = sched::sched_setscheduler, Partial, "real-time policies refuse with EPERM";
+    145 sched_getscheduler(pid: Int) = sched::sched_getscheduler, Full, "";
+    146 sched_get_priority_max(policy: Int) = sched::sched_get_priority_max, Full, "";
+    147 sched_get_priority_min(policy: Int) = sched::sched_get_priority_min, Full, "";
+    148 sched_rr_get_interval(pid: Int, interval: OutTimespec) = sched::sched_rr_get_interval, Full, "";
+    157 prctl(option: Int, arg2: Hex, arg3: Hex, arg4: Hex, arg5: Hex) = prctl::prctl, Partial, "names, capabilities, subreaper, dumpable; the rest EINVAL";
+    158 arch_prctl(code: Enum(ARCH), addr: Ptr) = prctl::arch_prctl, Full, "";
+    160 setrlimit(resource: Enum(RLIMIT), limit: Ptr) = sched::setrlimit, Full, "";
+    170 sethostname(name: Path, len: Size) = system::sethostname, Full, "";
+    171 setdomainname(name: Path, len: Size) = system::setdomainname, Full, "";
+    186 gettid() = proc::gettid, Full, "";
+    202 futex(word: Ptr, op: Enum(FUTEX), value: Int, timeout: Ptr, word2: Ptr, value3: Hex) = futex::futex, Partial, "priorities are not inherited; no REQUEUE_PI";
+    203 sched_setaffinity(pid: Int, size: Size, mask: Ptr) = sched::sched_setaffinity, Full, "one CPU";
+    204 sched_getaffinity(pid: Int, size: Size, mask: Ptr) = sched::sched_getaffinity, Full, "one CPU";
+    218 set_tid_address(tid: Ptr) = proc::set_tid_address, Full, "";
+    231 exit_group(status: Int) = proc::exit_group, Full, "";
+    247 waitid(kind: Enum(ID_KINDS), id: Int, info: Ptr, options: Flags(WAITS), rusage: Ptr) = wait::waitid, Partial, "no pidfds";
+    251 ioprio_set(which: Int, who: Int, prio: Int) = sched::ioprio, Stub, "no I/O scheduler";
+    252 ioprio_get(which: Int, who: Int) = sched::ioprio, Stub, "no I/O scheduler";
+    273 set_robust_list(head: Ptr, len: Size) = futex::set_robust_list, Full, "";
+    274 get_robust_list(pid: Int, head: Ptr, len: Ptr) = futex::get_robust_list, Full, "";
+    302 prlimit64(pid: Int, resource: Enum(RLIMIT), new: Ptr, old: Ptr) = sched::prlimit64, Full, "";
+    309 getcpu(cpu: OutInt, node: OutInt, unused: Ptr) = sched::getcpu, Full, "";
+    315 sched_getattr(pid: Int, attr: Ptr, size: Int, flags: Hex) = sched::sched_getattr, Full, "";
+    318 getrandom(buf: Ptr, len: Size, flags: Hex) = system::getrandom, Full, "";
+    322 execveat(dir: DirFd, path: Path, argv: Strings, envp: StringCount, flags: Hex) = proc::execveat, Full, "";
+    324 membarrier(cmd: Hex, flags: Hex, cpu: Int) = sched::membarrier, Full, "one CPU";
+    435 clone3(args: Ptr, size: Size) = proc::clone3, Partial, "as clone";
+};

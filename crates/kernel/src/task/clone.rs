@@ -1,0 +1,227 @@
+//! New tasks: fork(2), vfork(2), clone(2), clone3(2).
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use abi::sched::*;
+use abi::signal::{NSIG, SIG_IGN, SigAltStack, Sigaction};
+use abi::time::RLIMIT_NPROC;
+use abi::{Errno, Pod};
+
+use super::{Process, ProcessId, Run, Thread, ThreadId};
+use crate::signal::Pending;
+use crate::{Kernel, Stop, SysResult, Wait, WaitKey};
+
+/// Bytes of the first version of `clone_args`.
+const CLONE_ARGS_VER0: u64 = 64;
+
+impl Kernel {
+    /// Makes a task as `args` says and returns its id, or (vfork) waits until the child lets go of the memory.
+    pub(crate) fn clone_task(&mut self, tid: ThreadId, args: CloneArgs) -> SysResult {
+        if self.tasks[tid].restart.again {
+            return self.wait_vfork(tid);
+        }
+        let flags = args.flags;
+        check_flags(&args)?;
+        if flags & CLONE_PIDFD != 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        if flags & (CLONE_NAMESPACES & !CLONE_NEWNS | CLONE_NEWNS | CLONE_INTO_CGROUP) != 0 {
+            // As without CAP_SYS_ADMIN in a container.
+            return Err(Errno::EPERM.into());
+        }
+        let pid = self.tasks[tid].pid;
+        let user = self.tasks[tid].creds.uid.real;
+        let limit = self.tasks[pid].limits.soft(RLIMIT_NPROC);
+        if user != 0 && self.tasks.threads().filter(|t| t.creds.uid.real == user).count() as u64 >= limit
+        {
+            return Err(Errno::EAGAIN.into());
+        }
+        let id = self.tasks.new_id().ok_or(Errno::EAGAIN)?;
+        let new_tid = ThreadId(id);
+
+        let space = if flags & CLONE_VM != 0 {
+            let space = self.tasks[tid].space;
+            self.mm.share_space(space);
+            space
+        } else {
+            self.mm.fork_space(self.tasks[tid].space).ok_or(Errno::ENOMEM)?
+        };
+        if flags & CLONE_PARENT_SETTID != 0 {
+            let _ = self.mm.write_pod(args.parent_tid, &(id as i32));
+        }
+        let thread = self.child_thread(tid, new_tid, space, &args);
+        if flags & CLONE_THREAD == 0 {
+            let process = self.child_process(pid, ProcessId(id), &args);
+            let parent = process.parent;
+            self.tasks.add_process(process);
+            if let Some(parent) = self.tasks.process_mut(parent) {
+                parent.children.insert(ProcessId(id));
+            }
+        }
+        self.tasks[thread.pid].threads.insert(new_tid);
+        self.tasks.add_thread(thread);
+        if flags & CLONE_CHILD_SETTID != 0 {
+            let here = self.mm.current();
+            self.mm.activate(space);
+            let _ = self.mm.write_pod(args.child_tid, &(id as i32));
+            self.mm.activate(here);
+        }
+        if flags & CLONE_VFORK != 0 {
+            self.tasks[tid].restart.value = u64::from(id);
+            self.tasks[new_tid].vfork_done = false;
+            return self.wait_vfork(tid);
+        }
+        Ok(u64::from(id))
+    }
+
+    /// Waits until the vfork child executes a program or ends.
+    fn wait_vfork(&mut self, tid: ThreadId) -> SysResult {
+        let child = self.tasks[tid].restart.value as u32;
+        match self.tasks.thread(ThreadId(child)) {
+            Some(thread) if !thread.vfork_done && thread.run != Run::Dead => {
+                // Only a fatal signal may end this wait: the child runs on the caller's stack.
+                let mut wait = Wait::on(WaitKey::process(ProcessId(child)));
+                wait.uninterruptible = true;
+                Err(Stop::Block(wait))
+            }
+            _ => Ok(u64::from(child)),
+        }
+    }
+
+    /// The vfork child has a memory of its own, or is gone.
+    pub(crate) fn vfork_release(&mut self, tid: ThreadId) {
+        if let Some(thread) = self.tasks.thread_mut(tid)
+            && !thread.vfork_done
+        {
+            thread.vfork_done = true;
+            self.wakes.borrow_mut().push(WaitKey::process(ProcessId(tid.0)));
+        }
+    }
+
+    fn child_thread(
+        &self,
+        tid: ThreadId,
+        new_tid: ThreadId,
+        space: crate::mm::SpaceId,
+        args: &CloneArgs,
+    ) -> Thread {
+        let parent = &self.tasks[tid];
+        let flags = args.flags;
+        let mut ctx = parent.ctx.clone();
+        ctx.gpr[abi::RAX] = 0;
+        if args.stack != 0 {
+            ctx.gpr[abi::RSP] = args.stack.wrapping_add(args.stack_size);
+        }
+        if flags & CLONE_SETTLS != 0 {
+            ctx.fs_base = args.tls;
+        }
+        let files = if flags & CLONE_FILES != 0 {
+            parent.files.clone()
+        } else {
+            Rc::new(RefCell::new(parent.files.borrow().fork()))
+        };
+        let fs = if flags & CLONE_FS != 0 {
+            parent.fs.clone()
+        } else {
+            Rc::new(RefCell::new(parent.fs.borrow().clone()))
+        };
+        let handlers = if flags & CLONE_SIGHAND != 0 {
+            parent.handlers.clone()
+        } else {
+            let mut copy = parent.handlers.borrow().clone();
+            if flags & CLONE_CLEAR_SIGHAND != 0 {
+                for action in &mut copy.0 {
+                    if action.handler != SIG_IGN {
+                        *action = Sigaction::default();
+                    }
+                }
+            }
+            Rc::new(RefCell::new(copy))
+        };
+        // sigaltstack(2): gone in a thread, inherited by fork and vfork.
+        let keep_stack = flags & CLONE_VM == 0 || flags & CLONE_VFORK != 0;
+        let pid = if flags & CLONE_THREAD != 0 { parent.pid } else { ProcessId(new_tid.0) };
+        Thread {
+            tid: new_tid,
+            pid,
+            ctx,
+            space,
+            files,
+            fs,
+            handlers,
+            creds: parent.creds.clone(),
+            comm: parent.comm.clone(),
+            run: Run::Ready,
+            syscall: None,
+            restart: Default::default(),
+            blocked: parent.blocked,
+            saved_mask: None,
+            pending: Pending::default(),
+            yielded: false,
+            forced: false,
+            look_at_signals: false,
+            altstack: if keep_stack { parent.altstack } else { SigAltStack::default() },
+            clear_tid: if flags & CLONE_CHILD_CLEARTID != 0 { args.child_tid } else { 0 },
+            robust_list: (0, 0),
+            vfork_done: true,
+            cpu_ns: 0,
+            fault: (0, 0, 0),
+            death_signal: 0,
+            timer_slack: parent.timer_slack,
+            personality: parent.personality,
+            trace: None,
+            traced: 0,
+            nice: parent.nice,
+        }
+    }
+
+    fn child_process(&self, pid: ProcessId, new: ProcessId, args: &CloneArgs) -> Process {
+        let caller = &self.tasks[pid];
+        let parent = if args.flags & CLONE_PARENT != 0 { caller.parent } else { pid };
+        let mut process = Process::new(new, parent, self.now());
+        process.pgid = caller.pgid;
+        process.sid = caller.sid;
+        process.tty = caller.tty;
+        process.exit_signal = if args.flags & CLONE_PARENT != 0 {
+            caller.exit_signal
+        } else {
+            args.exit_signal as u32
+        };
+        process.limits = caller.limits.clone();
+        process.dumpable = caller.dumpable;
+        process.exe = caller.exe.clone();
+        process.oom_score_adj = caller.oom_score_adj;
+        process
+    }
+
+    /// Reads clone3's argument record (`E2BIG` for unknown non-zero fields).
+    pub(crate) fn read_clone_args(&mut self, va: u64, size: u64) -> Result<CloneArgs, Errno> {
+        if size < CLONE_ARGS_VER0 {
+            return Err(Errno::EINVAL);
+        }
+        if size > 4096 {
+            return Err(Errno::E2BIG);
+        }
+        let bytes = self.mm.read_vec(va, size as usize)?;
+        if bytes.get(CloneArgs::SIZE..).is_some_and(|rest| rest.iter().any(|&b| b != 0)) {
+            return Err(Errno::E2BIG);
+        }
+        Ok(CloneArgs::from_bytes(&bytes))
+    }
+}
+
+/// The combinations that clone(2) refuses with EINVAL.
+fn check_flags(args: &CloneArgs) -> Result<(), Errno> {
+    let flags = args.flags;
+    let without = |a: u64, b: u64| flags & a != 0 && flags & b == 0;
+    let known = 0xffff_ffff & !CSIGNAL | CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP;
+    let bad = flags & !known != 0
+        || without(CLONE_SIGHAND, CLONE_VM)
+        || without(CLONE_THREAD, CLONE_SIGHAND)
+        || flags & CLONE_FS != 0 && flags & CLONE_NEWNS != 0
+        || flags & CLONE_SIGHAND != 0 && flags & CLONE_CLEAR_SIGHAND != 0
+        || args.exit_signal > NSIG as u64
+        || args.set_tid_size > 0;
+    if bad { Err(Errno::EINVAL) } else { Ok(()) }
+}

@@ -1,0 +1,239 @@
+//! The end of threads and processes: exit(2), exit_group(2), zombies, orphans.
+
+use abi::signal::*;
+
+use super::process::Usage;
+use super::{INIT, ProcessId, Run, ThreadId};
+use crate::signal::siginfo;
+use crate::{Kernel, WaitKey};
+
+impl Kernel {
+    /// The whole process shall end with wait status `status`: its threads end when they are next looked at.
+    pub(crate) fn exit_group(&mut self, pid: ProcessId, status: i32) {
+        let Some(process) = self.tasks.process_mut(pid) else { return };
+        if process.exiting.is_some() {
+            return;
+        }
+        process.exiting = Some(status);
+        process.stopped = None;
+        for tid in process.threads.clone() {
+            if let Some(thread) = self.tasks.thread_mut(tid) {
+                thread.look_at_signals = true;
+            }
+        }
+    }
+
+    /// Ends one thread; with the last one the process becomes a zombie. `status` is the process's if it is alone.
+    pub(crate) fn exit_thread(&mut self, tid: ThreadId, status: i32) {
+        let pid = self.tasks[tid].pid;
+        if self.tasks[pid].threads.len() == 1 && self.tasks[pid].exiting.is_none() {
+            self.tasks[pid].exiting = Some(status);
+        }
+        self.end_thread(tid);
+    }
+
+    /// Releases everything the thread holds.
+    pub(crate) fn end_thread(&mut self, tid: ThreadId) {
+        let Some(thread) = self.tasks.thread(tid) else { return };
+        if thread.run == Run::Dead {
+            return;
+        }
+        if tid == self.current {
+            self.account();
+        }
+        let thread = &self.tasks[tid];
+        let (pid, space, clear_tid) = (thread.pid, thread.space, thread.clear_tid);
+        let before = self.mm.current();
+        self.mm.activate(space);
+        self.leave_futex(tid);
+        self.release_robust_list(tid);
+        if clear_tid != 0 && self.mm.space_users(space) > 1 {
+            // set_tid_address(2): cleared and woken only while somebody shares the memory.
+            if self.mm.write_pod(clear_tid, &0_u32).is_ok() {
+                self.futex_wake_address(clear_tid, 1);
+            }
+        }
+        self.vfork_release(tid);
+        let (peak, faults) = self
+            .mm
+            .space(space)
+            .map_or((0, 0), |s| (s.peak_resident(), s.faults));
+        self.mm.drop_space(space);
+        if before != space {
+            self.mm.activate(before);
+        }
+        let Some(mut thread) = self.tasks.remove_thread(tid) else { return };
+        thread.run = Run::Dead;
+        let Some(process) = self.tasks.process_mut(pid) else { return };
+        process.threads.remove(&tid);
+        process.usage.cpu_ns += thread.cpu_ns;
+        process.usage.peak_rss = process.usage.peak_rss.max(peak);
+        if process.threads.is_empty() {
+            process.usage.faults = faults;
+            process.uid = thread.creds.uid.real;
+            process.comm = thread.comm.clone();
+        }
+        let last = process.threads.is_empty();
+        self.release_files(thread);
+        if last {
+            self.end_process(pid);
+        }
+    }
+
+    /// Drops the thread's tables: the last holder closes the files.
+    fn release_files(&mut self, thread: super::Thread) {
+        drop(thread.files);
+        drop(thread.fs);
+    }
+
+    /// The last thread is gone: zombie, orphans, SIGCHLD.
+    fn end_process(&mut self, pid: ProcessId) {
+        let status = self.tasks[pid].exiting.unwrap_or(0);
+        self.tasks[pid].zombie = Some(status);
+        self.tasks[pid].timers.clear();
+        self.tasks[pid].itimers = Default::default();
+        if pid == INIT {
+            self.end_box(status);
+            return;
+        }
+        self.hang_up(pid);
+        self.orphan_children(pid);
+        let parent = self.tasks[pid].parent;
+        self.wakes.borrow_mut().push(WaitKey::process(pid));
+        self.wakes.borrow_mut().push(WaitKey::children(parent));
+        let signal = self.tasks[pid].exit_signal;
+        let leader = self.tasks.process(parent).map(|p| p.leader());
+        let action = leader
+            .and_then(|l| self.tasks.thread(l))
+            .map(|t| t.handlers.borrow().get(SIGCHLD))
+            .unwrap_or_default();
+        let (code, value) = match status & 0x7f {
+            0 => (CLD_EXITED, status >> 8 & 0xff),
+            signal => (CLD_KILLED, signal),
+        };
+        if signal != 0 {
+            let mut info = self.child_info(pid, code, value);
+            info.signo = signal as i32;
+            self.send_to_process(parent, info, false);
+        }
+        let forgotten = signal == SIGCHLD
+            && (action.handler == SIG_IGN || action.flags & SA_NOCLDWAIT != 0);
+        if forgotten || leader.is_none() {
+            self.reap_process(pid);
+        }
+    }
+
+    /// Everything ends with the first process.
+    fn end_box(&mut self, status: i32) {
+        self.exit = Some(status);
+        let others: Vec<ThreadId> = self.tasks.threads().map(|t| t.tid).collect();
+        for tid in others {
+            // Files are closed so that host files are complete.
+            if let Some(thread) = self.tasks.remove_thread(tid) {
+                self.mm.drop_space(thread.space);
+                self.release_files(thread);
+            }
+        }
+    }
+
+    /// Children of an ended process go to the nearest subreaper or to the first process.
+    fn orphan_children(&mut self, pid: ProcessId) {
+        let mut heir = INIT;
+        let mut at = self.tasks[pid].parent;
+        while let Some(process) = self.tasks.process(at) {
+            if process.subreaper && process.zombie.is_none() {
+                heir = at;
+                break;
+            }
+            at = process.parent;
+        }
+        let children = std::mem::take(&mut self.tasks[pid].children);
+        for &child in &children {
+            let Some(process) = self.tasks.process_mut(child) else { continue };
+            process.parent = heir;
+            process.exit_signal = SIGCHLD;
+            let zombie = process.zombie.is_some();
+            let threads: Vec<ThreadId> = process.threads.iter().copied().collect();
+            if let Some(heir) = self.tasks.process_mut(heir) {
+                heir.children.insert(child);
+            }
+            for tid in threads {
+                let signal = self.tasks.thread(tid).map_or(0, |t| t.death_signal);
+                if signal != 0 {
+                    self.send_to_thread(tid, siginfo(signal, SI_USER), false);
+                }
+            }
+            if zombie {
+                self.wakes.borrow_mut().push(WaitKey::children(heir));
+                let info = self.child_info(child, CLD_EXITED, 0);
+                self.send_to_process(heir, info, false);
+            }
+        }
+        // setpgid(2): a stopped group that lost its last link to the session is hung up and continued.
+        for child in children {
+            let Some(pgid) = self.tasks.process(child).map(|p| p.pgid) else { continue };
+            let stopped = self.tasks.group(pgid).into_iter().any(|p| self.tasks[p].stopped.is_some());
+            if stopped && self.is_orphaned_group(child) {
+                for member in self.tasks.group(pgid) {
+                    self.send_to_process(member, siginfo(SIGHUP, SI_KERNEL), false);
+                    self.send_to_process(member, siginfo(SIGCONT, SI_KERNEL), false);
+                }
+            }
+        }
+    }
+
+    /// A session leader that ends lets its terminal go: SIGHUP to the foreground group (credentials(7)).
+    fn hang_up(&mut self, pid: ProcessId) {
+        let process = &self.tasks[pid];
+        if process.sid != pid || process.tty.is_none() {
+            return;
+        }
+        let sid = process.sid;
+        let members: Vec<ProcessId> =
+            self.tasks.processes().filter(|p| p.sid == sid && p.pid != pid).map(|p| p.pid).collect();
+        for member in members {
+            if let Some(process) = self.tasks.process_mut(member) {
+                process.tty = None;
+            }
+            self.send_to_process(member, siginfo(SIGHUP, SI_KERNEL), false);
+            self.send_to_process(member, siginfo(SIGCONT, SI_KERNEL), false);
+        }
+    }
+
+    /// Whether no member of the process's group has a parent in another group of the same session.
+    pub(crate) fn is_orphaned_group(&self, pid: ProcessId) -> bool {
+        let Some(process) = self.tasks.process(pid) else { return true };
+        !self.tasks.processes().any(|member| {
+            member.pgid == process.pgid
+                && member.zombie.is_none()
+                && self
+                    .tasks
+                    .process(member.parent)
+                    .is_some_and(|p| p.pgid != member.pgid && p.sid == member.sid)
+        })
+    }
+
+    /// A zombie was waited for: its id is free again. Returns its use, children included.
+    pub(crate) fn reap_process(&mut self, pid: ProcessId) -> Usage {
+        let Some(process) = self.tasks.remove_process(pid) else { return Usage::default() };
+        let mut usage = process.usage;
+        usage.add(&process.child_usage);
+        if let Some(parent) = self.tasks.process_mut(process.parent) {
+            parent.children.remove(&pid);
+        }
+        usage
+    }
+
+    /// No frame is left for the thread: the process is killed as by the OOM killer.
+    pub(crate) fn out_of_memory(&mut self, tid: ThreadId) {
+        let Some(thread) = self.tasks.thread(tid) else { return };
+        let pid = thread.pid;
+        let text = format!(
+            "Out of memory: Killed process {pid} ({})",
+            String::from_utf8_lossy(&thread.comm)
+        );
+        self.host.log(&text);
+        self.exit_group(pid, SIGKILL as i32);
+        self.end_thread(tid);
+    }
+}

@@ -1,0 +1,152 @@
+//! One process (thread group).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::limits::Rlimits;
+use super::{ProcessId, ThreadId};
+use crate::signal::Pending;
+use crate::syscall::timer::PosixTimer;
+
+/// Resource use, as getrusage(2) shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time in ns.
+    pub cpu_ns: u64,
+    /// Page faults.
+    pub faults: u64,
+    /// Voluntary context switches.
+    pub switches: u64,
+    /// Preemptions.
+    pub preemptions: u64,
+    /// Largest resident set in bytes.
+    pub peak_rss: u64,
+}
+
+impl Usage {
+    /// Adds a child's use.
+    pub fn add(&mut self, other: &Usage) {
+        self.cpu_ns += other.cpu_ns;
+        self.faults += other.faults;
+        self.switches += other.switches;
+        self.preemptions += other.preemptions;
+        self.peak_rss = self.peak_rss.max(other.peak_rss);
+    }
+}
+
+/// An interval timer (setitimer(2)) in ns of its clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interval {
+    /// Time of the next expiry; 0 = disarmed.
+    pub next: u64,
+    /// Period; 0 = one shot.
+    pub period: u64,
+}
+
+/// What happened to a child that its parent may wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// Stopped by a signal.
+    Stopped(u32),
+    /// Continued.
+    Continued,
+}
+
+/// A process.
+pub struct Process {
+    /// Its id.
+    pub pid: ProcessId,
+    /// Its parent; 0 for the first.
+    pub parent: ProcessId,
+    /// Process group.
+    pub pgid: ProcessId,
+    /// Session.
+    pub sid: ProcessId,
+    /// Children that live or are zombies.
+    pub children: BTreeSet<ProcessId>,
+    /// Live threads.
+    pub threads: BTreeSet<ThreadId>,
+    /// Signals sent to the process.
+    pub pending: Pending,
+    /// Signal that stopped it.
+    pub stopped: Option<u32>,
+    /// News for wait4.
+    pub report: Option<Report>,
+    /// Set when the whole process ends: wait status.
+    pub exiting: Option<i32>,
+    /// Wait status of a zombie.
+    pub zombie: Option<i32>,
+    /// Signal for the parent at the end; 0 = none.
+    pub exit_signal: u32,
+    /// Limits.
+    pub limits: Rlimits,
+    /// Use of ended threads.
+    pub usage: Usage,
+    /// Use of waited-for children.
+    pub child_usage: Usage,
+    /// ITIMER_REAL (monotonic ns), ITIMER_VIRTUAL and ITIMER_PROF (CPU ns).
+    pub itimers: [Interval; 3],
+    /// POSIX timers.
+    pub timers: BTreeMap<i32, PosixTimer>,
+    /// Controlling terminal.
+    pub tty: Option<u32>,
+    /// Has executed a program since its fork (setpgid(2)).
+    pub execed: bool,
+    /// Start, monotonic ns.
+    pub start_ns: u64,
+    /// PR_SET_DUMPABLE.
+    pub dumpable: u32,
+    /// PR_SET_CHILD_SUBREAPER.
+    pub subreaper: bool,
+    /// Real user when it ended, for waitid.
+    pub uid: u32,
+    /// Program name at the end, for `/proc/pid/stat` of zombies.
+    pub comm: Vec<u8>,
+    /// Absolute path of the program.
+    pub exe: Vec<u8>,
+    /// OOM score adjustment.
+    pub oom_score_adj: i32,
+}
+
+impl Process {
+    /// A process without threads.
+    pub fn new(pid: ProcessId, parent: ProcessId, start_ns: u64) -> Process {
+        Process {
+            pid,
+            parent,
+            pgid: pid,
+            sid: pid,
+            children: BTreeSet::new(),
+            threads: BTreeSet::new(),
+            pending: Pending::default(),
+            stopped: None,
+            report: None,
+            exiting: None,
+            zombie: None,
+            exit_signal: abi::signal::SIGCHLD,
+            limits: Rlimits::default(),
+            usage: Usage::default(),
+            child_usage: Usage::default(),
+            itimers: [Interval::default(); 3],
+            timers: BTreeMap::new(),
+            tty: None,
+            execed: false,
+            start_ns,
+            dumpable: 1,
+            subreaper: false,
+            uid: 0,
+            comm: Vec::new(),
+            exe: Vec::new(),
+            oom_score_adj: 0,
+        }
+    }
+
+    /// The first thread, which gives its name and file tables to `/proc/pid`.
+    pub fn leader(&self) -> ThreadId {
+        let leader = ThreadId(self.pid.0);
+        if self.threads.contains(&leader) {
+            leader
+        } else {
+            self.threads.first().copied().unwrap_or(leader)
+        }
+    }
+}

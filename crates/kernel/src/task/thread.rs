@@ -1,0 +1,127 @@
+//! One thread: registers, state, signal mask, and what it shares with others.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use abi::Context;
+use abi::signal::SigAltStack;
+
+use super::{Creds, ProcessId, ThreadId};
+use crate::Wait;
+use crate::file::FdTable;
+use crate::fs::PathCx;
+use crate::mm::SpaceId;
+use crate::signal::{Pending, SigHandlers, SigSet};
+
+/// What a thread is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Run {
+    /// Running guest code, or about to.
+    #[default]
+    Ready,
+    /// A system call waits.
+    Blocked(Wait),
+    /// A waiting system call is to be run again.
+    Retry,
+    /// The first thread of a process whose other threads live on, or of a zombie.
+    Dead,
+}
+
+/// Scratch of the system call under way. It is cleared when a call is entered and kept while the call waits and is
+/// run again, so that deadlines stay where they were and progress is not lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restart {
+    /// True from the second run on.
+    pub again: bool,
+    /// Absolute deadline (monotonic ns), set at the first run.
+    pub deadline: Option<u64>,
+    /// Bytes already moved: a signal makes the call return this instead of `EINTR`.
+    pub done: u64,
+    /// A value of the call's own.
+    pub value: u64,
+    /// The futex queue that the thread is in.
+    pub futex: Option<crate::syscall::futex::Place>,
+    /// Where nanosleep stores the time left when a signal interrupts it.
+    pub remain: Option<u64>,
+}
+
+/// A thread.
+pub struct Thread {
+    /// Its id.
+    pub tid: ThreadId,
+    /// Its process.
+    pub pid: ProcessId,
+    /// Registers while it does not run.
+    pub ctx: Context,
+    /// Address space (shared by `CLONE_VM`).
+    pub space: SpaceId,
+    /// Open files (shared by `CLONE_FILES`).
+    pub files: Rc<RefCell<FdTable>>,
+    /// Root, working directory, umask (shared by `CLONE_FS`).
+    pub fs: Rc<RefCell<PathCx>>,
+    /// Signal handlers (shared by `CLONE_SIGHAND`).
+    pub handlers: Rc<RefCell<SigHandlers>>,
+    /// Ids and capabilities.
+    pub creds: Creds,
+    /// Name, at most 15 bytes (`PR_SET_NAME`, `/proc/pid/comm`).
+    pub comm: Vec<u8>,
+    /// What it is doing.
+    pub run: Run,
+    /// Number of the system call under way (also while it waits).
+    pub syscall: Option<u64>,
+    /// Scratch of that call.
+    pub restart: Restart,
+    /// Blocked signals.
+    pub blocked: SigSet,
+    /// Mask to go back to after a call with a mask of its own (sigsuspend, ppoll).
+    pub saved_mask: Option<SigSet>,
+    /// Signals sent to this thread.
+    pub pending: Pending,
+    /// Gave up the rest of its time slice (sched_yield).
+    pub yielded: bool,
+    /// The pending synchronous signal kills even the first process.
+    pub forced: bool,
+    /// A signal may have become deliverable.
+    pub look_at_signals: bool,
+    /// Alternate signal stack.
+    pub altstack: SigAltStack,
+    /// Cleared and woken at the thread's end (`CLONE_CHILD_CLEARTID`).
+    pub clear_tid: u64,
+    /// Robust futex list and its length (set_robust_list(2)).
+    pub robust_list: (u64, u64),
+    /// The process that a vfork keeps waiting: woken at exec or end.
+    pub vfork_done: bool,
+    /// CPU time in ns.
+    pub cpu_ns: u64,
+    /// Trap number, error code and address of the last fault, for the signal frame.
+    pub fault: (u64, u64, u64),
+    /// Signal when the parent ends (`PR_SET_PDEATHSIG`).
+    pub death_signal: u32,
+    /// Timer slack, only remembered (`PR_SET_TIMERSLACK`).
+    pub timer_slack: u64,
+    /// personality(2).
+    pub personality: u32,
+    /// The traced call under way (`--strace`).
+    pub trace: Option<Box<crate::strace::Begun>>,
+    /// Its number.
+    pub traced: u64,
+    /// nice value.
+    pub nice: i32,
+}
+
+impl Thread {
+    /// Whether the scheduler may pick it (if its process is not stopped).
+    pub fn is_runnable(&self) -> bool {
+        match &self.run {
+            Run::Ready | Run::Retry => true,
+            Run::Blocked(_) => self.look_at_signals,
+            Run::Dead => false,
+        }
+    }
+}
+
+/// `comm` of a program: the last component, cut to 15 bytes.
+pub fn comm_of(path: &[u8]) -> Vec<u8> {
+    let name = path.rsplit(|&b| b == b'/').next().unwrap_or(path);
+    name[..name.len().min(15)].to_vec()
+}

@@ -1,0 +1,413 @@
+//! Files of one task in proc(5).
+
+use std::cell::RefCell;
+use std::fmt::Write;
+use std::rc::Rc;
+
+use abi::Errno;
+use abi::time::{RLIM_INFINITY, RLIMIT_SIGPENDING, RLIMIT_STACK};
+use mem::{PAGE_SHIFT, PAGE_SIZE};
+
+use super::maps;
+use crate::file::FdTable;
+use crate::fs::procfs::ProcView;
+use crate::fs::{Dentry, Res};
+use crate::mm::Space;
+use crate::syscall::time::TICK_NS;
+use crate::task::{Process, Run, Thread};
+use crate::{Kernel, ProcessId, ThreadId};
+
+/// Largest `cmdline` or `environ` shown.
+const STRINGS_MAX: u64 = 6 << 20;
+
+impl Kernel {
+    fn thread_of(&self, tid: u32) -> Option<&Thread> {
+        self.tasks.thread(ThreadId(tid)).or_else(|| {
+            let process = self.tasks.process(ProcessId(tid))?;
+            self.tasks.thread(process.leader())
+        })
+    }
+
+    fn process_by(&self, tid: u32) -> Option<&Process> {
+        match self.tasks.thread(ThreadId(tid)) {
+            Some(thread) => self.tasks.process(thread.pid),
+            None => self.tasks.process(ProcessId(tid)),
+        }
+    }
+
+    fn space_of(&self, tid: u32) -> Option<&Space> {
+        self.mm.space(self.thread_of(tid)?.space)
+    }
+
+    /// State letter and word as `/proc/pid/status` has them.
+    fn state(&self, tid: u32) -> (char, &'static str) {
+        let stopped = self.process_by(tid).is_some_and(|p| p.stopped.is_some());
+        match self.thread_of(tid).map(|t| &t.run) {
+            None | Some(Run::Dead) => ('Z', "zombie"),
+            _ if stopped => ('T', "stopped"),
+            Some(Run::Ready | Run::Retry) => ('R', "running"),
+            Some(Run::Blocked(wait)) if wait.uninterruptible => ('D', "disk sleep"),
+            Some(Run::Blocked(_)) => ('S', "sleeping"),
+        }
+    }
+
+    fn comm(&self, tid: u32) -> String {
+        let comm = match self.thread_of(tid) {
+            Some(thread) => thread.comm.clone(),
+            None => self.process_by(tid).map(|p| p.comm.clone()).unwrap_or_default(),
+        };
+        String::from_utf8_lossy(&comm).into_owned()
+    }
+
+    /// Bytes `range` of a task's memory.
+    fn peek(&mut self, tid: u32, range: (u64, u64)) -> Vec<u8> {
+        let Some(space) = self.thread_of(tid).map(|t| t.space) else { return Vec::new() };
+        let len = range.1.saturating_sub(range.0).min(STRINGS_MAX) as usize;
+        let mut buf = vec![0; len];
+        let here = self.mm.current();
+        self.mm.activate(space);
+        let n = self.mm.read_user_partial(range.0, &mut buf);
+        self.mm.activate(here);
+        buf.truncate(n);
+        buf
+    }
+
+    fn status(&self, tid: u32, whole: bool) -> Option<String> {
+        let process = self.process_by(tid)?;
+        let (state, word) = self.state(tid);
+        let mut out = String::new();
+        let thread = self.thread_of(tid);
+        let id = if whole { process.pid.0 } else { tid };
+        let umask = thread.map_or(0o22, |t| t.fs.borrow().umask);
+        let _ = write!(
+            out,
+            "Name:\t{}\nUmask:\t{umask:04o}\nState:\t{state} ({word})\nTgid:\t{}\nNgid:\t0\nPid:\t{id}\n\
+             PPid:\t{}\nTracerPid:\t0\n",
+            self.comm(tid),
+            process.pid,
+            process.parent,
+        );
+        if let Some(t) = thread {
+            let (u, g) = (t.creds.uid, t.creds.gid);
+            let groups: String = t.creds.groups.iter().map(|g| format!("{g} ")).collect();
+            let _ = write!(
+                out,
+                "Uid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\nFDSize:\t64\nGroups:\t{groups}\n",
+                u.real, u.effective, u.saved, u.fs, g.real, g.effective, g.saved, g.fs
+            );
+        }
+        let _ = write!(
+            out,
+            "NStgid:\t{}\nNSpid:\t{id}\nNSpgid:\t{}\nNSsid:\t{}\n",
+            process.pid, process.pgid, process.sid
+        );
+        if let Some(space) = self.space_of(tid) {
+            let kib = |bytes: u64| bytes >> 10;
+            let layout = &space.layout;
+            let stack: u64 = space
+                .vmas()
+                .iter()
+                .filter(|(_, v)| v.rights.grows_down)
+                .map(|(s, v)| v.end - s)
+                .sum();
+            let rss = kib(space.resident());
+            let _ = write!(
+                out,
+                "VmPeak:\t{:>8} kB\nVmSize:\t{:>8} kB\nVmLck:\t       0 kB\nVmPin:\t       0 kB\n\
+                 VmHWM:\t{:>8} kB\nVmRSS:\t{rss:>8} kB\nRssAnon:\t{rss:>8} kB\nRssFile:\t       0 kB\n\
+                 RssShmem:\t       0 kB\nVmData:\t{:>8} kB\nVmStk:\t{:>8} kB\nVmExe:\t{:>8} kB\n\
+                 VmLib:\t       0 kB\nVmPTE:\t       0 kB\nVmSwap:\t       0 kB\n",
+                kib(space.mapped()),
+                kib(space.mapped()),
+                kib(space.peak_resident()),
+                kib(space.data()),
+                kib(stack),
+                kib(layout.end_code.saturating_sub(layout.start_code)),
+            );
+        }
+        let pending = thread.map_or(0, |t| t.pending.set().0);
+        let (ignored, caught) = self.signal_dispositions(thread.map(|t| t.tid).unwrap_or_default());
+        let _ = write!(
+            out,
+            "Threads:\t{}\nSigQ:\t{}/{}\nSigPnd:\t{pending:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{:016x}\n\
+             SigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n",
+            process.threads.len().max(1),
+            process.pending.len(),
+            process.limits.soft(RLIMIT_SIGPENDING),
+            process.pending.set().0,
+            thread.map_or(0, |t| t.blocked.0),
+        );
+        if let Some(t) = thread {
+            let c = &t.creds;
+            let _ = write!(
+                out,
+                "CapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\n\
+                 CapAmb:\t{:016x}\nNoNewPrivs:\t{}\n",
+                c.inheritable,
+                c.permitted,
+                c.effective,
+                c.bounding,
+                c.ambient,
+                u8::from(c.no_new_privs)
+            );
+        }
+        let _ = write!(
+            out,
+            "Seccomp:\t0\nSeccomp_filters:\t0\nCpus_allowed:\t1\nCpus_allowed_list:\t0\nMems_allowed:\t1\n\
+             Mems_allowed_list:\t0\nvoluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n",
+            process.usage.switches, process.usage.preemptions
+        );
+        Some(out)
+    }
+
+    fn stat(&self, tid: u32, whole: bool) -> Option<String> {
+        let process = self.process_by(tid)?;
+        let thread = self.thread_of(tid);
+        let (state, _) = self.state(tid);
+        let id = if whole { process.pid.0 } else { tid };
+        let cpu = match (whole, thread) {
+            (false, Some(t)) => self.thread_cpu(t.tid),
+            _ => self.process_cpu(process.pid),
+        };
+        let space = self.space_of(tid);
+        let layout = space.map(|s| s.layout.clone()).unwrap_or_default();
+        let (ignored, caught) = self.signal_dispositions(thread.map(|t| t.tid).unwrap_or_default());
+        let nice = thread.map_or(0, |t| t.nice);
+        // tty_nr: pseudo-terminals are major 136, the console 5:1.
+        let tty = process.tty.map_or(0, |n| 136 << 8 | n & 0xff);
+        let tpgid = if process.tty.is_some() { process.pgid.0 as i64 } else { -1 };
+        let mask31 = 0x7fff_ffff;
+        let mut f: Vec<String> = vec![
+            id.to_string(),
+            format!("({})", self.comm(tid)),
+            state.to_string(),
+            process.parent.to_string(),
+            process.pgid.to_string(),
+            process.sid.to_string(),
+            tty.to_string(),
+            tpgid.to_string(),
+            "4194304".into(),
+            space.map_or(process.usage.faults, |s| s.faults).to_string(),
+            process.child_usage.faults.to_string(),
+            "0".into(),
+            "0".into(),
+            (cpu / TICK_NS).to_string(),
+            "0".into(),
+            (process.child_usage.cpu_ns / TICK_NS).to_string(),
+            "0".into(),
+            (20 + nice).to_string(),
+            nice.to_string(),
+            process.threads.len().max(1).to_string(),
+            "0".into(),
+            (process.start_ns.saturating_sub(self.boot_ns) / TICK_NS).to_string(),
+            space.map_or(0, Space::mapped).to_string(),
+            (space.map_or(0, Space::resident) >> PAGE_SHIFT).to_string(),
+            RLIM_INFINITY.to_string(),
+        ];
+        let numbers = [
+            layout.start_code,
+            layout.end_code,
+            layout.stack_top,
+            0,
+            0,
+            thread.map_or(0, |t| t.pending.set().0 & mask31),
+            thread.map_or(0, |t| t.blocked.0 & mask31),
+            ignored & mask31,
+            caught & mask31,
+            0,
+            0,
+            0,
+            u64::from(process.exit_signal),
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            layout.brk_start,
+            layout.args.0,
+            layout.args.1,
+            layout.env.0,
+            layout.env.1,
+            process.zombie.unwrap_or(0) as u64,
+        ];
+        f.extend(numbers.iter().map(u64::to_string));
+        Some(f.join(" ") + "\n")
+    }
+
+    fn limits_text(&self, tid: u32) -> Option<String> {
+        const ROWS: [(&str, &str); 16] = [
+            ("Max cpu time", "seconds"),
+            ("Max file size", "bytes"),
+            ("Max data size", "bytes"),
+            ("Max stack size", "bytes"),
+            ("Max core file size", "bytes"),
+            ("Max resident set", "bytes"),
+            ("Max processes", "processes"),
+            ("Max open files", "files"),
+            ("Max locked memory", "bytes"),
+            ("Max address space", "bytes"),
+            ("Max file locks", "locks"),
+            ("Max pending signals", "signals"),
+            ("Max msgqueue size", "bytes"),
+            ("Max nice priority", ""),
+            ("Max realtime priority", ""),
+            ("Max realtime timeout", "us"),
+        ];
+        debug_assert_eq!(ROWS[RLIMIT_STACK].0, "Max stack size");
+        let limits = &self.process_by(tid)?.limits;
+        let mut out = format!(
+            "{:<25} {:<20} {:<20} {:<10}\n",
+            "Limit", "Soft Limit", "Hard Limit", "Units"
+        );
+        let show = |n: u64| if n == RLIM_INFINITY { "unlimited".into() } else { n.to_string() };
+        for ((name, unit), limit) in ROWS.iter().zip(&limits.0) {
+            let _ = writeln!(
+                out,
+                "{name:<25} {:<20} {:<20} {unit:<10}",
+                show(limit.cur),
+                show(limit.max)
+            );
+        }
+        Some(out)
+    }
+}
+
+impl ProcView for Kernel {
+    fn pids(&self) -> Vec<u32> {
+        self.tasks.processes().map(|p| p.pid.0).collect()
+    }
+
+    fn tids(&self, pid: u32) -> Vec<u32> {
+        match self.tasks.process(ProcessId(pid)) {
+            Some(p) if p.threads.is_empty() => vec![pid],
+            Some(p) => p.threads.iter().map(|t| t.0).collect(),
+            None => Vec::new(),
+        }
+    }
+
+    fn process_of(&self, tid: u32) -> Option<u32> {
+        self.process_by(tid).map(|p| p.pid.0)
+    }
+
+    fn owner(&self, tid: u32) -> Option<(u32, u32)> {
+        match self.thread_of(tid) {
+            Some(t) => Some((t.creds.uid.effective, t.creds.gid.effective)),
+            None => self.process_by(tid).map(|p| (p.uid, p.uid)),
+        }
+    }
+
+    fn files(&self, tid: u32) -> Option<Rc<RefCell<FdTable>>> {
+        self.thread_of(tid).map(|t| t.files.clone())
+    }
+
+    fn place(&self, tid: u32, name: &str) -> Option<Rc<Dentry>> {
+        let thread = self.thread_of(tid)?;
+        match name {
+            "cwd" => Some(thread.fs.borrow().cwd.clone()),
+            "root" => Some(thread.fs.borrow().root.clone()),
+            "exe" => self.mm.space(thread.space)?.layout.exe.clone(),
+            _ => None,
+        }
+    }
+
+    fn task_text(&mut self, tid: u32, name: &str, whole: bool) -> Res<Vec<u8>> {
+        let text = match name {
+            "status" => self.status(tid, whole),
+            "stat" => self.stat(tid, whole),
+            "limits" => self.limits_text(tid),
+            "comm" => Some(self.comm(tid) + "\n"),
+            "maps" => Some(self.space_of(tid).map(maps::maps).unwrap_or_default()),
+            "smaps" => Some(self.space_of(tid).map(maps::smaps).unwrap_or_default()),
+            "statm" => Some(match self.space_of(tid) {
+                Some(s) => format!(
+                    "{} {} 0 {} 0 {} 0\n",
+                    s.mapped() >> PAGE_SHIFT,
+                    s.resident() >> PAGE_SHIFT,
+                    s.layout.end_code.saturating_sub(s.layout.start_code).div_ceil(PAGE_SIZE as u64),
+                    s.data() >> PAGE_SHIFT
+                ),
+                None => "0 0 0 0 0 0 0\n".into(),
+            }),
+            "cmdline" | "environ" => {
+                let Some(layout) = self.space_of(tid).map(|s| &s.layout) else {
+                    return Ok(Vec::new());
+                };
+                let range = if name == "cmdline" { layout.args } else { layout.env };
+                return Ok(self.peek(tid, range));
+            }
+            "auxv" => {
+                let auxv = self.space_of(tid).map(|s| s.layout.auxv.clone()).unwrap_or_default();
+                return Ok(auxv.iter().flat_map(|&(k, v)| [k, v]).flat_map(u64::to_le_bytes).collect());
+            }
+            "io" => Some(
+                "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\n\
+                 cancelled_write_bytes: 0\n"
+                    .into(),
+            ),
+            "oom_adj" => Some("0\n".into()),
+            "oom_score_adj" => self.process_by(tid).map(|p| format!("{}\n", p.oom_score_adj)),
+            "schedstat" => {
+                let cpu = self.process_by(tid).map_or(0, |p| self.process_cpu(p.pid));
+                Some(format!("{cpu} 0 0\n"))
+            }
+            "syscall" => Some("running\n".into()),
+            "timerslack_ns" => self.thread_of(tid).map(|t| format!("{}\n", t.timer_slack)),
+            _ => None,
+        };
+        text.map(String::into_bytes).ok_or(Errno::ESRCH)
+    }
+
+    fn task_write(&mut self, tid: u32, name: &str, data: &[u8]) -> Res<()> {
+        let text = String::from_utf8_lossy(data).trim().to_string();
+        match name {
+            "comm" => {
+                let end = data.iter().position(|&b| b == b'\n').unwrap_or(data.len()).min(15);
+                let thread = self.tasks.thread_mut(ThreadId(tid)).ok_or(Errno::ESRCH)?;
+                thread.comm = data[..end].to_vec();
+                Ok(())
+            }
+            "oom_score_adj" => {
+                let value: i32 = text.parse().map_err(|_| Errno::EINVAL)?;
+                if !(-1000..=1000).contains(&value) {
+                    return Err(Errno::EINVAL);
+                }
+                let pid = self.process_by(tid).map(|p| p.pid).ok_or(Errno::ESRCH)?;
+                self.tasks[pid].oom_score_adj = value;
+                Ok(())
+            }
+            "timerslack_ns" => {
+                let value = text.parse().map_err(|_| Errno::EINVAL)?;
+                self.tasks.thread_mut(ThreadId(tid)).ok_or(Errno::ESRCH)?.timer_slack = value;
+                Ok(())
+            }
+            // Limits and maps that change nothing here are accepted.
+            "oom_adj" | "loginuid" | "coredump_filter" => Ok(()),
+            _ => Err(Errno::EACCES),
+        }
+    }
+
+    fn system_text(&mut self, path: &str) -> Vec<u8> {
+        self.system_file(path).into_bytes()
+    }
+
+    fn system_write(&mut self, path: &str, data: &[u8]) -> Res<()> {
+        let admin = self
+            .tasks
+            .thread(self.current)
+            .is_some_and(|t| t.creds.capable(crate::task::creds::CAP_SYS_ADMIN));
+        if !admin {
+            return Err(Errno::EACCES);
+        }
+        let line = data.split(|&b| b == b'\n').next().unwrap_or_default();
+        let name = line[..line.len().min(64)].to_vec();
+        match path {
+            "sys/kernel/hostname" => self.hostname = name,
+            "sys/kernel/domainname" => self.domainname = name,
+            _ => return Err(Errno::EACCES),
+        }
+        Ok(())
+    }
+}
