@@ -12,7 +12,8 @@ const HEADER: usize = 512;
 
 /// The archive's tree; `None` if the file is not an archive.
 pub(crate) fn open(files: &dyn Files, path: &[u8]) -> Result<Option<ImageTree>> {
-    let fail = |error: io::Error| Error::new(Cause::Copy { path: shown(path), reason: error.to_string() });
+    let fail =
+        |error: io::Error| Error::new(Cause::Copy { path: shown(path), reason: error.to_string() });
     let head = head(files.open(path).map_err(fail)?).map_err(fail)?;
     let is_archive = match head.as_slice() {
         [0x1f, 0x8b, ..] => {
@@ -21,7 +22,8 @@ pub(crate) fn open(files: &dyn Files, path: &[u8]) -> Result<Option<ImageTree>> 
             self::head(stream).is_ok_and(|head| is_tar(&head))
         }
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            let stream = zstd::stream::read::Decoder::new(files.open(path).map_err(fail)?).map_err(fail)?;
+            let stream =
+                zstd::stream::read::Decoder::new(files.open(path).map_err(fail)?).map_err(fail)?;
             self::head(stream).is_ok_and(|head| is_tar(&head))
         }
         [b'B', b'Z', b'h', ..] => return Err(refused(path, "bzip2")),
@@ -48,10 +50,15 @@ fn head(stream: impl Read) -> io::Result<Vec<u8>> {
 
 /// A whole header with the ustar or GNU magic and a right checksum.
 fn is_tar(head: &[u8]) -> bool {
-    let (Some(magic), Some(field), HEADER) = (head.get(257..262), head.get(148..156), head.len()) else {
+    let (Some(magic), Some(field), HEADER) = (head.get(257..262), head.get(148..156), head.len())
+    else {
         return false;
     };
-    let sum: u64 = head.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u64::from(*b) }).sum();
+    let sum: u64 = head
+        .iter()
+        .enumerate()
+        .map(|(i, b)| if (148..156).contains(&i) { 32 } else { u64::from(*b) })
+        .sum();
     let digits: String = field.iter().map(|b| char::from(*b)).collect();
     let written = u64::from_str_radix(digits.trim_matches(['\0', ' ']), 8);
     magic == b"ustar" && written == Ok(sum)

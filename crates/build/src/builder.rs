@@ -121,7 +121,11 @@ pub(crate) enum Origin {
 
 impl Builder<'_> {
     /// Carries a step out between its start and end events.
-    pub fn step<T>(&mut self, name: &str, work: impl FnOnce(&mut Self, StepId) -> Result<(T, bool)>) -> Result<T> {
+    pub fn step<T>(
+        &mut self,
+        name: &str,
+        work: impl FnOnce(&mut Self, StepId) -> Result<(T, bool)>,
+    ) -> Result<T> {
         let step = StepId(self.next_step);
         self.next_step += 1;
         let events = Arc::clone(&self.workshop.events);
@@ -147,7 +151,11 @@ impl Builder<'_> {
     pub fn stage(&mut self, index: usize, asked_on: Span) -> Result<Rc<Stage>> {
         let plan = Rc::clone(&self.plan);
         let circular = || {
-            let stage = plan.stages.get(index).map(dockerfile::plan::Stage::display_name).unwrap_or_default();
+            let stage = plan
+                .stages
+                .get(index)
+                .map(dockerfile::plan::Stage::display_name)
+                .unwrap_or_default();
             Error::new(Cause::Dockerfile(DockerfileCause::Circular { stage })).on(asked_on)
         };
         match self.stages.get(index) {
@@ -169,8 +177,12 @@ impl Builder<'_> {
     }
 
     fn build_stage(&mut self, planned: &dockerfile::plan::Stage) -> Result<Stage> {
-        if let Some(platform) = planned.platform.as_deref().filter(|platform| !is_linux_amd64(platform)) {
-            return Err(Error::new(Cause::Platform { platform: platform.to_owned() }).on(planned.span));
+        if let Some(platform) =
+            planned.platform.as_deref().filter(|platform| !is_linux_amd64(platform))
+        {
+            return Err(
+                Error::new(Cause::Platform { platform: platform.to_owned() }).on(planned.span)
+            );
         }
         let mut stage = self.base(planned)?;
         let triggers = std::mem::take(&mut stage.config.config.on_build);
@@ -178,17 +190,22 @@ impl Builder<'_> {
         for text in &triggers {
             let instruction = dockerfile::Dockerfile::parse_trigger(text).map_err(|error| {
                 let error = Error::from(error);
-                let hint = format!("the ONBUILD trigger `{text}` of the image {}", planned.base_name);
+                let hint =
+                    format!("the ONBUILD trigger `{text}` of the image {}", planned.base_name);
                 Error { span: Some(planned.span), ..error }.hint(hint)
             })?;
             parsed.push(Instruction { span: planned.span, ..instruction });
         }
         let instructions: Vec<&Instruction> = parsed.iter().chain(&planned.instructions).collect();
-        let total = 1 + instructions.iter().filter(|instruction| makes_step(&instruction.kind)).count();
+        let total =
+            1 + instructions.iter().filter(|instruction| makes_step(&instruction.kind)).count();
         let mut number = 1;
         for instruction in instructions {
             let before = stage.scope.clone();
-            stage.scope.apply(&instruction.kind, &self.plan.globals).map_err(|e| Error::from(e).on(instruction.span))?;
+            stage
+                .scope
+                .apply(&instruction.kind, &self.plan.globals)
+                .map_err(|e| Error::from(e).on(instruction.span))?;
             let mut command_set = stage.command_set;
             let only_config = apply(instruction, &mut stage.config, &stage.scope, &mut command_set)
                 .map_err(|error| error.on(instruction.span))?;
@@ -211,7 +228,12 @@ impl Builder<'_> {
 
     /// ARG and ENV decide what later steps see, so that they go into the key; LABEL and the like
     /// do not, and changing them costs no step.
-    fn note_config(&self, instruction: &Instruction, _before: &dockerfile::scope::Scope, stage: &mut Stage) -> Result<()> {
+    fn note_config(
+        &self,
+        instruction: &Instruction,
+        _before: &dockerfile::scope::Scope,
+        stage: &mut Stage,
+    ) -> Result<()> {
         if let InstructionKind::Shell(words) = &instruction.kind {
             let shell = words.join("\0");
             stage.key = key([stage.key.as_str().as_bytes(), b"SHELL", shell.as_bytes()]);
@@ -259,24 +281,37 @@ impl Builder<'_> {
     pub fn origin(&mut self, source: &Source, span: Span) -> Result<Option<Origin>> {
         match source {
             Source::Scratch => Ok(None),
-            Source::Stage(index) => self.stage(*index, span).map(|stage| Some(Origin::Stage(stage))),
+            Source::Stage(index) => {
+                self.stage(*index, span).map(|stage| Some(Origin::Stage(stage)))
+            }
             Source::Image(name) => {
-                let stage = self.image(name, &format!("docker-image://{name}")).map_err(|error| error.on(span));
+                let stage = self
+                    .image(name, &format!("docker-image://{name}"))
+                    .map_err(|error| error.on(span));
                 let stage = stage.map_err(|error| match self.plan.suggestion(name) {
-                    Some(near) if error.hint.is_none() => error.hint(format!("did you mean {near}?")),
+                    Some(near) if error.hint.is_none() => {
+                        error.hint(format!("did you mean {near}?"))
+                    }
                     _ => error,
                 });
                 stage.map(|stage| Some(Origin::Stage(stage)))
             }
-            Source::Context(name) => self.named_context(name).map_err(|error| error.on(span)).map(Some),
+            Source::Context(name) => {
+                self.named_context(name).map_err(|error| error.on(span)).map(Some)
+            }
         }
     }
 
     fn named_context(&mut self, name: &str) -> Result<Origin> {
         let value = self.options.named_contexts.get(name).cloned().unwrap_or_default();
-        let remote = ["http://", "https://", "git://", "git@", "ssh://"].iter().any(|prefix| value.starts_with(prefix));
+        let remote = ["http://", "https://", "git://", "git@", "ssh://"]
+            .iter()
+            .any(|prefix| value.starts_with(prefix));
         if remote {
-            return Err(Cause::Unsupported { what: format!("the build context {name}={value} (a URL)") }.into());
+            return Err(Cause::Unsupported {
+                what: format!("the build context {name}={value} (a URL)"),
+            }
+            .into());
         }
         let kinds = ["docker-image:", "oci-layout:", "oci-archive:", "docker-archive:"];
         if kinds.iter().any(|prefix| value.starts_with(prefix)) {
@@ -349,12 +384,18 @@ fn stage_of_image(handle: &ImageHandle, escape: char) -> Stage {
 fn makes_step(kind: &InstructionKind) -> bool {
     matches!(
         kind,
-        InstructionKind::Run(_) | InstructionKind::Copy(_) | InstructionKind::Add(_) | InstructionKind::Workdir(_)
+        InstructionKind::Run(_)
+            | InstructionKind::Copy(_)
+            | InstructionKind::Add(_)
+            | InstructionKind::Workdir(_)
     )
 }
 
 fn is_linux_amd64(platform: &str) -> bool {
-    matches!(platform.to_ascii_lowercase().as_str(), "linux/amd64" | "linux/x86_64" | "linux/x86-64" | "amd64" | "linux")
+    matches!(
+        platform.to_ascii_lowercase().as_str(),
+        "linux/amd64" | "linux/x86_64" | "linux/x86-64" | "amd64" | "linux"
+    )
 }
 
 fn first_line(text: &str) -> String {

@@ -8,7 +8,11 @@ const CHECKSUM: std::ops::Range<usize> = 148..156;
 
 /// Copies a tar stream, lowering the times in its headers to `latest`. Times in pax records
 /// (`mtime=`) are lowered as well; their length does not change.
-pub(crate) fn clamp_times(source: &mut impl Read, out: &mut impl Write, latest: i64) -> io::Result<()> {
+pub(crate) fn clamp_times(
+    source: &mut impl Read,
+    out: &mut impl Write,
+    latest: i64,
+) -> io::Result<()> {
     let latest = latest.max(0);
     let mut header = [0u8; BLOCK];
     loop {
@@ -23,7 +27,9 @@ pub(crate) fn clamp_times(source: &mut impl Read, out: &mut impl Write, latest: 
         }
         let size = octal(header.get(124..136).unwrap_or_default())?;
         let is_pax = header.get(156) == Some(&b'x');
-        if octal(header.get(MTIME).unwrap_or_default()).is_ok_and(|mtime| mtime > latest.unsigned_abs()) {
+        if octal(header.get(MTIME).unwrap_or_default())
+            .is_ok_and(|mtime| mtime > latest.unsigned_abs())
+        {
             if let Some(field) = header.get_mut(MTIME) {
                 field.copy_from_slice(format!("{latest:011o}\0").as_bytes());
             }
@@ -50,16 +56,20 @@ pub(crate) fn clamp_times(source: &mut impl Read, out: &mut impl Write, latest: 
 fn clamp_records(records: &mut [u8], latest: i64) {
     let mut at = 0;
     while let Some(rest) = records.get(at..) {
-        let text: String = rest.iter().take_while(|b| b.is_ascii_digit()).map(|b| char::from(*b)).collect();
+        let text: String =
+            rest.iter().take_while(|b| b.is_ascii_digit()).map(|b| char::from(*b)).collect();
         let Ok(length) = text.parse::<usize>() else { return };
-        let Some(end) = at.checked_add(length).filter(|end| *end <= records.len() && length > text.len() + 1) else {
+        let Some(end) =
+            at.checked_add(length).filter(|end| *end <= records.len() && length > text.len() + 1)
+        else {
             return;
         };
         let key = at + text.len() + 1;
         if records.get(key..end).is_some_and(|record| record.starts_with(b"mtime="))
             && let Some(value) = records.get_mut(key + 6..end - 1)
         {
-            let seconds: String = value.iter().take_while(|b| b.is_ascii_digit()).map(|b| char::from(*b)).collect();
+            let seconds: String =
+                value.iter().take_while(|b| b.is_ascii_digit()).map(|b| char::from(*b)).collect();
             if seconds.parse::<i64>().is_ok_and(|seconds| seconds >= latest) {
                 let new = format!("{latest:0width$}", width = value.len());
                 if new.len() == value.len() {
@@ -77,7 +87,10 @@ fn octal(field: &[u8]) -> io::Result<u64> {
         let mut value = 0u64;
         for (i, byte) in field.iter().enumerate() {
             let byte = if i == 0 { byte & 0x7f } else { *byte };
-            value = value.checked_mul(256).and_then(|v| v.checked_add(byte.into())).ok_or_else(corrupt)?;
+            value = value
+                .checked_mul(256)
+                .and_then(|v| v.checked_add(byte.into()))
+                .ok_or_else(corrupt)?;
         }
         return Ok(value);
     }
@@ -117,7 +130,10 @@ mod tests {
         for entry in archive.entries().unwrap() {
             let entry = entry.unwrap();
             assert_eq!(entry.size(), 700);
-            seen.push((entry.path().unwrap().display().to_string(), entry.header().mtime().unwrap()));
+            seen.push((
+                entry.path().unwrap().display().to_string(),
+                entry.header().mtime().unwrap(),
+            ));
         }
         assert_eq!(seen, [("old".to_owned(), 5), ("young".to_owned(), 1000)]);
     }

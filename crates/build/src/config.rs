@@ -9,7 +9,8 @@ use oci::{Health, ImageConfig};
 use crate::error::{Cause, Error, Result};
 
 /// The PATH of an image that says none, as in BuildKit.
-pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const DEFAULT_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What FROM scratch starts with.
 pub(crate) fn scratch() -> ImageConfig {
@@ -153,7 +154,8 @@ fn ports(word: &str) -> std::result::Result<Vec<String>, Cause> {
     // `IP:HOST:CONTAINER` is accepted for what it is worth: the last part.
     let range = range.rsplit(':').next().unwrap_or(range);
     let (first, last) = range.split_once('-').unwrap_or((range, range));
-    let number = |text: &str| text.parse::<u16>().map_err(|_| fail("a port is a number from 0 to 65535"));
+    let number =
+        |text: &str| text.parse::<u16>().map_err(|_| fail("a port is a number from 0 to 65535"));
     let (first, last) = (number(first)?, number(last)?);
     if first > last {
         return Err(fail("the range runs backwards"));
@@ -163,9 +165,9 @@ fn ports(word: &str) -> std::result::Result<Vec<String>, Cause> {
 
 fn is_signal(text: &str) -> bool {
     const NAMES: &[&str] = &[
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "IOT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
-        "ALRM", "TERM", "STKFLT", "CHLD", "CLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
-        "VTALRM", "PROF", "WINCH", "IO", "POLL", "PWR", "SYS",
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "IOT", "BUS", "FPE", "KILL", "USR1", "SEGV",
+        "USR2", "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CLD", "CONT", "STOP", "TSTP", "TTIN",
+        "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "POLL", "PWR", "SYS",
     ];
     if let Ok(number) = text.parse::<u32>() {
         return (1..=64).contains(&number);
@@ -174,7 +176,8 @@ fn is_signal(text: &str) -> bool {
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let real_time = |edge: &str, sign: char| {
         name.strip_prefix(edge).is_some_and(|rest| {
-            rest.is_empty() || rest.strip_prefix(sign).is_some_and(|n| n.parse::<u8>().is_ok_and(|n| n <= 30))
+            rest.is_empty()
+                || rest.strip_prefix(sign).is_some_and(|n| n.parse::<u8>().is_ok_and(|n| n <= 30))
         })
     };
     NAMES.contains(&name) || real_time("RTMIN", '+') || real_time("RTMAX", '-')

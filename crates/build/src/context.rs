@@ -79,7 +79,12 @@ impl Files for Context {
         let host = self.host(path);
         let meta = match fs::symlink_metadata(&host) {
             Ok(meta) => meta,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -128,7 +133,8 @@ impl Files for Context {
     fn open(&self, path: &[u8]) -> io::Result<Box<dyn Read + '_>> {
         // A name that has become a symbolic link meanwhile must not lead out of the context.
         const O_NOFOLLOW: i32 = 0o400_000;
-        let file = fs::OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(self.host(path))?;
+        let file =
+            fs::OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(self.host(path))?;
         Ok(Box::new(file))
     }
 }

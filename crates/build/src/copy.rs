@@ -7,8 +7,8 @@ use std::rc::Rc;
 use dockerfile::ignore::IgnoreFile;
 use dockerfile::pattern;
 
-use crate::error::{Cause, Error, Result};
 use crate::archive;
+use crate::error::{Cause, Error, Result};
 use crate::files::{Entry, Files, Kind, child, components, join, resolve, split};
 use crate::image_tree::ImageTree;
 
@@ -53,7 +53,9 @@ impl Source {
     pub fn describe(&self) -> String {
         match self {
             Self::Path(path) => format!("path {path:?}"),
-            Self::Inline { name, content } => format!("inline {name:?} {}", oci::Digest::of(content)),
+            Self::Inline { name, content } => {
+                format!("inline {name:?} {}", oci::Digest::of(content))
+            }
         }
     }
 }
@@ -125,7 +127,12 @@ pub(crate) fn make_directories(
 
 /// Works out the layer of a COPY or ADD from `from` onto `target`. `place` names the source tree
 /// in messages.
-pub(crate) fn plan(request: &Request, from: &dyn Files, target: &dyn Files, place: &str) -> Result<Items> {
+pub(crate) fn plan(
+    request: &Request,
+    from: &dyn Files,
+    target: &dyn Files,
+    place: &str,
+) -> Result<Items> {
     let mut copier = Copier { request, from, archive: None, target, items: Items::new() };
     let several = request.sources.len() > 1;
     let ends_in_slash = request.destination.ends_with('/') || request.destination == ".";
@@ -137,12 +144,18 @@ pub(crate) fn plan(request: &Request, from: &dyn Files, target: &dyn Files, plac
     } else {
         format!("{}/{}", request.workdir, request.destination)
     };
-    let resolved = resolve(target, absolute.as_bytes(), true).map_err(|e| destination_error(absolute.as_bytes(), &e))?;
-    let destination_is_directory = ends_in_slash || request.parents || copier.is_directory(&resolved)?;
+    let resolved = resolve(target, absolute.as_bytes(), true)
+        .map_err(|e| destination_error(absolute.as_bytes(), &e))?;
+    let destination_is_directory =
+        ends_in_slash || request.parents || copier.is_directory(&resolved)?;
     for source in &request.sources {
         match source {
             Source::Inline { name, content } => {
-                let path = if destination_is_directory { child(&resolved, name.as_bytes()) } else { resolved.clone() };
+                let path = if destination_is_directory {
+                    child(&resolved, name.as_bytes())
+                } else {
+                    resolved.clone()
+                };
                 let entry = Entry {
                     kind: Kind::File(content.len() as u64),
                     mode: 0o644,
@@ -157,7 +170,8 @@ pub(crate) fn plan(request: &Request, from: &dyn Files, target: &dyn Files, plac
                 let matches = copier.matches(text, place)?;
                 let directory = destination_is_directory || matches.len() > 1;
                 for (path, kept) in matches {
-                    let below = if request.parents { child(&resolved, &kept) } else { resolved.clone() };
+                    let below =
+                        if request.parents { child(&resolved, &kept) } else { resolved.clone() };
                     copier.copy_source(&path, &below, directory)?;
                 }
             }
@@ -191,7 +205,8 @@ impl Copier<'_> {
     /// The paths that a source names and, for `--parents`, the part of each below the pivot
     /// (without its last component).
     fn matches(&self, text: &str, place: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let not_found = || Error::new(Cause::SourceNotFound { path: text.to_owned(), place: place.to_owned() });
+        let not_found =
+            || Error::new(Cause::SourceNotFound { path: text.to_owned(), place: place.to_owned() });
         let fail = |error: io::Error| source_error(text.as_bytes(), &error);
         let pivot = text.find("/./").filter(|_| self.request.parents);
         let skipped = pivot.map_or(0, |at| components(&text.as_bytes()[..at]).len());
@@ -210,7 +225,10 @@ impl Copier<'_> {
         for part in components(text.as_bytes()) {
             let part = String::from_utf8_lossy(&part).into_owned();
             if self.request.parents && part == "**" {
-                return Err(Cause::Unsupported { what: "** in a source of COPY --parents".to_owned() }.into());
+                return Err(Cause::Unsupported {
+                    what: "** in a source of COPY --parents".to_owned(),
+                }
+                .into());
             }
             let mut next = Vec::new();
             for directory in &found {
@@ -223,13 +241,20 @@ impl Copier<'_> {
                     continue;
                 }
                 let is_directory = directory.is_empty()
-                    || self.from.entry(&directory).map_err(fail)?.is_some_and(|e| e.kind == Kind::Directory);
+                    || self
+                        .from
+                        .entry(&directory)
+                        .map_err(fail)?
+                        .is_some_and(|e| e.kind == Kind::Directory);
                 if !is_directory {
                     continue;
                 }
-                let expression = pattern::go_match(&part).map_err(|cause| Error::new(Cause::Dockerfile(cause)))?;
+                let expression = pattern::go_match(&part)
+                    .map_err(|cause| Error::new(Cause::Dockerfile(cause)))?;
                 let names = self.from.names(&directory).map_err(fail)?;
-                let names = names.into_iter().filter(|name| expression.is_match(&String::from_utf8_lossy(name)));
+                let names = names
+                    .into_iter()
+                    .filter(|name| expression.is_match(&String::from_utf8_lossy(name)));
                 next.extend(names.map(|name| child(&directory, &name)));
             }
             found = next;
@@ -254,7 +279,8 @@ impl Copier<'_> {
         };
         let name = split(path).1.to_vec();
         if entry.kind == Kind::Directory {
-            let top = if self.request.parents { child(destination, &name) } else { destination.to_vec() };
+            let top =
+                if self.request.parents { child(destination, &name) } else { destination.to_vec() };
             return self.copy_directory(&real, &top, entry);
         }
         if self.excluded(&name) {
@@ -288,7 +314,9 @@ impl Copier<'_> {
             for name in self.from.names(&source).map_err(|error| source_error(&source, &error))? {
                 let (from, to) = (child(&source, &name), child(&destination, &name));
                 let relative = child(&relative, &name);
-                let Some(entry) = self.from.entry(&from).map_err(|error| source_error(&from, &error))? else {
+                let Some(entry) =
+                    self.from.entry(&from).map_err(|error| source_error(&from, &error))?
+                else {
                     continue;
                 };
                 let directory = entry.kind == Kind::Directory;
@@ -300,7 +328,10 @@ impl Copier<'_> {
                     open.push((from, to.clone(), relative.clone(), depth + 1));
                     if excluded {
                         // Its own entry appears only if something in it is kept.
-                        let kept = self.request.exclude.may_hold_exceptions(&String::from_utf8_lossy(&relative));
+                        let kept = self
+                            .request
+                            .exclude
+                            .may_hold_exceptions(&String::from_utf8_lossy(&relative));
                         if !kept {
                             open.pop();
                         }
@@ -318,7 +349,8 @@ impl Copier<'_> {
 
     /// Puts what is in an archive below the destination, with the archive's own owners.
     fn copy_archive(&mut self, tree: Rc<ImageTree>, destination: &[u8]) -> Result<()> {
-        let request = Request { unpack: false, exclude: IgnoreFile::default(), ..self.request.clone() };
+        let request =
+            Request { unpack: false, exclude: IgnoreFile::default(), ..self.request.clone() };
         let mut inner = Copier {
             request: &request,
             from: tree.as_ref(),
@@ -341,7 +373,8 @@ impl Copier<'_> {
     }
 
     fn excluded(&self, relative: &[u8]) -> bool {
-        !self.request.exclude.is_empty() && self.request.exclude.ignores(&String::from_utf8_lossy(relative))
+        !self.request.exclude.is_empty()
+            && self.request.exclude.ignores(&String::from_utf8_lossy(relative))
     }
 
     fn parents(&mut self, path: &[u8]) -> Result<()> {
@@ -352,8 +385,12 @@ impl Copier<'_> {
     fn put(&mut self, path: Vec<u8>, mut entry: Entry, content: Content) -> Result<()> {
         self.parents(split(&path).0)?;
         let reason = match (self.at(&path)?.map(|old| old.kind), &entry.kind) {
-            (Some(Kind::Directory), kind) if *kind != Kind::Directory => "a directory is there already",
-            (Some(old), Kind::Directory) if old != Kind::Directory => "something is there that is not a directory",
+            (Some(Kind::Directory), kind) if *kind != Kind::Directory => {
+                "a directory is there already"
+            }
+            (Some(old), Kind::Directory) if old != Kind::Directory => {
+                "something is there that is not a directory"
+            }
             (_, Kind::Socket) => return Ok(()),
             _ => "",
         };

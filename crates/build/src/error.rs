@@ -39,7 +39,9 @@ pub enum Cause {
     Copy { path: String, reason: String },
     #[error("cannot copy to {path}: {reason}")]
     Destination { path: String, reason: String },
-    #[error("when using {instruction} with more than one source, the destination must be a directory and end with a /")]
+    #[error(
+        "when using {instruction} with more than one source, the destination must be a directory and end with a /"
+    )]
     DestinationNotDirectory { instruction: &'static str },
     #[error("invalid --chmod value {value:?}: it is an octal mode such as 0755")]
     Chmod { value: String },

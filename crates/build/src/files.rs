@@ -86,7 +86,8 @@ pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 /// # Errors
 /// More than 40 links, or the tree's own errors.
 pub(crate) fn resolve(files: &dyn Files, path: &[u8], last: bool) -> io::Result<Vec<u8>> {
-    let mut left: Vec<Vec<u8>> = path.split(|byte| *byte == b'/').map(<[u8]>::to_vec).rev().collect();
+    let mut left: Vec<Vec<u8>> =
+        path.split(|byte| *byte == b'/').map(<[u8]>::to_vec).rev().collect();
     let mut done: Vec<Vec<u8>> = Vec::new();
     let mut links = 0;
     while let Some(part) = left.pop() {
@@ -118,7 +119,11 @@ pub(crate) fn resolve(files: &dyn Files, path: &[u8], last: bool) -> io::Result<
 }
 
 /// The whole content of a small file, following links; `None` if there is none.
-pub(crate) fn read_small(files: &dyn Files, path: &[u8], limit: u64) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read_small(
+    files: &dyn Files,
+    path: &[u8],
+    limit: u64,
+) -> io::Result<Option<Vec<u8>>> {
     let path = resolve(files, path, true)?;
     match files.entry(&path)? {
         Some(Entry { kind: Kind::File(size), .. }) if size <= limit => {

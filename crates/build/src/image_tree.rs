@@ -29,7 +29,8 @@ impl ImageTree {
 
     /// Puts another layer on top.
     pub fn apply(&mut self, store: &Store, blob: &LayerBlob) -> Result<()> {
-        let mut flatten = Flatten::onto(std::mem::take(&mut self.tree), self.spool.clone(), Limits::default());
+        let mut flatten =
+            Flatten::onto(std::mem::take(&mut self.tree), self.spool.clone(), Limits::default());
         apply(&mut flatten, store, blob)?;
         self.tree = flatten.finish();
         Ok(())
@@ -51,7 +52,9 @@ impl ImageTree {
 
 fn apply(flatten: &mut Flatten, store: &Store, blob: &LayerBlob) -> Result<()> {
     let reader = store.open_blob(&blob.digest)?;
-    flatten.layer(reader, blob.digest.as_str(), Some(blob.diff_id.as_str())).map_err(layers_error)?;
+    flatten
+        .layer(reader, blob.digest.as_str(), Some(blob.diff_id.as_str()))
+        .map_err(layers_error)?;
     Ok(())
 }
 
@@ -90,12 +93,20 @@ impl Files for ImageTree {
     }
 
     fn names(&self, path: &[u8]) -> io::Result<Vec<Vec<u8>>> {
-        let id = self.tree.lookup_nofollow(path).map_err(io::Error::other)?.ok_or(io::ErrorKind::NotFound)?;
+        let id = self
+            .tree
+            .lookup_nofollow(path)
+            .map_err(io::Error::other)?
+            .ok_or(io::ErrorKind::NotFound)?;
         Ok(self.tree.entries(id).map(|(name, _)| name.to_vec()).collect())
     }
 
     fn open(&self, path: &[u8]) -> io::Result<Box<dyn Read + '_>> {
-        let id = self.tree.lookup_nofollow(path).map_err(io::Error::other)?.ok_or(io::ErrorKind::NotFound)?;
+        let id = self
+            .tree
+            .lookup_nofollow(path)
+            .map_err(io::Error::other)?
+            .ok_or(io::ErrorKind::NotFound)?;
         match self.tree.node(id).content() {
             Some(content) => Ok(Box::new(content.reader())),
             None => Err(io::Error::other("not a regular file")),

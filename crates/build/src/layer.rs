@@ -8,7 +8,12 @@ use crate::copy::{Content, Items};
 use crate::files::{Files, Kind};
 
 /// Writes the layer. Regular files are read from `from`; times after `latest` become `latest`.
-pub(crate) fn write(items: &Items, from: &dyn Files, latest: Option<i64>, out: impl Write) -> io::Result<()> {
+pub(crate) fn write(
+    items: &Items,
+    from: &dyn Files,
+    latest: Option<i64>,
+    out: impl Write,
+) -> io::Result<()> {
     let mut tar = tar::Builder::new(out);
     for (path, item) in items {
         let entry = &item.entry;
@@ -20,9 +25,13 @@ pub(crate) fn write(items: &Items, from: &dyn Files, latest: Option<i64>, out: i
         header.set_mtime(u64::try_from(mtime).unwrap_or(0));
         header.set_size(0);
         if !entry.xattrs.is_empty() {
-            let names: Vec<String> =
-                entry.xattrs.keys().map(|name| format!("SCHILY.xattr.{}", String::from_utf8_lossy(name))).collect();
-            let pairs = names.iter().map(String::as_str).zip(entry.xattrs.values().map(Vec::as_slice));
+            let names: Vec<String> = entry
+                .xattrs
+                .keys()
+                .map(|name| format!("SCHILY.xattr.{}", String::from_utf8_lossy(name)))
+                .collect();
+            let pairs =
+                names.iter().map(String::as_str).zip(entry.xattrs.values().map(Vec::as_slice));
             tar.append_pax_extensions(pairs)?;
         }
         let name = host_path(path);
@@ -50,7 +59,9 @@ pub(crate) fn write(items: &Items, from: &dyn Files, latest: Option<i64>, out: i
             Kind::File(size) => {
                 header.set_size(*size);
                 match &item.content {
-                    Content::Bytes(bytes) => tar.append_data(&mut header, name, bytes.as_slice())?,
+                    Content::Bytes(bytes) => {
+                        tar.append_data(&mut header, name, bytes.as_slice())?
+                    }
                     Content::Path(path) => {
                         let content = Exactly { inner: from.open(path)?, left: *size };
                         tar.append_data(&mut header, name, content)?;
@@ -70,7 +81,11 @@ pub(crate) fn write(items: &Items, from: &dyn Files, latest: Option<i64>, out: i
 
 /// A link's target goes in as it is: `tar` would tidy it up as a path. Long ones take an entry of
 /// their own before the link's (GNU's `K`).
-fn set_link_target(tar: &mut tar::Builder<impl Write>, header: &mut tar::Header, target: &[u8]) -> io::Result<()> {
+fn set_link_target(
+    tar: &mut tar::Builder<impl Write>,
+    header: &mut tar::Header,
+    target: &[u8],
+) -> io::Result<()> {
     const FITS: usize = 100;
     if target.len() <= FITS {
         return header.set_link_name_literal(target);
@@ -94,7 +109,10 @@ pub(crate) fn content_key(items: &Items, from: &dyn Files) -> io::Result<Digest>
     let mut buffer = vec![0u8; 64 << 10];
     for (path, item) in items {
         let entry = &item.entry;
-        let head = format!("{:?} {:o} {} {} {:?}\n", entry.kind, entry.mode, entry.uid, entry.gid, entry.xattrs);
+        let head = format!(
+            "{:?} {:o} {} {} {:?}\n",
+            entry.kind, entry.mode, entry.uid, entry.gid, entry.xattrs
+        );
         hasher.update(&(path.len() as u64).to_le_bytes());
         hasher.update(path);
         hasher.update(head.as_bytes());

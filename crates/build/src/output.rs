@@ -51,7 +51,11 @@ pub fn link_box(workshop: &Workshop, built: &Built, form: BoxForm) -> Result<Lin
         format!("{form:?}").as_bytes(),
     ]);
     if let Some(Cached::Layer(blob)) = cache.get(&key, store) {
-        return Ok(LinkedBox { path: store.blob_path(&blob.digest), digest: blob.digest, known: true });
+        return Ok(LinkedBox {
+            path: store.blob_path(&blob.digest),
+            digest: blob.digest,
+            known: true,
+        });
     }
     let folder = temporary_folder(store);
     let fail = |source: io::Error| write_error(&folder, source);
@@ -95,7 +99,8 @@ pub fn store_box(
     linked: &LinkedBox,
     name: Option<&Reference>,
 ) -> Result<BoxHandle> {
-    let options = BoxOptions { created: built.image.config.created.clone(), ..BoxOptions::default() };
+    let options =
+        BoxOptions { created: built.image.config.created.clone(), ..BoxOptions::default() };
     Ok(workshop.store.write_box(&linked.path, options, name)?)
 }
 
@@ -113,7 +118,12 @@ pub fn copy_box(linked: &LinkedBox, destination: &Path) -> Result<()> {
 ///
 /// # Errors
 /// The destination cannot be written.
-pub fn write_oci(workshop: &Workshop, built: &Built, name: Option<&Reference>, destination: &Path) -> Result<()> {
+pub fn write_oci(
+    workshop: &Workshop,
+    built: &Built,
+    name: Option<&Reference>,
+    destination: &Path,
+) -> Result<()> {
     let (store, digest) = (&workshop.store, &built.image.digest);
     if destination.is_dir() {
         return Ok(oci::export_layout(store, digest, destination, name)?);

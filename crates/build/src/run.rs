@@ -30,13 +30,20 @@ const SCRIPT_FOLDER: &str = "/dev/pipes";
 
 impl Builder<'_> {
     /// Runs a command; true if its result was known.
-    pub fn run_step(&mut self, instruction: &Instruction, run: &Run, stage: &mut Stage, step: StepId) -> Result<bool> {
+    pub fn run_step(
+        &mut self,
+        instruction: &Instruction,
+        run: &Run,
+        stage: &mut Stage,
+        step: StepId,
+    ) -> Result<bool> {
         refuse(run)?;
         let prepared = prepare(instruction, run, stage, self.plan.escape)?;
         let environment = environment(stage);
         let env_text = environment.join("\0");
         let argv_text = prepared.argv.join("\0");
-        let script_text = prepared.script.as_ref().map(|(_, text)| text.as_str()).unwrap_or_default();
+        let script_text =
+            prepared.script.as_ref().map(|(_, text)| text.as_str()).unwrap_or_default();
         let key = key([
             stage.key.as_str().as_bytes(),
             b"RUN",
@@ -60,18 +67,30 @@ impl Builder<'_> {
             .filter(|(name, _)| !dockerfile::scope::PREDEFINED.contains(&name.as_str()))
             .filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)))
             .collect();
-        let prefix = if args.is_empty() { String::new() } else { format!("|{} {} ", args.len(), args.join(" ")) };
+        let prefix = if args.is_empty() {
+            String::new()
+        } else {
+            format!("|{} {} ", args.len(), args.join(" "))
+        };
         self.conclude(stage, &key, &result, hit, format!("RUN {prefix}{}", prepared.shown))?;
         Ok(hit)
     }
 
-    fn execute(&self, prepared: &Prepared, mut env: Vec<String>, stage: &Stage, step: StepId) -> Result<Cached> {
+    fn execute(
+        &self,
+        prepared: &Prepared,
+        mut env: Vec<String>,
+        stage: &Stage,
+        step: StepId,
+    ) -> Result<Cached> {
         let workshop = self.workshop;
         let command = prepared.shown.clone();
-        let machine = |reason: String| Error::new(Cause::Machine { command: command.clone(), reason });
+        let machine =
+            |reason: String| Error::new(Cause::Machine { command: command.clone(), reason });
         let guest = workshop.guest.ok_or(link::LinkError::NoGuest)?;
         let folder = temporary_folder(&workshop.store);
-        let write_error = |source: io::Error| Error::new(Cause::Write { path: folder.clone(), source });
+        let write_error =
+            |source: io::Error| Error::new(Cause::Write { path: folder.clone(), source });
 
         let tree = stage.tree(&workshop.store)?;
         let mut image = tempfile::tempfile_in(&folder).map_err(write_error)?;
@@ -98,9 +117,15 @@ impl Builder<'_> {
             let host = script_dir.path().to_owned();
             preopens.push(Preopen { host, guest: SCRIPT_FOLDER.to_owned(), writable: false });
         }
-        let writer = || Output::Writer(Box::new(Lines { step, events: Arc::clone(&workshop.events) }));
-        let options =
-            RunOptions { stdin: Input::Empty, stdout: writer(), stderr: writer(), preopens, ..RunOptions::default() };
+        let writer =
+            || Output::Writer(Box::new(Lines { step, events: Arc::clone(&workshop.events) }));
+        let options = RunOptions {
+            stdin: Input::Empty,
+            stdout: writer(),
+            stderr: writer(),
+            preopens,
+            ..RunOptions::default()
+        };
         let input = StepInput {
             guest,
             image: &mut io::BufReader::new(image),
@@ -108,7 +133,10 @@ impl Builder<'_> {
             config: &config,
             layer_dir: Some(layer_dir.path()),
         };
-        let outcome = workshop.runtime.run_step(input, options).map_err(|error| machine(error.to_string()))?;
+        let outcome = workshop
+            .runtime
+            .run_step(input, options)
+            .map_err(|error| machine(error.to_string()))?;
         if outcome.status != 0 {
             return Err(Cause::RunFailed { command, status: outcome.status }.into());
         }
@@ -118,7 +146,8 @@ impl Builder<'_> {
     /// The layer that the guest left, compressed and put into the store.
     fn take_layer(&self, path: &Path, machine: &dyn Fn(String) -> Error) -> Result<Cached> {
         let folder = temporary_folder(&self.workshop.store);
-        let write_error = |source: io::Error| Error::new(Cause::Write { path: folder.clone(), source });
+        let write_error =
+            |source: io::Error| Error::new(Cause::Write { path: folder.clone(), source });
         let file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -126,7 +155,8 @@ impl Builder<'_> {
             }
             Err(source) => return Err(Error::new(Cause::Read { path: path.to_owned(), source })),
         };
-        let read_error = |source: io::Error| Error::new(Cause::Read { path: path.to_owned(), source });
+        let read_error =
+            |source: io::Error| Error::new(Cause::Read { path: path.to_owned(), source });
         let mut first = Vec::new();
         io::Read::read_to_end(&mut io::Read::take(&file, 512), &mut first).map_err(read_error)?;
         if first.iter().all(|byte| *byte == 0) {
@@ -140,7 +170,9 @@ impl Builder<'_> {
         );
         let mut source = io::BufReader::new(file);
         match self.options.source_date_epoch {
-            Some(latest) => crate::clamp::clamp_times(&mut source, &mut gzip, latest).map_err(read_error)?,
+            Some(latest) => {
+                crate::clamp::clamp_times(&mut source, &mut gzip, latest).map_err(read_error)?
+            }
             None => {
                 io::copy(&mut source, &mut gzip).map_err(write_error)?;
             }
@@ -168,9 +200,13 @@ fn refuse(run: &Run) -> Result<()> {
         return unsupported(&mount.word, format!("RUN --mount=type={kind}"));
     }
     match (&run.security, run.devices.first(), &run.network) {
-        (Some(word), _, _) if word.text == "insecure" => unsupported(word, "RUN --security=insecure".to_owned()),
+        (Some(word), _, _) if word.text == "insecure" => {
+            unsupported(word, "RUN --security=insecure".to_owned())
+        }
         (_, Some(word), _) => unsupported(word, "RUN --device".to_owned()),
-        (_, _, Some(word)) if word.text == "host" => unsupported(word, "RUN --network=host".to_owned()),
+        (_, _, Some(word)) if word.text == "host" => {
+            unsupported(word, "RUN --network=host".to_owned())
+        }
         _ => Ok(()),
     }
 }
@@ -192,7 +228,8 @@ fn prepare(instruction: &Instruction, run: &Run, stage: &Stage, escape: char) ->
     }
     let name = instruction.heredocs.first().map_or("EOF", |heredoc| heredoc.name.as_str());
     // The name becomes a file's; a delimiter may be anything.
-    let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect();
+    let name: String =
+        name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect();
     let name = if name.trim_matches('.').is_empty() { "script".to_owned() } else { name };
     let line = text.lines().next().unwrap_or_default();
     // As the kernel reads it: the interpreter, and the rest of the line as one argument.

@@ -47,7 +47,13 @@ impl Stage {
     }
 
     /// Adds a layer, or notes that the instruction made none.
-    pub fn add(&mut self, store: &Store, layer: Option<LayerBlob>, created: Option<String>, by: String) -> Result<()> {
+    pub fn add(
+        &mut self,
+        store: &Store,
+        layer: Option<LayerBlob>,
+        created: Option<String>,
+        by: String,
+    ) -> Result<()> {
         self.config.history.push(History {
             created,
             created_by: Some(by),

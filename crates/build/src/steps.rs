@@ -53,7 +53,12 @@ struct Transfer<'a> {
 
 impl Builder<'_> {
     /// Carries out an instruction that may make a layer; true if its result was known.
-    pub fn layer_step(&mut self, instruction: &Instruction, stage: &mut Stage, step: StepId) -> Result<((), bool)> {
+    pub fn layer_step(
+        &mut self,
+        instruction: &Instruction,
+        stage: &mut Stage,
+        step: StepId,
+    ) -> Result<((), bool)> {
         let cached = match &instruction.kind {
             InstructionKind::Run(run) => self.run_step(instruction, run, stage, step)?,
             InstructionKind::Workdir(word) => self.workdir_step(word, instruction, stage)?,
@@ -91,9 +96,15 @@ impl Builder<'_> {
         Ok(((), cached))
     }
 
-    fn workdir_step(&mut self, word: &Word, instruction: &Instruction, stage: &mut Stage) -> Result<bool> {
+    fn workdir_step(
+        &mut self,
+        word: &Word,
+        instruction: &Instruction,
+        stage: &mut Stage,
+    ) -> Result<bool> {
         let text = stage.scope.expand(word)?.text;
-        let joined = if text.starts_with('/') { text } else { format!("{}/{text}", stage.workdir()) };
+        let joined =
+            if text.starts_with('/') { text } else { format!("{}/{text}", stage.workdir()) };
         let path = dockerfile::ignore::clean(&joined);
         stage.config.config.working_dir.clone_from(&path);
         let user = stage.config.config.user.clone();
@@ -118,7 +129,13 @@ impl Builder<'_> {
                 let resolved = resolve(tree.as_ref(), path.as_bytes(), true).map_err(fail)?;
                 let uid_gid = if user.is_empty() { (0, 0) } else { owner(&user, tree.as_ref())? };
                 let mut items = Items::new();
-                make_directories(&mut items, tree.as_ref(), &resolved, uid_gid, self.options.made_at())?;
+                make_directories(
+                    &mut items,
+                    tree.as_ref(),
+                    &resolved,
+                    uid_gid,
+                    self.options.made_at(),
+                )?;
                 self.layer_of(&items, &Nowhere)?
             }
         };
@@ -126,7 +143,12 @@ impl Builder<'_> {
         Ok(hit)
     }
 
-    fn copy_step(&mut self, transfer: &Transfer<'_>, instruction: &Instruction, stage: &mut Stage) -> Result<bool> {
+    fn copy_step(
+        &mut self,
+        transfer: &Transfer<'_>,
+        instruction: &Instruction,
+        stage: &mut Stage,
+    ) -> Result<bool> {
         let mut request = self.request(transfer, stage)?;
         let (origin, place) = self.copy_origin(transfer)?;
         let chown = expand(transfer.chown, stage)?;
@@ -143,19 +165,24 @@ impl Builder<'_> {
         // What is read decides: a stage or an image by what made it, a directory by its contents.
         let input_key = match &origin {
             Origin::Stage(from) => {
-                let words: Vec<String> = transfer.sources.iter().map(|source| format!("{source:?}")).collect();
+                let words: Vec<String> =
+                    transfer.sources.iter().map(|source| format!("{source:?}")).collect();
                 let expanded: Vec<String> = request.sources.iter().map(Source::describe).collect();
-                let excluded: Vec<&str> = transfer.exclude.iter().map(|word| word.text.as_str()).collect();
-                let text = format!("{} {words:?} {expanded:?} {excluded:?} {}", from.key, request.parents);
+                let excluded: Vec<&str> =
+                    transfer.exclude.iter().map(|word| word.text.as_str()).collect();
+                let text =
+                    format!("{} {words:?} {expanded:?} {excluded:?} {}", from.key, request.parents);
                 key([text.as_bytes()])
             }
             Origin::Context(context) => {
                 let items = plan(&request, context.as_ref(), &Nowhere, &place)
                     .map_err(|error| explain_missing(error, context, &place))?;
-                content_key(&items, context.as_ref()).map_err(|error| copy_failed(&place, &error))?
+                content_key(&items, context.as_ref())
+                    .map_err(|error| copy_failed(&place, &error))?
             }
         };
-        let key = key([stage.key.as_str().as_bytes(), own_key.as_bytes(), input_key.as_str().as_bytes()]);
+        let key =
+            key([stage.key.as_str().as_bytes(), own_key.as_bytes(), input_key.as_str().as_bytes()]);
         let known = self.cached(&key);
         let hit = known.is_some();
         let result = match known {
@@ -190,7 +217,8 @@ impl Builder<'_> {
             let source = self.plan.source_named(&from.text, span)?;
             let place = match &source {
                 dockerfile::plan::Source::Stage(index) => {
-                    let stage = self.plan.stages.get(*index).map(dockerfile::plan::Stage::display_name);
+                    let stage =
+                        self.plan.stages.get(*index).map(dockerfile::plan::Stage::display_name);
                     format!("stage {}", stage.unwrap_or_default())
                 }
                 dockerfile::plan::Source::Context(name) => format!("build context {name}"),
@@ -202,13 +230,20 @@ impl Builder<'_> {
             };
             return match self.origin(&source, span)? {
                 Some(origin) => Ok((origin, place)),
-                None => Err(Cause::Copy { path: from.text.clone(), reason: "it has no files".to_owned() }.into()),
+                None => Err(Cause::Copy {
+                    path: from.text.clone(),
+                    reason: "it has no files".to_owned(),
+                }
+                .into()),
             };
         }
         match &self.context {
-            Some(context) => Ok((Origin::Context(Rc::clone(context)), "the build context".to_owned())),
+            Some(context) => {
+                Ok((Origin::Context(Rc::clone(context)), "the build context".to_owned()))
+            }
             None => {
-                let only_inline = transfer.sources.iter().all(|source| matches!(source, CopySource::Inline(_)));
+                let only_inline =
+                    transfer.sources.iter().all(|source| matches!(source, CopySource::Inline(_)));
                 let stage = Stage::new(
                     oci::ImageConfig::scratch(),
                     Vec::new(),
@@ -218,7 +253,9 @@ impl Builder<'_> {
                 if only_inline {
                     return Ok((Origin::Stage(Rc::new(stage)), "the Dockerfile".to_owned()));
                 }
-                let reason = "this build has no context (the Dockerfile came from standard input alone)".to_owned();
+                let reason =
+                    "this build has no context (the Dockerfile came from standard input alone)"
+                        .to_owned();
                 Err(Cause::Copy { path: "the build context".to_owned(), reason }.into())
             }
         }
@@ -233,7 +270,8 @@ impl Builder<'_> {
                     let content = if file.expand {
                         dockerfile::expand::body(&file.content, &stage.scope)
                             .map_err(|cause| {
-                                Error::new(Cause::Dockerfile(cause)).on(dockerfile::Span::line(file.line))
+                                Error::new(Cause::Dockerfile(cause))
+                                    .on(dockerfile::Span::line(file.line))
                             })?
                             .text
                     } else {
@@ -289,7 +327,11 @@ impl Builder<'_> {
     }
 
     fn layer_of(&self, items: &Items, from: &dyn Files) -> Result<Cached> {
-        if items.is_empty() { Ok(Cached::Nothing) } else { self.write_layer(items, from).map(Cached::Layer) }
+        if items.is_empty() {
+            Ok(Cached::Nothing)
+        } else {
+            self.write_layer(items, from).map(Cached::Layer)
+        }
     }
 
     fn write_layer(&self, items: &Items, from: &dyn Files) -> Result<LayerBlob> {
@@ -356,16 +398,23 @@ fn explain_missing(error: Error, context: &Context, place: &str) -> Error {
         let prefix = crate::files::join(parts.get(..end).unwrap_or_default());
         if let Some(file) = context.hidden_by(&prefix) {
             let ignore_file = file.display().to_string();
-            return Error { cause: Cause::SourceIgnored { path: path.clone(), ignore_file }, ..error };
+            return Error {
+                cause: Cause::SourceIgnored { path: path.clone(), ignore_file },
+                ..error
+            };
         }
     }
     let directory = crate::files::split(&crate::files::join(&parts)).0.to_vec();
-    let name = parts.last().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
+    let name =
+        parts.last().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
     let there = match context.entry(&directory) {
-        Ok(Some(Entry { kind: Kind::Directory, .. })) => context.names(&directory).unwrap_or_default(),
+        Ok(Some(Entry { kind: Kind::Directory, .. })) => {
+            context.names(&directory).unwrap_or_default()
+        }
         _ => Vec::new(),
     };
-    let there: Vec<String> = there.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+    let there: Vec<String> =
+        there.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
     match dockerfile::did_you_mean(&name, there.iter().map(String::as_str)) {
         Some(near) => error.hint(format!("did you mean {near}? ({place})")),
         None => error,
@@ -381,7 +430,8 @@ fn refuse_remote(add: &dockerfile::Add) -> Result<()> {
         let remote = ["http://", "https://", "git://", "git@", "ssh://"];
         if remote.iter().any(|prefix| word.text.to_ascii_lowercase().starts_with(prefix)) {
             let what = format!("ADD from a URL ({})", word.text);
-            let error = Error::new(Cause::Unsupported { what }).on(dockerfile::Span::line(word.line));
+            let error =
+                Error::new(Cause::Unsupported { what }).on(dockerfile::Span::line(word.line));
             return Err(error.hint("fetch it before the build and ADD the local file"));
         }
     }

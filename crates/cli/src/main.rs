@@ -1,2 +1,39 @@
 //! The boxer command.
-fn main() {}
+//!
+//! Everything for people goes to standard error; standard output carries data only. A build that
+//! fails exits with 1, wrong usage with 2, an interrupted command with 130. `boxer run` passes the
+//! exit code of the program in the box on, and uses 125 for failures of its own.
+
+mod args;
+mod build_command;
+mod dockerfile_input;
+mod failure;
+mod image_commands;
+mod inspect_command;
+mod progress;
+mod run_command;
+mod session;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+use args::{Cli, Verb};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = runtime::exit_on_interrupt() {
+        eprintln!("boxer: warning: interrupts cannot be watched: {error}");
+    }
+    let result = match &cli.verb {
+        Verb::Build(args) => build_command::run(&cli.global, args),
+        Verb::Run(args) => run_command::run(&cli.global, args),
+        Verb::Push(args) => image_commands::push(&cli.global, args),
+        Verb::Pull(args) => image_commands::pull(&cli.global, args),
+        Verb::Images(args) => image_commands::images(&cli.global, args),
+        Verb::Inspect(args) => inspect_command::run(&cli.global, args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,201 @@
+//! The command line, with the names of docker and buildx.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Turns a Dockerfile or OCI image into one WebAssembly file that runs its linux/amd64 programs on
+/// any WASI host.
+#[derive(Debug, Parser)]
+#[command(name = "boxer", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Store and registry options")]
+pub struct Global {
+    /// Directory of the store of images, boxes and layers [default: $XDG_DATA_HOME/boxer or
+    /// ~/.local/share/boxer]
+    #[arg(long, global = true, env = "BOXER_HOME", hide_env_values = true, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Allow plain http and untrusted certificates (a registry on loopback needs no flag for http)
+    #[arg(long, global = true)]
+    pub insecure: bool,
+    /// Trust the certificates of this PEM file as well
+    #[arg(long, global = true, value_name = "FILE")]
+    pub ca_file: Vec<PathBuf>,
+    /// Take registry credentials from this file [default: $REGISTRY_AUTH_FILE, the auth.json of
+    /// containers, then the config.json of docker]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub authfile: Option<PathBuf>,
+    /// Ask this registry first: [REGISTRY=][http[s]://]HOST[:PORT][/PREFIX]
+    #[arg(long, global = true, value_name = "MIRROR")]
+    pub mirror: Vec<String>,
+    /// Never use the network
+    #[arg(long, global = true)]
+    pub offline: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Build a box from a Dockerfile
+    Build(Box<BuildArgs>),
+    /// Run a box or an image
+    Run(RunArgs),
+    /// Push a box (or an image) from the store to its registry
+    Push(PushArgs),
+    /// Pull an image or a box into the store
+    Pull(PullArgs),
+    /// List the images and boxes in the store
+    Images(ImagesArgs),
+    /// Show the config, layers, sizes and imports of an image or box as JSON
+    Inspect(InspectArgs),
+}
+
+/// How a build shows what it is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// As plain
+    Auto,
+    /// A line for each event
+    Plain,
+    /// Errors only
+    Quiet,
+}
+
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// The build context: a directory, or "-" for a Dockerfile on standard input without a context
+    pub context: String,
+    /// The Dockerfile; "-" reads it from standard input [default: CONTEXT/Dockerfile]
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<String>,
+    /// Store the box under this name (repeatable)
+    #[arg(short, long, value_name = "NAME")]
+    pub tag: Vec<String>,
+    /// Set an ARG of the Dockerfile; without =VALUE the environment's value is taken
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// An additional context, which stands for a stage or image of that name: a directory,
+    /// docker-image://REF, oci-layout://DIR[:TAG|@DIGEST], oci-archive:FILE or docker-archive:FILE
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub build_context: Vec<String>,
+    /// The stage to build [default: the last one]
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// Add a label to the image (repeatable)
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub label: Vec<String>,
+    /// The platform to build for; boxes run linux/amd64
+    #[arg(long, default_value = "linux/amd64", value_parser = platform)]
+    pub platform: String,
+    /// Run every step, whatever the build cache knows
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Ask the registry for newer base images
+    #[arg(long)]
+    pub pull: bool,
+    /// Where the result goes: a path, "-" for standard output, or
+    /// type=wasm|component|oci,dest=PATH (repeatable)
+    #[arg(short, long, value_name = "OUTPUT")]
+    pub output: Vec<String>,
+    /// Push the result to the registry of each --tag
+    #[arg(long)]
+    pub push: bool,
+    /// How to show progress
+    #[arg(long, value_enum, default_value = "auto", value_name = "MODE")]
+    pub progress: ProgressMode,
+    /// Show errors only, and print the digest of the result
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Write the digest of the result to this file
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+    /// Check the Dockerfile and build nothing
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// A Wasm file, or the name of a box or image in the store (pulled if it is not there)
+    pub name: String,
+    /// Arguments; they replace CMD
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub args: Vec<String>,
+    /// Set a variable; without =VALUE this process's value is passed on (repeatable)
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// Read variables from a file, one NAME[=VALUE] a line (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+    /// Give the box a directory of the host (repeatable)
+    #[arg(short, long, value_name = "HOST:GUEST[:ro]")]
+    pub volume: Vec<String>,
+    /// The working directory
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// The user: NAME|UID[:GROUP|GID]
+    #[arg(short, long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Keep standard input open; accepted for docker's sake, a box always has it
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Standard input and output are a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Remove the container afterwards; accepted for docker's sake, a box leaves nothing behind
+    #[arg(long)]
+    pub rm: bool,
+    /// Run this program instead of ENTRYPOINT and CMD
+    #[arg(long, value_name = "PROGRAM")]
+    pub entrypoint: Option<String>,
+    /// Print the system calls on standard error, as strace does
+    #[arg(long)]
+    pub strace: bool,
+    /// Report unknown instructions and missing system calls on standard error
+    #[arg(long)]
+    pub debug: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PushArgs {
+    /// The name of a box or image in the store
+    pub name: String,
+}
+
+#[derive(Debug, Args)]
+pub struct PullArgs {
+    /// The name of an image or a box
+    pub name: String,
+    /// Do not show progress
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ImagesArgs {
+    /// Show names that contain this only
+    pub name: Option<String>,
+    /// Print digests only
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// A Wasm file, or the name of a box or image in the store
+    pub name: String,
+}
+
+fn platform(text: &str) -> Result<String, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "linux/amd64" | "linux/x86_64" => Ok("linux/amd64".to_owned()),
+        _ => Err("boxes run linux/amd64 only".to_owned()),
+    }
+}

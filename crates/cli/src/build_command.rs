@@ -1,0 +1,358 @@
+//! `boxer build`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use build::{BoxForm, BuildOptions, Built, Events, NoEvents, Workshop};
+use dockerfile::lint::{Knowledge, Warning, check};
+use oci::{Digest, NoProgress, Reference};
+
+use crate::args::{BuildArgs, Global, ProgressMode};
+use crate::dockerfile_input::{self, Input};
+use crate::failure::{Failure, excerpt};
+use crate::progress::{Plain, megabytes};
+use crate::session;
+
+/// A form of the result and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Output {
+    Box(BoxForm, PathBuf),
+    Oci(PathBuf),
+}
+
+pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
+    let outputs =
+        args.output.iter().map(|text| parse_output(text)).collect::<Result<Vec<_>, _>>()?;
+    let tags = args.tag.iter().map(|text| Reference::parse(text)).collect::<Result<Vec<_>, _>>();
+    let tags = tags.map_err(Failure::usage)?;
+    if args.push && tags.is_empty() {
+        return Err(Failure::usage("--push needs a --tag to push to"));
+    }
+    let build_args = build_args(&args.build_arg)?;
+    let named_contexts = pairs("--build-context", &args.build_context)?;
+    let labels = pairs("--label", &args.label)?;
+    let input = dockerfile_input::read(args)?;
+    let quiet = args.quiet || args.progress == ProgressMode::Quiet;
+    let options = BuildOptions {
+        dockerfile: input.file.clone(),
+        dockerfile_path: input.path.clone(),
+        context: input.context.clone(),
+        named_contexts,
+        source_date_epoch: source_date_epoch(&build_args)?,
+        build_args,
+        target: args.target.clone(),
+        labels,
+        no_cache: args.no_cache,
+        pull: args.pull,
+    };
+    let warnings = lint(&input, &options);
+    if args.check {
+        return report_check(&input, &options, &warnings);
+    }
+    if options.dockerfile.directives.check.error && !warnings.is_empty() {
+        return report_check(&input, &options, &warnings);
+    }
+    let events: Arc<dyn Events> = if quiet { Arc::new(NoEvents) } else { Arc::new(Plain::new()) };
+    let workshop = session::workshop(global, events)?;
+    let fail = |error: build::Error| Failure::build(&error, &input.name, &input.text);
+    let built = build::build(&workshop, &options).map_err(fail)?;
+    let digest = finish(&workshop, &built, &outputs, &tags, quiet)?;
+    if let Some(path) = &args.iidfile {
+        std::fs::write(path, digest.as_str())
+            .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
+    }
+    if args.push {
+        let client = session::client(global)?;
+        for tag in &tags {
+            client.push(tag, &workshop.store, &digest, &NoProgress)?;
+            if !quiet {
+                eprintln!("pushed {}", tag.familiar());
+            }
+        }
+    }
+    if args.quiet {
+        println!("{digest}");
+    }
+    if !quiet {
+        unused_arguments(&input, &options);
+        summary(&warnings);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes what was asked for; gives the digest of the box in the store.
+fn finish(
+    workshop: &Workshop,
+    built: &Built,
+    outputs: &[Output],
+    tags: &[Reference],
+    quiet: bool,
+) -> Result<Digest, Failure> {
+    let note = |text: String| {
+        if !quiet {
+            eprintln!("{text}");
+        }
+    };
+    let link = |form: BoxForm| -> Result<build::LinkedBox, Failure> {
+        let start = Instant::now();
+        let linked = build::link_box(workshop, built, form)?;
+        let took = if linked.known {
+            "CACHED".to_owned()
+        } else {
+            format!("DONE {:.1}s", start.elapsed().as_secs_f64())
+        };
+        let size = std::fs::metadata(&linked.path).map(|meta| meta.len()).unwrap_or(0);
+        note(format!("\nlink {} {} {took}", form_name(form), megabytes(size)));
+        Ok(linked)
+    };
+    for output in outputs {
+        match output {
+            Output::Box(form, path) => {
+                let linked = link(*form)?;
+                write_box(&linked, path)?;
+                note(format!("wrote {}", path.display()));
+            }
+            Output::Oci(path) => {
+                build::write_oci(workshop, built, tags.first(), path)?;
+                note(format!("wrote {}", path.display()));
+            }
+        }
+    }
+    // A name leads to a box; a component if one was asked for.
+    let form = match outputs.first() {
+        Some(Output::Box(form, _)) => *form,
+        _ => BoxForm::Module,
+    };
+    if tags.is_empty() && outputs.iter().any(|output| matches!(output, Output::Oci(_))) {
+        return Ok(built.image.digest.clone());
+    }
+    let linked = link_quietly(workshop, built, form, &link, outputs)?;
+    let mut digest = None;
+    for tag in tags {
+        let handle = build::store_box(workshop, built, &linked, Some(tag))?;
+        note(format!("named {}", tag.familiar()));
+        digest = Some(handle.digest);
+    }
+    match digest {
+        Some(digest) => Ok(digest),
+        None => Ok(build::store_box(workshop, built, &linked, None)?.digest),
+    }
+}
+
+/// The box for the store: linked already if an output asked for it.
+fn link_quietly(
+    workshop: &Workshop,
+    built: &Built,
+    form: BoxForm,
+    link: &dyn Fn(BoxForm) -> Result<build::LinkedBox, Failure>,
+    outputs: &[Output],
+) -> Result<build::LinkedBox, Failure> {
+    let done = outputs.iter().any(|output| matches!(output, Output::Box(made, _) if *made == form));
+    if done { Ok(build::link_box(workshop, built, form)?) } else { link(form) }
+}
+
+fn write_box(linked: &build::LinkedBox, path: &Path) -> Result<(), Failure> {
+    if path != Path::new("-") {
+        return Ok(build::copy_box(linked, path)?);
+    }
+    let fail =
+        |error: std::io::Error| Failure::new(format!("cannot write to standard output: {error}"));
+    let mut file = std::fs::File::open(&linked.path).map_err(fail)?;
+    let mut out = std::io::stdout().lock();
+    std::io::copy(&mut file, &mut out).and_then(|_| out.flush()).map_err(fail)
+}
+
+fn form_name(form: BoxForm) -> &'static str {
+    match form {
+        BoxForm::Module => "wasm",
+        BoxForm::Component => "component",
+    }
+}
+
+/// `PATH`, or `type=T,dest=PATH`.
+fn parse_output(text: &str) -> Result<Output, Failure> {
+    if !text.starts_with("type=") && !text.starts_with("dest=") {
+        return Ok(Output::Box(BoxForm::Module, PathBuf::from(text)));
+    }
+    let (mut kind, mut dest) = ("wasm".to_owned(), None);
+    for field in text.split(',') {
+        match field.split_once('=') {
+            Some(("type", value)) => kind = value.to_owned(),
+            Some(("dest", value)) if !value.is_empty() => dest = Some(PathBuf::from(value)),
+            _ => {
+                return Err(Failure::usage(format!(
+                    "invalid --output {text:?}: {field:?} is neither type= nor dest="
+                )));
+            }
+        }
+    }
+    let kinds = ["wasm", "component", "oci"];
+    if !kinds.contains(&kind.as_str()) {
+        let failure = Failure::usage(format!(
+            "unsupported output type {kind:?}: boxer writes wasm, component and oci"
+        ));
+        return Err(match dockerfile::did_you_mean(&kind, kinds) {
+            Some(near) => failure.hint(format!("did you mean {near}?")),
+            None => failure,
+        });
+    }
+    let dest = dest.ok_or_else(|| Failure::usage(format!("--output {text:?} needs dest=PATH")))?;
+    Ok(match kind.as_str() {
+        "oci" => Output::Oci(dest),
+        "component" => Output::Box(BoxForm::Component, dest),
+        _ => Output::Box(BoxForm::Module, dest),
+    })
+}
+
+fn build_args(words: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut args = BTreeMap::new();
+    for word in words {
+        match word.split_once('=') {
+            Some(("", _)) => {
+                return Err(Failure::usage(format!(
+                    "invalid --build-arg {word:?}: the name is missing"
+                )));
+            }
+            Some((name, value)) => {
+                args.insert(name.to_owned(), value.to_owned());
+            }
+            // As docker does, a variable that is not set is not passed.
+            None => {
+                if let Ok(value) = std::env::var(word) {
+                    args.insert(word.clone(), value);
+                }
+            }
+        }
+    }
+    Ok(args)
+}
+
+fn pairs(flag: &str, words: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let pair = |word: &String| match word.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        None if flag == "--label" && !word.is_empty() => Ok((word.clone(), String::new())),
+        _ => {
+            Err(Failure::usage(format!("invalid {flag} {word:?}: must be of the form NAME=VALUE")))
+        }
+    };
+    words.iter().map(pair).collect()
+}
+
+fn source_date_epoch(build_args: &BTreeMap<String, String>) -> Result<Option<i64>, Failure> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    let text = build_args
+        .get(NAME)
+        .cloned()
+        .or_else(|| std::env::var(NAME).ok())
+        .filter(|text| !text.is_empty());
+    let Some(text) = text else { return Ok(None) };
+    let seconds =
+        text.parse::<i64>().ok().filter(|seconds| (0..=253_402_300_799).contains(seconds));
+    seconds.map(Some).ok_or_else(|| {
+        Failure::usage(format!("invalid {NAME} {text:?}: it is a number of seconds"))
+    })
+}
+
+fn lint(input: &Input, options: &BuildOptions) -> Vec<Warning> {
+    let context = input.context.as_deref();
+    let ignore =
+        context.and_then(|context| build::ignore_file(context, input.path.as_deref()).ok());
+    let knowledge = Knowledge { ignore: ignore.as_ref(), ..Knowledge::default() };
+    let plan_options = dockerfile::plan::Options {
+        build_args: options.build_args.clone(),
+        target: options.target.clone(),
+        contexts: options.named_contexts.keys().cloned().collect(),
+        ..dockerfile::plan::Options::default()
+    };
+    check(&input.file, &plan_options, &knowledge)
+}
+
+/// `--check`: every warning with its lines; exit code 1 if there are any.
+fn report_check(
+    input: &Input,
+    options: &BuildOptions,
+    warnings: &[Warning],
+) -> Result<ExitCode, Failure> {
+    let plan_options = dockerfile::plan::Options {
+        build_args: options.build_args.clone(),
+        target: options.target.clone(),
+        contexts: options.named_contexts.keys().cloned().collect(),
+        ..dockerfile::plan::Options::default()
+    };
+    dockerfile::plan::Plan::new(&input.file, &plan_options)
+        .map_err(|error| Failure::build(&build::Error::from(error), &input.name, &input.text))?;
+    for warning in warnings {
+        eprintln!("WARNING: {}\n{}", warning.rule, warning.message);
+        eprintln!("{}", excerpt(&input.name, &input.text, warning.span));
+    }
+    if warnings.is_empty() {
+        eprintln!("Check complete, no warnings found.");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let count = warnings.len();
+    let ending = if count == 1 { "" } else { "s" };
+    eprintln!("Check complete, {count} warning{ending} found.");
+    if options.dockerfile.directives.check.error {
+        let rules: BTreeSet<&str> = warnings.iter().map(|warning| warning.rule).collect();
+        let rules = rules.into_iter().collect::<Vec<_>>().join(", ");
+        return Err(Failure::new(format!("lint violation found for rules: {rules}")));
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+fn summary(warnings: &[Warning]) {
+    if warnings.is_empty() {
+        return;
+    }
+    let ending = if warnings.len() == 1 { "" } else { "s" };
+    eprintln!("\n {} warning{ending} found (use --check to expand):", warnings.len());
+    for warning in warnings {
+        eprintln!(" - {}: {} (line {})", warning.rule, warning.message, warning.span.start);
+    }
+}
+
+/// Build arguments that no ARG declares.
+fn unused_arguments(input: &Input, options: &BuildOptions) {
+    let declared: BTreeSet<&str> = input
+        .file
+        .instructions
+        .iter()
+        .filter_map(|instruction| match &instruction.kind {
+            dockerfile::InstructionKind::Arg(definitions) => Some(definitions),
+            _ => None,
+        })
+        .flatten()
+        .map(|definition| definition.name.as_str())
+        .collect();
+    let known = |name: &str| {
+        declared.contains(name)
+            || dockerfile::scope::PREDEFINED.contains(&name)
+            || name == "SOURCE_DATE_EPOCH"
+    };
+    let unused: Vec<&str> =
+        options.build_args.keys().map(String::as_str).filter(|name| !known(name)).collect();
+    if !unused.is_empty() {
+        eprintln!("\n[Warning] One or more build-args {unused:?} were not consumed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BoxForm, Output, parse_output};
+    use std::path::PathBuf;
+
+    #[test]
+    fn outputs_are_paths_or_fields() {
+        let of = |text: &str| parse_output(text).map_err(|failure| failure.message);
+        let path = || PathBuf::from("a=b.wasm");
+        assert_eq!(of("a=b.wasm"), Ok(Output::Box(BoxForm::Module, path())));
+        assert_eq!(of("type=component,dest=a=b.wasm"), Ok(Output::Box(BoxForm::Component, path())));
+        assert_eq!(of("type=oci,dest=x.tar"), Ok(Output::Oci(PathBuf::from("x.tar"))));
+        assert!(of("type=wsm,dest=x").is_err_and(|text| text.contains("unsupported output type")));
+        assert!(of("type=wasm").is_err_and(|text| text.contains("dest=")));
+    }
+}

@@ -1,0 +1,89 @@
+//! `boxer inspect`: what an image or a box is, as JSON on standard output.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::ExitCode;
+
+use oci::{Artifact, Reference};
+use serde_json::{Value, json};
+
+use crate::args::{Global, InspectArgs};
+use crate::failure::Failure;
+use crate::run_command::is_path;
+use crate::session;
+
+pub fn run(global: &Global, args: &InspectArgs) -> Result<ExitCode, Failure> {
+    let value = if is_path(&args.name) {
+        let mut value = wasm(Path::new(&args.name))?;
+        set(&mut value, "file", json!(args.name));
+        value
+    } else {
+        let store = session::store(global)?;
+        let reference = Reference::parse(&args.name).map_err(Failure::usage)?;
+        match store.artifact(&reference)? {
+            Artifact::Box(handle) => {
+                let mut value = wasm(&store.blob_path(&handle.wasm.digest))?;
+                set(&mut value, "name", json!(reference.canonical()));
+                set(&mut value, "digest", json!(handle.digest));
+                set(&mut value, "artifactConfig", json!(handle.config));
+                set(&mut value, "wasm", json!(handle.wasm));
+                value
+            }
+            Artifact::Image(image) => {
+                let layers: Vec<Value> = image
+                    .layers
+                    .iter()
+                    .map(|layer| {
+                        json!({
+                            "digest": layer.digest,
+                            "mediaType": layer.media_type,
+                            "size": layer.size,
+                            "diffId": layer.diff_id,
+                        })
+                    })
+                    .collect();
+                json!({
+                    "kind": "image",
+                    "name": reference.canonical(),
+                    "digest": image.digest,
+                    "size": image.layers.iter().map(|layer| layer.size).sum::<u64>(),
+                    "config": image.config,
+                    "layers": layers,
+                })
+            }
+        }
+    };
+    let text = serde_json::to_string_pretty(&value).map_err(Failure::new)?;
+    println!("{text}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn set(value: &mut Value, key: &str, item: Value) {
+    if let Value::Object(fields) = value {
+        fields.insert(key.to_owned(), item);
+    }
+}
+
+/// What a Wasm file says of itself: sizes, imports, and the image config inside.
+fn wasm(path: &Path) -> Result<Value, Failure> {
+    let fail = |error: &dyn std::fmt::Display| Failure::new(format!("{}: {error}", path.display()));
+    let mut file = File::open(path).map_err(|error| fail(&error))?;
+    let found = link::inspect(&mut file).map_err(|error| fail(&error))?;
+    let config = match &found.image_config_json {
+        Some(bytes) => serde_json::from_slice(bytes)
+            .map_err(|error| fail(&format!("the image config inside is malformed: {error}")))?,
+        None => Value::Null,
+    };
+    Ok(json!({
+        "kind": "box",
+        "format": match found.format {
+            link::Format::Module => "module",
+            link::Format::Component => "component",
+        },
+        "size": found.file_size,
+        "codeSize": found.code_size,
+        "dataSize": found.data_size,
+        "imports": found.imports,
+        "config": config,
+    }))
+}
