@@ -1,0 +1,501 @@
+//! Unix sockets: stream, datagram and sequenced packet, with descriptor passing (unix(7)).
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::{Rc, Weak};
+
+use abi::Errno;
+use abi::poll::{POLLERR, POLLHUP, POLLRDHUP, READABLE, WRITABLE};
+use abi::socket::{SHUT_RD, SHUT_RDWR, SHUT_WR, SOCK_DGRAM, SOCK_STREAM};
+
+use crate::file::OpenFile;
+use crate::fs::cx::Notifier;
+use crate::fs::{Cx, Res};
+use crate::wait::WaitKey;
+
+/// Bytes that one socket's queue holds (`net.core.wmem_default`).
+const QUEUE_BYTES: usize = 212_992;
+/// Datagrams that one socket's queue holds (`net.unix.max_dgram_qlen`).
+const QUEUE_MESSAGES: usize = 512;
+/// Largest backlog (`net.core.somaxconn`).
+const MAX_BACKLOG: usize = 4096;
+
+/// A socket address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Address {
+    /// A path, as it was given.
+    Path(Vec<u8>),
+    /// A name in the abstract namespace, without its leading NUL.
+    Abstract(Vec<u8>),
+}
+
+/// What an address leads to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// The socket inode (dev, ino).
+    Inode(u64, u64),
+    /// An abstract name.
+    Abstract(Vec<u8>),
+}
+
+/// Bound sockets.
+#[derive(Default)]
+pub struct UnixNames(RefCell<BTreeMap<Place, Weak<UnixSocket>>>);
+
+impl UnixNames {
+    /// The socket bound to `place`; ECONNREFUSED if there is none any more.
+    pub fn find(&self, place: &Place) -> Res<Rc<UnixSocket>> {
+        let names = self.0.borrow();
+        names.get(place).and_then(Weak::upgrade).ok_or(Errno::ECONNREFUSED)
+    }
+
+    fn bind(&self, place: Place, socket: &Rc<UnixSocket>) -> Res<()> {
+        let mut names = self.0.borrow_mut();
+        names.retain(|_, s| s.strong_count() > 0);
+        if names.contains_key(&place) {
+            return Err(Errno::EADDRINUSE);
+        }
+        names.insert(place, Rc::downgrade(socket));
+        Ok(())
+    }
+}
+
+/// Process, user and group of a sender (SCM_CREDENTIALS).
+pub type Ucred = (u32, u32, u32);
+
+/// One message (or part of a stream) in a queue.
+pub struct Message {
+    data: Vec<u8>,
+    at: usize,
+    files: Vec<Rc<OpenFile>>,
+    cred: Ucred,
+    from: Option<Address>,
+}
+
+/// What [`UnixSocket::receive`] got.
+#[derive(Clone, Debug, Default)]
+pub struct Received {
+    /// Bytes stored.
+    pub len: usize,
+    /// Bytes the whole message has (datagrams may be cut).
+    pub full_len: usize,
+    /// Sender's credentials.
+    pub cred: Ucred,
+    /// Sender's address.
+    pub from: Option<Address>,
+}
+
+struct Backlog {
+    waiting: VecDeque<Rc<UnixSocket>>,
+    max: usize,
+}
+
+/// One socket.
+pub struct UnixSocket {
+    kind: u32,
+    inbox: RefCell<VecDeque<Message>>,
+    inbox_bytes: Cell<usize>,
+    peer: RefCell<Weak<UnixSocket>>,
+    /// Connected now or once.
+    connected: Cell<bool>,
+    closed: Cell<bool>,
+    shut_read: Cell<bool>,
+    shut_write: Cell<bool>,
+    local: RefCell<Option<Address>>,
+    remote: RefCell<Option<Address>>,
+    backlog: RefCell<Option<Backlog>>,
+    cred: Cell<Ucred>,
+    peer_cred: Cell<Ucred>,
+    reset: Cell<bool>,
+    /// SO_PASSCRED.
+    pub pass_cred: Cell<bool>,
+    /// SO_RCVTIMEO and SO_SNDTIMEO in ns, 0 = none.
+    pub timeouts: Cell<(u64, u64)>,
+    notifier: Notifier,
+}
+
+impl UnixSocket {
+    /// A socket of type `kind`, not connected.
+    pub fn new(cx: &mut Cx, kind: u32) -> Rc<UnixSocket> {
+        let cred = (cx.world.job().pid, cx.cred.uid, cx.cred.gid);
+        Rc::new(UnixSocket {
+            kind,
+            inbox: RefCell::default(),
+            inbox_bytes: Cell::new(0),
+            peer: RefCell::default(),
+            connected: Cell::new(false),
+            closed: Cell::new(false),
+            shut_read: Cell::new(false),
+            shut_write: Cell::new(false),
+            local: RefCell::default(),
+            remote: RefCell::default(),
+            backlog: RefCell::default(),
+            cred: Cell::new(cred),
+            peer_cred: Cell::new((0, u32::MAX, u32::MAX)),
+            reset: Cell::new(false),
+            pass_cred: Cell::new(false),
+            timeouts: Cell::new((0, 0)),
+            notifier: cx.shared.notifier(),
+        })
+    }
+
+    /// Connects two sockets to each other.
+    pub fn join(a: &Rc<UnixSocket>, b: &Rc<UnixSocket>) {
+        for (one, other) in [(a, b), (b, a)] {
+            *one.peer.borrow_mut() = Rc::downgrade(other);
+            one.connected.set(true);
+            one.peer_cred.set(other.cred.get());
+            *one.remote.borrow_mut() = other.local.borrow().clone();
+            one.notifier.wake();
+        }
+    }
+
+    /// Its type (`SOCK_STREAM` …).
+    pub fn kind(&self) -> u32 {
+        self.kind
+    }
+
+    /// Whether it has a listening backlog.
+    pub fn is_listening(&self) -> bool {
+        self.backlog.borrow().is_some()
+    }
+
+    /// The address it is bound to.
+    pub fn local(&self) -> Option<Address> {
+        self.local.borrow().clone()
+    }
+
+    /// The peer's address; ENOTCONN without a peer.
+    pub fn remote(&self) -> Res<Option<Address>> {
+        if !self.connected.get() {
+            return Err(Errno::ENOTCONN);
+        }
+        Ok(self.remote.borrow().clone())
+    }
+
+    /// Credentials of the peer at the time of the connection (SO_PEERCRED).
+    pub fn peer_cred(&self) -> Ucred {
+        self.peer_cred.get()
+    }
+
+    /// SO_ERROR: the pending error, taken.
+    pub fn take_error(&self) -> u32 {
+        if self.reset.replace(false) { Errno::ECONNRESET.raw() as u32 } else { 0 }
+    }
+
+    /// bind(2); the inode of a path has been made.
+    pub fn bind(self: &Rc<Self>, names: &UnixNames, address: Address, place: Place) -> Res<()> {
+        if self.local.borrow().is_some() {
+            return Err(Errno::EINVAL);
+        }
+        names.bind(place, self)?;
+        *self.local.borrow_mut() = Some(address);
+        Ok(())
+    }
+
+    /// listen(2).
+    pub fn listen(&self, max: usize) -> Res<()> {
+        if self.kind == SOCK_DGRAM {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if self.local.borrow().is_none() || self.connected.get() {
+            return Err(Errno::EINVAL);
+        }
+        let max = max.min(MAX_BACKLOG);
+        match &mut *self.backlog.borrow_mut() {
+            Some(backlog) => backlog.max = max,
+            none => *none = Some(Backlog { waiting: VecDeque::new(), max }),
+        }
+        Ok(())
+    }
+
+    /// connect(2) to `target`; EAGAIN while its backlog is full.
+    pub fn connect(self: &Rc<Self>, cx: &mut Cx, target: &Rc<UnixSocket>) -> Res<()> {
+        if target.kind != self.kind {
+            return Err(Errno::EPROTOTYPE);
+        }
+        if self.kind == SOCK_DGRAM {
+            *self.peer.borrow_mut() = Rc::downgrade(target);
+            *self.remote.borrow_mut() = target.local();
+            self.connected.set(true);
+            return Ok(());
+        }
+        if self.connected.get() {
+            return Err(Errno::EISCONN);
+        }
+        if self.is_listening() {
+            return Err(Errno::EINVAL);
+        }
+        let mut backlog = target.backlog.borrow_mut();
+        let backlog = backlog.as_mut().ok_or(Errno::ECONNREFUSED)?;
+        if target.closed.get() {
+            return Err(Errno::ECONNREFUSED);
+        }
+        if backlog.waiting.len() > backlog.max {
+            return Err(Errno::EAGAIN);
+        }
+        let server = UnixSocket::new(cx, self.kind);
+        server.cred.set(target.cred.get());
+        *server.local.borrow_mut() = target.local();
+        let job = cx.world.job();
+        self.cred.set((job.pid, cx.cred.uid, cx.cred.gid));
+        UnixSocket::join(self, &server);
+        backlog.waiting.push_back(server);
+        target.notifier.wake();
+        Ok(())
+    }
+
+    /// connect(2) with AF_UNSPEC on a datagram socket: forgets the peer.
+    pub fn disconnect(&self) {
+        *self.peer.borrow_mut() = Weak::new();
+        *self.remote.borrow_mut() = None;
+        self.connected.set(false);
+    }
+
+    /// accept(2): the next connection; EAGAIN if there is none.
+    pub fn accept(&self) -> Res<Rc<UnixSocket>> {
+        let mut backlog = self.backlog.borrow_mut();
+        let backlog = backlog.as_mut().ok_or(Errno::EINVAL)?;
+        let next = backlog.waiting.pop_front().ok_or(Errno::EAGAIN)?;
+        self.notifier.wake();
+        Ok(next)
+    }
+
+    fn peer(&self) -> Option<Rc<UnixSocket>> {
+        self.peer.borrow().upgrade().filter(|p| !p.closed.get())
+    }
+
+    /// Queues `data` (with `files`) at the peer, or at `to`. A stream may take less than all.
+    pub fn send(
+        &self,
+        cx: &mut Cx,
+        data: &[u8],
+        files: Vec<Rc<OpenFile>>,
+        to: Option<&Rc<UnixSocket>>,
+    ) -> Res<usize> {
+        let job = cx.world.job();
+        if self.shut_write.get() {
+            return Err(Errno::EPIPE);
+        }
+        let stream = self.kind == SOCK_STREAM;
+        let target = match to {
+            Some(_) if self.kind != SOCK_DGRAM => {
+                return Err(if self.connected.get() { Errno::EISCONN } else { Errno::EOPNOTSUPP });
+            }
+            Some(target) => target.clone(),
+            None => match self.peer() {
+                Some(peer) => peer,
+                None if !self.connected.get() => return Err(Errno::ENOTCONN),
+                None if self.kind == SOCK_DGRAM => return Err(Errno::ECONNREFUSED),
+                None => return Err(Errno::EPIPE),
+            },
+        };
+        if target.kind != self.kind {
+            return Err(Errno::EPROTOTYPE);
+        }
+        if target.shut_read.get() {
+            return Err(Errno::EPIPE);
+        }
+        if !stream && data.len() > QUEUE_BYTES - 32 {
+            return Err(Errno::EMSGSIZE);
+        }
+        let room = target.room();
+        if stream && data.is_empty() {
+            return Ok(0);
+        }
+        if room == 0 || (!stream && room < data.len()) {
+            return Err(Errno::EAGAIN);
+        }
+        let n = if stream { data.len().min(room) } else { data.len() };
+        let message = Message {
+            data: data[..n].to_vec(),
+            at: 0,
+            files,
+            cred: (job.pid, cx.cred.uid, cx.cred.gid),
+            from: self.local(),
+        };
+        target.inbox_bytes.set(target.inbox_bytes.get() + n);
+        target.inbox.borrow_mut().push_back(message);
+        target.notifier.wake();
+        Ok(n)
+    }
+
+    fn room(&self) -> usize {
+        if self.kind != SOCK_STREAM && self.inbox.borrow().len() >= QUEUE_MESSAGES {
+            return 0;
+        }
+        QUEUE_BYTES.saturating_sub(self.inbox_bytes.get())
+    }
+
+    /// Takes (or with `peek` copies) what is queued: bytes into `buf`, passed files into `files`. A stream joins
+    /// messages up to the next one with files. EAGAIN when nothing is there.
+    pub fn receive(
+        &self,
+        buf: &mut [u8],
+        peek: bool,
+        files: &mut Vec<Rc<OpenFile>>,
+    ) -> Res<Received> {
+        let stream = self.kind == SOCK_STREAM;
+        if stream && !self.connected.get() {
+            return Err(Errno::EINVAL);
+        }
+        if self.kind != SOCK_STREAM && self.kind != SOCK_DGRAM && !self.connected.get() {
+            return Err(Errno::ENOTCONN);
+        }
+        let mut inbox = self.inbox.borrow_mut();
+        if inbox.is_empty() {
+            drop(inbox);
+            if self.reset.replace(false) {
+                return Err(Errno::ECONNRESET);
+            }
+            let ended = self.kind != SOCK_DGRAM && self.peer().is_none_or(|p| p.shut_write.get());
+            let done = self.shut_read.get() || ended;
+            return if done { Ok(Received::default()) } else { Err(Errno::EAGAIN) };
+        }
+        let mut got = Received::default();
+        if let Some(first) = inbox.front() {
+            got.cred = first.cred;
+            got.from = first.from.clone();
+            got.full_len = first.data.len() - first.at;
+        }
+        let mut index = 0;
+        while let Some(message) = inbox.get_mut(index) {
+            if index > 0 || got.len > 0 {
+                let joins = stream && message.files.is_empty() && files.is_empty();
+                if !joins || got.len == buf.len() || message.cred != got.cred {
+                    break;
+                }
+            }
+            let rest = message.data.get(message.at..).unwrap_or(&[]);
+            let n = rest.len().min(buf.len() - got.len);
+            buf[got.len..got.len + n].copy_from_slice(&rest[..n]);
+            got.len += n;
+            let emptied = n == rest.len() || !stream;
+            if peek {
+                files.extend(message.files.iter().cloned());
+                index += 1;
+            } else {
+                files.append(&mut message.files);
+                message.at += n;
+                if emptied {
+                    let size = if stream { n } else { message.data.len() };
+                    self.inbox_bytes.set(self.inbox_bytes.get().saturating_sub(size));
+                    inbox.pop_front();
+                } else {
+                    self.inbox_bytes.set(self.inbox_bytes.get().saturating_sub(n));
+                }
+            }
+            if !stream || !emptied || !files.is_empty() {
+                break;
+            }
+        }
+        if stream {
+            got.full_len = got.len;
+        }
+        drop(inbox);
+        if !peek {
+            self.notifier.wake();
+        }
+        Ok(got)
+    }
+
+    /// Bytes that can be read (FIONREAD): of the first datagram, or all of a stream.
+    pub fn pending_bytes(&self) -> usize {
+        match self.kind {
+            SOCK_STREAM => self.inbox_bytes.get(),
+            _ => self.inbox.borrow().front().map_or(0, |m| m.data.len()),
+        }
+    }
+
+    /// shutdown(2).
+    pub fn shutdown(&self, how: u32) -> Res<()> {
+        if how > SHUT_RDWR {
+            return Err(Errno::EINVAL);
+        }
+        if !self.connected.get() {
+            return Err(Errno::ENOTCONN);
+        }
+        if how == SHUT_RD || how == SHUT_RDWR {
+            self.shut_read.set(true);
+        }
+        if how == SHUT_WR || how == SHUT_RDWR {
+            self.shut_write.set(true);
+        }
+        self.notifier.wake();
+        if let Some(peer) = self.peer() {
+            peer.notifier.wake();
+        }
+        Ok(())
+    }
+
+    /// The last descriptor was closed.
+    pub fn close(&self) {
+        self.closed.set(true);
+        let unread = !self.inbox.borrow().is_empty();
+        let inbox = std::mem::take(&mut *self.inbox.borrow_mut());
+        drop(inbox);
+        if let Some(backlog) = self.backlog.borrow_mut().take() {
+            for waiting in backlog.waiting {
+                waiting.closed.set(true);
+                if let Some(client) = waiting.peer() {
+                    client.reset.set(true);
+                    client.notifier.wake();
+                }
+            }
+        }
+        if self.kind != SOCK_DGRAM
+            && let Some(peer) = self.peer()
+        {
+            peer.reset.set(peer.reset.get() || unread);
+            peer.notifier.wake();
+        }
+        self.notifier.wake();
+    }
+
+    /// `POLL*` events.
+    pub fn poll(&self) -> u32 {
+        if let Some(backlog) = &*self.backlog.borrow() {
+            return if backlog.waiting.is_empty() { 0 } else { READABLE };
+        }
+        let mut events = 0;
+        let peer = self.peer();
+        if !self.inbox.borrow().is_empty() {
+            events |= READABLE;
+        }
+        if self.kind != SOCK_DGRAM {
+            if !self.connected.get() {
+                return events | POLLHUP | WRITABLE;
+            }
+            if peer.as_ref().is_none_or(|p| p.shut_write.get()) || self.shut_read.get() {
+                events |= READABLE | POLLRDHUP;
+            }
+            if peer.is_none() || (self.shut_read.get() && self.shut_write.get()) {
+                events |= POLLHUP;
+            }
+        }
+        if self.reset.get() {
+            events |= POLLERR;
+        }
+        let room = peer.is_none_or(|p| p.room() > 0);
+        if room { events | WRITABLE } else { events }
+    }
+
+    /// The keys to wait on: its own, and the peer's for room to write.
+    pub fn keys(&self, out: &mut Vec<WaitKey>) {
+        out.push(self.notifier.key());
+        if let Some(peer) = self.peer() {
+            out.push(peer.notifier.key());
+        }
+    }
+
+    /// Changes of readiness so far.
+    pub fn generation(&self) -> u64 {
+        let peer = self.peer().map_or(0, |p| p.notifier.generation());
+        self.notifier.generation().wrapping_add(peer)
+    }
+
+    /// The key on which a connecting socket waits for room in this one's backlog.
+    pub fn key(&self) -> WaitKey {
+        self.notifier.key()
+    }
+}

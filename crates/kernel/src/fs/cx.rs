@@ -1,0 +1,233 @@
+//! What file operations are given: who asks ([`Cred`]), the rest of the kernel ([`World`]), and the registries that
+//! outlive single operations ([`Shared`]).
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::{Rc, Weak};
+
+use mem::Phys;
+
+use super::notify::Watches;
+use super::procfs::ProcView;
+use super::{Dentry, Time};
+use crate::file::lock::LockTable;
+use crate::file::pipe::Pipe;
+use crate::file::socket::UnixNames;
+use crate::file::tty::Terminals;
+use crate::host::Host;
+use crate::mm::source::FrameTrash;
+use crate::wait::{WaitKey, WakeSink};
+
+/// Credentials as the file layer sees them (credentials(7)): filesystem ids and effective capabilities.
+#[derive(Clone, Debug)]
+pub struct Cred {
+    /// Filesystem user id.
+    pub uid: u32,
+    /// Filesystem group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Rc<[u32]>,
+    /// Effective capabilities, bit n = capability n (capabilities(7)).
+    pub caps: u64,
+}
+
+/// Capability numbers that the file layer asks for.
+#[allow(missing_docs)] // names of capabilities(7)
+pub mod cap {
+    pub const CHOWN: u32 = 0;
+    pub const DAC_OVERRIDE: u32 = 1;
+    pub const DAC_READ_SEARCH: u32 = 2;
+    pub const FOWNER: u32 = 3;
+    pub const FSETID: u32 = 4;
+    pub const SETFCAP: u32 = 31;
+    pub const SYS_CHROOT: u32 = 18;
+    pub const SYS_ADMIN: u32 = 21;
+    pub const SYS_RESOURCE: u32 = 24;
+    pub const MKNOD: u32 = 27;
+}
+
+impl Cred {
+    /// Root with docker's default capability set.
+    pub fn root() -> Cred {
+        Cred { uid: 0, gid: 0, groups: Rc::from([]), caps: 0xa804_25fb }
+    }
+
+    /// Whether capability number `cap` is effective.
+    pub fn capable(&self, cap: u32) -> bool {
+        self.caps >> cap & 1 != 0
+    }
+
+    /// Whether `gid` is the filesystem group or a supplementary one.
+    pub fn in_group(&self, gid: u32) -> bool {
+        self.gid == gid || self.groups.contains(&gid)
+    }
+}
+
+/// The caller's place in job control (credentials(7)), for terminals and file owners.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Job {
+    /// Process id.
+    pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// Process group.
+    pub pgrp: u32,
+    /// Session.
+    pub sid: u32,
+}
+
+/// What the file layer needs of the rest of the kernel. `Kernel` implements it; tests have a small one.
+pub trait World {
+    /// Physical memory, where file pages live.
+    fn phys(&mut self) -> &mut Phys;
+    /// The outside.
+    fn host(&mut self) -> &mut dyn Host;
+    /// The registries of the file layer.
+    fn shared(&self) -> Rc<Shared>;
+    /// Place of the calling thread in job control.
+    fn job(&self) -> Job;
+    /// Processes, for proc(5).
+    fn procs(&mut self) -> &mut dyn ProcView;
+    /// Sends `signal` to process group `pgrp` (from a terminal).
+    fn signal_group(&mut self, pgrp: u32, signal: u32);
+    /// Whether the caller blocks or ignores `signal` (SIGTTIN, SIGTTOU).
+    fn signal_blocked(&self, signal: u32) -> bool;
+    /// Which of `mask`'s signals (bit n-1 = signal n) pend for the caller.
+    fn pending_signals(&self, mask: u64) -> u64;
+    /// Takes one pending signal of `mask` as a `struct signalfd_siginfo` (signalfd(2)).
+    fn take_signal(&mut self, mask: u64) -> Option<[u8; 128]>;
+    /// The key that is woken when a signal becomes pending for the caller.
+    fn signal_key(&self) -> WaitKey;
+    /// Makes terminal `index` (see [`Terminals`]) the controlling terminal of session `sid`, or takes it away.
+    fn set_controlling_tty(&mut self, sid: u32, tty: Option<u32>);
+    /// The caller's controlling terminal.
+    fn controlling_tty(&self) -> Option<u32>;
+    /// Whether process group `pgrp` exists in session `sid`.
+    fn group_in_session(&self, pgrp: u32, sid: u32) -> bool;
+    /// The caller's limit on file size in bytes (`RLIMIT_FSIZE`).
+    fn file_size_limit(&self) -> u64;
+}
+
+/// The context of one file operation.
+pub struct Cx<'a> {
+    /// The rest of the kernel.
+    pub world: &'a mut dyn World,
+    /// Who asks.
+    pub cred: Cred,
+    /// The registries.
+    pub shared: Rc<Shared>,
+}
+
+impl<'a> Cx<'a> {
+    /// A context for `cred`.
+    pub fn new(world: &'a mut dyn World, cred: Cred) -> Cx<'a> {
+        let shared = world.shared();
+        let closed = std::mem::take(&mut *shared.host_closes.borrow_mut());
+        for fd in closed {
+            world.host().close(fd);
+        }
+        Cx { world, cred, shared }
+    }
+
+    /// Physical memory.
+    pub fn phys(&mut self) -> &mut Phys {
+        self.world.phys()
+    }
+
+    /// The outside.
+    pub fn host(&mut self) -> &mut dyn Host {
+        self.world.host()
+    }
+
+    /// The time of day, for timestamps.
+    pub fn now(&mut self) -> Time {
+        Time::from_ns(self.world.host().clock_realtime())
+    }
+
+    /// Nanoseconds of the monotonic clock.
+    pub fn monotonic(&mut self) -> u64 {
+        self.world.host().clock_monotonic()
+    }
+}
+
+/// Registries that file objects share; one for each kernel.
+pub struct Shared {
+    /// Where objects report that waiters should look again.
+    pub wakes: WakeSink,
+    /// Frames of dropped files, to be released when somebody has the memory at hand.
+    pub trash: FrameTrash,
+    /// Advisory locks of all files.
+    pub locks: LockTable,
+    /// Open FIFOs by (dev, ino).
+    pub fifos: RefCell<BTreeMap<(u64, u64), Weak<Pipe>>>,
+    /// Unix sockets by address.
+    pub unix: UnixNames,
+    /// inotify(7) watches.
+    pub watches: Watches,
+    /// Pseudo-terminals and the console.
+    pub ttys: Terminals,
+    /// Roots of the mounted filesystems, in order of mounting.
+    pub mounts: RefCell<Vec<Rc<Dentry>>>,
+    /// Host files that were closed and are to be given back to the host.
+    pub host_closes: Rc<RefCell<Vec<crate::host::HostFd>>>,
+    next: Cell<u64>,
+}
+
+impl Shared {
+    /// Fresh registries that report to `wakes` and give frames back through `trash`.
+    pub fn new(wakes: WakeSink, trash: FrameTrash) -> Rc<Shared> {
+        Rc::new(Shared {
+            wakes,
+            trash,
+            locks: LockTable::new(WaitKey::object(0)),
+            fifos: RefCell::default(),
+            unix: UnixNames::default(),
+            watches: Watches::default(),
+            ttys: Terminals::default(),
+            mounts: RefCell::default(),
+            host_closes: Rc::default(),
+            next: Cell::new(1),
+        })
+    }
+
+    /// A number never given before: wait keys, inode numbers of anonymous objects, device numbers, owner ids.
+    pub fn unique(&self) -> u64 {
+        let n = self.next.get();
+        self.next.set(n + 1);
+        n
+    }
+
+    /// A fresh notifier.
+    pub fn notifier(self: &Rc<Self>) -> Notifier {
+        Notifier {
+            key: WaitKey::object(self.unique()),
+            generation: Cell::new(0),
+            wakes: self.wakes.clone(),
+        }
+    }
+}
+
+/// Tells waiters of one object that its readiness changed. The generation counts changes, for edge-triggered epoll(7).
+pub struct Notifier {
+    key: WaitKey,
+    generation: Cell<u64>,
+    wakes: WakeSink,
+}
+
+impl Notifier {
+    /// Wakes whoever waits for the object.
+    pub fn wake(&self) {
+        self.generation.set(self.generation.get() + 1);
+        self.wakes.borrow_mut().push(self.key);
+    }
+
+    /// The key to wait on.
+    pub fn key(&self) -> WaitKey {
+        self.key
+    }
+
+    /// How often the object has changed.
+    pub fn generation(&self) -> u64 {
+        self.generation.get()
+    }
+}

@@ -1,0 +1,89 @@
+//! Files in memory, over an optional read-only lower tree: tmpfs, and the box's root (the image with an in-memory
+//! upper layer).
+//!
+//! With a lower tree a node starts as a view of its lower inode and is made when it is first looked up; names removed
+//! from a lower directory leave a whiteout, content is copied up page by page ([`pages`]). Inode numbers of lower
+//! nodes are those of the image and never change; hard links and renamed lower directories keep working, which
+//! overlayfs cannot do without `redirect_dir` and `index`. [`super::export`] reads the difference back.
+
+mod dir;
+mod node;
+pub mod pages;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::{Rc, Weak};
+
+pub use dir::{Entries, Slot};
+pub use node::{Body, Node};
+
+use super::lower::Lower;
+use super::{Res, Shared};
+
+/// One filesystem in memory.
+pub struct MemFs {
+    /// Type name: `tmpfs`, `overlay`, `devtmpfs`…
+    pub name: &'static str,
+    /// Device number of its files.
+    pub dev: u64,
+    /// The lower tree.
+    pub lower: Option<Lower>,
+    /// Whether device numbers and sizes of directories follow tmpfs (20 bytes an entry) or ext4 (4096).
+    pub(super) shared: Rc<Shared>,
+    next_ino: Cell<u64>,
+    /// Nodes made of lower inodes with several names, so that hard links meet.
+    linked: RefCell<BTreeMap<u64, Weak<Node>>>,
+}
+
+impl MemFs {
+    /// An empty filesystem; its root has permission bits `perm` and belongs to root.
+    pub fn tmpfs(
+        shared: &Rc<Shared>,
+        name: &'static str,
+        dev: u64,
+        perm: u32,
+        now: super::Time,
+    ) -> Rc<Node> {
+        let fs = Rc::new(MemFs {
+            name,
+            dev,
+            lower: None,
+            shared: shared.clone(),
+            next_ino: Cell::new(1),
+            linked: RefCell::default(),
+        });
+        Node::new(&fs, super::Kind::Dir.bits() | perm, 0, 0, 0, &[], now)
+    }
+
+    /// A view of the image with changes in memory; returns its root.
+    pub fn over(shared: &Rc<Shared>, name: &'static str, dev: u64, lower: Lower) -> Res<Rc<Node>> {
+        let (root, ino) = (lower.root(), lower.first_free_ino());
+        let fs = Rc::new(MemFs {
+            name,
+            dev,
+            lower: Some(lower),
+            shared: shared.clone(),
+            next_ino: Cell::new(ino),
+            linked: RefCell::default(),
+        });
+        fs.lower_node(root)
+    }
+
+    fn new_ino(&self) -> u64 {
+        let ino = self.next_ino.get();
+        self.next_ino.set(ino + 1);
+        ino
+    }
+
+    /// The node of a lower inode.
+    fn lower_node(self: &Rc<Self>, nid: u64) -> Res<Rc<Node>> {
+        if let Some(node) = self.linked.borrow().get(&nid).and_then(Weak::upgrade) {
+            return Ok(node);
+        }
+        let node = Node::from_lower(self, nid)?;
+        if !node.is_dir() && node.meta_cell().nlink > 1 {
+            self.linked.borrow_mut().insert(nid, Rc::downgrade(&node));
+        }
+        Ok(node)
+    }
+}

@@ -1,0 +1,525 @@
+//! One file, directory, link or device in memory.
+
+use std::any::Any;
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use abi::Errno;
+use abi::fcntl::{
+    F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SHRINK, F_SEAL_WRITE, FALLOC_FL_KEEP_SIZE,
+    FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE,
+};
+use abi::stat::{S_IFMT, S_ISGID, S_ISUID};
+use mem::{FaultKind, Frame, PAGE_SIZE, Phys};
+
+use super::MemFs;
+use super::dir::Entries;
+use super::pages::Pages;
+use crate::fs::cx::cap;
+use crate::fs::inode::{DirItem, Inode, InodeRef, Kind, Meta, NewNode, SetAttr};
+use crate::fs::lower::LowerData;
+use crate::fs::{Cx, Dentry, Res, Time, perm};
+use crate::mm::source::{MapSource, SourceName, Use};
+
+/// Seconds after which relatime renews an access time (mount(8)).
+const RELATIME_SECONDS: i64 = 24 * 60 * 60;
+
+/// What a node is.
+pub enum Body {
+    /// Content of a regular file.
+    File(RefCell<Pages>),
+    /// Entries of a directory.
+    Dir(RefCell<Entries>),
+    /// Target of a symbolic link.
+    Symlink(Box<[u8]>),
+    /// Device, FIFO or socket: the metadata says which.
+    Special,
+}
+
+type Xattrs = BTreeMap<Box<[u8]>, Vec<u8>>;
+
+/// One inode.
+pub struct Node {
+    pub(super) fs: Rc<MemFs>,
+    pub(super) meta: RefCell<Meta>,
+    /// What it is.
+    pub body: Body,
+    /// The lower inode it started as.
+    pub origin: Option<u64>,
+    /// Whether metadata, attributes or content differ from the lower inode (access times do not count).
+    pub changed: Cell<bool>,
+    /// Extended attributes; `None` = still those of the lower inode.
+    xattrs: RefCell<Option<Xattrs>>,
+    seals: Cell<u32>,
+    sealable: Cell<bool>,
+}
+
+impl Node {
+    /// A new node, without a name yet (`nlink` 0; 2 for a directory).
+    pub fn new(
+        fs: &Rc<MemFs>,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+        rdev: u64,
+        target: &[u8],
+        now: Time,
+    ) -> Rc<Node> {
+        let (body, nlink, size) = match Kind::of_mode(mode) {
+            Kind::File => (Body::File(RefCell::new(Pages::new(LowerData::EMPTY))), 0, 0),
+            Kind::Dir => (Body::Dir(RefCell::new(Entries::new(None))), 2, 0),
+            Kind::Symlink => (Body::Symlink(target.into()), 0, target.len() as u64),
+            _ => (Body::Special, 0, 0),
+        };
+        let meta = Meta {
+            dev: fs.dev,
+            ino: fs.new_ino(),
+            mode,
+            nlink,
+            uid,
+            gid,
+            rdev,
+            size,
+            blocks: 0,
+            atime: now,
+            mtime: now,
+            ctime: now,
+            btime: now,
+        };
+        Rc::new(Node {
+            fs: fs.clone(),
+            meta: RefCell::new(meta),
+            body,
+            origin: None,
+            changed: Cell::new(true),
+            xattrs: RefCell::new(Some(Xattrs::new())),
+            seals: Cell::new(0),
+            sealable: Cell::new(false),
+        })
+    }
+
+    /// A view of lower inode `nid`.
+    pub(super) fn from_lower(fs: &Rc<MemFs>, nid: u64) -> Res<Rc<Node>> {
+        let lower = fs.lower.as_ref().ok_or(Errno::EIO)?;
+        let meta = lower.meta(nid, fs.dev)?;
+        let body = match meta.kind() {
+            Kind::File => Body::File(RefCell::new(Pages::new(lower.data(nid)?))),
+            Kind::Dir => Body::Dir(RefCell::new(Entries::new(Some(nid)))),
+            Kind::Symlink => Body::Symlink(lower.read_link(nid)?.into()),
+            _ => Body::Special,
+        };
+        Ok(Rc::new(Node {
+            fs: fs.clone(),
+            meta: RefCell::new(meta),
+            body,
+            origin: Some(nid),
+            changed: Cell::new(false),
+            xattrs: RefCell::new(None),
+            seals: Cell::new(0),
+            sealable: Cell::new(false),
+        }))
+    }
+
+    /// Lets F_ADD_SEALS work on this file (memfd_create(2)), with these seals set.
+    pub fn make_sealable(&self, seals: u32) {
+        self.sealable.set(true);
+        self.seals.set(seals);
+    }
+
+    /// The filesystem it belongs to.
+    pub fn filesystem(&self) -> &Rc<MemFs> {
+        &self.fs
+    }
+
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        matches!(self.body, Body::Dir(_))
+    }
+
+    /// The metadata as kept (size and blocks of directories and files are computed by [`Inode::meta`]).
+    pub fn meta_cell(&self) -> Ref<'_, Meta> {
+        self.meta.borrow()
+    }
+
+    /// All extended attributes.
+    pub fn xattrs(&self) -> Res<Vec<(Box<[u8]>, Vec<u8>)>> {
+        match (&*self.xattrs.borrow(), self.origin, &self.fs.lower) {
+            (Some(own), ..) => Ok(own.iter().map(|(k, v)| (k.clone(), v.clone())).collect()),
+            (None, Some(nid), Some(lower)) => lower.xattrs(nid),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Records a change: of the content or entries (`content`) or of the metadata only.
+    pub(super) fn touch(&self, now: Time, content: bool) {
+        let mut meta = self.meta.borrow_mut();
+        meta.ctime = now;
+        if content {
+            meta.mtime = now;
+        }
+        self.changed.set(true);
+    }
+
+    fn pages(&self) -> Res<&RefCell<Pages>> {
+        match &self.body {
+            Body::File(pages) => Ok(pages),
+            Body::Dir(_) => Err(Errno::EISDIR),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    pub(super) fn entries(&self) -> Res<&RefCell<Entries>> {
+        match &self.body {
+            Body::Dir(entries) => Ok(entries),
+            _ => Err(Errno::ENOTDIR),
+        }
+    }
+
+    fn resize(&self, cx: &mut Cx, size: u64) -> Res<()> {
+        let pages = self.pages()?;
+        let old = self.meta.borrow().size;
+        if size > i64::MAX as u64 {
+            return Err(Errno::EFBIG);
+        }
+        let seals = self.seals.get();
+        if (size < old && seals & F_SEAL_SHRINK != 0) || (size > old && seals & F_SEAL_GROW != 0) {
+            return Err(Errno::EPERM);
+        }
+        if size < old {
+            pages.borrow_mut().truncate(cx.phys(), size);
+        }
+        self.meta.borrow_mut().size = size;
+        let now = cx.now();
+        self.touch(now, true);
+        Ok(())
+    }
+
+    fn drop_suid(&self, cx: &Cx) {
+        let mut meta = self.meta.borrow_mut();
+        if meta.mode & (S_ISUID | S_ISGID) != 0 && !cx.cred.capable(cap::FSETID) {
+            meta.mode = perm::without_suid(meta.mode);
+        }
+    }
+}
+
+impl Inode for Node {
+    fn fs_name(&self) -> &'static str {
+        self.fs.name
+    }
+
+    fn meta(&self, _cx: &mut Cx) -> Res<Meta> {
+        let mut meta = *self.meta.borrow();
+        match &self.body {
+            Body::File(pages) => meta.blocks = pages.borrow().blocks(),
+            Body::Dir(_) if self.fs.lower.is_some() => (meta.size, meta.blocks) = (4096, 8),
+            Body::Dir(entries) => meta.size = 40 + 20 * entries.borrow().len() as u64,
+            _ => {}
+        }
+        Ok(meta)
+    }
+
+    fn kind(&self) -> Kind {
+        match &self.body {
+            Body::File(_) => Kind::File,
+            Body::Dir(_) => Kind::Dir,
+            Body::Symlink(_) => Kind::Symlink,
+            Body::Special => Kind::of_mode(self.meta.borrow().mode),
+        }
+    }
+
+    fn as_any(self: Rc<Self>) -> Rc<dyn Any> {
+        self
+    }
+
+    fn lookup(&self, _cx: &mut Cx, name: &[u8]) -> Res<InodeRef> {
+        Ok(self.find(name)?.ok_or(Errno::ENOENT)?)
+    }
+
+    fn list(&self, _cx: &mut Cx) -> Res<Vec<DirItem>> {
+        self.merged()
+    }
+
+    fn create(&self, cx: &mut Cx, name: &[u8], new: &NewNode) -> Res<InodeRef> {
+        self.entries()?;
+        if self.meta.borrow().nlink == 0 {
+            return Err(Errno::ENOENT);
+        }
+        let now = cx.now();
+        let node = Node::new(&self.fs, new.mode, new.uid, new.gid, new.rdev, new.target, now);
+        self.enter(name, &node, now)?;
+        Ok(node)
+    }
+
+    fn create_unnamed(&self, cx: &mut Cx, new: &NewNode) -> Res<InodeRef> {
+        self.entries()?;
+        let now = cx.now();
+        Ok(Node::new(&self.fs, new.mode, new.uid, new.gid, new.rdev, new.target, now))
+    }
+
+    fn link(&self, cx: &mut Cx, name: &[u8], target: &InodeRef) -> Res<()> {
+        let node = self.same_fs(target)?;
+        if node.is_dir() {
+            return Err(Errno::EPERM);
+        }
+        if self.meta.borrow().nlink == 0 {
+            return Err(Errno::ENOENT);
+        }
+        let now = cx.now();
+        self.enter(name, &node, now)?;
+        node.touch(now, false);
+        Ok(())
+    }
+
+    fn unlink(&self, cx: &mut Cx, name: &[u8]) -> Res<()> {
+        let node = self.find(name)?.ok_or(Errno::ENOENT)?;
+        if node.is_dir() {
+            return Err(Errno::EISDIR);
+        }
+        let now = cx.now();
+        self.leave(name, &node, now)?;
+        node.touch(now, false);
+        Ok(())
+    }
+
+    fn rmdir(&self, cx: &mut Cx, name: &[u8]) -> Res<()> {
+        let node = self.find(name)?.ok_or(Errno::ENOENT)?;
+        if !node.is_empty()? {
+            return Err(Errno::ENOTEMPTY);
+        }
+        let now = cx.now();
+        self.leave(name, &node, now)?;
+        node.meta.borrow_mut().nlink = 0;
+        node.touch(now, false);
+        Ok(())
+    }
+
+    fn rename(
+        &self,
+        cx: &mut Cx,
+        name: &[u8],
+        new_dir: &InodeRef,
+        new_name: &[u8],
+        exchange: bool,
+    ) -> Res<()> {
+        let new_dir = self.same_fs(new_dir)?;
+        let node = self.find(name)?.ok_or(Errno::ENOENT)?;
+        let target = new_dir.find(new_name)?;
+        let now = cx.now();
+        match target {
+            Some(other) if exchange => {
+                self.leave(name, &node, now)?;
+                new_dir.leave(new_name, &other, now)?;
+                self.enter(name, &other, now)?;
+                new_dir.enter(new_name, &node, now)?;
+                other.touch(now, false);
+            }
+            Some(other) => {
+                if other.is_dir() && !other.is_empty()? {
+                    return Err(Errno::ENOTEMPTY);
+                }
+                if new_dir.meta.borrow().nlink == 0 {
+                    return Err(Errno::ENOENT);
+                }
+                new_dir.leave(new_name, &other, now)?;
+                if other.is_dir() {
+                    other.meta.borrow_mut().nlink = 0;
+                }
+                other.touch(now, false);
+                self.leave(name, &node, now)?;
+                new_dir.enter(new_name, &node, now)?;
+            }
+            None if exchange => return Err(Errno::ENOENT),
+            None => {
+                if new_dir.meta.borrow().nlink == 0 {
+                    return Err(Errno::ENOENT);
+                }
+                self.leave(name, &node, now)?;
+                new_dir.enter(new_name, &node, now)?;
+            }
+        }
+        node.meta.borrow_mut().ctime = now;
+        Ok(())
+    }
+
+    fn read_link(&self, _cx: &mut Cx) -> Res<Vec<u8>> {
+        match &self.body {
+            Body::Symlink(target) => Ok(target.to_vec()),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn set_attr(&self, cx: &mut Cx, attr: &SetAttr) -> Res<()> {
+        if let Some(size) = attr.size {
+            self.resize(cx, size)?;
+        }
+        let now = cx.now();
+        let mut meta = self.meta.borrow_mut();
+        if let Some(perm) = attr.perm {
+            meta.mode = (meta.mode & S_IFMT) | (perm & 0o7777);
+        }
+        meta.uid = attr.uid.unwrap_or(meta.uid);
+        meta.gid = attr.gid.unwrap_or(meta.gid);
+        meta.atime = attr.atime.unwrap_or(meta.atime);
+        meta.mtime = attr.mtime.unwrap_or(meta.mtime);
+        meta.ctime = now;
+        self.changed.set(true);
+        Ok(())
+    }
+
+    fn touch_atime(&self, cx: &mut Cx) {
+        let now = cx.now();
+        let mut meta = self.meta.borrow_mut();
+        let old = meta.atime.sec.saturating_add(RELATIME_SECONDS) <= now.sec;
+        if meta.atime <= meta.mtime || meta.atime <= meta.ctime || old {
+            meta.atime = now;
+        }
+    }
+
+    fn read_at(&self, cx: &mut Cx, offset: u64, buf: &mut [u8]) -> Res<usize> {
+        let pages = self.pages()?;
+        let size = self.meta.borrow().size;
+        let n = size.saturating_sub(offset).min(buf.len() as u64) as usize;
+        pages.borrow().read(cx.phys(), offset, &mut buf[..n]);
+        Ok(n)
+    }
+
+    fn write_at(&self, cx: &mut Cx, offset: u64, buf: &[u8]) -> Res<usize> {
+        let pages = self.pages()?;
+        let end = offset.checked_add(buf.len() as u64).filter(|e| *e <= i64::MAX as u64);
+        let end = end.ok_or(Errno::EFBIG)?;
+        let seals = self.seals.get();
+        let grows = end > self.meta.borrow().size;
+        if seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0 || (grows && seals & F_SEAL_GROW != 0)
+        {
+            return Err(Errno::EPERM);
+        }
+        let n = pages.borrow_mut().write(cx.phys(), offset, buf)?;
+        self.drop_suid(cx);
+        let now = cx.now();
+        let mut meta = self.meta.borrow_mut();
+        meta.size = meta.size.max(offset + n as u64);
+        drop(meta);
+        self.touch(now, true);
+        Ok(n)
+    }
+
+    fn allocate(&self, cx: &mut Cx, mode: u32, offset: u64, len: u64) -> Res<()> {
+        let pages = self.pages()?;
+        let end = offset.checked_add(len).filter(|e| *e <= i64::MAX as u64).ok_or(Errno::EFBIG)?;
+        let size = self.meta.borrow().size;
+        let seals = self.seals.get();
+        let keep = mode & FALLOC_FL_KEEP_SIZE != 0;
+        match mode & !FALLOC_FL_KEEP_SIZE {
+            0 => {}
+            FALLOC_FL_PUNCH_HOLE if keep => {
+                if seals & F_SEAL_WRITE != 0 {
+                    return Err(Errno::EPERM);
+                }
+                pages.borrow_mut().punch(
+                    cx.phys(),
+                    offset,
+                    end.min(size.next_multiple_of(4096)),
+                )?;
+            }
+            FALLOC_FL_ZERO_RANGE => {
+                pages.borrow_mut().punch(
+                    cx.phys(),
+                    offset,
+                    end.min(size.next_multiple_of(4096)),
+                )?;
+            }
+            _ => return Err(Errno::EOPNOTSUPP),
+        }
+        if !keep && end > size {
+            if seals & F_SEAL_GROW != 0 {
+                return Err(Errno::EPERM);
+            }
+            self.meta.borrow_mut().size = end;
+        }
+        let now = cx.now();
+        self.touch(now, true);
+        Ok(())
+    }
+
+    fn seek_data(&self, _cx: &mut Cx, offset: u64, hole: bool) -> Res<u64> {
+        let size = self.meta.borrow().size;
+        if offset >= size {
+            return Err(Errno::ENXIO);
+        }
+        self.pages()?.borrow().seek(offset, size, hole)
+    }
+
+    fn map(self: Rc<Self>, _cx: &mut Cx, at: &Rc<Dentry>) -> Res<Rc<dyn MapSource>> {
+        let Body::File(_) = &self.body else { return Err(Errno::ENODEV) };
+        Ok(Rc::new(FileMapping { node: self, at: at.clone() }))
+    }
+
+    fn seals(&self) -> Option<&Cell<u32>> {
+        self.sealable.get().then_some(&self.seals)
+    }
+
+    fn get_xattr(&self, _cx: &mut Cx, name: &[u8]) -> Res<Option<Vec<u8>>> {
+        if self.origin.is_some() || self.xattrs.borrow().as_ref().is_some_and(|x| !x.is_empty()) {
+            return Ok(self.xattrs()?.into_iter().find(|(n, _)| **n == *name).map(|(_, v)| v));
+        }
+        Ok(None)
+    }
+
+    fn set_xattr(&self, cx: &mut Cx, name: &[u8], value: Option<&[u8]>) -> Res<()> {
+        let mut all: Xattrs = self.xattrs()?.into_iter().collect();
+        match value {
+            Some(value) => all.insert(name.into(), value.to_vec()),
+            None => Some(all.remove(name).ok_or(Errno::ENODATA)?),
+        };
+        *self.xattrs.borrow_mut() = Some(all);
+        let now = cx.now();
+        self.touch(now, false);
+        Ok(())
+    }
+
+    fn list_xattr(&self, _cx: &mut Cx) -> Res<Vec<Box<[u8]>>> {
+        let mut names: Vec<_> = self.xattrs()?.into_iter().map(|(name, _)| name).collect();
+        names.sort();
+        Ok(names)
+    }
+}
+
+/// A mapping of a file in memory.
+struct FileMapping {
+    node: Rc<Node>,
+    at: Rc<Dentry>,
+}
+
+impl MapSource for FileMapping {
+    fn page(&self, phys: &mut Phys, index: u64, how: Use) -> Result<Frame, FaultKind> {
+        let Body::File(pages) = &self.node.body else { return Err(FaultKind::PastEnd) };
+        let start = index.checked_mul(PAGE_SIZE as u64).ok_or(FaultKind::PastEnd)?;
+        if start >= self.node.meta.borrow().size {
+            return Err(FaultKind::PastEnd);
+        }
+        let mut pages = pages.borrow_mut();
+        let frame = match how {
+            Use::Private => pages.private_frame(phys, index),
+            Use::Shared { write } => {
+                self.node.changed.set(self.node.changed.get() || write);
+                pages.own_frame(phys, index)
+            }
+        };
+        frame.map_err(|_| FaultKind::OutOfMemory)
+    }
+
+    fn name(&self) -> SourceName {
+        let meta = self.node.meta.borrow();
+        SourceName { path: self.at.path(), dev: meta.dev, ino: meta.ino }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Body::File(pages) = &mut self.body {
+            let mut trash = self.fs.shared.trash.borrow_mut();
+            trash.extend(pages.get_mut().take_frames());
+        }
+    }
+}

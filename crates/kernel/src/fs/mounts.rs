@@ -1,0 +1,319 @@
+//! The mount table of a box, as docker's default container has it.
+
+use std::rc::Rc;
+
+use abi::Errno;
+use abi::stat::{
+    DEVPTS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, PROC_SUPER_MAGIC, ST_NODEV, ST_NOEXEC, ST_NOSUID,
+    ST_RDONLY, ST_RELATIME, SYSFS_MAGIC, TMPFS_MAGIC, V9FS_MAGIC, makedev,
+};
+
+use super::inode::{Inode, InodeRef, Kind, NewNode};
+use super::lower::Lower;
+use super::memfs::{MemFs, Node};
+use super::walk::{Lookup, PathCx, resolve};
+use super::{Cx, Dentry, Mount, Res, Shared, Time, devpts, hostfs, procfs, synth};
+
+/// Device nodes of `/dev`: name, minor, major, permission bits.
+const DEVICES: &[(&[u8], u32, u32)] = &[
+    (b"full", 1, 7),
+    (b"null", 1, 3),
+    (b"random", 1, 8),
+    (b"tty", 5, 0),
+    (b"urandom", 1, 9),
+    (b"zero", 1, 5),
+];
+/// Symbolic links of `/dev`.
+const LINKS: &[(&[u8], &[u8])] = &[
+    (b"core", b"/proc/kcore"),
+    (b"fd", b"/proc/self/fd"),
+    (b"ptmx", b"pts/ptmx"),
+    (b"stderr", b"/proc/self/fd/2"),
+    (b"stdin", b"/proc/self/fd/0"),
+    (b"stdout", b"/proc/self/fd/1"),
+];
+
+/// How a filesystem is mounted.
+struct Spec<'a> {
+    fstype: &'static str,
+    source: &'a str,
+    flags: u64,
+    options: &'a str,
+    magic: u64,
+    dev: u64,
+}
+
+fn new_dev(shared: &Shared) -> u64 {
+    // Unnamed device numbers: major 0.
+    makedev(0, 64 + shared.mounts.borrow().len() as u32)
+}
+
+fn new_root(shared: &Shared, inode: InodeRef, parent: u32, spec: Spec) -> Rc<Dentry> {
+    let mount = Mount {
+        id: 512 + shared.mounts.borrow().len() as u32,
+        parent,
+        dev: spec.dev,
+        fstype: spec.fstype,
+        source: spec.source.to_string(),
+        root: "/".to_string(),
+        flags: spec.flags,
+        options: spec.options.to_string(),
+        magic: spec.magic,
+    };
+    let root = Dentry::root(inode, Rc::new(mount), b"");
+    shared.mounts.borrow_mut().push(root.clone());
+    root
+}
+
+/// An empty directory outside every tree: the root before anything is mounted.
+pub fn nowhere(shared: &Rc<Shared>) -> Rc<Dentry> {
+    let node = MemFs::tmpfs(shared, "rootfs", makedev(0, 2), 0o755, Time::default());
+    let mount = Mount {
+        id: 1,
+        parent: 0,
+        dev: makedev(0, 2),
+        fstype: "rootfs",
+        source: "none".to_string(),
+        root: "/".to_string(),
+        flags: 0,
+        options: String::new(),
+        magic: TMPFS_MAGIC,
+    };
+    Dentry::root(node, Rc::new(mount), b"")
+}
+
+/// Mounts the image at the root, and proc, dev, devpts, shm and sys on it: the root of the tree. EIO if the image is
+/// not valid.
+pub fn boot(cx: &mut Cx, image: &'static [u8], image_base: u32) -> Res<Rc<Dentry>> {
+    let shared = cx.shared.clone();
+    let dev = new_dev(&shared);
+    let node = MemFs::over(&shared, "overlay", dev, Lower::open(image, image_base)?)?;
+    let options = "lowerdir=/image,upperdir=/upper,workdir=/work";
+    let spec = Spec {
+        fstype: "overlay",
+        source: "overlay",
+        flags: ST_RELATIME,
+        options,
+        magic: OVERLAYFS_SUPER_MAGIC,
+        dev,
+    };
+    let root = new_root(&shared, node, 0, spec);
+    mount_system(cx, &root)?;
+    Ok(root)
+}
+
+/// As [`boot`], on an empty tmpfs instead of an image.
+pub fn boot_empty(cx: &mut Cx) -> Res<Rc<Dentry>> {
+    let shared = cx.shared.clone();
+    let dev = new_dev(&shared);
+    let now = cx.now();
+    let node = MemFs::tmpfs(&shared, "tmpfs", dev, 0o755, now);
+    let root = new_root(&shared, node, 0, tmpfs_spec("tmpfs", ST_RELATIME, "mode=755", dev));
+    mount_system(cx, &root)?;
+    Ok(root)
+}
+
+fn tmpfs_spec<'a>(source: &'a str, flags: u64, options: &'a str, dev: u64) -> Spec<'a> {
+    Spec { fstype: "tmpfs", source, flags, options, magic: TMPFS_MAGIC, dev }
+}
+
+fn mount_system(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
+    let shared = cx.shared.clone();
+    let now = cx.now();
+    let careful = ST_NOSUID | ST_NODEV | ST_NOEXEC | ST_RELATIME;
+    let dev = new_dev(&shared);
+    let spec = Spec {
+        fstype: "proc",
+        source: "proc",
+        flags: careful,
+        options: "",
+        magic: PROC_SUPER_MAGIC,
+        dev,
+    };
+    mount_at(cx, root, b"/proc", Kind::Dir, procfs::root(dev), spec)?;
+
+    let dev = new_dev(&shared);
+    let node = MemFs::tmpfs(&shared, "tmpfs", dev, 0o755, now);
+    let spec = tmpfs_spec("tmpfs", ST_NOSUID, "size=65536k,mode=755", dev);
+    let dev_root = mount_at(cx, root, b"/dev", Kind::Dir, node, spec)?;
+    fill_dev(cx, &dev_root)?;
+
+    let dev = new_dev(&shared);
+    let spec = Spec {
+        fstype: "devpts",
+        source: "devpts",
+        flags: ST_NOSUID | ST_NOEXEC | ST_RELATIME,
+        options: "gid=5,mode=620,ptmxmode=666",
+        magic: DEVPTS_SUPER_MAGIC,
+        dev,
+    };
+    mount_at(cx, root, b"/dev/pts", Kind::Dir, devpts::root(dev), spec)?;
+
+    let dev = new_dev(&shared);
+    let node = MemFs::tmpfs(&shared, "tmpfs", dev, 0o1777, now);
+    mount_at(
+        cx,
+        root,
+        b"/dev/shm",
+        Kind::Dir,
+        node,
+        tmpfs_spec("shm", careful, "size=65536k", dev),
+    )?;
+
+    let dev = new_dev(&shared);
+    let spec = Spec {
+        fstype: "sysfs",
+        source: "sysfs",
+        flags: careful | ST_RDONLY,
+        options: "",
+        magic: SYSFS_MAGIC,
+        dev,
+    };
+    mount_at(cx, root, b"/sys", Kind::Dir, synth::root("sysfs", dev, synth::SYSFS), spec)?;
+    Ok(())
+}
+
+fn fill_dev(cx: &mut Cx, dev: &Rc<Dentry>) -> Res<()> {
+    let inode = dev.inode();
+    let new = |mode, rdev, target| NewNode { mode, uid: 0, gid: 0, rdev, target };
+    for (name, major, minor) in DEVICES {
+        let mode = Kind::Char.bits() | 0o666;
+        inode.create(cx, name, &new(mode, makedev(*major, *minor), &[]))?;
+    }
+    for (name, target) in LINKS {
+        inode.create(cx, name, &new(Kind::Symlink.bits() | 0o777, 0, target))?;
+    }
+    for (name, perm) in [(&b"pts"[..], 0o755), (&b"shm"[..], 0o1777), (&b"mqueue"[..], 0o1777)] {
+        inode.create(cx, name, &new(Kind::Dir.bits() | perm, 0, &[]))?;
+    }
+    Ok(())
+}
+
+/// Adds `/dev/console` for a box with a terminal.
+pub fn add_console(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
+    let dev = find(cx, root, b"/dev")?;
+    let mode = Kind::Char.bits() | 0o620;
+    let new = NewNode { mode, uid: 0, gid: 5, rdev: makedev(5, 1), target: &[] };
+    let inode = match dev.inode().create(cx, b"console", &new) {
+        Ok(inode) => inode,
+        Err(_) => dev.inode().lookup(cx, b"console")?,
+    };
+    cx.shared.ttys.set_console_dentry(&dev.child(b"console", inode));
+    Ok(())
+}
+
+/// Mounts what belongs to a run and not to the image: docker's `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`.
+pub fn mount_etc(cx: &mut Cx, root: &Rc<Dentry>, hostname: &[u8]) -> Res<()> {
+    let name = String::from_utf8_lossy(hostname).into_owned();
+    let hosts = format!(
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n\
+         ff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.1.1\t{name}\n"
+    );
+    let files = [
+        (&b"/etc/resolv.conf"[..], "nameserver 127.0.0.11\noptions ndots:0\n".to_string()),
+        (&b"/etc/hostname"[..], format!("{name}\n")),
+        (&b"/etc/hosts"[..], hosts),
+    ];
+    let shared = cx.shared.clone();
+    for (path, text) in files {
+        let dev = new_dev(&shared);
+        let now = cx.now();
+        let dir = MemFs::tmpfs(&shared, "tmpfs", dev, 0o755, now);
+        let mode = Kind::File.bits() | 0o644;
+        let new = NewNode { mode, uid: 0, gid: 0, rdev: 0, target: &[] };
+        let file = dir.create(cx, b"file", &new)?;
+        file.write_at(cx, 0, text.as_bytes())?;
+        mount_at(cx, root, path, Kind::File, file, tmpfs_spec("tmpfs", ST_RELATIME, "", dev))?;
+    }
+    Ok(())
+}
+
+/// Mounts the host's directories at their guest paths.
+pub fn mount_preopens(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
+    for preopen in cx.host().preopens() {
+        let path = match preopen.guest_path.as_bytes() {
+            b"" | b"/" | b"." => continue,
+            path if path.starts_with(b"/") => path.to_vec(),
+            path => [b"/", path].concat(),
+        };
+        let shared = cx.shared.clone();
+        let dev = new_dev(&shared);
+        let read_only = if preopen.writable { 0 } else { ST_RDONLY };
+        let spec = Spec {
+            fstype: "9p",
+            source: "host",
+            flags: ST_RELATIME | read_only,
+            options: "",
+            magic: V9FS_MAGIC,
+            dev,
+        };
+        mount_at(cx, root, &path, Kind::Dir, hostfs::root(dev, preopen.dir), spec)?;
+    }
+    Ok(())
+}
+
+fn at_root(root: &Rc<Dentry>) -> PathCx {
+    PathCx { root: root.clone(), cwd: root.clone(), umask: 0 }
+}
+
+fn find(cx: &mut Cx, root: &Rc<Dentry>, path: &[u8]) -> Res<Rc<Dentry>> {
+    resolve(cx, &at_root(root), root, path, Lookup::FOLLOW)
+}
+
+/// Mounts `inode` as a filesystem at absolute `path`, making the mount point if it is missing (not as a change of the
+/// image). Returns the mounted root.
+fn mount_at(
+    cx: &mut Cx,
+    root: &Rc<Dentry>,
+    path: &[u8],
+    kind: Kind,
+    inode: InodeRef,
+    spec: Spec,
+) -> Res<Rc<Dentry>> {
+    let place = match find(cx, root, path) {
+        Ok(place) if (place.inode().kind() == Kind::Dir) == (kind == Kind::Dir) => place,
+        Ok(_) => return Err(Errno::ENOTDIR),
+        Err(Errno::ENOENT) => make_mountpoint(cx, root, path, kind)?,
+        Err(e) => return Err(e),
+    };
+    let shared = cx.shared.clone();
+    let parent = place.mount().id;
+    let mounted = new_root(&shared, inode, parent, spec);
+    // The mounted tree hangs on its mount point, which must stay.
+    place.mount_on(&mounted);
+    Ok(mounted)
+}
+
+fn make_mountpoint(cx: &mut Cx, root: &Rc<Dentry>, path: &[u8], kind: Kind) -> Res<Rc<Dentry>> {
+    let names: Vec<&[u8]> = path.split(|b| *b == b'/').filter(|n| !n.is_empty()).collect();
+    let mut here = root.clone();
+    for (i, name) in names.iter().enumerate() {
+        if *name == b"." || *name == b".." {
+            return Err(Errno::EINVAL);
+        }
+        let next = match here.lookup(cx, name) {
+            Ok(next) => next.down(),
+            Err(Errno::ENOENT) => {
+                let kind = if i + 1 == names.len() { kind } else { Kind::Dir };
+                let perm = if kind == Kind::Dir { 0o755 } else { 0o644 };
+                let now = cx.now();
+                let dir = here.inode().clone().as_any().downcast::<Node>();
+                let inode: InodeRef = match dir {
+                    Ok(dir) => dir.add_mountpoint(name, kind.bits() | perm, now)?,
+                    Err(_) => {
+                        let mode = kind.bits() | perm;
+                        let new = NewNode { mode, uid: 0, gid: 0, rdev: 0, target: &[] };
+                        here.inode().create(cx, name, &new)?
+                    }
+                };
+                here.child(name, inode)
+            }
+            Err(e) => return Err(e),
+        };
+        if next.inode().kind() == Kind::Symlink {
+            return Err(Errno::ELOOP);
+        }
+        here = next;
+    }
+    Ok(here)
+}

@@ -1,0 +1,148 @@
+//! What proc(5) shows: the lists of files, for the whole system and for each task.
+
+/// A file of the whole system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum System {
+    /// Text that never changes.
+    Text(&'static str),
+    /// Text that the kernel makes, by its path.
+    Made,
+    /// A symbolic link.
+    Link(&'static str),
+}
+
+/// Files of the whole system: path below `/proc`, permission bits, content.
+pub const SYSTEM: &[(&str, u32, System)] = &[
+    ("cmdline", 0o444, System::Text("BOOT_IMAGE=/boot/vmlinuz\n")),
+    ("cpuinfo", 0o444, System::Made),
+    ("devices", 0o444, System::Text(DEVICES)),
+    ("filesystems", 0o444, System::Text(FILESYSTEMS)),
+    ("loadavg", 0o444, System::Made),
+    ("meminfo", 0o444, System::Made),
+    ("modules", 0o444, System::Text("")),
+    ("mounts", 0o777, System::Link("self/mounts")),
+    ("net", 0o777, System::Link("self/net")),
+    ("partitions", 0o444, System::Text("major minor  #blocks  name\n\n")),
+    ("stat", 0o444, System::Made),
+    ("swaps", 0o444, System::Text("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")),
+    ("sys/fs/file-max", 0o644, System::Text("9223372036854775807\n")),
+    ("sys/fs/file-nr", 0o444, System::Text("1024\t0\t9223372036854775807\n")),
+    ("sys/fs/inotify/max_queued_events", 0o644, System::Text("16384\n")),
+    ("sys/fs/inotify/max_user_instances", 0o644, System::Text("128\n")),
+    ("sys/fs/inotify/max_user_watches", 0o644, System::Text("65536\n")),
+    ("sys/fs/nr_open", 0o644, System::Text("1048576\n")),
+    ("sys/fs/pipe-max-size", 0o644, System::Text("1048576\n")),
+    ("sys/kernel/cap_last_cap", 0o444, System::Text("40\n")),
+    ("sys/kernel/core_pattern", 0o644, System::Text("core\n")),
+    ("sys/kernel/domainname", 0o644, System::Made),
+    ("sys/kernel/hostname", 0o644, System::Made),
+    ("sys/kernel/msgmax", 0o644, System::Text("8192\n")),
+    ("sys/kernel/ngroups_max", 0o444, System::Text("65536\n")),
+    ("sys/kernel/osrelease", 0o444, System::Made),
+    ("sys/kernel/ostype", 0o444, System::Text("Linux\n")),
+    ("sys/kernel/overflowgid", 0o644, System::Text("65534\n")),
+    ("sys/kernel/overflowuid", 0o644, System::Text("65534\n")),
+    ("sys/kernel/pid_max", 0o644, System::Text("4194304\n")),
+    ("sys/kernel/random/boot_id", 0o444, System::Made),
+    ("sys/kernel/random/entropy_avail", 0o444, System::Text("256\n")),
+    ("sys/kernel/random/uuid", 0o444, System::Made),
+    ("sys/kernel/randomize_va_space", 0o644, System::Text("0\n")),
+    ("sys/kernel/seccomp/actions_avail", 0o444, System::Text("\n")),
+    ("sys/kernel/shmmax", 0o644, System::Text("18446744073692774399\n")),
+    ("sys/kernel/threads-max", 0o644, System::Text("8192\n")),
+    ("sys/kernel/version", 0o444, System::Made),
+    ("sys/net/core/somaxconn", 0o644, System::Text("4096\n")),
+    ("sys/net/ipv4/ip_local_port_range", 0o644, System::Text("32768\t60999\n")),
+    ("sys/net/ipv6/conf/all/disable_ipv6", 0o644, System::Text("1\n")),
+    ("sys/vm/max_map_count", 0o644, System::Text("65530\n")),
+    ("sys/vm/mmap_min_addr", 0o644, System::Text("65536\n")),
+    ("sys/vm/overcommit_memory", 0o644, System::Text("1\n")),
+    ("sys/vm/overcommit_ratio", 0o644, System::Text("50\n")),
+    ("sys/vm/swappiness", 0o644, System::Text("60\n")),
+    ("uptime", 0o444, System::Made),
+    ("version", 0o444, System::Made),
+    ("vmstat", 0o444, System::Made),
+];
+
+const DEVICES: &str = "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n\
+136 pts\n\nBlock devices:\n";
+const FILESYSTEMS: &str = "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevpts\nnodev\toverlay\nnodev\tpipefs\n\
+nodev\tsockfs\n\terofs\n";
+
+/// A file of one task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Text that the kernel makes, by its name.
+    Made,
+    /// Always empty or constant text.
+    Text(&'static str),
+    /// A magic link: `cwd`, `exe`, `root`.
+    Place,
+    /// `fd/`.
+    FdDir,
+    /// `fdinfo/`.
+    FdInfoDir,
+    /// `task/`, only for the process.
+    TaskDir,
+    /// `ns/`.
+    NsDir,
+    /// `net/`.
+    NetDir,
+    /// The mount table in one of its forms.
+    Mounts,
+}
+
+/// Files of each task: name, permission bits, content.
+pub const TASK: &[(&str, u32, Task)] = &[
+    ("attr", 0o555, Task::NetDir),
+    ("auxv", 0o400, Task::Made),
+    ("cgroup", 0o444, Task::Text("0::/\n")),
+    ("cmdline", 0o444, Task::Made),
+    ("comm", 0o644, Task::Made),
+    ("coredump_filter", 0o644, Task::Text("00000033\n")),
+    ("cwd", 0o777, Task::Place),
+    ("environ", 0o400, Task::Made),
+    ("exe", 0o777, Task::Place),
+    ("fd", 0o500, Task::FdDir),
+    ("fdinfo", 0o555, Task::FdInfoDir),
+    ("gid_map", 0o644, Task::Text("         0          0 4294967295\n")),
+    ("io", 0o400, Task::Made),
+    ("limits", 0o444, Task::Made),
+    ("loginuid", 0o644, Task::Text("4294967295")),
+    ("maps", 0o444, Task::Made),
+    ("mountinfo", 0o444, Task::Mounts),
+    ("mounts", 0o444, Task::Mounts),
+    ("mountstats", 0o400, Task::Mounts),
+    ("net", 0o555, Task::NetDir),
+    ("ns", 0o511, Task::NsDir),
+    ("oom_adj", 0o644, Task::Made),
+    ("oom_score", 0o444, Task::Text("0\n")),
+    ("oom_score_adj", 0o644, Task::Made),
+    ("personality", 0o400, Task::Text("00000000\n")),
+    ("root", 0o777, Task::Place),
+    ("schedstat", 0o444, Task::Made),
+    ("sessionid", 0o444, Task::Text("4294967295")),
+    ("setgroups", 0o644, Task::Text("allow\n")),
+    ("smaps", 0o444, Task::Made),
+    ("stat", 0o444, Task::Made),
+    ("statm", 0o444, Task::Made),
+    ("status", 0o444, Task::Made),
+    ("syscall", 0o400, Task::Made),
+    ("task", 0o555, Task::TaskDir),
+    ("timerslack_ns", 0o666, Task::Made),
+    ("uid_map", 0o644, Task::Text("         0          0 4294967295\n")),
+    ("wchan", 0o444, Task::Text("0")),
+];
+
+/// Namespaces in `ns/`, with the numbers of the initial ones.
+pub const NAMESPACES: &[(&str, u64)] = &[
+    ("cgroup", 4026531835),
+    ("ipc", 4026531839),
+    ("mnt", 4026531841),
+    ("net", 4026531840),
+    ("pid", 4026531836),
+    ("pid_for_children", 4026531836),
+    ("time", 4026531834),
+    ("user", 4026531837),
+    ("uts", 4026531838),
+];
