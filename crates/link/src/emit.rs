@@ -2,20 +2,34 @@
 //! that only the linker needs taken out, and the image configuration added.
 
 use crate::snapshot::State;
-use crate::{CONFIG_SECTION, LinkError};
+use crate::{CONFIG_SECTION, LinkError, component};
 use std::io::Write;
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{
-    CustomSection, DataCountSection, Encode, ExportSection, RawSection, Section, SectionId,
+    CustomSection, DataCountSection, Encode, ExportSection, ImportSection, RawSection, Section,
+    SectionId,
 };
-use wasmparser::{DataKind, DataSectionReader, ExportSectionReader, Parser, Payload};
+use wasmparser::{
+    DataKind, DataSectionReader, ExportSectionReader, ImportSectionReader, Parser, Payload,
+};
 
 /// What a WASI command exports.
 const KEPT_EXPORTS: [&str; 2] = ["memory", "_start"];
 
+/// Which host the module's imports are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Imports {
+    /// WASI preview 1, as the guest has them.
+    Preview1,
+    /// The same to be wrapped as a component, but with the exit status going to
+    /// [`component::EXIT`] directly: the preview 1 adapter knows only success and failure.
+    Component,
+}
+
 /// Writes the box as a core module.
 pub fn module(
     state: &State,
+    imports: Imports,
     image_config_json: Option<&[u8]>,
     out: &mut dyn Write,
 ) -> Result<(), LinkError> {
@@ -24,6 +38,9 @@ pub fn module(
     for payload in Parser::new(0).parse_all(&state.module) {
         let payload = payload.map_err(damaged)?;
         match &payload {
+            Payload::ImportSection(section) if imports == Imports::Component => {
+                put(out, &section_bytes(&redirect_exit(section)?))?;
+            }
             Payload::ExportSection(exports) => put(out, &section_bytes(&keep_exports(exports)?))?,
             Payload::DataCountSection { count, .. } => {
                 let count = count + u32::from(!image.is_empty());
@@ -44,6 +61,21 @@ pub fn module(
         )?;
     }
     out.flush().map_err(|source| LinkError::Io { what: "write the module", source })
+}
+
+/// The imports with `proc_exit`, which has the same type, replaced by [`component::EXIT`].
+fn redirect_exit(imports: &ImportSectionReader<'_>) -> Result<ImportSection, LinkError> {
+    let mut redirected = ImportSection::new();
+    for import in imports.clone().into_imports() {
+        let import = import.map_err(damaged)?;
+        let (module, name) = match (import.module, import.name) {
+            ("wasi_snapshot_preview1", "proc_exit") => component::EXIT,
+            other => other,
+        };
+        let ty = RoundtripReencoder.entity_type(import.ty).map_err(damaged)?;
+        redirected.import(module, name, ty);
+    }
+    Ok(redirected)
 }
 
 fn keep_exports(exports: &ExportSectionReader<'_>) -> Result<ExportSection, LinkError> {

@@ -119,13 +119,14 @@ impl<'g> Linker<'g> {
         let state =
             snapshot::take(self.guest, &self.cache, input.image, input.image_len, input.config)?;
         match input.output {
-            Output::Module => emit::module(&state, input.image_config_json, out),
+            Output::Module => {
+                emit::module(&state, emit::Imports::Preview1, input.image_config_json, out)
+            }
             Output::Component => {
                 let mut core = Vec::new();
-                emit::module(&state, None, &mut core)?;
+                emit::module(&state, emit::Imports::Component, None, &mut core)?;
                 drop(state);
-                let component = component::encode(&core)?;
-                drop(core);
+                let component = component::encode(core)?;
                 component::write(&component, input.image_config_json, out)
             }
         }
