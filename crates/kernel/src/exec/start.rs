@@ -6,7 +6,7 @@ use std::rc::Rc;
 use abi::fcntl::AT_FDCWD;
 use abi::{Context, Errno};
 
-use crate::fs::PathCx;
+use crate::fs::{PathCx, mounts};
 use crate::fs::ops::find_executable;
 use crate::fs::walk::{Lookup, resolve};
 use crate::mm::Limits;
@@ -17,15 +17,15 @@ use crate::{Kernel, ThreadId};
 #[derive(Clone, Debug, Default)]
 pub struct StartSpec {
     /// Program and arguments; the program is looked up in PATH if it has no slash.
-    pub argv: Vec<String>,
+    pub argv: Vec<Vec<u8>>,
     /// `NAME=value` entries.
-    pub env: Vec<String>,
+    pub env: Vec<Vec<u8>>,
     /// Working directory; made if it is missing; empty = `/`.
-    pub cwd: String,
+    pub cwd: Vec<u8>,
     /// `name`, `uid`, `name:group`, `uid:gid`; empty = root.
     pub user: String,
     /// Host name; empty leaves it.
-    pub hostname: String,
+    pub hostname: Vec<u8>,
     /// Standard streams are a terminal (`docker run -t`).
     pub tty: bool,
 }
@@ -87,7 +87,7 @@ impl Kernel {
         self.boot_ns = self.now();
         self.slice_start = self.boot_ns;
         if !spec.hostname.is_empty() {
-            self.hostname = spec.hostname.clone().into_bytes();
+            self.hostname = spec.hostname.clone();
         }
         let tid = self.first_thread();
         let result = self.start_program(tid, &program, spec);
@@ -153,88 +153,98 @@ impl Kernel {
     fn start_program(
         &mut self,
         tid: ThreadId,
-        program: &str,
+        program: &[u8],
         spec: StartSpec,
     ) -> Result<(), StartError> {
+        let root = self.root.clone();
+        let hostname = self.hostname.clone();
+        let mut cx = self.cx(tid);
+        // Host directories and docker's files in /etc lie over the image; the box runs without them, too.
+        let mounted = mounts::mount_preopens(&mut cx, &root)
+            .and_then(|()| mounts::mount_etc(&mut cx, &root, &hostname));
+        if let Err(errno) = mounted {
+            cx.host().log(&format!("boxer: cannot mount the host's files: {errno}"));
+        }
+        if spec.tty {
+            mounts::add_console(&mut cx, &root).map_err(StartError::Streams)?;
+        }
         self.enter_cwd(tid, &spec.cwd)?;
         let (creds, home) = self.find_user(tid, &spec.user)?;
         let files =
             self.standard_files(tid, spec.tty).map_err(StartError::Streams)?;
         self.tasks[tid].files = Rc::new(RefCell::new(files));
         self.tasks[tid].creds = creds;
-        let mut env = spec.env.clone();
-        let has = |env: &[String], name: &str| env.iter().any(|e| e.starts_with(name));
+        let mut env = spec.env;
+        let has = |env: &[Vec<u8>], name: &str| env.iter().any(|e| e.starts_with(name.as_bytes()));
         if !has(&env, "PATH=") {
-            env.insert(0, format!("PATH={DEFAULT_PATH}"));
+            env.insert(0, format!("PATH={DEFAULT_PATH}").into_bytes());
         }
         if !has(&env, "HOSTNAME=") {
-            env.push(format!("HOSTNAME={}", String::from_utf8_lossy(&self.hostname)));
+            env.push([b"HOSTNAME=", self.hostname.as_slice()].concat());
         }
         if spec.tty && !has(&env, "TERM=") {
-            env.push("TERM=xterm".into());
+            env.push(b"TERM=xterm".to_vec());
         }
         if !has(&env, "HOME=") {
-            env.push(format!("HOME={home}"));
+            env.push(format!("HOME={home}").into_bytes());
         }
         let path = self.find_in_path(tid, program, &env)?;
-        let bytes = |list: Vec<String>| list.into_iter().map(String::into_bytes).collect();
-        self.exec_with(tid, AT_FDCWD, path.into_bytes(), bytes(spec.argv), bytes(env), 0).map_err(
-            |errno| match errno {
-                Errno::ENOENT | Errno::ENOTDIR => StartError::NotFound(program.into()),
-                errno => StartError::NotExecutable(program.into(), errno),
-            },
-        )
+        self.exec_with(tid, AT_FDCWD, path, spec.argv, env, 0).map_err(|errno| match errno {
+            Errno::ENOENT | Errno::ENOTDIR => StartError::NotFound(shown(program)),
+            errno => StartError::NotExecutable(shown(program), errno),
+        })
     }
 
     /// Looks a name without slash up in PATH, as docker's runtime does.
     fn find_in_path(
         &mut self,
         tid: ThreadId,
-        program: &str,
-        env: &[String],
-    ) -> Result<String, StartError> {
-        if program.contains('/') {
-            return Ok(program.into());
+        program: &[u8],
+        env: &[Vec<u8>],
+    ) -> Result<Vec<u8>, StartError> {
+        if program.contains(&b'/') {
+            return Ok(program.to_vec());
         }
-        let path = env.iter().find_map(|e| e.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
+        let path = env.iter().find_map(|e| e.strip_prefix(b"PATH="));
+        let path = path.unwrap_or(DEFAULT_PATH.as_bytes());
         let at = self.tasks[tid].fs.borrow().clone();
         let mut denied = None;
-        for dir in path.split(':') {
-            let dir = if dir.is_empty() { "." } else { dir };
-            let name = format!("{}/{program}", dir.trim_end_matches('/'));
+        for dir in path.split(|&b| b == b':') {
+            let mut name = if dir.is_empty() { b".".to_vec() } else { dir.to_vec() };
+            if name.last() != Some(&b'/') {
+                name.push(b'/');
+            }
+            name.extend_from_slice(program);
             let mut cx = self.cx(tid);
-            match find_executable(&mut cx, &at, &at.cwd, name.as_bytes(), true) {
+            match find_executable(&mut cx, &at, &at.cwd, &name, true) {
                 Ok(_) => return Ok(name),
                 Err(errno @ (Errno::EACCES | Errno::ELOOP)) => denied = Some(errno),
                 Err(_) => {}
             }
         }
         Err(match denied {
-            Some(errno) => StartError::NotExecutable(program.into(), errno),
-            None => StartError::NotFound(program.into()),
+            Some(errno) => StartError::NotExecutable(shown(program), errno),
+            None => StartError::NotFound(shown(program)),
         })
     }
 
     /// Makes the working directory, if need be, and enters it.
-    fn enter_cwd(&mut self, tid: ThreadId, cwd: &str) -> Result<(), StartError> {
-        if cwd.is_empty() || cwd == "/" {
-            return Ok(());
-        }
+    fn enter_cwd(&mut self, tid: ThreadId, cwd: &[u8]) -> Result<(), StartError> {
+        let fail = |errno| StartError::Cwd(shown(cwd), errno);
         let at = self.tasks[tid].fs.borrow().clone();
         let mut cx = self.cx(tid);
-        let mut so_far = String::new();
-        for part in cwd.split('/').filter(|p| !p.is_empty()) {
-            so_far.push('/');
-            so_far.push_str(part);
-            match crate::fs::ops::mkdir(&mut cx, &at, &at.root, so_far.as_bytes(), 0o755) {
+        let mut so_far = b"/".to_vec();
+        for part in cwd.split(|&b| b == b'/').filter(|p| !p.is_empty()) {
+            so_far.extend_from_slice(part);
+            match crate::fs::ops::mkdir(&mut cx, &at, &at.root, &so_far, 0o755) {
                 Ok(()) | Err(Errno::EEXIST) => {}
-                Err(errno) => return Err(StartError::Cwd(cwd.into(), errno)),
+                Err(errno) => return Err(fail(errno)),
             }
+            so_far.push(b'/');
         }
-        let dir = resolve(&mut cx, &at, &at.root, so_far.as_bytes(), Lookup::FOLLOW)
-            .map_err(|errno| StartError::Cwd(cwd.into(), errno))?;
+        let dir = resolve(&mut cx, &at, &at.root, &so_far, Lookup::FOLLOW).map_err(fail)?;
         if dir.inode().kind() != crate::fs::Kind::Dir {
-            return Err(StartError::Cwd(cwd.into(), Errno::ENOTDIR));
+            return Err(fail(Errno::ENOTDIR));
         }
         self.tasks[tid].fs.borrow_mut().cwd = dir;
         Ok(())
@@ -264,6 +274,11 @@ impl Kernel {
         let group = self.read_accounts(tid, "/etc/group");
         accounts(&passwd, &group, user).ok_or_else(|| StartError::User(user.into()))
     }
+}
+
+/// A name for messages.
+fn shown(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
 }
 
 /// Resolves `user[:group]` with the texts of passwd(5) and group(5).

@@ -166,6 +166,14 @@ impl Mm {
         space.vmas.find(va).map(|(s, v)| (s, v.clone())).ok_or(FaultKind::Unmapped)
     }
 
+    /// Whether the mapping at `va` may be written (code there may change without a system call).
+    pub fn is_writable(&self, va: u64) -> bool {
+        self.spaces
+            .get(&self.current)
+            .and_then(|s| s.vmas.find(va))
+            .is_some_and(|(_, vma)| vma.rights.prot & PROT_WRITE != 0)
+    }
+
     /// Drops the pages of `start .. end` from the current space.
     pub(super) fn zap(&mut self, start: u64, end: u64) {
         let phys = &mut self.phys;
