@@ -95,8 +95,12 @@ impl CredentialSources {
                 Err(e) if !required && e.kind() == io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(credentials_error(path.display(), e)),
             };
-            let file: AuthFile = serde_json::from_slice(&text)
-                .map_err(|e| credentials_error(path.display(), format!("malformed: {e}")))?;
+            // By way of a map: serde would take an array for a struct as well.
+            let file = serde_json::from_slice::<serde_json::Map<_, _>>(&text)
+                .and_then(|map| AuthFile::deserialize(serde_json::Value::Object(map)))
+                .map_err(|e| {
+                    credentials_error(path.display(), format!("malformed: {}", e.classify_text()))
+                })?;
             if let Some(found) = self.look_in(path, &file, registry, repository)? {
                 return Ok(found);
             }

@@ -150,19 +150,16 @@ fn blob(state: &mut State, digest: &str, range: &str) -> Answer {
     let mut cut = None;
     match state.faults.get_mut(digest) {
         None => {}
+        Some(Fault::Cut { times: 0, .. } | Fault::Status(_, 0)) => {}
         Some(Fault::Cut { after, times }) => {
-            if *times > 0 {
-                *times -= 1;
-                cut = Some(*after);
-            }
+            *times -= 1;
+            cut = Some(*after);
         }
         Some(Fault::Short(length)) => bytes.truncate(*length),
         Some(Fault::Wrong) => bytes.iter_mut().for_each(|b| *b ^= 1),
         Some(Fault::Status(status, times)) => {
-            if *times > 0 {
-                *times -= 1;
-                return error(*status, "TOOMANYREQUESTS", "try later");
-            }
+            *times -= 1;
+            return error(*status, "TOOMANYREQUESTS", "try later");
         }
     }
     let start = range

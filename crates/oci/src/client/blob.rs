@@ -11,7 +11,7 @@ use oci_client::errors::DigestError;
 
 use super::ClientOptions;
 use super::endpoint::Endpoint;
-use super::failure::{explain, find, is_transient, status};
+use super::failure::{ended_early, explain, find, is_transient, status};
 use crate::{Descriptor, Error, Hasher, Progress, Result, Store};
 
 /// The longest wait between attempts.
@@ -112,6 +112,10 @@ async fn receive(
                 let short = part.truncated(endpoint, blob);
                 part.remove(&path).map_err(Failure::Final)?;
                 return Err(Failure::BadPartial(short));
+            }
+            Err(e) if resumed && ended_early(&e) => {
+                // docker-registry's 416 breaks off, so that its status is lost.
+                return Err(Failure::Broken(part.truncated(endpoint, blob)));
             }
             Err(e) => {
                 let transient = is_transient(&e);
@@ -224,6 +228,9 @@ impl Part {
                 Ok(bytes) => bytes,
                 // oci-client's own check comes at the end of the stream, where ours tells truncated from wrong.
                 Err(e) if find::<DigestError>(&e).is_some() => break,
+                Err(e) if ended_early(&e) => {
+                    return Err(Failure::Broken(self.truncated(endpoint, blob)));
+                }
                 Err(e) => {
                     let reason = format!("the connection broke: {e}");
                     return Err(Failure::Broken(Error::Network {

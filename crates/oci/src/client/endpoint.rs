@@ -121,9 +121,14 @@ fn header_safe(endpoint: &Endpoint, token: String) -> Result<String> {
     })
 }
 
+/// The host without its port.
+fn host_name(host: &str) -> &str {
+    host.rsplit_once(':').map_or(host, |(name, _)| name)
+}
+
 /// `localhost`, 127.0.0.0/8.
 fn is_loopback(host: &str) -> bool {
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let name = host_name(host);
     name == "localhost"
         || name.ends_with(".localhost")
         || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
@@ -191,10 +196,10 @@ impl Client {
         };
         if is_loopback(host) {
             // A proxy from the environment cannot reach our loopback. Any explicit proxy turns those off, and the
-            // exception for every host turns the explicit one off.
+            // exception for this host turns the explicit one off.
             config.http_proxy = Some("http://127.0.0.1:9".into());
             config.https_proxy = Some("http://127.0.0.1:9".into());
-            config.no_proxy = Some("*".into());
+            config.no_proxy = Some(host_name(host).into());
         }
         OciClient::try_from(config).map_err(|e| Error::Registry {
             reference: target.to_string(),

@@ -144,22 +144,45 @@ pub(super) fn speaks_no_tls(error: &reqwest::Error) -> bool {
     matches!(find::<rustls::Error>(error), Some(rustls::Error::InvalidMessage(_)))
 }
 
+/// Whether a body ended before the length its header gave.
+pub(super) fn ended_early(error: &(dyn StdError + 'static)) -> bool {
+    let mut found = false;
+    walk(error, |cause| {
+        let early = |e: &io::Error| e.kind() == io::ErrorKind::UnexpectedEof;
+        found = cause.downcast_ref::<io::Error>().is_some_and(early);
+        found
+    });
+    found
+}
+
 /// Looks through a chain of causes, including what an [`io::Error`] wraps (whose `source` skips it).
 pub(super) fn find<'a, T: StdError + 'static>(
     error: &'a (dyn StdError + 'static),
 ) -> Option<&'a T> {
+    let mut found = None;
+    walk(error, |cause| {
+        found = cause.downcast_ref::<T>();
+        found.is_some()
+    });
+    found
+}
+
+/// Visits a chain of causes until `stop` says so.
+fn walk<'a>(
+    error: &'a (dyn StdError + 'static),
+    mut stop: impl FnMut(&'a (dyn StdError + 'static)) -> bool,
+) {
     let mut next = Some(error);
     for _ in 0..32 {
-        let error = next?;
-        if let Some(found) = error.downcast_ref::<T>() {
-            return Some(found);
+        let Some(error) = next else { return };
+        if stop(error) {
+            return;
         }
         next = match error.downcast_ref::<io::Error>().and_then(|e| e.get_ref()) {
             Some(inner) => Some(inner as &(dyn StdError + 'static)),
             None => error.source(),
         };
     }
-    None
 }
 
 /// The chain of causes as one line, without what repeats.
