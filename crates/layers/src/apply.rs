@@ -53,8 +53,23 @@ impl Flatten {
     /// Applies one layer, to its last byte. `name` is for messages (the blob's digest); the
     /// compression is recognised by content. With a `diff_id`, the layer must have it.
     pub fn layer(&mut self, blob: impl Read, name: &str, diff_id: Option<&str>) -> Result<Applied> {
+        self.apply_named(blob, name, diff_id, true)
+    }
+
+    /// Unpacks an archive that is not a layer (ADD): no name is a whiteout.
+    pub fn archive(&mut self, archive: impl Read, name: &str) -> Result<Applied> {
+        self.apply_named(archive, name, None, false)
+    }
+
+    fn apply_named(
+        &mut self,
+        blob: impl Read,
+        name: &str,
+        diff_id: Option<&str>,
+        whiteouts: bool,
+    ) -> Result<Applied> {
         let mut current = None;
-        let result = self.apply(blob, diff_id, &mut current);
+        let result = self.apply(blob, diff_id, whiteouts, &mut current);
         result.map_err(|cause| Error::Layer {
             layer: name.to_owned(),
             entry: current,
@@ -66,6 +81,7 @@ impl Flatten {
         &mut self,
         blob: impl Read,
         diff_id: Option<&str>,
+        whiteouts: bool,
         current: &mut Option<String>,
     ) -> Result<Applied> {
         self.tree.begin_layer()?;
@@ -75,7 +91,7 @@ impl Flatten {
             *current = Some(lossy(entry.path.get(..256).unwrap_or(&entry.path)));
             entries += 1;
             self.account(&entry)?;
-            self.entry(entry, &mut archive)?;
+            self.entry(entry, whiteouts, &mut archive)?;
             *current = None;
         }
         let found = archive.into_inner().finish()?;
@@ -111,7 +127,12 @@ impl Flatten {
         Ok(())
     }
 
-    fn entry<R: Read>(&mut self, entry: Entry, archive: &mut Archive<R>) -> Result<()> {
+    fn entry<R: Read>(
+        &mut self,
+        entry: Entry,
+        whiteouts: bool,
+        archive: &mut Archive<R>,
+    ) -> Result<()> {
         let parts = components(&entry.path)?;
         let Some((name, parents)) = parts.split_last() else {
             let body = if entry.kind == Kind::Directory { Some(NewNode::Dir) } else { None };
@@ -120,13 +141,13 @@ impl Flatten {
                 None => Err(Error::RootNotDirectory),
             };
         };
-        if parts.iter().any(|p| p.starts_with(WHITEOUT_META) && *p != OPAQUE) {
+        if whiteouts && parts.iter().any(|p| p.starts_with(WHITEOUT_META) && *p != OPAQUE) {
             return Ok(());
         }
-        if parents.iter().any(|p| p.starts_with(WHITEOUT)) {
+        if whiteouts && parents.iter().any(|p| p.starts_with(WHITEOUT)) {
             return Err(Error::InvalidWhiteout);
         }
-        if let Some(hidden) = name.strip_prefix(WHITEOUT) {
+        if let Some(hidden) = name.strip_prefix(WHITEOUT).filter(|_| whiteouts) {
             return self.whiteout(parents, name, hidden);
         }
         let dir = self.parent(parents)?;

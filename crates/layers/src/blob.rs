@@ -27,6 +27,11 @@ impl<R: Read> Blob<BufReader<R>> {
     pub fn new(source: R, limits: Limits) -> Result<Self> {
         let mut source = Counted { source: BufReader::with_capacity(256 << 10, source), count: 0 };
         let head = source.fill_buf().map_err(Error::Read)?;
+        for (magic, name) in [(&b"BZh"[..], "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"LZIP", "lzip")] {
+            if head.starts_with(magic) && head.get(257..262) != Some(b"ustar") {
+                return Err(Error::UnsupportedCompression(name));
+            }
+        }
         let stream = if head.starts_with(&[0x1f, 0x8b]) {
             Stream::Gzip(Box::new(MultiGzDecoder::new(source)))
         } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])

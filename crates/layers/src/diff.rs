@@ -101,6 +101,10 @@ struct Comparison<'a> {
     upper: &'a Tree,
     lower_names: HashMap<NodeId, BTreeSet<Vec<u8>>>,
     upper_names: HashMap<NodeId, BTreeSet<Vec<u8>>>,
+    /// Of a lower file with several names: how many of these the upper tree has too.
+    still_there: HashMap<NodeId, usize>,
+    /// Answers of `names_changed`, which a file with very many names asks very often.
+    compared: HashMap<(NodeId, NodeId), bool>,
     changes: Changes,
     dirs: Vec<Dir>,
 }
@@ -117,10 +121,18 @@ struct Dir {
 
 impl<'a> Comparison<'a> {
     fn new(lower: &'a Tree, upper: &'a Tree) -> Self {
+        let lower_names = names_of_links(lower);
+        let is_there = |path: &&Vec<u8>| {
+            let step = |dir, name: &[u8]| upper.child(dir, name);
+            path.split(|b| *b == b'/').try_fold(upper.root(), step).is_some()
+        };
+        let count = |names: &BTreeSet<Vec<u8>>| names.iter().filter(is_there).count();
         Comparison {
             lower,
             upper,
-            lower_names: names_of_links(lower),
+            still_there: lower_names.iter().map(|(id, names)| (*id, count(names))).collect(),
+            compared: HashMap::new(),
+            lower_names,
             upper_names: names_of_links(upper),
             changes: Changes::new(),
             dirs: Vec::new(),
@@ -196,7 +208,7 @@ impl<'a> Comparison<'a> {
         (a.mode, a.uid, a.gid, &a.xattrs) != (b.mode, b.uid, b.gid, &b.xattrs)
     }
 
-    fn leaf_changed(&self, lower: NodeId, upper: NodeId) -> Result<bool> {
+    fn leaf_changed(&mut self, lower: NodeId, upper: NodeId) -> Result<bool> {
         let (a, b) = (self.lower.node(lower), self.upper.node(upper));
         if a.kind() != b.kind()
             || a.meta != b.meta
@@ -211,16 +223,19 @@ impl<'a> Comparison<'a> {
     }
 
     /// Whether other names share the file than before, those that are gone aside.
-    fn names_changed(&self, lower: NodeId, upper: NodeId) -> bool {
+    fn names_changed(&mut self, lower: NodeId, upper: NodeId) -> bool {
+        // The maps have no entry for a file with one name: the one that is being compared.
         let (old, new) = (self.lower_names.get(&lower), self.upper_names.get(&upper));
-        let is_there = |path: &&Vec<u8>| {
-            let step = |dir, name: &[u8]| self.upper.child(dir, name);
-            path.split(|b| *b == b'/').try_fold(self.upper.root(), step).is_some()
-        };
-        let old: Vec<_> = old.into_iter().flatten().filter(is_there).collect();
-        let new: Vec<_> = new.into_iter().flatten().collect();
-        // Files with one name have no entry in the maps: one name left of several is no change.
-        old != new && (old.len() > 1 || new.len() > 1)
+        let count = new.map_or(1, BTreeSet::len);
+        if count != self.still_there.get(&lower).copied().unwrap_or(1) {
+            return true;
+        }
+        match (old, new) {
+            (Some(old), Some(new)) => {
+                *self.compared.entry((lower, upper)).or_insert_with(|| !new.is_subset(old))
+            }
+            _ => false,
+        }
     }
 }
 

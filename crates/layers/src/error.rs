@@ -31,6 +31,9 @@ pub enum Error {
     /// The compressed stream is damaged, or reading the blob failed.
     #[error("cannot read the archive: {0}")]
     Read(#[source] io::Error),
+    /// A compression that layers do not have (but archives elsewhere do).
+    #[error("{0} compression is not supported; gzip, zstd and plain tar are")]
+    UnsupportedCompression(&'static str),
     /// A tar header or extended header that no tar writes.
     #[error("the archive is corrupt: {0}")]
     Corrupt(&'static str),
@@ -81,7 +84,7 @@ pub enum Error {
     /// Not a regular file.
     #[error("{0:?} is not a regular file")]
     NotRegular(String),
-    /// More than 40 symbolic links on the way.
+    /// More than 40 symbolic links, or 4096 components with theirs, on the way.
     #[error("too many levels of symbolic links in {0:?}")]
     SymlinkLoop(String),
     /// A file of the host that could not be read.

@@ -30,7 +30,7 @@ pub use error::Error;
 pub use limits::Limits;
 pub use rootfs::{FileType, Metadata};
 pub use spool::{Content, ContentReader, Spool};
-pub use tree::copy::{CopyOptions, Select};
+pub use tree::copy::{CopyOptions, Select, Selection};
 pub use tree::{NewNode, Node, NodeId, Tree, Walk};
 
 /// The result of everything here.

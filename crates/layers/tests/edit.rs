@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use layers::{CopyOptions, Error, FileType, Metadata, NewNode, Spool, Tree};
+use layers::{CopyOptions, Error, FileType, Metadata, NewNode, Selection, Spool, Tree};
 
 fn meta(mode: u32) -> Metadata {
     Metadata { mode, mtime: 9, ..Metadata::default() }
@@ -152,8 +152,11 @@ fn copying_from_the_host() {
     fs::hard_link(path.join("main"), path.join("again")).unwrap();
     symlink("/etc/passwd", path.join("link")).unwrap();
     let select = |path: &[u8], _dir: bool| match path {
-        b"node_modules/keep" | b"node_modules/keep/this" => true,
-        _ => !path.starts_with(b"node_modules") && !path.starts_with(b"secret"),
+        b"node_modules/keep" | b"node_modules/keep/this" => Selection::Take,
+        b"secret/key" => panic!("what is left out is not looked at"),
+        _ if path.starts_with(b"secret") => Selection::Leave,
+        _ if path.starts_with(b"node_modules") => Selection::LookInside,
+        _ => Selection::Take,
     };
     let options = CopyOptions { owner: Some((0, 0)), select: Some(&select), ..Default::default() };
     let mut tree = Tree::new();

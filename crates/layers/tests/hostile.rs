@@ -274,6 +274,18 @@ fn whiteouts_hide_lower_layers_only() {
 }
 
 #[test]
+fn an_archive_that_is_no_layer_has_no_whiteouts() {
+    let archive = Raw::default().file("a", b"1").file(".wh.a", b"2").end();
+    let mut flatten = Flatten::new(Spool::new().unwrap(), Limits::default());
+    flatten.archive(&archive[..], "add.tar").unwrap();
+    assert_eq!(paths(&flatten.finish()), [".wh.a", "a"]);
+    for (magic, name) in [(&b"BZh91AY"[..], "bzip2"), (b"\xfd7zXZ\0\0", "xz")] {
+        let error = apply(&[magic.to_vec()]).unwrap_err();
+        assert!(matches!(error.cause(), Error::UnsupportedCompression(n) if *n == name), "{error}");
+    }
+}
+
+#[test]
 fn the_later_entry_wins() {
     let layer = Raw::default()
         .file("f", b"1")

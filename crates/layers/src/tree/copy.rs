@@ -18,14 +18,24 @@ pub struct CopyOptions<'a> {
     pub mode: Option<&'a dyn Fn(u32, bool) -> u32>,
     /// Latest modification time in seconds; later ones become this (`SOURCE_DATE_EPOCH`).
     pub clamp_mtime: Option<i64>,
-    /// Whether to copy the path (relative to the source, no leading slash) of a directory or of
-    /// something else (false). What is in a refused directory is still asked for, and the
-    /// directory made if anything in it is copied, as `.dockerignore`'s `!` needs.
+    /// What to do with the path (relative to the source, no leading slash) of a directory (true)
+    /// or of something else.
     pub select: Option<&'a Select>,
 }
 
 /// See [`CopyOptions::select`].
-pub type Select = dyn Fn(&[u8], bool) -> bool;
+pub type Select = dyn Fn(&[u8], bool) -> Selection;
+
+/// What to do with one path of the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// Copy it; what is in a directory is asked for one by one.
+    Take,
+    /// Leave a directory out unless something in it is taken, as `.dockerignore`'s `!` needs.
+    LookInside,
+    /// Leave it out with all that is in it, unread.
+    Leave,
+}
 
 /// What is copied from: another tree or the host.
 pub(super) trait Source {
@@ -94,8 +104,13 @@ impl Tree {
             for (name, item) in source.entries(&dir)? {
                 let below = join(&relative, &name);
                 let is_dir = source.is_dir(&item);
-                let selected = options.select.is_none_or(|select| select(&below, is_dir));
-                let wanted = selected || is_dir && holds_selected(source, &item, &below, options)?;
+                let wanted = match options.select.map(|select| select(&below, is_dir)) {
+                    None | Some(Selection::Take) => true,
+                    Some(Selection::LookInside) if is_dir => {
+                        holds_taken(source, &item, &below, options)?
+                    }
+                    Some(_) => false,
+                };
                 if !wanted {
                     continue;
                 }
@@ -135,8 +150,8 @@ impl Tree {
     }
 }
 
-/// Whether anything below a refused directory is selected.
-fn holds_selected<S: Source>(
+/// Whether anything below a directory is taken.
+fn holds_taken<S: Source>(
     source: &mut S,
     dir: &S::Item,
     path: &[u8],
@@ -147,12 +162,10 @@ fn holds_selected<S: Source>(
     while let Some((path, dir)) = pending.pop() {
         for (name, item) in source.entries(&dir)? {
             let below = join(&path, &name);
-            let is_dir = source.is_dir(&item);
-            if select(&below, is_dir) {
-                return Ok(true);
-            }
-            if is_dir {
-                pending.push((below, item));
+            match (select(&below, source.is_dir(&item)), source.is_dir(&item)) {
+                (Selection::Take, _) => return Ok(true),
+                (Selection::LookInside, true) => pending.push((below, item)),
+                _ => {}
             }
         }
     }

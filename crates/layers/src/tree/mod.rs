@@ -32,6 +32,8 @@ pub struct Node {
     links: u32,
     /// Of a directory: the last layer that made or changed something in it.
     layer: u32,
+    /// Of a directory: the last layer at which nothing of lower layers was left below it.
+    cleared: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -147,7 +149,7 @@ impl Tree {
     /// Only a root directory: root's, mode 0755, time 0.
     pub fn new() -> Tree {
         let meta = Metadata { mode: 0o755, ..Metadata::default() };
-        let root = Node { meta, body: Body::Dir(BTreeMap::new()), links: 1, layer: 0 };
+        let root = Node { meta, body: Body::Dir(BTreeMap::new()), links: 1, layer: 0, cleared: 0 };
         Tree { nodes: vec![root], layer: 0 }
     }
 
@@ -300,7 +302,7 @@ impl Tree {
             NewNode::Dir => Body::Dir(BTreeMap::new()),
             leaf => Body::Leaf(leaf),
         };
-        self.nodes.push(Node { meta, body, links: 1, layer });
+        self.nodes.push(Node { meta, body, links: 1, layer, cleared: layer });
         self.enter(dir, name, NodeId(id));
         Ok(NodeId(id))
     }
@@ -358,24 +360,33 @@ impl Tree {
         self.node_mut(dir).layer = self.layer;
     }
 
-    /// Removes what lower layers have put below `dir`, or below its entry `name`.
+    /// Removes what lower layers have put below `dir`, or only its entry `name` and below that.
+    /// However often it is called in a layer, it looks into each directory once.
     pub(crate) fn remove_lower(&mut self, dir: NodeId, name: Option<&[u8]>) {
-        let mut pending = vec![(dir, name.map(Box::<[u8]>::from))];
-        while let Some((dir, only)) = pending.pop() {
-            let Some(children) = self.node(dir).children() else { continue };
-            let mut lower = Vec::new();
-            for (name, entry) in children {
-                if only.as_ref().is_some_and(|only| only != name) {
-                    continue;
-                }
-                let node = self.node(entry.node);
-                if node.is_dir() && node.layer == self.layer {
-                    pending.push((entry.node, None));
-                } else if entry.layer != self.layer {
-                    lower.push(name.clone());
-                }
+        let mut pending = Vec::new();
+        match name {
+            Some(name) => self.remove_if_lower(dir, name, &mut pending),
+            None => pending.push(dir),
+        }
+        while let Some(dir) = pending.pop() {
+            let layer = self.layer;
+            if std::mem::replace(&mut self.node_mut(dir).cleared, layer) == layer {
+                continue;
             }
-            lower.iter().for_each(|name| self.remove_child(dir, name));
+            let names: Vec<Box<[u8]>> = self.entries(dir).map(|(name, _)| name.into()).collect();
+            names.iter().for_each(|name| self.remove_if_lower(dir, name, &mut pending));
+        }
+    }
+
+    /// Removes an entry of a lower layer. A directory in which this layer has changed something
+    /// stays, and is added to `pending`.
+    fn remove_if_lower(&mut self, dir: NodeId, name: &[u8], pending: &mut Vec<NodeId>) {
+        let Some(entry) = self.node(dir).children().and_then(|c| c.get(name)) else { return };
+        let (node, layer) = (self.node(entry.node), self.layer);
+        if node.is_dir() && node.layer == layer {
+            pending.push(entry.node);
+        } else if entry.layer != layer {
+            self.remove_child(dir, name);
         }
     }
 

@@ -6,6 +6,9 @@ use crate::{Error, Result};
 
 /// Links followed in one path before it counts as a loop (Linux's `MAXSYMLINKS`).
 const MAX_LINKS: u32 = 40;
+/// Components of one path, those of its links included. Linux has no such bound, but 40 links of
+/// 2000 components each, again for every entry of an archive, would take hours.
+const MAX_STEPS: u32 = 4096;
 
 /// A path that is being walked.
 #[derive(Debug)]
@@ -15,6 +18,7 @@ pub(crate) struct Cursor {
     /// Components still to come, the next one last.
     pending: Vec<Box<[u8]>>,
     links: u32,
+    steps: u32,
     /// For messages.
     path: Box<[u8]>,
 }
@@ -32,7 +36,7 @@ pub(crate) enum Outcome {
 impl Cursor {
     pub fn new(path: &[u8], root: NodeId) -> Cursor {
         let mut cursor =
-            Cursor { dirs: vec![root], pending: Vec::new(), links: 0, path: path.into() };
+            Cursor { dirs: vec![root], pending: Vec::new(), links: 0, steps: 0, path: path.into() };
         cursor.push(path);
         cursor
     }
@@ -85,6 +89,10 @@ impl Tree {
             let Some(name) = cursor.pending.pop() else {
                 return Ok(Outcome::Found { node: dir, place });
             };
+            cursor.steps += 1;
+            if cursor.steps > MAX_STEPS {
+                return Err(Error::SymlinkLoop(lossy(&cursor.path)));
+            }
             if !self.node(dir).is_dir() {
                 return Err(Error::NotDirectory(lossy(&cursor.path)));
             }

@@ -48,7 +48,7 @@ impl<'a> ReadDir<'a> {
             };
             self.block = Some((index, block));
             let entry = ((self.cookie % BLOCK_SIZE) as usize).div_ceil(DIRENT);
-            let next_block = (index + 1) * BLOCK_SIZE;
+            let next_block = (index + 1).saturating_mul(BLOCK_SIZE);
             if entry >= block.count {
                 self.cookie = next_block;
                 continue;
