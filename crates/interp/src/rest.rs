@@ -20,10 +20,6 @@ pub enum Rest {
     Again,
 }
 
-/// Bits of MXCSR: sticky exceptions, and how far left their masks are.
-const STICKY: u32 = 0x3F;
-const MASK_SHIFT: u32 = 7;
-
 /// Runs one op.
 #[inline(never)]
 pub fn run<E: Env>(cpu: &mut Cpu, env: &mut E, tables: Tables, c: &Code) -> Rest {
@@ -46,15 +42,13 @@ pub fn run<E: Env>(cpu: &mut Cpu, env: &mut E, tables: Tables, c: &Code) -> Rest
     // A function with sticky exceptions: an unmasked new one becomes #XM and the result is dropped.
     macro_rules! float {
         (|$m:ident| $call:expr, |$r:ident| $keep:expr) => {{
-            let mut m = cpu.mxcsr;
-            let $m = &mut m;
-            let $r = $call;
-            let new = (m & STICKY) & !(cpu.mxcsr & STICKY);
-            let raised = (m & STICKY) & !(cpu.mxcsr >> MASK_SHIFT & STICKY);
-            cpu.mxcsr = m;
-            if raised != 0 && new & raised != 0 {
-                return Rest::Trap(TrapKind::Xm);
-            }
+            let mut mx = cpu.mxcsr;
+            let result = sem::ieee::guarded(&mut mx, |$m| $call);
+            cpu.mxcsr = mx;
+            let $r = match result {
+                Ok(value) => value,
+                Err(kind) => return Rest::Trap(kind),
+            };
             $keep;
         }};
     }
