@@ -54,6 +54,11 @@ fn compare(layers: &[Vec<u8>], work: &Path) -> Tree {
     let mut bytes = Vec::new();
     tree.write_rootfs(&mut bytes).unwrap();
     listing::assert_same(&listing::of_image(&Image::open(&bytes).unwrap()), &found);
+    if Command::new("fsck.erofs").arg("--help").output().is_ok() {
+        fs::write(work.join("image"), &bytes).unwrap();
+        let out = Command::new("fsck.erofs").arg(work.join("image")).output().unwrap();
+        assert!(out.status.success() && out.stderr.is_empty() && out.stdout.is_empty(), "{out:?}");
+    }
     if !layers.iter().any(|l| l.starts_with(b"./\0")) {
         // No layer says anything about the root; umoci leaves it as it made it.
         expected.remove(&b""[..]);

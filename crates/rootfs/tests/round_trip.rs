@@ -152,6 +152,9 @@ fn exercise(image: &Image<'_>) {
         let _ = image.read_link(nid);
         let _ = image.lookup(nid, b"entry-7-nnnnnnn");
         let _ = image.xattrs(nid).map(|all| all.count());
+        for cookie in [1, 13, 4095, 4096, u64::MAX - 5000, u64::MAX - 1] {
+            let _ = image.read_dir_from(nid, cookie).map(|entries| entries.take(5000).count());
+        }
         for entry in image.read_dir(nid).into_iter().flatten() {
             let Ok(entry) = entry else { break };
             let _ = image.lookup(nid, entry.name);
@@ -174,6 +177,21 @@ fn small_image() -> Vec<u8> {
     // Without the checksum flag, changes reach the reader.
     bytes[1024 + 8] &= !1;
     bytes
+}
+
+#[test]
+fn a_directory_that_claims_to_be_endless_ends() {
+    let mut bytes = small_image();
+    let image = Image::open(&bytes).unwrap();
+    let dir = image.lookup(image.root(), b"dir").unwrap().unwrap().0;
+    let size_field = dir as usize * 32 + 8;
+    for size in [u64::MAX, u64::MAX - 4095, u64::MAX - 4094, 1 << 40, 1 << 12, 0] {
+        bytes[size_field..size_field + 8].copy_from_slice(&size.to_le_bytes());
+        let image = Image::open(&bytes).unwrap();
+        assert!(image.read_dir(dir).unwrap().count() < 10_000);
+        let _ = image.lookup(dir, b"zzz");
+        exercise(&image);
+    }
 }
 
 type Nodes = BTreeMap<String, (bool, u32, Vec<u8>)>;
