@@ -1,1 +1,186 @@
-//! The run loop that joins CPU and kernel.
+//! The machine: the run loop that joins the CPU (`x86`, `interp`) and the Linux personality (`kernel`).
+//!
+//! [`Machine::boot`] mounts the root filesystem and calls nothing of the host that would leave a trace in a snapshot;
+//! [`Machine::start`] executes the first program; [`Machine::step`] runs the box for a while and says what it waits for.
+//! Everything is plain data in memory: between two steps no Rust frame holds guest state.
+
+mod context;
+mod env;
+mod start;
+
+pub use start::{StartArgs, StartFailure};
+
+use env::Cpu0;
+use interp::{Engine, Exit};
+use ir::TrapKind;
+use kernel::{Flow, Host, Kernel, KernelError, Sched, ThreadId};
+use mem::{Fault, FaultKind, Phys};
+use rootfs::config::{BoxConfig, CpuLevel};
+
+/// Guest instructions after which another thread gets its turn.
+const SLICE: u64 = 1_000_000;
+
+/// What the driver does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Call [`Machine::step`] again.
+    Ready,
+    /// Everybody waits: call again at `deadline` (monotonic ns) or, if `stdin`, when standard input is readable.
+    Wait {
+        /// Monotonic nanoseconds; none means no timer runs.
+        deadline: Option<u64>,
+        /// Somebody reads standard input.
+        stdin: bool,
+    },
+    /// The box has ended with this status.
+    Exit(i32),
+}
+
+/// A booted box.
+pub struct Machine {
+    kernel: Kernel,
+    engine: Engine,
+    cpu: ir::Cpu,
+    config: BoxConfig,
+    level: x86::CpuLevel,
+    /// Log undefined instructions and unsupported system calls.
+    debug: bool,
+}
+
+impl Machine {
+    /// Mounts `image`, whose frames start at physical address `image_base`, as the root filesystem.
+    pub fn boot(
+        phys: Phys,
+        host: Box<dyn Host>,
+        image: &'static [u8],
+        image_base: u32,
+        config: BoxConfig,
+    ) -> Result<Machine, KernelError> {
+        let level = match config.cpu {
+            CpuLevel::V2 => x86::CpuLevel::V2,
+            // The default until the v3 families are complete.
+            CpuLevel::V3 => x86::CpuLevel::V2,
+        };
+        let kernel = Kernel::new(phys, host, image, image_base)?;
+        Ok(Machine {
+            kernel,
+            engine: Engine::new(),
+            cpu: ir::Cpu::new(),
+            config,
+            level,
+            debug: false,
+        })
+    }
+
+    /// The kernel, for its host and its accounts.
+    pub fn kernel(&mut self) -> &mut Kernel {
+        &mut self.kernel
+    }
+
+    /// Guest instructions retired.
+    pub fn retired(&self) -> u64 {
+        self.engine.retired()
+    }
+
+    /// Runs until about `budget` guest instructions were retired, everybody waits, or the box has ended.
+    pub fn step(&mut self, budget: u64) -> Step {
+        let end = self.engine.retired().saturating_add(budget);
+        loop {
+            match self.kernel.schedule() {
+                Sched::Run(tid) => self.run(tid),
+                Sched::Idle { deadline, stdin } => return Step::Wait { deadline, stdin },
+                Sched::Exited(status) => {
+                    self.report();
+                    return Step::Exit(status);
+                }
+            }
+            if self.engine.retired() >= end {
+                return Step::Ready;
+            }
+        }
+    }
+
+    /// Runs one thread until its slice is over or it has to give up the CPU.
+    fn run(&mut self, tid: ThreadId) {
+        let end = self.engine.retired() + SLICE;
+        loop {
+            context::load(&mut self.cpu, self.kernel.context(tid));
+            let fuel = end.saturating_sub(self.engine.retired());
+            let exit = {
+                let mut env = Cpu0 { kernel: &mut self.kernel, level: self.level };
+                self.engine.run(&mut self.cpu, &mut env, fuel)
+            };
+            context::save(&self.cpu, self.kernel.context(tid));
+            let flow = match exit {
+                Exit::Syscall => self.kernel.syscall(tid),
+                Exit::Fault(fault) => self.fault(tid, fault),
+                Exit::Trap(kind) => self.trap(tid, kind),
+                Exit::OutOfFuel => {
+                    self.kernel.preempt(tid);
+                    Flow::Reschedule
+                }
+            };
+            if flow == Flow::Reschedule || self.engine.retired() >= end {
+                return;
+            }
+        }
+    }
+
+    fn fault(&mut self, tid: ThreadId, fault: Fault) -> Flow {
+        if self.debug {
+            let rip = self.cpu.rip;
+            self.kernel.host.log(&format!("boxer: thread {} at {rip:#x}: {fault:?}", tid.0));
+        }
+        // A non-canonical address is #GP and not #PF (SDM vol. 1, 3.3.7.1).
+        let canonical = (fault.addr as i64) << 16 >> 16 == fault.addr as i64;
+        if fault.kind == FaultKind::Unmapped && !canonical {
+            return self.kernel.trap(tid, kernel::TrapKind::GeneralProtection);
+        }
+        self.kernel.fault(tid, fault)
+    }
+
+    fn trap(&mut self, tid: ThreadId, kind: TrapKind) -> Flow {
+        use kernel::TrapKind as K;
+        if self.debug {
+            self.log_trap(tid, kind);
+        }
+        let kind = match kind {
+            TrapKind::Ud => K::InvalidOpcode,
+            TrapKind::De => K::DivideError,
+            TrapKind::Bp => K::Breakpoint,
+            TrapKind::Db => K::SingleStep,
+            TrapKind::Gp => K::GeneralProtection,
+            TrapKind::Xm | TrapKind::Mf => K::FloatingPoint,
+            TrapKind::Int80 => {
+                // As a kernel without 32-bit emulation: #GP at the instruction (two bytes).
+                let context = self.kernel.context(tid);
+                context.rip = context.rip.wrapping_sub(2);
+                K::GeneralProtection
+            }
+        };
+        self.kernel.trap(tid, kind)
+    }
+
+    fn log_trap(&mut self, tid: ThreadId, kind: TrapKind) {
+        let rip = self.cpu.rip;
+        let mut bytes = [0; x86::MAX_INSTRUCTION_LEN];
+        let mut len = bytes.len();
+        while len > 0 && self.kernel.mm.read_user(rip, &mut bytes[..len]).is_err() {
+            len -= 1;
+        }
+        let what = x86::describe(&bytes[..len], rip);
+        self.kernel.host.log(&format!("boxer: thread {}: {kind:?}: {what}", tid.0));
+    }
+
+    /// What `--debug` tells at the end.
+    fn report(&mut self) {
+        if !self.debug {
+            return;
+        }
+        for (name, times) in self.kernel.unsupported_calls() {
+            self.kernel.host.log(&format!("boxer: unsupported system call {name}: {times} times"));
+        }
+        let retired = self.engine.retired();
+        self.kernel.host.log(&format!("boxer: {retired} guest instructions"));
+    }
+}

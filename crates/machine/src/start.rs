@@ -1,0 +1,109 @@
+//! The first program: image configuration, arguments and overrides → what is executed.
+
+use crate::Machine;
+use kernel::{StartError, StartSpec};
+
+/// What the caller says on top of the image's configuration (`docker run`'s rules).
+#[derive(Clone, Debug, Default)]
+pub struct StartArgs {
+    /// Arguments: replace the image's CMD if there are any.
+    pub args: Vec<String>,
+    /// `NAME=value`, over the image's environment.
+    pub env: Vec<String>,
+    /// Replaces ENTRYPOINT (and then CMD is not used); an empty list removes it.
+    pub entrypoint: Option<Vec<String>>,
+    /// Replaces WORKDIR.
+    pub workdir: Option<String>,
+    /// Replaces USER.
+    pub user: Option<String>,
+    /// Standard streams are a terminal.
+    pub tty: bool,
+    /// Print system calls as strace(1) does.
+    pub strace: bool,
+    /// Log undefined instructions and unsupported system calls.
+    pub debug: bool,
+}
+
+/// Why the first program could not be started. `status` is what `docker run` would exit with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartFailure {
+    /// Neither the image nor the caller names a program.
+    #[error("no command: the image has neither ENTRYPOINT nor CMD, and no argument was given")]
+    NoCommand,
+    /// The program cannot be executed.
+    #[error("cannot run {program:?}: {error}")]
+    Exec {
+        /// The first word of the command.
+        program: String,
+        /// The cause.
+        error: StartError,
+    },
+}
+
+impl StartFailure {
+    /// 127 = not found, 126 = found and not executable, 125 = nothing to execute.
+    pub fn status(&self) -> i32 {
+        match self {
+            StartFailure::NoCommand => 125,
+            StartFailure::Exec { error, .. } => error.status(),
+        }
+    }
+}
+
+impl Machine {
+    /// Executes the first program.
+    pub fn start(&mut self, args: StartArgs) -> Result<(), StartFailure> {
+        self.debug = args.debug;
+        self.kernel.strace = args.strace;
+        let config = &self.config;
+        let mut argv = match &args.entrypoint {
+            Some(words) => words.clone(),
+            None => config.entrypoint.clone(),
+        };
+        if !args.args.is_empty() {
+            argv.extend(args.args);
+        } else if args.entrypoint.is_none() {
+            argv.extend(config.cmd.iter().cloned());
+        }
+        let Some(program) = argv.first().cloned() else { return Err(StartFailure::NoCommand) };
+        let workdir = args.workdir.unwrap_or_else(|| config.workdir.clone());
+        let bytes = |words: &[String]| words.iter().map(|w| w.clone().into_bytes()).collect();
+        let spec = StartSpec {
+            argv: bytes(&argv),
+            env: bytes(&merge(&config.env, &args.env)),
+            cwd: if workdir.is_empty() { b"/".to_vec() } else { workdir.into_bytes() },
+            user: args.user.unwrap_or_else(|| config.user.clone()),
+            hostname: config.hostname.clone().into_bytes(),
+            tty: args.tty,
+        };
+        match self.kernel.start(spec) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(StartFailure::Exec { program, error }),
+        }
+    }
+}
+
+/// `over` on top of `base`: a name that is there keeps its place and takes the new value.
+fn merge(base: &[String], over: &[String]) -> Vec<String> {
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let mut all = base.to_vec();
+    for entry in over {
+        match all.iter_mut().find(|have| name(have) == name(entry)) {
+            Some(have) => have.clone_from(entry),
+            None => all.push(entry.clone()),
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::merge;
+
+    #[test]
+    fn later_environment_wins_in_place() {
+        let words = |list: &[&str]| list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        let merged = merge(&words(&["PATH=/bin", "A=1"]), &words(&["B=2", "PATH=/x=y"]));
+        assert_eq!(merged, words(&["PATH=/x=y", "A=1", "B=2"]));
+    }
+}
