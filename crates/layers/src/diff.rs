@@ -148,7 +148,10 @@ impl<'a> Comparison<'a> {
             parent: 0,
             stored: true,
         });
-        if self.dir_changed(lower, upper) {
+        // A layer on nothing says everything about the root, also its time.
+        let on_nothing = self.lower.entries(lower).next().is_none()
+            && self.lower.node(lower).meta != self.upper.node(upper).meta;
+        if on_nothing || self.dir_changed(lower, upper) {
             self.changes.insert(Vec::new(), Some(upper));
         }
         let mut at = 0;

@@ -141,6 +141,8 @@ fn whole_trees_in_every_compression() {
     tree.insert(&long, odd, file(&spool, &"content ".repeat(100_000))).unwrap();
     tree.insert("n\u{e9}e", meta(0o777), NewNode::Symlink([b'x'; 4000].as_slice().into())).unwrap();
     tree.insert("sock", meta(0o777), NewNode::Special { kind: FileType::Socket, rdev: 0 }).unwrap();
+    let root = tree.root();
+    tree.meta_mut(root).mtime = 77;
     let mut blobs = Vec::new();
     for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
         let options = LayerOptions { compression, clamp_mtime: None };
