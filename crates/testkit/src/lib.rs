@@ -1,5 +1,6 @@
 //! Fixtures, fake host and local registry for tests.
 //!
+//! * `cpu` (feature `cpu`, on by default): the CPU against the one we run on.
 //! * [`registry::Registry`]: Debian's `docker-registry` on a loopback port, plain or with TLS and htpasswd.
 //! * [`fake_registry::FakeRegistry`]: a pull-only registry in memory, with Bearer tokens and faults on demand.
 //! * [`http::Server`]: the few lines of HTTP under it.
@@ -9,6 +10,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[cfg(feature = "cpu")]
+pub mod cpu;
 pub mod fake_registry;
 pub mod http;
 pub mod image;

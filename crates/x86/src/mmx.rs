@@ -130,16 +130,7 @@ pub(crate) fn palignr(l: &mut Lifter) -> Lifted {
 pub(crate) fn movq(l: &mut Lifter) -> Lifted {
     wait(l);
     if !is_mm(l, 0) {
-        // The state changes only after the store.
-        let number = l.ins.op_register(1).number() as i64;
-        let (v, t) = (l.b.vtemp(), l.b.temp());
-        if l.is_mem(0) {
-            let mem = l.mem()?;
-            l.access(Op::Probe64, ZERO, mem);
-        }
-        l.b.emit(Op::Mmxget, v, ZERO, ZERO, ZERO, number);
-        l.b.emit(Op::VToR64, t, v, ZERO, ZERO, 0);
-        return l.write(0, t);
+        return move_out(l, Op::VToR64, 8);
     }
     let from_gpr = l.is_reg(1) && l.ins.op_register(1).is_gpr();
     let s = if from_gpr { from_register(l, Op::VFromR64)? } else { source(l)? };
@@ -150,18 +141,28 @@ pub(crate) fn movq(l: &mut Lifter) -> Lifted {
 pub(crate) fn movd(l: &mut Lifter) -> Lifted {
     wait(l);
     if !is_mm(l, 0) {
-        let number = l.ins.op_register(1).number() as i64;
-        let (v, t) = (l.b.vtemp(), l.b.temp());
-        if l.is_mem(0) {
-            // A load stands for the probe of four bytes; the store that follows faults with unchanged registers.
-            l.load(t, 0, 4)?;
-        }
-        l.b.emit(Op::Mmxget, v, ZERO, ZERO, ZERO, number);
-        l.b.emit(Op::VToR32, t, v, ZERO, ZERO, 0);
-        return if l.is_mem(0) { l.store(t, 0, 4) } else { l.write(0, t) };
+        return move_out(l, Op::VToR32, 4);
     }
     let s = if l.is_mem(1) { vector::load(l, false)? } else { from_register(l, Op::VFromR32)? };
     write(l, 0, s)
+}
+
+/// An MM register to memory, a general or another MM register. The state changes only after the store.
+fn move_out(l: &mut Lifter, op: Op, bytes: usize) -> Lifted {
+    if !is_mm(l, 1) {
+        return Err(Unsupported);
+    }
+    let number = l.ins.op_register(1).number() as i64;
+    let (v, t) = (l.b.vtemp(), l.b.temp());
+    l.b.emit(Op::Mmxget, v, ZERO, ZERO, 1, number);
+    l.b.emit(op, t, v, ZERO, ZERO, 0);
+    if l.is_mem(0) {
+        l.store(t, 0, bytes)?;
+    } else {
+        l.write(0, t)?;
+    }
+    l.b.emit(Op::Mmxget, v, ZERO, ZERO, ZERO, number);
+    Ok(())
 }
 
 fn from_register(l: &mut Lifter, op: Op) -> Result<u8, Unsupported> {

@@ -22,8 +22,10 @@ pub(crate) const BINARY: &[Row] = rows!(binary:
     Punpcklbw Punpckhbw Punpcklwd Punpckhwd Punpckldq Punpckhdq Punpcklqdq Punpckhqdq
     Pshufb
     Aesenc Aesenclast Aesdec Aesdeclast
-    Sha1nexte Sha1msg1 Sha1msg2 Sha256msg1 Sha256msg2
 );
+
+pub(crate) const SHA: &[Row] =
+    rows!(sha: Sha1nexte Sha1msg1 Sha1msg2 Sha256msg1 Sha256msg2 Sha1rnds4 Sha256rnds2);
 
 pub(crate) const UNARY: &[Row] = rows!(unary:
     Pabsb Pabsw Pabsd Phminposuw Aesimc
@@ -33,9 +35,9 @@ pub(crate) const UNARY: &[Row] = rows!(unary:
 
 pub(crate) const UNARY_IMM: &[Row] = rows!(unary_imm: Pshufd Pshuflw Pshufhw Aeskeygenassist);
 
-pub(crate) const BINARY_IMM: &[Row] = rows!(binary_imm: Mpsadbw Pclmulqdq Pblendw Sha1rnds4);
+pub(crate) const BINARY_IMM: &[Row] = rows!(binary_imm: Mpsadbw Pclmulqdq Pblendw);
 
-pub(crate) const MASKED: &[Row] = rows!(masked: Pblendvb Sha256rnds2);
+pub(crate) const MASKED: &[Row] = rows!(masked: Pblendvb);
 
 pub(crate) const ROWS: &[Row] = &[
     (Mnemonic::Psllw, |l| shift(l, Op::Psllw, Op::Psllwi)),
@@ -68,6 +70,15 @@ pub(crate) const ROWS: &[Row] = &[
     (Mnemonic::Pcmpestri64, |l| text(l, Op::Pcmpestri, 0x100)),
     (Mnemonic::Pcmpestrm64, |l| text(l, Op::Pcmpestrm, 0x100)),
 ];
+
+/// SHA's memory operands need not be aligned; `sha256rnds2` also reads xmm0, `sha1rnds4` has an immediate.
+fn sha(l: &mut Lifter, op: Op) -> Lifted {
+    let d = reg(l, 0)?;
+    let s = if l.is_mem(1) { load(l, false)? } else { reg(l, 1)? };
+    let imm = if op == Op::Sha1rnds4 { imm8(l, 2) } else { 0 };
+    l.b.emit(op, d, d, s, 0, imm);
+    Ok(())
+}
 
 fn shift(l: &mut Lifter, by_vector: Op, by_imm: Op) -> Lifted {
     if !l.is_imm(1) {

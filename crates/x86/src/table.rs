@@ -37,6 +37,7 @@ const FAMILIES: &[&[Row]] = &[
     sse_packed::UNARY_IMM,
     sse_packed::BINARY_IMM,
     sse_packed::MASKED,
+    sse_packed::SHA,
     sse_move::ROWS,
     sse_float::ROWS,
     sse_float::BINARY,

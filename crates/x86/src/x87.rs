@@ -224,9 +224,9 @@ fn put_ten(l: &mut Lifter, low_format: u8, high_format: u8, pop: i64) -> Lifted 
     l.b.emit(Op::X87Get, low, ZERO, ZERO, low_format, 0);
     l.b.emit(Op::X87Get, high, ZERO, ZERO, high_format, 0);
     let mem = l.mem()?;
-    let top = Lifter::offset(mem, 2);
-    // Faults before anything is written: bytes 2..10 first.
-    l.access(Op::Probe64, ZERO, top);
+    // Faults before anything is written.
+    l.access(Op::Probe64, ZERO, mem);
+    l.access(Op::Probe64, ZERO, Lifter::offset(mem, 2));
     l.access(Op::Store64, low, mem);
     l.access(Op::Store16, high, Lifter::offset(mem, 8));
     l.b.emit(Op::X87Done, ZERO, ZERO, ZERO, low_format, pop);

@@ -161,6 +161,9 @@ const PIECES: i64 = 26;
 fn fxsave(l: &mut Lifter) -> Lifted {
     let mem = l.mem()?;
     let t = l.b.vtemp();
+    // Alignment, then the end, so that a fault leaves nothing half written.
+    l.access(Op::VLoadA128, t, mem);
+    l.access(Op::Probe128, ZERO, Lifter::offset(mem, 496));
     for i in 0..PIECES {
         l.b.emit(Op::Fxget, t, ZERO, ZERO, ZERO, i);
         l.access(Op::VStoreA128, t, Lifter::offset(mem, 16 * i));
@@ -172,7 +175,7 @@ fn fxrstor(l: &mut Lifter) -> Lifted {
     let mem = l.mem()?;
     let t = l.b.vtemp();
     // Both ends first, so that a fault changes nothing; MXCSR (piece 1) next, as it may be refused.
-    for i in [0, PIECES - 1] {
+    for i in [0, 31] {
         l.access(Op::VLoadA128, t, Lifter::offset(mem, 16 * i));
     }
     for i in [1, 0].into_iter().chain(2..PIECES) {

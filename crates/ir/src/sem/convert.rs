@@ -17,7 +17,7 @@ fn to_int(w: &ieee::Width, mode: Mode, m: &mut u32, a: u64, bits: u32) -> i64 {
 #[inline]
 pub fn cvttsd2si64(m: &mut u32, a: u128) -> u64 {
     let x = f64::from_bits(low(a));
-    if x.abs() < 9.2e18 {
+    if x.abs() < 9.2e18 && !W64.is_denormal(low(a)) {
         let r = x as i64;
         if r as f64 != x {
             *m |= PE;
@@ -31,7 +31,7 @@ pub fn cvttsd2si64(m: &mut u32, a: u128) -> u64 {
 #[inline]
 pub fn cvttsd2si32(m: &mut u32, a: u128) -> u64 {
     let x = f64::from_bits(low(a));
-    if x.abs() < 2147483648.0 {
+    if x.abs() < 2147483648.0 && !W64.is_denormal(low(a)) {
         let r = x as i32;
         if f64::from(r) != x {
             *m |= PE;

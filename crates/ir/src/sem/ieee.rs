@@ -36,8 +36,11 @@ pub fn guarded<R>(mx: &mut u32, f: impl FnOnce(&mut u32) -> R) -> Result<R, Trap
     }
     let mut m = *mx & !0x3f;
     let r = f(&mut m);
-    *mx |= m & 0x3f;
-    if m & 0x3f & !(m >> mxcsr::MASK_SHIFT) != 0 { Err(TrapKind::Xm) } else { Ok(r) }
+    let unmasked = m & 0x3f & !(m >> mxcsr::MASK_SHIFT);
+    // An unmasked exception of the operands comes before any of the result.
+    let seen = if unmasked & (IE | DE | ZE) != 0 { IE | DE | ZE } else { 0x3f };
+    *mx |= m & seen;
+    if unmasked != 0 { Err(TrapKind::Xm) } else { Ok(r) }
 }
 
 /// Field widths of a format.

@@ -170,24 +170,35 @@ pub fn extract(a: F80) -> (F80, F80, u32) {
     }
 }
 
-/// A partial remainder: (outcome, low three quotient bits, or `None` if the reduction is not complete).
-pub fn remainder(a: F80, b: F80, nearest: bool) -> (Outcome, Option<u8>) {
+/// What a partial remainder says of its quotient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quotient {
+    /// The low three bits: the reduction is complete.
+    Bits(u8),
+    /// More steps are needed.
+    Incomplete,
+    /// There is none: NaNs and invalid operands.
+    None,
+}
+
+/// A partial remainder.
+pub fn remainder(a: F80, b: F80, nearest: bool) -> (Outcome, Quotient) {
     let mut flags = 0;
     if let Some(nan) = nan_of(&mut flags, a, b) {
-        return ((nan, flags, false), Some(0));
+        return ((nan, flags, false), Quotient::None);
     }
     let (x, y) = (a.unpack(), b.unpack());
     if x.class == Class::Infinite || y.class == Class::Zero {
-        return (invalid(), Some(0));
+        return (invalid(), Quotient::None);
     }
     denormal(&mut flags, a);
     denormal(&mut flags, b);
     if x.class == Class::Zero || y.class == Class::Infinite {
-        return ((a, flags, false), Some(0));
+        return ((a, flags, false), Quotient::Bits(0));
     }
     let mut d = x.exp - y.exp;
     if d < -1 || d < 0 && !nearest {
-        return (done(flags, round_exactly(x.exact())), Some(0));
+        return (done(flags, round_exactly(x.exact())), Quotient::Bits(0));
     }
     let complete = d < 64;
     // An incomplete step takes off a multiple of 2^(d - n) with n between 32 and 63 (SDM: implementation's choice).
@@ -217,7 +228,7 @@ pub fn remainder(a: F80, b: F80, nearest: bool) -> (Outcome, Option<u8>) {
         q = q.wrapping_add(1);
         sign = !sign;
     }
-    let bits = complete.then_some((q & 7) as u8);
+    let bits = if complete { Quotient::Bits((q & 7) as u8) } else { Quotient::Incomplete };
     if r == 0 {
         return ((F80::pack(Float::zero(x.sign)), flags, false), bits);
     }

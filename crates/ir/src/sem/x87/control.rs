@@ -28,7 +28,6 @@ pub fn fcmov(cpu: &mut Cpu, i: &Inst) -> Done {
     let x = &mut cpu.x87;
     match (x.st(0), x.st((i.imm & 7) as u8)) {
         (Some(_), Some(b)) => {
-            x.raise(0, false);
             if condition {
                 x.set(0, b);
             }
@@ -68,6 +67,7 @@ pub fn fstst(cpu: &mut Cpu, i: &Inst) -> Done {
 /// Marks ST(imm[2:0]) empty, moves the top if imm[4] (ffree, ffreep).
 pub fn ffree(cpu: &mut Cpu, i: &Inst) -> Done {
     cpu.x87.free((i.imm & 7) as u8);
+    cpu.x87.sw &= !C1;
     if i.imm >> 4 & 1 != 0 {
         cpu.x87.top = cpu.x87.top.wrapping_add(1) & 7;
     }
@@ -224,9 +224,11 @@ fn enter_mmx(x: &mut X87) {
     x.valid = 0xff;
 }
 
-/// Vector `d` = MM(imm), high half zero.
+/// Vector `d` = MM(imm), high half zero. `c` = 1: without entering MMX state (a store that may fault follows).
 pub fn mmxget(cpu: &mut Cpu, i: &Inst) -> Done {
-    enter_mmx(&mut cpu.x87);
+    if i.c != 1 {
+        enter_mmx(&mut cpu.x87);
+    }
     cpu.v[usize::from(i.d)] = cpu.x87.st[(i.imm & 7) as usize].mant.into();
     Ok(())
 }

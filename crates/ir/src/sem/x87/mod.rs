@@ -16,7 +16,7 @@ pub use control::*;
 use crate::sem::ieee::{W32, W64, Width};
 use crate::sem::softfloat::*;
 use crate::{ARITH, Cpu, F80, Inst, TrapKind, X87};
-use arith::{Basic, Outcome};
+use arith::{Basic, Outcome, Quotient};
 use stack::{C0, C1, C2, C3};
 use std::cmp::Ordering;
 
@@ -83,10 +83,9 @@ pub fn fldst(cpu: &mut Cpu, i: &Inst) -> Done {
     match cpu.x87.st(i.imm as u8) {
         Some(value) => push(cpu, value),
         None => {
-            // An overflow at the same time counts as an overflow.
-            let overflow = cpu.x87.st(7).is_some();
-            if overflow || cpu.x87.fault(false) {
-                cpu.x87.push(F80::INDEFINITE);
+            // Underflow wins over an overflow at the same time.
+            if cpu.x87.fault(false) {
+                cpu.x87.raw_push(F80::INDEFINITE);
             }
             Ok(())
         }
@@ -257,23 +256,24 @@ fn codes(order: Option<Ordering>) -> u16 {
 pub fn com(cpu: &mut Cpu, i: &Inst) -> Done {
     let x = &mut cpu.x87;
     let mut flags = 0;
+    let to_rflags = i.imm >> 7 & 1 != 0;
     let (order, go) = match (x.st(0), x.st((i.imm & 7) as u8)) {
         (Some(a), Some(b)) => {
             let order = arith::order(&mut flags, a, b, i.imm >> 6 & 1 != 0);
-            (order, x.raise(flags, false))
+            // The RFLAGS forms leave C1 alone.
+            let keep = to_rflags && x.sw & C1 != 0;
+            (order, x.raise(flags, keep))
         }
         _ => (None, x.fault(false)),
     };
-    if i.imm >> 7 & 1 != 0 {
-        if go {
-            let bits = match order {
-                None => 0x45,
-                Some(Ordering::Greater) => 0,
-                Some(Ordering::Less) => 1,
-                Some(Ordering::Equal) => 0x40,
-            };
-            cpu.flags.put(bits, ARITH);
-        }
+    if to_rflags {
+        let bits = match order {
+            None => 0x45,
+            Some(Ordering::Greater) => 0,
+            Some(Ordering::Less) => 1,
+            Some(Ordering::Equal) => 0x40,
+        };
+        cpu.flags.put(bits, ARITH);
     } else {
         x.set_codes(codes(order));
     }
@@ -448,14 +448,20 @@ fn remainder(cpu: &mut Cpu, nearest: bool) -> Done {
         (Some(a), Some(b)) => {
             let (r, quotient) = arith::remainder(a, b, nearest);
             settle(x, 0, r);
-            let bit = |n: u8, code: u16| if quotient.unwrap_or(0) >> n & 1 != 0 { code } else { 0 };
-            let incomplete = if quotient.is_none() { C2 } else { 0 };
-            x.set_codes(bit(2, C0) | bit(1, C3) | incomplete);
-            x.sw = x.sw & !C1 | bit(0, C1);
+            x.sw &= !(C1 | C2);
+            match quotient {
+                Quotient::Bits(q) => {
+                    let bit = |n: u8, code: u16| if q >> n & 1 != 0 { code } else { 0 };
+                    x.set_codes(bit(2, C0) | bit(1, C3));
+                    x.sw |= bit(0, C1);
+                }
+                Quotient::Incomplete => x.sw |= C2,
+                Quotient::None => {}
+            }
         }
         _ => {
             underflow(x, 0);
-            x.set_codes(0);
+            x.sw &= !C2;
         }
     }
     Ok(())

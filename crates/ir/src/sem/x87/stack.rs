@@ -1,6 +1,6 @@
 //! The register stack and the status word (SDM vol. 1, 8.1).
 
-use crate::sem::softfloat::IE;
+use crate::sem::softfloat::{DE, IE, ZE};
 use crate::{F80, TrapKind, X87};
 
 /// Condition code 0.
@@ -56,7 +56,8 @@ impl X87 {
         self.raw_push(value);
     }
 
-    fn raw_push(&mut self, value: F80) {
+    /// Pushes without a look at what is there.
+    pub fn raw_push(&mut self, value: F80) {
         self.top = self.top.wrapping_sub(1) & 7;
         self.set(0, value);
     }
@@ -71,12 +72,15 @@ impl X87 {
     /// Ors exception flags into the status word, sets C1 to `up`, and gives true if the result may be written: no
     /// unmasked invalid operation, denormal or division by zero.
     pub fn raise(&mut self, flags: u32, up: bool) -> bool {
-        self.sw = self.sw & !C1 | flags as u16 & 0x3f;
-        if up {
+        let go = flags & !u32::from(self.cw) & (IE | DE | ZE) == 0;
+        // An unmasked exception of the operands comes before any of the result.
+        let seen = if go { 0x3f } else { (IE | DE | ZE) as u16 };
+        self.sw = self.sw & !C1 | flags as u16 & seen;
+        if up && (go || flags & IE != 0) {
             self.sw |= C1;
         }
         self.summarize();
-        flags & !u32::from(self.cw) & 7 == 0
+        go
     }
 
     /// Works out ES and B from flags and masks.

@@ -58,7 +58,7 @@ pub fn exp2_minus_1(cw: u16, a: F80) -> Outcome {
                 (0, true, true) => F80 { mant: 1 << 63, se: 0xbffe },
                 _ => a,
             };
-            return (result, flags, false);
+            return (result, flags | PE, false);
         }
         Class::Finite => {}
     }
@@ -118,7 +118,7 @@ pub fn y_log2(cw: u16, y: F80, x: F80) -> Outcome {
     let product = log.mul(Wide::from_float(w));
     if z.is_zero() {
         let r = round(&full_control(cw), product.0);
-        return (F80::pack(r.value), flags | r.flags, r.up);
+        return (F80::pack(r.value), flags | r.flags | PE, r.up);
     }
     rounded(cw, flags, product)
 }
@@ -146,7 +146,7 @@ pub fn y_log2_1p(cw: u16, y: F80, x: F80) -> Outcome {
     if v.exp >= -1 {
         let sum = Wide::from_float(v).add(Wide::ONE);
         if sum.is_zero() || sum.0.sign {
-            return (x, flags, false);
+            return (x, flags | PE, false);
         }
         // Far from 1 + 0 nothing cancels: reduce as y_log2 does.
         let e = sum.0.exp;

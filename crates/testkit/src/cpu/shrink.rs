@@ -1,0 +1,48 @@
+//! Makes a diverging case as plain as it can be while it still diverges.
+
+use super::compare::differences;
+use super::emulated::Emulated;
+use super::native::Native;
+use super::{Case, State};
+
+/// Sets everything that does not matter for the divergence to its default.
+pub fn shrink(native: &mut Native, ours: &mut Emulated, case: &Case) -> Case {
+    let plain = State::default();
+    let mut best = case.clone();
+    let mut steps: Vec<Box<dyn Fn(&mut State)>> = Vec::new();
+    for i in 0..16 {
+        steps.push(Box::new(move |s| s.regs[i] = 0));
+        steps.push(Box::new(move |s| s.set_xmm(i, 0)));
+    }
+    for i in 0..8 {
+        steps.push(Box::new(move |s| s.set_st(i, 0, 0)));
+        steps.push(Box::new(move |s| s.set_tags(s.tags() & !(1 << i))));
+    }
+    let (rflags, mxcsr, cw) = (plain.rflags, plain.mxcsr(), plain.cw());
+    steps.push(Box::new(move |s| s.rflags = rflags));
+    steps.push(Box::new(move |s| s.set_mxcsr(mxcsr)));
+    steps.push(Box::new(move |s| s.set_cw(cw)));
+    steps.push(Box::new(|s| s.set_sw(s.sw() & 0x3800)));
+    steps.push(Box::new(|s| s.set_sw(0)));
+    steps.push(Box::new(|s| s.memory.clear()));
+    for i in (0..best.state.memory.len()).rev() {
+        steps.push(Box::new(move |s| {
+            if i < s.memory.len() {
+                s.memory.remove(i);
+            }
+        }));
+    }
+    for step in steps {
+        let mut next = best.clone();
+        step(&mut next.state);
+        if next == best {
+            continue;
+        }
+        let there = native.run(std::slice::from_ref(&next));
+        let here = ours.run(&next);
+        if there.first().is_some_and(|t| !differences(&next, t, &here).is_empty()) {
+            best = next;
+        }
+    }
+    best
+}
