@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::manifest::{REF_NAME, to_json};
 use crate::store::sync_dir;
 use crate::writer::plain;
-use crate::{Descriptor, Digest, Error, Index, Reference, Result, Store};
+use crate::{Artifact, Descriptor, Digest, Error, Index, Reference, Result, Store};
 
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
@@ -52,12 +52,54 @@ pub fn export_archive(
     out: &mut dyn Write,
     name: Option<&Reference>,
 ) -> Result<()> {
-    let (descriptor, blobs) = collect(store, manifest, name)?;
+    write_archive(store, manifest, out, name, None)
+}
+
+/// Writes an image as `docker save` does since Docker 25: an OCI archive with a `manifest.json` beside it, so that both
+/// `docker load` and OCI tools take it.
+pub fn export_docker_archive(
+    store: &Store,
+    manifest: &Digest,
+    out: &mut dyn Write,
+    names: &[Reference],
+) -> Result<()> {
+    #[derive(serde::Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Item {
+        config: String,
+        repo_tags: Vec<String>,
+        layers: Vec<String>,
+    }
+    let Artifact::Image(image) = store.artifact_by_digest(manifest)? else {
+        return Err(Error::not_an_image(manifest, "it is a WebAssembly artifact"));
+    };
+    let path = |digest: &Digest| format!("blobs/{}/{}", digest.algorithm(), digest.hex());
+    let item = Item {
+        config: path(&image.manifest.config.digest),
+        repo_tags: names.iter().map(Reference::familiar).collect(),
+        layers: image.layers.iter().map(|l| path(&l.digest)).collect(),
+    };
+    write_archive(store, manifest, out, names.first(), Some(&to_json(&[item])?))
+}
+
+fn write_archive(
+    store: &Store,
+    manifest: &Digest,
+    out: &mut dyn Write,
+    name: Option<&Reference>,
+    docker: Option<&[u8]>,
+) -> Result<()> {
+    let (mut descriptor, blobs) = collect(store, manifest, name)?;
+    if let (Some(name), Some(_)) = (name, docker) {
+        descriptor.annotations.insert("io.containerd.image.name".into(), name.canonical());
+    }
     let index = Index { manifests: vec![descriptor], ..Index::default() };
     let mut tar = tar::Builder::new(out);
     let fail = |e: io::Error| crate::store::unwrap_io(Path::new("archive"), e);
-    for dir in ["blobs/", "blobs/sha256/"] {
-        add(&mut tar, dir, 0, &mut io::empty()).map_err(fail)?;
+    let dirs: BTreeSet<_> = blobs.iter().map(|(d, _)| d.algorithm()).collect();
+    add(&mut tar, "blobs/", 0, &mut io::empty()).map_err(fail)?;
+    for dir in dirs {
+        add(&mut tar, &format!("blobs/{dir}/"), 0, &mut io::empty()).map_err(fail)?;
     }
     for (digest, size) in &blobs {
         let path = format!("blobs/{}/{}", digest.algorithm(), digest.hex());
@@ -65,6 +107,9 @@ pub fn export_archive(
     }
     let index = to_json(&index)?;
     add(&mut tar, "index.json", index.len() as u64, &mut index.as_slice()).map_err(fail)?;
+    if let Some(mut docker) = docker {
+        add(&mut tar, "manifest.json", docker.len() as u64, &mut docker).map_err(fail)?;
+    }
     add(&mut tar, "oci-layout", LAYOUT.len() as u64, &mut &*LAYOUT).map_err(fail)?;
     tar.finish().map_err(fail)
 }

@@ -28,7 +28,8 @@
 //!   [`BoxHandle`] `{ digest, descriptor, manifest, config: WasmConfig, wasm: Descriptor }`.
 //! * [`Client`]: `new(ClientOptions)`, `pull` (an image), `pull_box`, `pull_any`, `ensure` (the store first),
 //!   `fetch(&Source)`, `push(&Reference, &Store, &Digest)` (an image or a box).
-//! * [`export_layout`], [`export_archive`]: an image or box as an OCI layout directory or a deterministic tar.
+//! * [`export_layout`], [`export_archive`]: an image or box as an OCI layout directory or a deterministic tar; [`export_docker_archive`] for
+//!   `docker load`.
 //! * [`import_layout`], [`import_archive`]: the other way.
 //! * [`Progress`]: bytes of each blob; [`NoProgress`].
 //! * [`VerifyingReader`]: wrap any reader with the digest it must have (a decompressed layer and its `diff_id`).
@@ -58,7 +59,7 @@ pub use client::{Client, ClientOptions, Mirror};
 pub use config::{Health, History, ImageConfig, RootFs, RunConfig};
 pub use digest::{Digest, Hasher, VerifyingReader};
 pub use error::{Error, Result};
-pub use export::{export_archive, export_layout};
+pub use export::{export_archive, export_docker_archive, export_layout};
 pub use manifest::{Descriptor, Document, Index, Manifest, Platform};
 pub use progress::{NoProgress, Progress};
 pub use reference::Reference;

@@ -204,7 +204,7 @@ impl Default for Index {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Document {
     /// One image.
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
     /// Several.
     Index(Index),
 }
@@ -252,7 +252,7 @@ impl Document {
         if manifest.layers.len() > MAX_LAYERS {
             return Err(bad(format!("more than {MAX_LAYERS} layers")));
         }
-        Ok(Document::Manifest(manifest))
+        Ok(Document::Manifest(Box::new(manifest)))
     }
 }
 

@@ -154,10 +154,26 @@ impl Client {
         }
     }
 
+    /// The PEM files to trust for this host besides the system's.
+    fn trusted(&self, host: &str) -> Result<Vec<Vec<u8>>> {
+        let mut files = self.certificates.clone();
+        for dir in &self.options.cert_dirs {
+            let dir = dir.join(host);
+            let Ok(entries) = std::fs::read_dir(&dir) else { continue };
+            let mut paths: Vec<_> = entries.flatten().map(|e| e.path()).collect();
+            paths.retain(|p| p.extension().is_some_and(|e| e == "crt"));
+            paths.sort();
+            for path in paths {
+                files.push(std::fs::read(&path).map_err(|e| Error::io(&path, e))?);
+            }
+        }
+        Ok(files)
+    }
+
     fn http_client(&self, host: &str) -> Result<reqwest::Client> {
         let failed = |e: reqwest::Error| network(host, &e);
         let mut roots = Vec::new();
-        for pem in &self.certificates {
+        for pem in &self.trusted(host)? {
             roots.extend(reqwest::Certificate::from_pem_bundle(pem).map_err(failed)?);
         }
         let mut builder = reqwest::Client::builder()
@@ -184,9 +200,9 @@ impl Client {
             // One PUT of known length: every registry takes it, and chunks would need memory for each.
             use_monolithic_push: true,
             extra_root_certificates: self
-                .certificates
-                .iter()
-                .map(|data| Certificate { encoding: CertificateEncoding::Pem, data: data.clone() })
+                .trusted(host)?
+                .into_iter()
+                .map(|data| Certificate { encoding: CertificateEncoding::Pem, data })
                 .collect(),
             platform_resolver: None,
             read_timeout: Some(self.options.timeout),

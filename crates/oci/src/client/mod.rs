@@ -23,6 +23,9 @@ pub struct ClientOptions {
     pub insecure: bool,
     /// Files of PEM certificates to trust besides the system's.
     pub extra_ca: Vec<PathBuf>,
+    /// Directories with one of the name `HOST[:PORT]` for each registry, whose `*.crt` are trusted for it
+    /// (containers-certs.d(5), Docker's `certs.d`).
+    pub cert_dirs: Vec<PathBuf>,
     /// Where credentials come from.
     pub credentials: CredentialSources,
     /// Asked before the registry itself, in order, when pulling.
@@ -44,6 +47,7 @@ impl Default for ClientOptions {
         ClientOptions {
             insecure: false,
             extra_ca: Vec::new(),
+            cert_dirs: Vec::new(),
             credentials: CredentialSources::default(),
             mirrors: Vec::new(),
             offline: false,
@@ -56,9 +60,19 @@ impl Default for ClientOptions {
 }
 
 impl ClientOptions {
-    /// The defaults, with credentials from the places people expect.
+    /// The defaults, with credentials and certificates from the places people expect.
     pub fn from_env() -> ClientOptions {
-        ClientOptions { credentials: CredentialSources::from_env(), ..ClientOptions::default() }
+        let config = std::env::var_os("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".config")));
+        let mut cert_dirs: Vec<PathBuf> =
+            config.map(|dir| dir.join("containers/certs.d")).into_iter().collect();
+        cert_dirs.extend(["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from));
+        ClientOptions {
+            cert_dirs,
+            credentials: CredentialSources::from_env(),
+            ..ClientOptions::default()
+        }
     }
 }
 

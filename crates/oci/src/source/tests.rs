@@ -3,7 +3,9 @@ use std::io::Write as _;
 use std::path::Path;
 
 use super::*;
-use crate::{Artifact, ImageHandle, NoProgress, export_archive, export_layout};
+use crate::{
+    Artifact, ImageHandle, NoProgress, export_archive, export_docker_archive, export_layout,
+};
 
 struct Fixture {
     dir: tempfile::TempDir,
@@ -225,7 +227,8 @@ fn damaged_docker_archives() {
     let mut tampered = config.clone();
     tampered.push(b' ');
     type Check = fn(&Error) -> bool;
-    let cases: [(&[(&str, &[u8])], Check); 8] = [
+    type Files<'a> = &'a [(&'a str, &'a [u8])];
+    let cases: [(Files, Check); 8] = [
         (&[("x", b"")], |e| matches!(e, Error::BadArchive { .. })),
         (&[("manifest.json", b"{}")], |e| matches!(e, Error::BadArchive { .. })),
         (&[("manifest.json", b"[]")], |e| matches!(e, Error::NotFound { .. })),
@@ -318,6 +321,13 @@ fn skopeo_and_umoci_agree() {
             (back.config, &back.layers[0].diff_id),
             (image.config, &image.layers[0].diff_id)
         );
+        let ours = f.path("docker.tar");
+        let mut bytes = Vec::new();
+        export_docker_archive(&f.store, &image.digest, &mut bytes, &[name("app:1")]).unwrap();
+        fs::write(&ours, bytes).unwrap();
+        run(&["skopeo", "inspect", &format!("docker-archive:{}:app:1", ours.display())]);
+        run(&["skopeo", "inspect", &format!("oci-archive:{}:1", ours.display())]);
+        from_archive(&ours, Some(&tag("app:1"))).unwrap();
         // The store itself is a layout that skopeo reads by the canonical name.
         let store = format!("oci:{}:docker.io/library/app:1", f.store.path().display());
         run(&["skopeo", "inspect", &store]);

@@ -68,6 +68,18 @@ impl Store {
         Ok(found)
     }
 
+    /// Forgets what is kept without a name (images of stages, of `--iidfile` builds); garbage collection then removes
+    /// it. How many there were.
+    pub fn forget_unnamed(&self) -> Result<usize> {
+        let mut count = 0;
+        self.update_index(|index| {
+            let before = index.manifests.len();
+            index.manifests.retain(|d| d.ref_name().is_some());
+            count = before.saturating_sub(index.manifests.len());
+        })?;
+        Ok(count)
+    }
+
     /// The manifest behind a name, or behind a digest that is here.
     pub fn resolve(&self, reference: &Reference) -> Result<Descriptor> {
         let index = self.read_index()?;
@@ -123,7 +135,7 @@ impl Store {
         let bytes = self.read_blob(&descriptor.digest, crate::manifest::MAX_MANIFEST)?;
         let name = descriptor.ref_name().unwrap_or(descriptor.digest.as_str());
         match Document::parse(name, &bytes)? {
-            Document::Manifest(manifest) => Ok(manifest),
+            Document::Manifest(manifest) => Ok(*manifest),
             Document::Index(_) => Err(Error::not_an_image(name, "it is an index of images")),
         }
     }

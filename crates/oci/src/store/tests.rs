@@ -74,6 +74,51 @@ fn images_are_deterministic_and_named() {
 }
 
 #[test]
+fn unnamed_images_can_be_forgotten() {
+    let (_dir, mut store) = open();
+    let (unnamed, named) = (image(&store, "a", None), image(&store, "b", Some("app:1")));
+    assert_eq!(store.images().unwrap().len(), 2);
+    store.collect_garbage().unwrap();
+    assert!(store.has_blob(&unnamed.digest), "kept without a name is still kept");
+    assert_eq!(store.forget_unnamed().unwrap(), 1);
+    store.collect_garbage().unwrap();
+    assert!(!store.has_blob(&unnamed.digest) && store.has_blob(&named.digest));
+}
+
+#[test]
+fn boxes_say_what_they_are() {
+    use wasm_encoder::{Component, ComponentImportSection, ComponentTypeRef, ComponentTypeSection};
+    let (dir, store) = open();
+    let path = dir.path().join("box.wasm");
+    let mut component = Component::new();
+    let mut types = ComponentTypeSection::new();
+    types.instance(&wasm_encoder::InstanceType::new());
+    component.section(&types);
+    let mut imports = ComponentImportSection::new();
+    imports.import("wasi:cli/environment@0.2.0", ComponentTypeRef::Instance(0));
+    component.section(&imports);
+    fs::write(&path, component.finish()).unwrap();
+    let made = store.write_box(&path, crate::BoxOptions::default(), Some(&name("hello"))).unwrap();
+    assert_eq!(made.config.os, "wasip2");
+    assert_eq!(made.config.component.as_ref().unwrap().imports, ["wasi:cli/environment@0.2.0"]);
+    assert_eq!(made.manifest.config.media_type, "application/vnd.wasm.config.v0+json");
+    assert_eq!(made.manifest.layers.len(), 1);
+    assert_eq!(made.manifest.layers[0].media_type, "application/wasm");
+    let (_dir2, other) = open();
+    let again = other.write_box(&path, crate::BoxOptions::default(), None).unwrap();
+    assert_eq!(again.digest, made.digest);
+    assert_eq!(store.wasm_box(&name("hello")).unwrap(), made);
+    assert!(matches!(store.image(&name("hello")), Err(Error::NotAnImage { .. })));
+    image(&store, "x", Some("app:1"));
+    assert!(matches!(store.wasm_box(&name("app:1")), Err(Error::NotABox { .. })));
+    for bad in [&b""[..], b"\x7fELF", b"\0asm", b"\0asm\x0d\0\x01\0\xff\xff"] {
+        fs::write(&path, bad).unwrap();
+        let result = store.write_box(&path, crate::BoxOptions::default(), None);
+        assert!(matches!(result, Err(Error::NotABox { .. })), "{bad:?}: {result:?}");
+    }
+}
+
+#[test]
 fn layers_are_told_by_their_first_bytes() {
     let (_dir, store) = open();
     let tar = b"this is no tar, but nobody looks inside".as_slice();

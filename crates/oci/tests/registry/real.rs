@@ -316,3 +316,47 @@ fn works_inside_a_runtime() {
     });
     assert_eq!(pulled, image);
 }
+
+/// What skopeo pushed is pulled, what is pushed skopeo reads, where it is installed.
+#[test]
+fn skopeo_shares_the_registry() {
+    let registry = Registry::start(Options::default());
+    let image = push_image(&client(), &registry, "ours:1");
+    let url = |tag: &str| format!("docker://{}", registry.name(tag));
+    let copy = |format: &str, to: &str| {
+        std::process::Command::new("skopeo")
+            .args([
+                "copy",
+                "--insecure-policy",
+                "--src-tls-verify=false",
+                "--dest-tls-verify=false",
+            ])
+            .args(["--format", format, &url("ours:1"), &url(to)])
+            .output()
+    };
+    for (format, tag) in [("v2s2", "docker:1"), ("oci", "oci:1")] {
+        let output = match copy(format, tag) {
+            Ok(output) => output,
+            Err(e) => return eprintln!("skipped: skopeo: {e}"),
+        };
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let store = temp_store();
+        let pulled = client().pull(&reference(&registry.name(tag)), &store, &NoProgress).unwrap();
+        assert_eq!(pulled.config, image.config);
+        assert_eq!(pulled.manifest.media_type.unwrap().contains("docker"), format == "v2s2");
+        assert_intact(&store);
+    }
+}
+
+#[test]
+fn certificates_for_one_registry() {
+    let registry = Registry::start(Options { tls: true, htpasswd: None });
+    let store = temp_store();
+    let dir = store.dir.path().join("certs.d");
+    std::fs::create_dir_all(dir.join(registry.host())).unwrap();
+    std::fs::copy(registry.ca(), dir.join(registry.host()).join("ca.crt")).unwrap();
+    let client = Client::new(ClientOptions { cert_dirs: vec![dir], ..options() }).unwrap();
+    let image = push_image(&client, &registry, "app:1");
+    let pulled = client.pull(&reference(&registry.name("app:1")), &store, &NoProgress).unwrap();
+    assert_eq!(pulled, image);
+}
