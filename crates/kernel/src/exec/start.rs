@@ -107,9 +107,6 @@ impl Kernel {
         let mut process = Process::new(INIT, crate::ProcessId(0), self.boot_ns);
         process.threads.insert(tid);
         self.tasks.add_process(process);
-        if self.tasks.last_id() == 0 {
-            let _ = self.tasks.new_id();
-        }
         let space = self.mm.new_space(Limits::default());
         let at = PathCx { root: self.root.clone(), cwd: self.root.clone(), umask: 0o022 };
         let files = crate::file::FdTable::new(&self.shared);

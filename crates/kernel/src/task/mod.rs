@@ -120,6 +120,7 @@ impl Tasks {
     }
     /// Enters a process.
     pub fn add_process(&mut self, process: Process) {
+        self.last_id = self.last_id.max(process.pid.0);
         self.processes.insert(process.pid, process);
     }
     /// Takes a thread out.
