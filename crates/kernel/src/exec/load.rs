@@ -130,7 +130,9 @@ pub fn load(mm: &mut Mm, program: &Program) -> Result<Entry, Errno> {
     let rights = Rights { grows_down: true, ..Rights::private(prot) };
     let len = STACK_INITIAL.min(stack_limit & !PAGE_MASK).max(PAGE_SIZE as u64);
     let addr = STACK_TOP - len;
-    mm.map(MapRequest { addr, len, place: Place::FixedNoReplace, rights, source: None, page: 0 })?;
+    // A program whose segments reach up to here leaves no room.
+    mm.map(MapRequest { addr, len, place: Place::FixedNoReplace, rights, source: None, page: 0 })
+        .map_err(|_| Errno::ENOMEM)?;
 
     let (rip, base) = match &program.interpreter {
         Some(object) => {
