@@ -77,10 +77,11 @@ impl Mm {
             self.phys.release(old.frame());
             if old.frame() != pte.frame() {
                 self.look.clear_range(vpn << PAGE_SHIFT, PAGE_SIZE as u64);
-                if exec {
-                    self.epoch += 1;
-                }
             }
+        }
+        // Pages of the image are the same for all who share an epoch; others may differ between a parent and its child.
+        if exec && old.frame() != pte.frame() && (old.present() || !self.phys.is_static(pte.frame())) {
+            self.bump_epoch();
         }
         Ok(pte)
     }
@@ -184,7 +185,9 @@ impl Mm {
                 phys.release(pte.frame());
                 Pte::default()
             });
-            self.epoch += u64::from(exec);
+            if exec {
+                self.bump_epoch();
+            }
         }
         self.look.clear_range(start, end - start);
     }

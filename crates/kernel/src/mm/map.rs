@@ -224,7 +224,10 @@ impl Mm {
                 exec |= (pte.bits() ^ bits) & Pte::X != 0;
                 pte.with(bits | pte.bits() & keep)
             });
-            self.epoch += u64::from(exec);
+            if exec {
+                self.epoch += 1;
+                space.code_epoch = self.epoch;
+            }
             at = to;
         }
         self.look.clear_range(start, at - start);

@@ -48,6 +48,7 @@ pub struct Mm {
     next: u32,
     /// A frame of zeros for reads of untouched anonymous memory.
     zero: Frame,
+    /// The last number given to [`Space::code_epoch`].
     epoch: u64,
 }
 
@@ -67,10 +68,18 @@ impl Mm {
         })
     }
 
-    /// Changes whenever an executable page may have moved, changed or gone: code found by virtual address must be
-    /// looked up again.
+    /// Names the executable pages of the current space: equal numbers mean that every address holds the same code, so
+    /// that code found by virtual address is still right. A fork shares its parent's number until one of them changes.
     pub fn epoch(&self) -> u64 {
-        self.epoch
+        self.spaces.get(&self.current).map_or(0, |space| space.code_epoch)
+    }
+
+    /// Executable pages of the current space changed.
+    fn bump_epoch(&mut self) {
+        self.epoch += 1;
+        if let Some(space) = self.spaces.get_mut(&self.current) {
+            space.code_epoch = self.epoch;
+        }
     }
 
     /// Remembers that code was decoded from `frame`: it is no longer entered writable.

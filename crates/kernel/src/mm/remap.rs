@@ -99,7 +99,9 @@ impl Mm {
         for (vpn, pte) in moved {
             space.table.set(vpn - (from >> PAGE_SHIFT) + (to >> PAGE_SHIFT), pte);
         }
-        self.epoch += u64::from(exec);
+        if exec {
+            self.bump_epoch();
+        }
         self.look.clear_range(from, end - from);
     }
 }

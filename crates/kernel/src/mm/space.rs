@@ -79,6 +79,8 @@ pub struct Space {
     pub faults: u64,
     /// Bytes of private writable mappings.
     pub(super) data: u64,
+    /// See [`Mm::epoch`].
+    pub(super) code_epoch: u64,
 }
 
 impl Space {
@@ -113,7 +115,8 @@ impl Mm {
     pub fn new_space(&mut self, limits: Limits) -> SpaceId {
         let id = SpaceId(self.next);
         self.next += 1;
-        let mut space = Space { users: 1, limits, ..Space::default() };
+        self.epoch += 1;
+        let mut space = Space { users: 1, limits, code_epoch: self.epoch, ..Space::default() };
         space.layout.mmap_base = LOW_END - (64 << 20);
         self.spaces.insert(id, space);
         id
@@ -140,7 +143,6 @@ impl Mm {
         }
         if id == self.current {
             self.look.clear();
-            self.epoch += 1;
             self.current = SpaceId(0);
         }
         if let Some(mut space) = self.spaces.remove(&id) {
@@ -158,7 +160,6 @@ impl Mm {
         if self.current != id {
             self.look.clear();
             self.current = id;
-            self.epoch += 1;
         }
     }
 
@@ -172,6 +173,7 @@ impl Mm {
             users: 1,
             layout: parent.layout.clone(),
             limits: parent.limits,
+            code_epoch: parent.code_epoch,
             ..Space::default()
         };
         for (start, vma) in parent.vmas.iter() {
