@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use wasmparser::{Parser, Payload};
+use wasmparser::{Chunk, Parser, Payload};
 
 use crate::manifest::{MAX_CONFIG, media, or_default, to_json};
 use crate::writer::plain;
@@ -84,8 +84,13 @@ impl Store {
     ) -> Result<BoxHandle> {
         let path = wasm.as_ref();
         let component = read_world(path)?;
-        let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
-        let (digest, size) = self.put_reader(&mut file, None)?;
+        let (digest, size) = match self.blob_at(path) {
+            Some(known) => known, // linked straight into the store
+            None => {
+                let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
+                self.put_reader(&mut file, None)?
+            }
+        };
         let config = WasmConfig {
             created: options.created.unwrap_or_else(|| "1970-01-01T00:00:00Z".into()),
             author: options.author,
@@ -155,40 +160,66 @@ fn parse_config(name: &str, bytes: &[u8]) -> Result<WasmConfig> {
     })
 }
 
-/// The imports and exports of a component; `None` for a core module.
+/// The largest section of a component, besides the modules in it, that is read; in bytes.
+const MAX_SECTION: usize = 64 << 20;
+
+/// The imports and exports of a component; `None` for a core module. What lies inside (modules of any size) is skipped.
 fn read_world(path: &Path) -> Result<Option<Component>> {
     let bad = |reason: String| Error::NotABox { reference: path.display().to_string(), reason };
+    let malformed = |e: wasmparser::BinaryReaderError| bad(format!("malformed WebAssembly: {e}"));
+    let fail = |e| Error::io(path, e);
+    let mut file = File::open(path).map_err(fail)?;
     let mut bytes = Vec::new();
-    let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
-    file.by_ref().take(8).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    file.by_ref().take(8).read_to_end(&mut bytes).map_err(fail)?;
     if bytes == b"\0asm\x01\0\0\0" {
-        return Ok(None); // a core module; it may be large, and is not ours to validate
+        return Ok(None); // what is inside a core module is its runtime's to judge
     }
     if !bytes.starts_with(b"\0asm") {
         return Err(bad("it is no WebAssembly file".into()));
     }
-    file.read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
     let mut world = Component::default();
-    let mut depth = 0u32;
-    for payload in Parser::new(0).parse_all(&bytes) {
-        let payload = payload.map_err(|e| bad(format!("malformed WebAssembly: {e}")))?;
-        let malformed =
-            |e: wasmparser::BinaryReaderError| bad(format!("malformed WebAssembly: {e}"));
-        match payload {
-            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
-            Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::ComponentImportSection(section) if depth == 0 => {
-                for import in section {
-                    world.imports.push(import.map_err(malformed)?.name.name.to_string());
+    let mut parser = Parser::new(0);
+    let mut at_end = false;
+    loop {
+        let (consumed, skip) = match parser.parse(&bytes, at_end).map_err(malformed)? {
+            Chunk::NeedMoreData(hint) => {
+                let hint = usize::try_from(hint).unwrap_or(usize::MAX).max(4096);
+                if bytes.len().saturating_add(hint) > MAX_SECTION {
+                    return Err(bad(format!("a section is larger than {MAX_SECTION} bytes")));
                 }
+                let got = file.by_ref().take(hint as u64).read_to_end(&mut bytes).map_err(fail)?;
+                at_end = got == 0;
+                continue;
             }
-            Payload::ComponentExportSection(section) if depth == 0 => {
-                for export in section {
-                    world.exports.push(export.map_err(malformed)?.name.name.to_string());
-                }
+            Chunk::Parsed { consumed, payload } => {
+                let skip = match payload {
+                    Payload::ModuleSection { unchecked_range: range, .. }
+                    | Payload::ComponentSection { unchecked_range: range, .. } => range.len(),
+                    Payload::ComponentImportSection(section) => {
+                        for import in section {
+                            world.imports.push(import.map_err(malformed)?.name.name.into());
+                        }
+                        0
+                    }
+                    Payload::ComponentExportSection(section) => {
+                        for export in section {
+                            world.exports.push(export.map_err(malformed)?.name.name.into());
+                        }
+                        0
+                    }
+                    Payload::End(_) => return Ok(Some(world)),
+                    _ => 0,
+                };
+                (consumed, skip)
             }
-            _ => {}
+        };
+        let done = consumed.saturating_add(skip);
+        if done <= bytes.len() {
+            bytes.drain(..done);
+        } else {
+            let beyond = i64::try_from(done - bytes.len()).unwrap_or(i64::MAX);
+            bytes.clear();
+            file.seek_relative(beyond).map_err(fail)?;
         }
     }
-    Ok(Some(world))
 }

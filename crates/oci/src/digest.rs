@@ -159,6 +159,8 @@ pub struct VerifyingReader<R> {
     hasher: Option<Hasher>,
     expected: Digest,
     name: String,
+    /// A blob of the store: a mismatch means that the store is damaged.
+    stored: bool,
 }
 
 impl<R: Read> VerifyingReader<R> {
@@ -169,7 +171,14 @@ impl<R: Read> VerifyingReader<R> {
             hasher: Some(Hasher::like(&expected)),
             expected,
             name: name.into(),
+            stored: false,
         }
+    }
+
+    /// A blob of the store; the error is [`Error::CorruptStore`].
+    pub(crate) fn of_store(inner: R, expected: Digest, path: std::path::PathBuf) -> Self {
+        let name = path.display().to_string();
+        VerifyingReader { stored: true, ..VerifyingReader::new(inner, expected, name) }
     }
 
     /// Reads what is left (a tar reader stops before the padding at the end) and checks the digest.
@@ -190,7 +199,12 @@ impl<R: Read> Read for VerifyingReader<R> {
         {
             let actual = hasher.finish();
             if actual != self.expected {
-                let error = Error::wrong_digest(&self.name, "blob", &self.expected, &actual);
+                let error = if self.stored {
+                    let reason = format!("its digest is {actual}");
+                    Error::CorruptStore { path: self.name.clone().into(), reason }
+                } else {
+                    Error::wrong_digest(&self.name, "blob", &self.expected, &actual)
+                };
                 return Err(io::Error::new(io::ErrorKind::InvalidData, error));
             }
         }

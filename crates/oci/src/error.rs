@@ -207,6 +207,15 @@ impl Error {
         }
     }
 
+    /// The error behind a failed read: one of this crate's readers (a blob that is not its digest's) hides it in the
+    /// [`io::Error`]; others are about `path`.
+    pub fn from_read(path: impl AsRef<Path>, source: io::Error) -> Error {
+        match source.downcast::<Error>() {
+            Ok(error) => error,
+            Err(source) => Error::io(path, source),
+        }
+    }
+
     pub(crate) fn wrong_digest(
         reference: impl ToString,
         what: &'static str,

@@ -95,7 +95,7 @@ fn write_archive(
     }
     let index = Index { manifests: vec![descriptor], ..Index::default() };
     let mut tar = tar::Builder::new(out);
-    let fail = |e: io::Error| crate::store::unwrap_io(Path::new("archive"), e);
+    let fail = |e: io::Error| Error::from_read(Path::new("archive"), e);
     let dirs: BTreeSet<_> = blobs.iter().map(|(d, _)| d.algorithm()).collect();
     add(&mut tar, "blobs/", 0, &mut io::empty()).map_err(fail)?;
     for dir in dirs {
@@ -170,7 +170,7 @@ fn write_file(path: &Path, data: &mut dyn Read) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
     let mut temp = tempfile::NamedTempFile::new_in(dir).map_err(|e| Error::io(dir, e))?;
-    io::copy(data, &mut temp).map_err(|e| crate::store::unwrap_io(path, e))?;
+    io::copy(data, &mut temp).map_err(|e| Error::from_read(path, e))?;
     set_readable(&temp).map_err(|e| Error::io(path, e))?;
     temp.persist(path).map_err(|e| Error::io(path, e.error))?;
     sync_dir(path)

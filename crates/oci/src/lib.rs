@@ -23,7 +23,8 @@
 //! * [`Store`]: `default_path`, `open`, `blob_path`, `has_blob`, `put_blob(&[u8])`, `put_reader`, `writer`, `open_blob`,
 //!   `read_blob`, `add_layer(reader) -> LayerBlob`, `write_image(config, layers, name) -> ImageHandle`,
 //!   `write_box(wasm_path, BoxOptions, name) -> BoxHandle`, `tag`, `untag`, `resolve`, `image`, `wasm_box`, `artifact`,
-//!   `images`, `garbage`, `collect_garbage`.
+//!   `images`, `garbage`, `collect_garbage`, `repair`,
+//!   `forget_unnamed`.
 //! * [`ImageHandle`] `{ digest, descriptor, manifest, config, layers: Vec<LayerBlob { digest, media_type, size, diff_id }> }`;
 //!   [`BoxHandle`] `{ digest, descriptor, manifest, config: WasmConfig, wasm: Descriptor }`.
 //! * [`Client`]: `new(ClientOptions)`, `pull` (an image), `pull_box`, `pull_any`, `ensure` (the store first),

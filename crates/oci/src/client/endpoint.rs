@@ -8,7 +8,8 @@ use oci_client::secrets::RegistryAuth;
 use oci_client::{Client as OciClient, RegistryOperation};
 use serde::Deserialize;
 
-use super::failure::{explain, network, speaks_no_tls};
+use super::blob::wait;
+use super::failure::{explain, is_transient, is_unreachable, network, speaks_no_tls};
 use super::{Client, Mirror};
 use crate::auth::Credentials;
 use crate::{Error, Reference, Result};
@@ -78,11 +79,23 @@ impl Endpoint {
                 RegistryAuth::Bearer(client.exchange(&endpoint, http, &token, operation).await?)
             }
         };
-        let token = endpoint
-            .client
-            .auth(&endpoint.target, &endpoint.auth, operation)
-            .await
-            .map_err(|e| explain(&endpoint, e))?;
+        let mut attempt = 0;
+        let token = loop {
+            let login = endpoint.client.auth(&endpoint.target, &endpoint.auth, operation);
+            match login.await {
+                Ok(token) => break token,
+                // A registry nobody can connect to is more likely a typing error than passing trouble.
+                Err(e)
+                    if is_transient(&e)
+                        && !is_unreachable(&e)
+                        && attempt < client.options.retries =>
+                {
+                    attempt += 1;
+                    tokio::time::sleep(wait(&client.options, attempt)).await;
+                }
+                Err(e) => return Err(explain(&endpoint, e)),
+            }
+        };
         if let Some(token) = token {
             header_safe(&endpoint, token)?;
         }

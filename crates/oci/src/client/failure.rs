@@ -28,6 +28,11 @@ fn transient_status(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
 
+/// Whether no connection came about.
+pub(super) fn is_unreachable(error: &OciDistributionError) -> bool {
+    matches!(error, OciDistributionError::RequestError(e) if e.is_connect())
+}
+
 /// The HTTP status in an error, if that is what it is about.
 pub(super) fn status(error: &OciDistributionError) -> Option<u16> {
     match error {

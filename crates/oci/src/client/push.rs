@@ -15,7 +15,6 @@ use super::blob::wait;
 use super::endpoint::Endpoint;
 use super::failure::{explain, is_transient};
 use crate::manifest::{MAX_MANIFEST, media};
-use crate::store::unwrap_io;
 use crate::{Descriptor, Digest, Document, Error, Progress, Reference, Result, Store};
 
 /// Bytes read from the store at a time.
@@ -158,7 +157,7 @@ fn body(
                 Err(e) => {
                     let text = e.to_string();
                     if let Ok(mut slot) = broken.lock() {
-                        *slot = Some(unwrap_io(&path, e));
+                        *slot = Some(Error::from_read(&path, e));
                     }
                     Some((Err(OciDistributionError::IoError(std::io::Error::other(text))), None))
                 }

@@ -346,3 +346,50 @@ fn skopeo_and_umoci_agree() {
         assert_eq!(fs::read(bundle.join("hello")).unwrap(), b"hi\n");
     }
 }
+
+/// What buildx writes: an index in the index, with an attestation beside the image.
+#[test]
+fn nested_indexes_lead_to_linux_amd64() {
+    use testkit::image::{Blob, Image, index};
+    let f = fixture();
+    let path = f.path("layout");
+    let (amd, arm) = (Image::new("linux/amd64", &[b"amd"]), Image::new("linux/arm64", &[b"arm"]));
+    let write = |blobs: &mut dyn Iterator<Item = &Blob>, top: &Blob| {
+        fs::create_dir_all(path.join("blobs/sha256")).unwrap();
+        for blob in blobs {
+            let file = path.join("blobs/sha256").join(blob.digest.strip_prefix("sha256:").unwrap());
+            fs::write(file, &blob.bytes).unwrap();
+        }
+        fs::write(path.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+        let top = Descriptor::new(
+            media::OCI_INDEX,
+            Digest::parse(&top.digest).unwrap(),
+            top.bytes.len() as u64,
+        );
+        let top = Index { manifests: vec![top], ..Index::default() };
+        fs::write(path.join("index.json"), serde_json::to_vec(&top).unwrap()).unwrap();
+    };
+    let both = index(&[("linux/arm64", &arm), ("linux/amd64", &amd), ("unknown/unknown", &arm)]);
+    write(&mut amd.blobs().chain([&both]), &both); // the other platform's blobs may be absent
+    let Artifact::Image(image) = from_layout(&path, None).unwrap() else { panic!("not an image") };
+    assert_eq!(image.digest.as_str(), amd.manifest.digest);
+    let foreign = index(&[("linux/arm64", &arm)]);
+    write(&mut arm.blobs().chain([&foreign]), &foreign);
+    let error = from_layout(&path, None).unwrap_err();
+    assert!(matches!(error, Error::WrongPlatform { .. }), "{error}");
+    let single = Blob::new(arm.manifest.bytes.clone());
+    write(&mut arm.blobs(), &single);
+    let error = from_layout(&path, None).unwrap_err();
+    assert!(matches!(error, Error::WrongPlatform { .. }), "{error}");
+}
+
+proptest::proptest! {
+    #[test]
+    fn nothing_panics(bytes: Vec<u8>, text in "\\PC{0,60}") {
+        let _ = Document::parse("x", &bytes);
+        let _ = ImageConfig::parse("x", &bytes);
+        let _ = Source::parse(&text);
+        let _ = Source::parse(&format!("oci-layout:{text}"));
+        let _ = text.parse::<crate::Mirror>();
+    }
+}

@@ -31,6 +31,14 @@ impl Store {
         fs::metadata(&path).map(|m| m.len()).map_err(|e| self.blob_error(&path, e))
     }
 
+    /// The blob this path is, if it is one of the store's.
+    pub(crate) fn blob_at(&self, path: &Path) -> Option<(Digest, u64)> {
+        let hex = path.file_name()?.to_str()?;
+        let digest = Digest::parse(&format!("sha256:{hex}")).ok()?;
+        let size = (self.blob_path(&digest) == path).then(|| self.blob_size(&digest).ok())??;
+        Some((digest, size))
+    }
+
     /// Stores bytes; gives their digest.
     pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::of(bytes);
@@ -52,7 +60,7 @@ impl Store {
             Some(digest) => self.writer_like(digest)?,
             None => self.writer()?,
         };
-        io::copy(reader, &mut writer).map_err(|e| unwrap_io(&self.path().join("tmp"), e))?;
+        io::copy(reader, &mut writer).map_err(|e| Error::from_read(self.path().join("tmp"), e))?;
         match expected {
             Some(digest) => writer.finish_as(digest).map(|size| (digest.clone(), size)),
             None => writer.finish(),
@@ -76,7 +84,7 @@ impl Store {
     pub fn open_blob(&self, digest: &Digest) -> Result<VerifyingReader<File>> {
         let path = self.blob_path(digest);
         let file = File::open(&path).map_err(|e| self.blob_error(&path, e))?;
-        Ok(VerifyingReader::new(file, digest.clone(), path.display().to_string()))
+        Ok(VerifyingReader::of_store(file, digest.clone(), path))
     }
 
     /// A small blob (manifest, config) in memory, verified; at most `limit` bytes.
@@ -117,6 +125,23 @@ impl Store {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(&path, e)),
             _ => Ok(()),
         }
+    }
+
+    /// Reads every blob, removes those that are no longer their digest's, and gives them; the next pull of an image
+    /// that lacks one brings it back.
+    pub fn repair(&self) -> Result<Vec<Digest>> {
+        let mut damaged = Vec::new();
+        for (digest, _) in self.all_blobs()? {
+            match self.open_blob(&digest)?.finish().map_err(|e| Error::from_read(self.path(), e)) {
+                Ok(()) => {}
+                Err(Error::CorruptStore { .. }) => {
+                    self.remove_blob(&digest)?;
+                    damaged.push(digest);
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(damaged)
     }
 
     /// Waits until no other process or thread downloads this blob; the lock goes with the file.
@@ -197,13 +222,5 @@ impl Write for BlobWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         self.temp.flush()
-    }
-}
-
-/// Takes a typed error back out of an [`io::Error`] a reader of this crate made.
-pub(crate) fn unwrap_io(path: &Path, e: io::Error) -> Error {
-    match e.downcast::<Error>() {
-        Ok(error) => error,
-        Err(e) => Error::io(path, e),
     }
 }

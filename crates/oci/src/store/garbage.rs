@@ -12,20 +12,25 @@ impl Store {
     /// Blobs that no name leads to, with their sizes in bytes.
     pub fn garbage(&self) -> Result<Vec<(Digest, u64)>> {
         let reachable = self.reachable()?;
-        let mut garbage = Vec::new();
+        let mut garbage = self.all_blobs()?;
+        garbage.retain(|(digest, _)| !reachable.contains(digest));
+        Ok(garbage)
+    }
+
+    /// All blobs with their sizes in bytes, in order of digest.
+    pub(super) fn all_blobs(&self) -> Result<Vec<(Digest, u64)>> {
+        let mut blobs = Vec::new();
         for algorithm in ["sha256", "sha512"] {
             for path in files(&self.path().join("blobs").join(algorithm))? {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
-                // A file that is no blob is not ours to remove.
+                // A file that is no blob is not ours to touch.
                 let Ok(digest) = Digest::parse(&format!("{algorithm}:{name}")) else { continue };
-                if !reachable.contains(&digest) {
-                    let size = fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
-                    garbage.push((digest, size));
-                }
+                let size = fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
+                blobs.push((digest, size));
             }
         }
-        garbage.sort();
-        Ok(garbage)
+        blobs.sort();
+        Ok(blobs)
     }
 
     /// Removes garbage, unfinished downloads and what killed processes left in `tmp/`; gives the bytes freed. Refuses

@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use blob::BlobWriter;
-pub(crate) use blob::unwrap_io;
 pub use index::{Entry, Kind};
 
 use crate::{Error, Result};

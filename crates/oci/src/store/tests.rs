@@ -97,13 +97,28 @@ fn boxes_say_what_they_are() {
     let mut imports = ComponentImportSection::new();
     imports.import("wasi:cli/environment@0.2.0", ComponentTypeRef::Instance(0));
     component.section(&imports);
+    // A module larger than any buffer, with what could be taken for sections inside.
+    let mut large = wasm_encoder::Module::new();
+    let data = vec![b'\n'; 300_000];
+    large.section(&wasm_encoder::CustomSection { name: "x".into(), data: (&data).into() });
+    component.section(&wasm_encoder::ModuleSection(&large));
+    let mut imports = ComponentImportSection::new();
+    imports.import("wasi:io/poll@0.2.0", ComponentTypeRef::Instance(0));
+    component.section(&imports);
     fs::write(&path, component.finish()).unwrap();
     let made = store.write_box(&path, crate::BoxOptions::default(), Some(&name("hello"))).unwrap();
     assert_eq!(made.config.os, "wasip2");
-    assert_eq!(made.config.component.as_ref().unwrap().imports, ["wasi:cli/environment@0.2.0"]);
+    assert_eq!(
+        made.config.component.as_ref().unwrap().imports,
+        ["wasi:cli/environment@0.2.0", "wasi:io/poll@0.2.0"]
+    );
     assert_eq!(made.manifest.config.media_type, "application/vnd.wasm.config.v0+json");
     assert_eq!(made.manifest.layers.len(), 1);
     assert_eq!(made.manifest.layers[0].media_type, "application/wasm");
+    // A box linked into the store is not copied again.
+    let there = store.blob_path(&made.wasm.digest);
+    let relinked = store.write_box(&there, crate::BoxOptions::default(), None).unwrap();
+    assert_eq!(relinked.digest, made.digest);
     let (_dir2, other) = open();
     let again = other.write_box(&path, crate::BoxOptions::default(), None).unwrap();
     assert_eq!(again.digest, made.digest);
@@ -222,6 +237,22 @@ fn garbage_waits_for_other_users() {
     assert!(store.has_blob(&digest));
     store.collect_garbage().unwrap();
     assert!(!store.has_blob(&digest));
+}
+
+#[test]
+fn repair_makes_room_for_a_pull() {
+    let (_dir, store) = open();
+    let image = image(&store, "some layer", Some("app:1"));
+    let layer = &image.layers[0].digest;
+    fs::write(store.blob_path(layer), "Some layer").unwrap();
+    let error = store.open_blob(layer).unwrap().finish().unwrap_err();
+    let error = Error::from_read("x", error);
+    assert!(matches!(error, Error::CorruptStore { .. }), "{error}");
+    assert_eq!(store.repair().unwrap(), std::slice::from_ref(layer));
+    assert!(matches!(store.image(&name("app:1")), Err(Error::CorruptStore { .. })));
+    store.add_layer(&mut &b"some layer"[..]).unwrap();
+    assert_eq!(store.image(&name("app:1")).unwrap(), image);
+    assert!(store.repair().unwrap().is_empty());
 }
 
 #[test]

@@ -189,3 +189,13 @@ fn hostile_answers_are_errors() {
         assert!(!text.contains('\u{1b}'), "control characters reach the terminal: {text:?}");
     }
 }
+
+#[test]
+fn a_silent_registry_is_given_up() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let name = reference(&format!("{}/app:1", listener.local_addr().unwrap()));
+    let impatient = ClientOptions { timeout: Duration::from_millis(50), retries: 1, ..options() };
+    let error =
+        Client::new(impatient).unwrap().pull(&name, &temp_store(), &NoProgress).unwrap_err();
+    assert!(matches!(error, Error::Network { .. }), "{error}");
+}
