@@ -29,7 +29,7 @@ pub struct Compiled {
 
 /// Compiles `block`.
 pub fn compile(block: &Block) -> Compiled {
-    let dead = fuse::dead_recorders(block);
+    let dead = fuse::dead(block);
     let n = u16::try_from(block.marks.len()).unwrap_or(u16::MAX);
     let mut words: Vec<Code> = Vec::with_capacity(block.insts.len() + 5);
     let mut marks = Vec::with_capacity(block.marks.len());
@@ -66,7 +66,11 @@ pub fn compile(block: &Block) -> Compiled {
     for mark in pending {
         marks.push(Mark { inst: words.len() as u32, offset: mark.offset });
     }
-    push_end(&mut words, end, &block.term, n);
+    let late = match block.term {
+        Term::Branch { cc, .. } => fuse::late_branch(block, &dead, cc),
+        _ => None,
+    };
+    push_end(&mut words, end, late, &block.term, n);
     Compiled { words, marks }
 }
 
@@ -86,13 +90,20 @@ fn single(i: &Inst) -> Code {
     Code { op: if alt { op + ALT } else { op }, n: 0, d: i.d, a: i.a, b: i.b, c: i.c, imm: i.imm }
 }
 
-fn push_end(words: &mut Vec<Code>, fused: Option<Code>, term: &Term, n: u16) {
+fn push_end(
+    words: &mut Vec<Code>,
+    fused: Option<Code>,
+    late: Option<(u16, u8)>,
+    term: &Term,
+    n: u16,
+) {
     let plain = |op, a, c, imm| Code { op, n, d: 0, a, b: 0, c, imm };
     let word = |imm: u64| Code { op: 0, n: 0, d: 0, a: 0, b: 0, c: 0, imm: imm as i64 };
     match *term {
         Term::Jump { target } => words.extend([plain(private::JUMP, 0, 0, 0), word(target)]),
         Term::Branch { cc, taken, fallthrough } => {
-            let head = fused.unwrap_or(plain(private::BRANCH, 0, cc as u8, 0));
+            let (op, c) = late.unwrap_or((private::BRANCH, cc as u8));
+            let head = fused.unwrap_or(plain(op, 0, c, 0));
             words.extend([Code { n, ..head }, word(0), word(0), word(taken), word(fallthrough)]);
         }
         Term::BranchNz { slot, taken, fallthrough } => {

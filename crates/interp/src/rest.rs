@@ -1,11 +1,11 @@
-//! The ops that are too rare or too large for the run loop.
+//! Every op, the plain way: what the run loop has no handler of its own for comes here.
 
 use crate::Env;
 use crate::code::ALT;
 use crate::code::Code;
-use crate::slow::{load, probe};
+use crate::slow::{load, probe, store};
 use crate::string;
-use ir::{Cpu, FlagKind, Flags, Inst, Op, TrapKind, for_each_op, sem};
+use ir::{Cc, Cpu, FlagKind, Flags, Inst, Op, TrapKind, for_each_op, sem};
 use mem::{Fault, Tables};
 
 /// How such an op ended.
@@ -51,6 +51,13 @@ pub fn run<E: Env>(cpu: &mut Cpu, env: &mut E, tables: Tables, c: &Code) -> Rest
             };
             $keep;
         }};
+    }
+    macro_rules! aligned {
+        () => {
+            if address(cpu) % 16 != 0 {
+                return Rest::Trap(TrapKind::Gp);
+            }
+        };
     }
     macro_rules! va {
         () => {
@@ -190,9 +197,61 @@ pub fn run<E: Env>(cpu: &mut Cpu, env: &mut E, tables: Tables, c: &Code) -> Rest
                 return Rest::Trap(kind);
             }
         }};
-        // These run in the loop.
-        ($class:ident ($($f:tt)*)) => {
-            unreachable!("op of the run loop")
+        (R1 ($f:path)) => {
+            cpu.slot[c.d as usize] = $f(cpu.slot[c.a as usize])
+        };
+        (R2 ($f:path)) => {
+            cpu.slot[c.d as usize] = $f(cpu.slot[c.a as usize], operand(cpu, c.b))
+        };
+        (Li (_)) => {
+            cpu.slot[c.d as usize] = c.imm as u64
+        };
+        (Lea ($f:path)) => {
+            cpu.slot[c.d as usize] = $f(address(cpu))
+        };
+        (Load ($t:ty, $f:path)) => {
+            cpu.slot[c.d as usize] = $f(access!(load::<$t, E>(env, tables, address(cpu))))
+        };
+        (Store ($t:ty)) => {{
+            let value = cpu.slot[c.d as usize] as $t;
+            access!(store::<$t, E>(env, tables, address(cpu), value))
+        }};
+        (VLoadA ($t:ty)) => {{
+            aligned!();
+            cpu.v[c.d as usize] = access!(load::<$t, E>(env, tables, address(cpu)));
+        }};
+        (VStore ($t:ty)) => {{
+            let value = cpu.v[c.d as usize] as $t;
+            access!(store::<$t, E>(env, tables, address(cpu), value))
+        }};
+        (VStoreA ($t:ty)) => {{
+            aligned!();
+            let value = cpu.v[c.d as usize];
+            access!(store::<$t, E>(env, tables, address(cpu), value))
+        }};
+        (Flag ($kind:ident)) => {
+            cpu.flags = Flags {
+                kind: FlagKind::$kind,
+                a: cpu.slot[c.a as usize],
+                b: operand(cpu, c.b),
+                c: 0,
+            }
+        };
+        (GetCc (_)) => {
+            cpu.slot[c.d as usize] = u64::from(cpu.flags.cond(Cc::from_number(c.c)))
+        };
+        (SelCc (_)) => {{
+            let from = if cpu.flags.cond(Cc::from_number(c.c)) { c.a } else { c.b };
+            cpu.slot[c.d as usize] = cpu.slot[from as usize];
+        }};
+        (V1 ($f:path)) => {
+            cpu.v[c.d as usize] = $f(va!())
+        };
+        (V2 ($f:path)) => {
+            cpu.v[c.d as usize] = $f(va!(), vb!())
+        };
+        (Rv1 ($f:path)) => {
+            cpu.slot[c.d as usize] = $f(va!())
         };
     }
     macro_rules! dispatch {

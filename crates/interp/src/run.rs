@@ -1,6 +1,8 @@
 //! The run loop.
+//!
+//! Handlers stand here for what is frequent; everything else is one call away in [`crate::rest`].
 
-use crate::code::{ALT, Code, private};
+use crate::code::{ALT, Place, branch, private};
 use crate::compile::TRAPS;
 use crate::rest::{self, Rest};
 use crate::slow::{load, store};
@@ -30,32 +32,73 @@ mod alt {
     }
     for_each_op!(numbers);
 }
-
-/// Where a block's end goes on.
-enum Next {
-    /// To the link word there; its target word is the second.
-    Link(u32, u32),
-    /// To this guest address.
-    Address(u64),
+/// What ops compute, by op name.
+#[allow(non_snake_case, dead_code)]
+mod meaning {
+    use super::{for_each_op, sem};
+    macro_rules! function {
+        (R1 $name:ident ($f:path)) => {
+            #[inline(always)]
+            pub fn $name(a: u64) -> u64 {
+                $f(a)
+            }
+        };
+        (R2 $name:ident ($f:path)) => {
+            #[inline(always)]
+            pub fn $name(a: u64, b: u64) -> u64 {
+                $f(a, b)
+            }
+        };
+        (Load $name:ident ($t:ty, $f:path)) => {
+            #[inline(always)]
+            pub fn $name(value: $t) -> u64 {
+                $f(value)
+            }
+        };
+        (V2 $name:ident ($f:path)) => {
+            #[inline(always)]
+            pub fn $name(a: u128, b: u128) -> u128 {
+                $f(a, b)
+            }
+        };
+        (Rv1 $name:ident ($f:path)) => {
+            #[inline(always)]
+            pub fn $name(a: u128) -> u64 {
+                $f(a)
+            }
+        };
+        ($class:ident $name:ident ($($f:tt)*)) => {};
+    }
+    macro_rules! functions {
+        ($($name:ident $text:literal $class:ident ($($f:tt)*);)*) => {
+            $(function!($class $name ($($f)*));)*
+        };
+    }
+    for_each_op!(functions);
 }
 
-#[inline(always)]
-fn address(cpu: &Cpu, c: &Code) -> u64 {
-    let index = cpu.slot[c.b as usize] << (c.c & 3);
-    cpu.slot[c.a as usize].wrapping_add(index).wrapping_add(c.imm as u64)
-}
+/// No link carries this epoch: every block end looks for code anew.
+const STALE: u32 = u32::MAX;
 
-#[inline(always)]
-fn address_no_index(cpu: &Cpu, c: &Code) -> u64 {
-    cpu.slot[c.a as usize].wrapping_add(c.imm as u64)
-}
+const RSP: usize = reg::RSP as usize;
 
-/// Whether the relations `mask` (see [`private::BR_SUB8`]) hold.
+/// Whether the relations `mask` (see [`private::LATE_SUB32`]) hold.
 #[inline(always)]
 fn relations(mask: u8, equal: bool, below: bool, less: bool, negative: bool) -> bool {
     let bits =
         u8::from(equal) | u8::from(below) << 1 | u8::from(less) << 2 | u8::from(negative) << 3;
     (bits & mask & 0x7F != 0) != (mask & 0x80 != 0)
+}
+
+/// Outlined: large and less frequent than branches.
+#[inline(never)]
+fn holds(flags: &Flags, cc: u8) -> bool {
+    flags.cond(Cc::from_number(cc))
+}
+
+#[inline(never)]
+fn carry(flags: &Flags) -> u64 {
+    flags.carry()
 }
 
 impl Engine {
@@ -74,7 +117,7 @@ impl Engine {
         let mut fuel = *left;
         let mut epoch = self.sync(env);
         let mut ip = match self.find(env, cpu.rip) {
-            Ok(ip) => ip,
+            Ok(ip) => self.fetcher().place(ip),
             Err(fault) => return Exit::Fault(fault),
         };
         let mut code = self.fetcher();
@@ -85,18 +128,18 @@ impl Engine {
                 return $exit;
             }};
         }
-        // What an op does when its access failed: `rip` is its instruction.
+        // What an op does that did not complete: `rip` is its instruction.
         macro_rules! fault {
             ($fault:expr) => {{
                 let fault: Fault = $fault;
-                cpu.rip = self.pc_of(ip - 1);
+                cpu.rip = self.pc_of(code.index(ip.back()));
                 leave!(Exit::Fault(fault));
             }};
         }
         macro_rules! trap {
             ($kind:expr) => {{
                 let kind: TrapKind = $kind;
-                cpu.rip = self.pc_of(ip - 1);
+                cpu.rip = self.pc_of(code.index(ip.back()));
                 leave!(Exit::Trap(kind));
             }};
         }
@@ -109,10 +152,37 @@ impl Engine {
             };
         }
         macro_rules! store {
-            ($t:ty, $va:expr, $value:expr) => {
-                if let Err(fault) = store::<$t, E>(env, tables, $va, $value) {
-                    fault!(fault);
+            ($t:ty, $va:expr, $value:expr) => {{
+                let (va, value): (u64, $t) = ($va, $value);
+                if !tables.store::<$t>(va, value) {
+                    if let Err(fault) = store::<$t, E>(env, tables, va, value) {
+                        fault!(fault);
+                    }
+                    if env.has_stale() {
+                        epoch = STALE;
+                    }
                 }
+            }};
+        }
+        macro_rules! a {
+            ($c:ident) => {
+                cpu.slot[$c.a as usize]
+            };
+        }
+        macro_rules! set {
+            ($c:ident, $value:expr) => {{
+                let value: u64 = $value;
+                cpu.slot[$c.d as usize] = value;
+            }};
+        }
+        macro_rules! address {
+            (plain $c:ident) => {
+                cpu.slot[$c.a as usize]
+                    .wrapping_add(cpu.slot[$c.b as usize] << ($c.c & 3))
+                    .wrapping_add($c.imm as u64)
+            };
+            (alt $c:ident) => {
+                cpu.slot[$c.a as usize].wrapping_add($c.imm as u64)
             };
         }
         macro_rules! operand {
@@ -123,273 +193,382 @@ impl Engine {
                 $c.imm as u64
             };
         }
-        macro_rules! set_flags {
-            ($kind:expr, $a:expr, $b:expr) => {{
-                cpu.flags.kind = $kind;
-                cpu.flags.a = $a;
-                cpu.flags.b = $b;
-                cpu.flags.c = 0;
+        macro_rules! record {
+            ($kind:ident, $a:expr, $b:expr) => {{
+                let (a, b): (u64, u64) = ($a, $b);
+                cpu.flags.kind = FlagKind::$kind;
+                cpu.flags.a = a;
+                cpu.flags.b = b;
             }};
         }
-        // `flags` and operation in one: the recorder's kind and the operation's function.
+        // Recorder and operation in one.
         macro_rules! arithmetic {
-            ($c:ident $form:ident $kind:ident $f:path) => {{
-                let (a, b) = (cpu.slot[$c.a as usize], operand!($form $c));
-                set_flags!(FlagKind::$kind, a, b);
-                cpu.slot[$c.d as usize] = $f(a, b);
+            ($c:ident $form:ident $kind:ident $f:ident) => {{
+                let (a, b) = (a!($c), operand!($form $c));
+                record!($kind, a, b);
+                set!($c, meaning::$f(a, b));
             }};
         }
         macro_rules! logic {
-            ($c:ident $form:ident $kind:ident $f:path) => {{
-                let r = $f(cpu.slot[$c.a as usize], operand!($form $c));
-                set_flags!(FlagKind::$kind, r, r);
-                cpu.slot[$c.d as usize] = r;
+            ($c:ident $form:ident $kind:ident $f:ident) => {{
+                let r = meaning::$f(a!($c), operand!($form $c));
+                record!($kind, r, r);
+                set!($c, r);
             }};
         }
-        macro_rules! branch_sub {
-            ($c:ident $form:ident $kind:ident $t:ty, $s:ty) => {{
-                let (a, b) = (cpu.slot[$c.a as usize], operand!($form $c));
-                set_flags!(FlagKind::$kind, a, b);
-                let (a, b) = (a as $t, b as $t);
-                let negative = (a.wrapping_sub(b) as $s) < 0;
-                let taken = relations($c.c, a == b, a < b, (a as $s) < (b as $s), negative);
-                let skip = u32::from(!taken);
-                Next::Link(ip + skip, ip + skip + 2)
+        macro_rules! step {
+            ($c:ident $kind:ident $f:ident) => {{
+                cpu.flags.c = carry(&cpu.flags);
+                let a = a!($c);
+                record!($kind, a, 0);
+                set!($c, meaning::$f(a, 1));
             }};
         }
-        macro_rules! branch_logic {
-            ($c:ident $form:ident $kind:ident $s:ty) => {{
-                let (a, b) = (cpu.slot[$c.a as usize], operand!($form $c));
-                set_flags!(FlagKind::$kind, a, b);
-                let r = (a & b) as $s;
-                let taken = relations($c.c, r == 0, false, r < 0, r < 0);
-                let skip = u32::from(!taken);
-                Next::Link(ip + skip, ip + skip + 2)
+        macro_rules! with_memory {
+            ($c:ident $t:ident $f:ident) => {{
+                let value = load!($t, address!(plain $c));
+                set!($c, meaning::$f(cpu.slot[($c.n & 0xFF) as usize], u64::from(value)));
             }};
         }
-        // One arm for each class; classes that are not here live in `rest`.
-        macro_rules! class {
-            ($c:ident plain R1 ($f:path)) => {
-                cpu.slot[$c.d as usize] = $f(cpu.slot[$c.a as usize])
-            };
-            ($c:ident $form:ident R2 ($f:path)) => {
-                cpu.slot[$c.d as usize] = $f(cpu.slot[$c.a as usize], operand!($form $c))
-            };
-            ($c:ident plain Li (_)) => {
-                cpu.slot[$c.d as usize] = $c.imm as u64
-            };
-            ($c:ident plain Lea ($f:path)) => {
-                cpu.slot[$c.d as usize] = $f(address(cpu, $c))
-            };
-            ($c:ident alt Lea ($f:path)) => {
-                cpu.slot[$c.d as usize] = $f(address_no_index(cpu, $c))
-            };
-            ($c:ident plain Load ($t:ty, $f:path)) => {{
-                let value = load!($t, address(cpu, $c));
-                cpu.slot[$c.d as usize] = $f(value);
-            }};
-            ($c:ident alt Load ($t:ty, $f:path)) => {{
-                let value = load!($t, address_no_index(cpu, $c));
-                cpu.slot[$c.d as usize] = $f(value);
-            }};
-            ($c:ident plain Store ($t:ty)) => {
-                store!($t, address(cpu, $c), cpu.slot[$c.d as usize] as $t)
-            };
-            ($c:ident alt Store ($t:ty)) => {
-                store!($t, address_no_index(cpu, $c), cpu.slot[$c.d as usize] as $t)
-            };
-            ($c:ident plain VLoad ($t:ty)) => {{
-                let value = load!($t, address(cpu, $c));
-                cpu.v[$c.d as usize] = u128::from(value);
-            }};
-            ($c:ident plain VLoadA ($t:ty)) => {{
-                let va = address(cpu, $c);
-                if va % 16 != 0 {
-                    trap!(TrapKind::Gp);
-                }
-                cpu.v[$c.d as usize] = load!($t, va);
-            }};
-            ($c:ident plain VStore ($t:ty)) => {
-                store!($t, address(cpu, $c), cpu.v[$c.d as usize] as $t)
-            };
-            ($c:ident plain VStoreA ($t:ty)) => {{
-                let va = address(cpu, $c);
-                if va % 16 != 0 {
-                    trap!(TrapKind::Gp);
-                }
-                store!($t, va, cpu.v[$c.d as usize]);
-            }};
-            ($c:ident $form:ident Flag ($kind:ident)) => {
-                set_flags!(FlagKind::$kind, cpu.slot[$c.a as usize], operand!($form $c))
-            };
-            ($c:ident plain GetCc (_)) => {
-                cpu.slot[$c.d as usize] = u64::from(cpu.flags.cond(Cc::from_number($c.c)))
-            };
-            ($c:ident plain SelCc (_)) => {{
-                let from = if cpu.flags.cond(Cc::from_number($c.c)) { $c.a } else { $c.b };
-                cpu.slot[$c.d as usize] = cpu.slot[from as usize];
-            }};
-            ($c:ident plain V1 ($f:path)) => {
-                cpu.v[$c.d as usize] = $f(cpu.v[$c.a as usize])
-            };
-            ($c:ident plain V2 ($f:path)) => {
-                cpu.v[$c.d as usize] = $f(cpu.v[$c.a as usize], cpu.v[$c.b as usize])
-            };
-            ($c:ident plain Rv1 ($f:path)) => {
-                cpu.slot[$c.d as usize] = $f(cpu.v[$c.a as usize])
-            };
-            ($c:ident $form:ident $class:ident ($($f:tt)*)) => {
+        macro_rules! rest {
+            ($c:ident) => {
                 match rest::run(cpu, env, tables, $c) {
-                    Rest::Done => {}
+                    Rest::Done => {
+                        if env.has_stale() {
+                            epoch = STALE;
+                        }
+                    }
                     Rest::Fault(fault) => fault!(fault),
                     Rest::Trap(kind) => trap!(kind),
                     Rest::Again => {
-                        cpu.rip = self.pc_of(ip - 1);
+                        cpu.rip = self.pc_of(code.index(ip.back()));
                         leave!(Exit::OutOfFuel);
                     }
                 }
             };
         }
+        macro_rules! aligned {
+            ($va:expr) => {{
+                let va: u64 = $va;
+                if va % 16 != 0 {
+                    trap!(TrapKind::Gp);
+                }
+                va
+            }};
+        }
         macro_rules! run_loop {
-            ($($name:ident $text:literal $class:ident ($($f:tt)*);)*) => {
-                loop {
-                    let c = code.at(ip);
-                    ip += 1;
-                    let next = match c.op {
-                        $(plain::$name => { class!(c plain $class ($($f)*)); continue })*
-                        $(alt::$name => { class!(c alt $class ($($f)*)); continue })*
-                        private::ADD64 => { arithmetic!(c plain Add64 sem::int::add64); continue }
-                        private::ADD64I => { arithmetic!(c alt Add64 sem::int::add64); continue }
-                        private::ADD32 => { arithmetic!(c plain Add32 sem::int::add32); continue }
-                        private::ADD32I => { arithmetic!(c alt Add32 sem::int::add32); continue }
-                        private::SUB64 => { arithmetic!(c plain Sub64 sem::int::sub64); continue }
-                        private::SUB64I => { arithmetic!(c alt Sub64 sem::int::sub64); continue }
-                        private::SUB32 => { arithmetic!(c plain Sub32 sem::int::sub32); continue }
-                        private::SUB32I => { arithmetic!(c alt Sub32 sem::int::sub32); continue }
-                        private::AND64 => { logic!(c plain Logic64 sem::int::and64); continue }
-                        private::AND64I => { logic!(c alt Logic64 sem::int::and64); continue }
-                        private::AND32 => { logic!(c plain Logic32 sem::int::and32); continue }
-                        private::AND32I => { logic!(c alt Logic32 sem::int::and32); continue }
-                        private::OR64 => { logic!(c plain Logic64 sem::int::or64); continue }
-                        private::OR64I => { logic!(c alt Logic64 sem::int::or64); continue }
-                        private::OR32 => { logic!(c plain Logic32 sem::int::or32); continue }
-                        private::OR32I => { logic!(c alt Logic32 sem::int::or32); continue }
-                        private::XOR64 => { logic!(c plain Logic64 sem::int::xor64); continue }
-                        private::XOR64I => { logic!(c alt Logic64 sem::int::xor64); continue }
-                        private::XOR32 => { logic!(c plain Logic32 sem::int::xor32); continue }
-                        private::XOR32I => { logic!(c alt Logic32 sem::int::xor32); continue }
-                        private::PUSH => {
-                            let sp = cpu.slot[reg::RSP as usize].wrapping_sub(8);
-                            store!(u64, sp, cpu.slot[c.d as usize]);
-                            cpu.slot[reg::RSP as usize] = sp;
-                            continue
+            (
+                r1: $($r1:ident)*; r2: $($r2:ident)*; load: $($load:ident $load_t:ident)*;
+                store: $($store:ident $store_t:ident)*; flag: $($flag:ident $flag_kind:ident)*;
+                arithmetic: $($ar:ident $ari:ident $ar_kind:ident $ar_f:ident)*;
+                logic: $($lo:ident $loi:ident $lo_kind:ident $lo_f:ident)*;
+                shift: $($sh:ident $sh_kind:ident $sh_f:ident)*; step: $($st:ident $st_kind:ident $st_f:ident)*;
+                memory: $($me:ident $me_t:ident $me_f:ident)*; constant: $($co:ident $co_t:ident)*;
+                v2: $($v2:ident)*; rv1: $($rv1:ident)*;
+                vload: $($vload:ident $vload_t:ident)*; vstore: $($vstore:ident $vstore_t:ident)*;
+                sub: $($bs:ident $bs_form:ident $bs_kind:ident $bs_u:ident $bs_s:ident)*;
+                test: $($bl:ident $bl_form:ident $bl_kind:ident $bl_s:ident)*;
+            ) => {
+                'run: loop {
+                    let c = ip.word();
+                    ip = ip.plus(1);
+                    // Where the block goes on: a link word and the guest address, or the address alone.
+                    let (link, pc): (Option<Place>, u64) = 'end: {
+                        // Follows the link word at `$at`, whose target word is two (or `$to`) further.
+                        macro_rules! follow {
+                            ($at:expr, $to:expr) => {{
+                                let at: Place = $at;
+                                let word = at.word().imm as u64;
+                                fuel -= i64::from(c.n);
+                                if (word >> 32) as u32 == epoch && fuel >= 0 {
+                                    ip = code.place(word as u32);
+                                    continue 'run;
+                                }
+                                break 'end (Some(at), at.plus($to).word().imm as u64);
+                            }};
                         }
-                        private::POP => {
-                            let sp = cpu.slot[reg::RSP as usize];
-                            cpu.slot[c.d as usize] = load!(u64, sp);
-                            cpu.slot[reg::RSP as usize] = sp.wrapping_add(8);
-                            continue
+                        macro_rules! decide {
+                            ($taken:expr) => {
+                                if $taken { follow!(ip, 2) } else { follow!(ip.plus(1), 2) }
+                            };
                         }
-                        private::BR_SUB8 => branch_sub!(c plain Sub8 u8, i8),
-                        private::BR_SUB8I => branch_sub!(c alt Sub8 u8, i8),
-                        private::BR_SUB16 => branch_sub!(c plain Sub16 u16, i16),
-                        private::BR_SUB16I => branch_sub!(c alt Sub16 u16, i16),
-                        private::BR_SUB32 => branch_sub!(c plain Sub32 u32, i32),
-                        private::BR_SUB32I => branch_sub!(c alt Sub32 u32, i32),
-                        private::BR_SUB64 => branch_sub!(c plain Sub64 u64, i64),
-                        private::BR_SUB64I => branch_sub!(c alt Sub64 u64, i64),
-                        private::BR_LOGIC8 => branch_logic!(c plain Logic8 i8),
-                        private::BR_LOGIC8I => branch_logic!(c alt Logic8 i8),
-                        private::BR_LOGIC16 => branch_logic!(c plain Logic16 i16),
-                        private::BR_LOGIC16I => branch_logic!(c alt Logic16 i16),
-                        private::BR_LOGIC32 => branch_logic!(c plain Logic32 i32),
-                        private::BR_LOGIC32I => branch_logic!(c alt Logic32 i32),
-                        private::BR_LOGIC64 => branch_logic!(c plain Logic64 i64),
-                        private::BR_LOGIC64I => branch_logic!(c alt Logic64 i64),
-                        private::JUMP => Next::Link(ip - 1, ip),
-                        private::BRANCH => {
-                            let skip = u32::from(!cpu.flags.cond(Cc::from_number(c.c)));
-                            Next::Link(ip + skip, ip + skip + 2)
+                        macro_rules! indirect {
+                            ($pc:expr) => {{
+                                let pc: u64 = $pc;
+                                fuel -= i64::from(c.n);
+                                if fuel >= 0 && let Some(at) = self.jump(pc, epoch) {
+                                    ip = code.place(at);
+                                    continue 'run;
+                                }
+                                break 'end (None, pc);
+                            }};
                         }
-                        private::BRANCH_NZ => {
-                            let skip = u32::from(cpu.slot[c.a as usize] == 0);
-                            Next::Link(ip + skip, ip + skip + 2)
+                        macro_rules! late {
+                            ($a:ident $b:ident $t:ty, $r:expr, $below:expr, $less:expr) => {{
+                                let ($a, $b) = (cpu.flags.a as $t, cpu.flags.b as $t);
+                                let r = $r;
+                                decide!(relations(c.c, r == 0, $below, $less, r < 0))
+                            }};
                         }
-                        private::INDIRECT => Next::Address(cpu.slot[c.a as usize]),
-                        private::CALL => {
-                            let sp = cpu.slot[reg::RSP as usize].wrapping_sub(8);
-                            store!(u64, sp, c.imm as u64);
-                            cpu.slot[reg::RSP as usize] = sp;
-                            Next::Link(ip, ip + 1)
-                        }
-                        private::CALL_INDIRECT => {
-                            let sp = cpu.slot[reg::RSP as usize].wrapping_sub(8);
-                            store!(u64, sp, c.imm as u64);
-                            cpu.slot[reg::RSP as usize] = sp;
-                            Next::Address(cpu.slot[c.a as usize])
-                        }
-                        private::RET => {
-                            let sp = cpu.slot[reg::RSP as usize];
-                            let to = load!(u64, sp);
-                            cpu.slot[reg::RSP as usize] = sp.wrapping_add(8);
-                            Next::Address(to)
-                        }
-                        private::SYSCALL => {
-                            fuel -= i64::from(c.n);
-                            cpu.rip = c.imm as u64;
-                            leave!(Exit::Syscall);
-                        }
-                        private::TRAP => {
-                            cpu.rip = c.imm as u64;
-                            leave!(Exit::Trap(TRAPS[(c.a & 7) as usize]));
-                        }
-                        _ => unreachable!("no such handler"),
-                    };
-                    fuel -= i64::from(c.n);
-                    let (link, pc) = match next {
-                        Next::Link(link, target) => {
-                            let word = code.at(link).imm as u64;
-                            if (word >> 32) as u32 == epoch && fuel >= 0 && !env.has_stale() {
-                                ip = word as u32;
-                                continue;
+                        match c.op {
+                            $(plain::$r1 => set!(c, meaning::$r1(a!(c))),)*
+                            $(plain::$r2 => set!(c, meaning::$r2(a!(c), operand!(plain c))),
+                              alt::$r2 => set!(c, meaning::$r2(a!(c), operand!(alt c))),)*
+                            $(plain::$load => {
+                                let value = load!($load_t, address!(plain c));
+                                set!(c, meaning::$load(value))
+                              }
+                              alt::$load => {
+                                let value = load!($load_t, address!(alt c));
+                                set!(c, meaning::$load(value))
+                              })*
+                            $(plain::$store =>
+                                store!($store_t, address!(plain c), cpu.slot[c.d as usize] as $store_t),
+                              alt::$store =>
+                                store!($store_t, address!(alt c), cpu.slot[c.d as usize] as $store_t),)*
+                            $(plain::$flag => record!($flag_kind, a!(c), operand!(plain c)),
+                              alt::$flag => record!($flag_kind, a!(c), operand!(alt c)),)*
+                            $(private::$ar => arithmetic!(c plain $ar_kind $ar_f),
+                              private::$ari => arithmetic!(c alt $ar_kind $ar_f),)*
+                            $(private::$lo => logic!(c plain $lo_kind $lo_f),
+                              private::$loi => logic!(c alt $lo_kind $lo_f),)*
+                            $(private::$sh => arithmetic!(c alt $sh_kind $sh_f),)*
+                            $(private::$st => step!(c $st_kind $st_f),)*
+                            $(private::$me => with_memory!(c $me_t $me_f),)*
+                            $(private::$co =>
+                                store!($co_t, address!(alt c), i64::from(c.n as i16) as $co_t),)*
+                            $(plain::$v2 => {
+                                cpu.v[c.d as usize] =
+                                    meaning::$v2(cpu.v[c.a as usize], cpu.v[c.b as usize])
+                            })*
+                            $(plain::$rv1 => set!(c, meaning::$rv1(cpu.v[c.a as usize])),)*
+                            $(plain::$vload => {
+                                let value = load!($vload_t, address!(plain c));
+                                cpu.v[c.d as usize] = u128::from(value);
+                            })*
+                            $(plain::$vstore =>
+                                store!($vstore_t, address!(plain c), cpu.v[c.d as usize] as $vstore_t),)*
+                            plain::VLoadA128 => {
+                                let va = aligned!(address!(plain c));
+                                cpu.v[c.d as usize] = load!(u128, va);
                             }
-                            (Some(link), code.at(target).imm as u64)
-                        }
-                        Next::Address(pc) => {
-                            if fuel >= 0
-                                && !env.has_stale()
-                                && let Some(at) = self.jump(pc, epoch)
-                            {
-                                ip = at;
-                                continue;
+                            plain::VStoreA128 => {
+                                let va = aligned!(address!(plain c));
+                                store!(u128, va, cpu.v[c.d as usize])
                             }
-                            (None, pc)
+                            plain::VMov => cpu.v[c.d as usize] = cpu.v[c.a as usize],
+                            plain::Li => set!(c, c.imm as u64),
+                            plain::Lea => set!(c, address!(plain c)),
+                            plain::Lea32 => set!(c, u64::from(address!(plain c) as u32)),
+                            alt::Lea32 => set!(c, u64::from(address!(alt c) as u32)),
+                            plain::GetCc => set!(c, u64::from(holds(&cpu.flags, c.c))),
+                            plain::SelCc => {
+                                let from = if holds(&cpu.flags, c.c) { c.a } else { c.b };
+                                set!(c, cpu.slot[from as usize])
+                            }
+                            private::SEL32 => {
+                                let from = if holds(&cpu.flags, c.c) { c.a } else { c.b };
+                                set!(c, u64::from(cpu.slot[from as usize] as u32))
+                            }
+                            private::PUSH => {
+                                let sp = cpu.slot[RSP].wrapping_sub(8);
+                                store!(u64, sp, cpu.slot[c.d as usize]);
+                                cpu.slot[RSP] = sp;
+                            }
+                            private::POP => {
+                                let sp = cpu.slot[RSP];
+                                cpu.slot[c.d as usize] = load!(u64, sp);
+                                cpu.slot[RSP] = sp.wrapping_add(8);
+                            }
+                            $(branch::$bs::E => {
+                                let (a, b) = (a!(c), operand!($bs_form c));
+                                record!($bs_kind, a, b);
+                                decide!(a as $bs_u == b as $bs_u)
+                              }
+                              branch::$bs::Ne => {
+                                let (a, b) = (a!(c), operand!($bs_form c));
+                                record!($bs_kind, a, b);
+                                decide!(a as $bs_u != b as $bs_u)
+                              }
+                              branch::$bs::B => {
+                                let (a, b) = (a!(c), operand!($bs_form c));
+                                record!($bs_kind, a, b);
+                                decide!((a as $bs_u) < b as $bs_u)
+                              }
+                              branch::$bs::Ae => {
+                                let (a, b) = (a!(c), operand!($bs_form c));
+                                record!($bs_kind, a, b);
+                                decide!(a as $bs_u >= b as $bs_u)
+                              }
+                              branch::$bs::Be => {
+                                let (a, b) = (a!(c), operand!($bs_form c));
+                                record!($bs_kind, a, b);
+                                decide!(a as $bs_u <= b as $bs_u)
+                              }
+                              branch::$bs::A => {
+                                let (a, b) = (a!(c), operand!($bs_form c));
+                                record!($bs_kind, a, b);
+                                decide!(a as $bs_u > b as $bs_u)
+                              }
+                              branch::$bs::L => {
+                                let (a, b) = (a!(c), operand!($bs_form c));
+                                record!($bs_kind, a, b);
+                                decide!((a as $bs_s) < b as $bs_s)
+                              }
+                              branch::$bs::Ge => {
+                                let (a, b) = (a!(c), operand!($bs_form c));
+                                record!($bs_kind, a, b);
+                                decide!(a as $bs_s >= b as $bs_s)
+                              }
+                              branch::$bs::Le => {
+                                let (a, b) = (a!(c), operand!($bs_form c));
+                                record!($bs_kind, a, b);
+                                decide!(a as $bs_s <= b as $bs_s)
+                              }
+                              branch::$bs::G => {
+                                let (a, b) = (a!(c), operand!($bs_form c));
+                                record!($bs_kind, a, b);
+                                decide!(a as $bs_s > b as $bs_s)
+                              }
+                              branch::$bs::S => {
+                                let (a, b) = (a!(c), operand!($bs_form c));
+                                record!($bs_kind, a, b);
+                                decide!((a.wrapping_sub(b) as $bs_s) < 0)
+                              }
+                              branch::$bs::Ns => {
+                                let (a, b) = (a!(c), operand!($bs_form c));
+                                record!($bs_kind, a, b);
+                                decide!(a.wrapping_sub(b) as $bs_s >= 0)
+                              })*
+                            $(branch::$bl::E => {
+                                let (a, b) = (a!(c), operand!($bl_form c));
+                                record!($bl_kind, a, b);
+                                decide!((a & b) as $bl_s == 0)
+                              }
+                              branch::$bl::Ne => {
+                                let (a, b) = (a!(c), operand!($bl_form c));
+                                record!($bl_kind, a, b);
+                                decide!((a & b) as $bl_s != 0)
+                              }
+                              branch::$bl::S => {
+                                let (a, b) = (a!(c), operand!($bl_form c));
+                                record!($bl_kind, a, b);
+                                decide!(((a & b) as $bl_s) < 0)
+                              }
+                              branch::$bl::Ns => {
+                                let (a, b) = (a!(c), operand!($bl_form c));
+                                record!($bl_kind, a, b);
+                                decide!((a & b) as $bl_s >= 0)
+                              }
+                              branch::$bl::Le => {
+                                let (a, b) = (a!(c), operand!($bl_form c));
+                                record!($bl_kind, a, b);
+                                decide!((a & b) as $bl_s <= 0)
+                              }
+                              branch::$bl::G => {
+                                let (a, b) = (a!(c), operand!($bl_form c));
+                                record!($bl_kind, a, b);
+                                decide!((a & b) as $bl_s > 0)
+                              })*
+                            private::JUMP => follow!(ip.back(), 1),
+                            private::BRANCH => decide!(holds(&cpu.flags, c.c)),
+                            private::LATE_SUB32 => late!(
+                                a b u32, a.wrapping_sub(b) as i32, a < b, (a as i32) < b as i32
+                            ),
+                            private::LATE_SUB64 => late!(
+                                a b u64, a.wrapping_sub(b) as i64, a < b, (a as i64) < b as i64
+                            ),
+                            private::LATE_LOGIC32 => late!(a b u32, (a & b) as i32, false, false),
+                            private::LATE_LOGIC64 => late!(a b u64, (a & b) as i64, false, false),
+                            private::LATE_ADD32 => late!(a b u32, a.wrapping_add(b) as i32, false, false),
+                            private::LATE_ADD64 => late!(a b u64, a.wrapping_add(b) as i64, false, false),
+                            private::BRANCH_NZ => decide!(a!(c) != 0),
+                            private::INDIRECT => indirect!(a!(c)),
+                            private::CALL => {
+                                let sp = cpu.slot[RSP].wrapping_sub(8);
+                                store!(u64, sp, c.imm as u64);
+                                cpu.slot[RSP] = sp;
+                                follow!(ip, 1)
+                            }
+                            private::CALL_INDIRECT => {
+                                let sp = cpu.slot[RSP].wrapping_sub(8);
+                                store!(u64, sp, c.imm as u64);
+                                cpu.slot[RSP] = sp;
+                                indirect!(a!(c))
+                            }
+                            private::RET => {
+                                let sp = cpu.slot[RSP];
+                                let to = load!(u64, sp);
+                                cpu.slot[RSP] = sp.wrapping_add(8);
+                                indirect!(to)
+                            }
+                            private::SYSCALL => {
+                                fuel -= i64::from(c.n);
+                                cpu.rip = c.imm as u64;
+                                leave!(Exit::Syscall);
+                            }
+                            private::TRAP => {
+                                cpu.rip = c.imm as u64;
+                                leave!(Exit::Trap(TRAPS[(c.a & 7) as usize]));
+                            }
+                            _ => rest!(c),
                         }
+                        continue 'run;
                     };
                     cpu.rip = pc;
                     if fuel < 0 {
                         leave!(Exit::OutOfFuel);
                     }
-                    self.sync(env);
+                    let link = link.map(|place| code.index(place));
+                    let before = self.sync(env);
                     match self.find(env, pc) {
                         Ok(found) => {
-                            ip = found;
-                            let now = self.sync(env);
+                            epoch = self.sync(env);
                             // Linking is sound only if nothing was dropped meanwhile.
                             if let Some(link) = link
-                                && now == epoch
+                                && epoch == before
                             {
                                 self.link(link, found);
                             }
-                            epoch = now;
                             code = self.fetcher();
+                            ip = code.place(found);
                         }
                         Err(fault) => leave!(Exit::Fault(fault)),
                     }
                 }
             };
         }
-        for_each_op!(run_loop)
+        run_loop! {
+            r1: Mov Mov32 Zx8 Zx8h Zx16 Sx8 Sx16 Sx32 Sx8w32 Sx16w32 Not64 Not32 Neg64 Neg32 Bswap64 Bswap32
+                Tzcnt64 Tzcnt32 ZfIfZero;
+            r2: Dep8 Dep16 Dep8h Add64 Add32 Sub64 Sub32 And64 And32 Or64 Or32 Xor64 Xor32 Mul64 Mul32
+                Shl64 Shl32 Shr64 Shr32 Sar64 Sar32 ShrN8 Rol64 Rol32 Ror64 Ror32 UMulH64 Bit32 Bit64 Bsf Bsr;
+            load: Load8 u8 Load16 u16 Load32 u32 Load64 u64 SLoad8 u8 SLoad16 u16 SLoad32 u32 SLoad8w32 u8
+                SLoad16w32 u16;
+            store: Store8 u8 Store16 u16 Store32 u32 Store64 u64;
+            flag: FAdd8 Add8 FAdd16 Add16 FAdd32 Add32 FAdd64 Add64 FSub8 Sub8 FSub16 Sub16 FSub32 Sub32 FSub64 Sub64
+                FLogic8 Logic8 FLogic16 Logic16 FLogic32 Logic32 FLogic64 Logic64 FSMul32 SMul32 FSMul64 SMul64
+                FUMul64 UMul64;
+            arithmetic: ADD64 ADD64I Add64 Add64 ADD32 ADD32I Add32 Add32 SUB64 SUB64I Sub64 Sub64
+                SUB32 SUB32I Sub32 Sub32;
+            logic: AND64 AND64I Logic64 And64 AND32 AND32I Logic32 And32 OR64 OR64I Logic64 Or64
+                OR32 OR32I Logic32 Or32 XOR64 XOR64I Logic64 Xor64 XOR32 XOR32I Logic32 Xor32;
+            shift: SHL64I Shl64 Shl64 SHL32I Shl32 Shl32 SHR64I Shr64 Shr64 SHR32I Shr32 Shr32 SAR64I Sar64 Sar64
+                SAR32I Sar32 Sar32;
+            step: INC64 Inc64 Add64 INC32 Inc32 Add32 DEC64 Dec64 Sub64 DEC32 Dec32 Sub32;
+            memory: ADD64M u64 Add64 ADD32M u32 Add32 SUB64M u64 Sub64 SUB32M u32 Sub32 AND64M u64 And64
+                AND32M u32 And32 OR64M u64 Or64 OR32M u32 Or32 XOR64M u64 Xor64 XOR32M u32 Xor32
+                MUL64M u64 Mul64 MUL32M u32 Mul32;
+            constant: STORE8I u8 STORE16I u16 STORE32I u32 STORE64I u64;
+            v2: Pxor Pand Por Pandn Pcmpeqb Pminub Psubb Paddd Paddq;
+            rv1: Pmovmskb VToR64 VToR32;
+            vload: VLoad32 u32 VLoad64 u64 VLoad128 u128;
+            vstore: VStore32 u32 VStore64 u64 VStore128 u128;
+            sub: sub8 plain Sub8 u8 i8 sub8i alt Sub8 u8 i8 sub16 plain Sub16 u16 i16 sub16i alt Sub16 u16 i16
+                sub32 plain Sub32 u32 i32 sub32i alt Sub32 u32 i32 sub64 plain Sub64 u64 i64 sub64i alt Sub64 u64 i64;
+            test: logic8 plain Logic8 i8 logic8i alt Logic8 i8 logic16 plain Logic16 i16 logic16i alt Logic16 i16
+                logic32 plain Logic32 i32 logic32i alt Logic32 i32 logic64 plain Logic64 i64 logic64i alt Logic64 i64;
+        }
     }
 }
 
