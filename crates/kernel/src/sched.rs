@@ -65,11 +65,9 @@ impl Kernel {
             let stopped = |pid: ProcessId| {
                 self.tasks.process(pid).is_none_or(|p| p.stopped.is_some() && p.exiting.is_none())
             };
-            let next = self
-                .tasks
-                .next_thread(self.current, |t| {
-                    t.is_runnable() && (t.look_at_signals || !stopped(t.pid))
-                });
+            let next = self.tasks.next_thread(self.current, |t| {
+                t.is_runnable() && (t.look_at_signals || !stopped(t.pid))
+            });
             let Some(tid) = next else {
                 if self.poll_stdin(true) {
                     continue;
@@ -221,7 +219,8 @@ impl Kernel {
 
     /// Lets deadlines and timers pass.
     fn expire(&mut self) {
-        let waits = self.tasks.threads().any(|t| matches!(&t.run, Run::Blocked(w) if w.deadline.is_some()));
+        let waits =
+            self.tasks.threads().any(|t| matches!(&t.run, Run::Blocked(w) if w.deadline.is_some()));
         if !waits && self.next_timer.is_none() {
             return;
         }

@@ -9,6 +9,9 @@ use crate::syscall::Args;
 use crate::syscall::table::{Arg, Row};
 use crate::{Kernel, ThreadId};
 
+const EXIT: u64 = 60;
+const EXIT_GROUP: u64 = 231;
+const SIGRETURN: u64 = 15;
 /// Bytes of a string that are shown.
 const STRING_MAX: usize = 32;
 /// Strings of an argv that are shown.
@@ -164,7 +167,13 @@ impl Kernel {
             Arg::Long => (v as i64).to_string(),
             Arg::Size => v.to_string(),
             Arg::Mode => format!("{:#o}", v as u32).replacen("0o", "0", 1),
-            Arg::Hex => if v == 0 { "0".into() } else { format!("{v:#x}") },
+            Arg::Hex => {
+                if v == 0 {
+                    "0".into()
+                } else {
+                    format!("{v:#x}")
+                }
+            }
             Arg::Ptr => pointer(v),
             Arg::Fd => (v as i32).to_string(),
             Arg::DirFd if v as i32 == -100 => "AT_FDCWD".into(),
@@ -187,7 +196,11 @@ impl Kernel {
                     .find(|n| n.0 == low)
                     .map_or_else(|| format!("{low:#x}"), |n| n.1.to_string())
             }
-            Arg::OutBuf | Arg::OutInt | Arg::OutTimespec | Arg::OutSigSet | Arg::OutStat
+            Arg::OutBuf
+            | Arg::OutInt
+            | Arg::OutTimespec
+            | Arg::OutSigSet
+            | Arg::OutStat
             | Arg::OutFdPair => return None,
         })
     }
@@ -222,6 +235,13 @@ impl Kernel {
         };
         let texts =
             kinds.iter().enumerate().map(|(i, &kind)| self.show_arg(kind, args, i)).collect();
+        // These never come back to be printed.
+        if matches!(nr, EXIT | EXIT_GROUP) {
+            let name = self.table.name(nr);
+            let line = format!("[pid {:>5}] {name}({}) = ?", tid.0, args.u64(0) as i32);
+            self.host.log(&line);
+            return;
+        }
         self.tasks[tid].traced = nr;
         self.tasks[tid].trace = Some(Box::new(Begun { args, texts }));
     }
@@ -272,10 +292,10 @@ impl Kernel {
             Some(thread) if thread.trace.is_some() => {
                 let row = self.table.row(nr);
                 let call = self.trace_line(tid, row, &name, 0);
-                let result = if nr == 15 { "?" } else { "0" };
+                let result = if nr == SIGRETURN { "?" } else { "0" };
                 format!("{call} = {result}")
             }
-            _ => format!("[pid {:>5}] {name}(...) = ?\n[pid {:>5}] +++ exited +++", tid.0, tid.0),
+            _ => return,
         };
         self.host.log(&line);
     }

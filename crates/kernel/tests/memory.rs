@@ -68,7 +68,9 @@ fn refusals() {
     }
     // The whole address range at once must not take long or panic.
     for nr in [MUNMAP, MPROTECT, MADVISE, MINCORE, 26, 149] {
-        for (addr, len) in [(0, u64::MAX), (0, 0x7fff_ffff_f000), (u64::MAX, u64::MAX), (4096, 1 << 63)] {
+        for (addr, len) in
+            [(0, u64::MAX), (0, 0x7fff_ffff_f000), (u64::MAX, u64::MAX), (4096, 1 << 63)]
+        {
             if nr == MUNMAP && addr == 0 && len == 0x7fff_ffff_f000 {
                 continue;
             }

@@ -131,7 +131,17 @@ fn initial_stack() {
         }
         auxv.insert(kind, value);
     }
-    for (kind, value) in [(3, 0x40_0040), (4, 56), (5, 1), (6, 4096), (7, 0), (9, 0x40_0078), (11, 0), (17, 100), (23, 0)] {
+    for (kind, value) in [
+        (3, 0x40_0040),
+        (4, 56),
+        (5, 1),
+        (6, 4096),
+        (7, 0),
+        (9, 0x40_0078),
+        (11, 0),
+        (17, 100),
+        (23, 0),
+    ] {
         assert_eq!(auxv.get(&kind), Some(&value), "AT {kind}");
     }
     assert!(!auxv.contains_key(&33), "no vdso");
@@ -151,9 +161,8 @@ fn scripts_through_interpreters() {
     let (mut k, outside) = Sys::kernel(64 << 20);
     put_file(&mut k, "/a/script", b"#! /a/other  -x y \nrest", 0o755);
     put_file(&mut k, "/a/other", b"#!/init", 0o755);
-    let tid = k
-        .start(StartSpec { argv: words(&["/a/script", "arg"]), ..StartSpec::default() })
-        .unwrap();
+    let tid =
+        k.start(StartSpec { argv: words(&["/a/script", "arg"]), ..StartSpec::default() }).unwrap();
     let mut sys = Sys { k, tid, outside };
     sys.run(tid);
     let mut at = sys.k.context(tid).gpr[abi::RSP] + 8;

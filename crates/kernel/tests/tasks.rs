@@ -144,7 +144,10 @@ fn thread_start_and_end() {
     sys.blocks(FUTEX, &[clear, 0, 5, 0, 0, 0]);
     sys.run(t);
     let ctx = sys.k.context(t).clone();
-    assert_eq!((ctx.gpr[abi::RAX], ctx.gpr[abi::RSP], ctx.fs_base), (0, memory + 4096, 0x1234_0000));
+    assert_eq!(
+        (ctx.gpr[abi::RAX], ctx.gpr[abi::RSP], ctx.fs_base),
+        (0, memory + 4096, 0x1234_0000)
+    );
     assert_eq!(sys.ok(39, &[]), u64::from(main.0), "getpid");
     assert_eq!(sys.ok(186, &[]), u64::from(t.0), "gettid");
     sys.blocks(EXIT, &[0]);
@@ -296,10 +299,7 @@ fn idle_tells_what_is_waited_for() {
     sys.poke64(time, 2);
     let now = sys.outside.clock.get();
     sys.blocks(35, &[time, 0]);
-    assert_eq!(
-        sys.k.schedule(),
-        Sched::Idle { deadline: Some(now + 2_000_000_000), stdin: false }
-    );
+    assert_eq!(sys.k.schedule(), Sched::Idle { deadline: Some(now + 2_000_000_000), stdin: false });
     sys.advance(2_000_000_000);
     let tid = sys.tid;
     sys.run(tid);

@@ -40,7 +40,8 @@ mod tests {
 
     #[test]
     fn lines() {
-        let cases: [(&[u8], Option<Option<(&[u8], Option<&[u8]>)>>); 9] = [
+        type Want = Option<Option<(&'static [u8], Option<&'static [u8]>)>>;
+        let cases: [(&[u8], Want); 9] = [
             (b"#!/bin/sh\n", Some(Some((b"/bin/sh", None)))),
             (b"#! /bin/sh -e \t\necho", Some(Some((b"/bin/sh", Some(b"-e"))))),
             (b"#!/usr/bin/env  python3 -u\n", Some(Some((b"/usr/bin/env", Some(b"python3 -u"))))),
@@ -53,10 +54,7 @@ mod tests {
         ];
         for (text, want) in cases {
             let want = want.map(|w| {
-                w.map(|(i, a)| Shebang {
-                    interpreter: i.to_vec(),
-                    argument: a.map(<[u8]>::to_vec),
-                })
+                w.map(|(i, a)| Shebang { interpreter: i.to_vec(), argument: a.map(<[u8]>::to_vec) })
             });
             assert_eq!(parse(text), want, "{:?}", String::from_utf8_lossy(text));
         }

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use abi::fcntl::AT_FDCWD;
 use abi::{Context, Errno};
 
-use crate::fs::{PathCx, mounts};
 use crate::fs::ops::find_executable;
 use crate::fs::walk::{Lookup, resolve};
+use crate::fs::{PathCx, mounts};
 use crate::mm::Limits;
 use crate::task::{Creds, INIT, Process, Run, Thread};
 use crate::{Kernel, ThreadId};
@@ -167,8 +167,7 @@ impl Kernel {
         }
         self.enter_cwd(tid, &spec.cwd)?;
         let (creds, home) = self.find_user(tid, &spec.user)?;
-        let files =
-            self.standard_files(tid, spec.tty).map_err(StartError::Streams)?;
+        let files = self.standard_files(tid, spec.tty).map_err(StartError::Streams)?;
         self.tasks[tid].files = Rc::new(RefCell::new(files));
         self.tasks[tid].creds = creds;
         let mut env = spec.env;

@@ -3,8 +3,8 @@
 use abi::Errno;
 use abi::mman::{
     MADV_DODUMP_RANGE, MADV_DOFORK, MADV_DONTFORK, MADV_DONTNEED, MADV_FREE, MADV_KEEPONFORK,
-    MADV_POPULATE_READ, MADV_POPULATE_WRITE, MADV_REMOVE, MADV_WIPEONFORK, MS_ASYNC,
-    MS_INVALIDATE, MS_SYNC,
+    MADV_POPULATE_READ, MADV_POPULATE_WRITE, MADV_REMOVE, MADV_WIPEONFORK, MS_ASYNC, MS_INVALIDATE,
+    MS_SYNC,
 };
 use mem::{Access, FaultKind, PAGE_SHIFT, PAGE_SIZE, Translate};
 
@@ -15,12 +15,20 @@ impl Mm {
     /// madvise(2).
     pub fn advise(&mut self, addr: u64, len: u64, advice: u64) -> Result<(), Errno> {
         let (start, end) = page_range(addr, len).map_err(|_| Errno::EINVAL)?;
-        let hint = advice <= 3 || MADV_DODUMP_RANGE.contains(&advice) || advice == 20 || advice == 21;
+        let hint =
+            advice <= 3 || MADV_DODUMP_RANGE.contains(&advice) || advice == 20 || advice == 21;
         let known = hint
             || matches!(
                 advice,
-                MADV_DONTNEED | MADV_FREE | MADV_REMOVE | MADV_DONTFORK | MADV_DOFORK
-                    | MADV_WIPEONFORK | MADV_KEEPONFORK | MADV_POPULATE_READ | MADV_POPULATE_WRITE
+                MADV_DONTNEED
+                    | MADV_FREE
+                    | MADV_REMOVE
+                    | MADV_DONTFORK
+                    | MADV_DOFORK
+                    | MADV_WIPEONFORK
+                    | MADV_KEEPONFORK
+                    | MADV_POPULATE_READ
+                    | MADV_POPULATE_WRITE
             );
         if !known {
             return Err(Errno::EINVAL);

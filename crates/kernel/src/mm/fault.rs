@@ -59,6 +59,10 @@ impl Mm {
         }
         let write = access == Access::Write;
         let vpn = va >> PAGE_SHIFT;
+        let new_leaf = self.spaces.get(&self.current).is_some_and(|s| s.table.needs_leaf(vpn));
+        if new_leaf && !self.tables_fit(1, 0) {
+            return Err(FaultKind::OutOfMemory);
+        }
         let old = self.spaces.get(&self.current).map(|s| s.table.get(vpn)).unwrap_or_default();
         let pte = if vma.rights.shared {
             self.shared_page(&vma, start, vpn)?
@@ -80,7 +84,10 @@ impl Mm {
             }
         }
         // Pages of the image are the same for all who share an epoch; others may differ between a parent and its child.
-        if exec && old.frame() != pte.frame() && (old.present() || !self.phys.is_static(pte.frame())) {
+        if exec
+            && old.frame() != pte.frame()
+            && (old.present() || !self.phys.is_static(pte.frame()))
+        {
             self.bump_epoch();
         }
         Ok(pte)

@@ -113,6 +113,16 @@ impl Mm {
         self.spaces.get_mut(&id)
     }
 
+    /// Whether page tables and mappings of all spaces stay within a sixteenth of guest memory.
+    fn tables_fit(&self, more_leaves: usize, more_maps: usize) -> bool {
+        /// Most mappings of all spaces together.
+        const MAPS: usize = 1 << 20;
+        let leaves: usize = self.spaces.values().map(|s| s.table.leaves()).sum();
+        let maps: usize = self.spaces.values().map(|s| s.vmas.len()).sum();
+        let limit = (self.phys.limit_bytes() >> 16).max(1024) as usize;
+        leaves + more_leaves <= limit && maps + more_maps <= MAPS
+    }
+
     fn alloc(&mut self) -> Option<Frame> {
         if !self.trash.borrow().is_empty() {
             self.reap();

@@ -34,10 +34,7 @@ impl Mm {
         let (_, old_end) = page_range(old, old_len).map_err(|_| Errno::EFAULT)?;
         let space = self.spaces.get(&self.current).ok_or(Errno::EFAULT)?;
         let (start, vma) = space.vmas.find(old).ok_or(Errno::EFAULT)?;
-        let vma = Vma {
-            page: vma.page.wrapping_add((old - start) >> PAGE_SHIFT),
-            ..vma.clone()
-        };
+        let vma = Vma { page: vma.page.wrapping_add((old - start) >> PAGE_SHIFT), ..vma.clone() };
         if old_len == 0 && !vma.rights.shared {
             return Err(Errno::EINVAL);
         }

@@ -163,8 +163,13 @@ impl Mm {
         }
     }
 
-    /// A copy of `id` for a fork: all frames shared, private ones copy-on-write on both sides.
+    /// A copy of `id` for a fork: all frames shared, private ones copy-on-write on both sides. `None` when
+    /// the tables would take too much memory.
     pub fn fork_space(&mut self, id: SpaceId) -> Option<SpaceId> {
+        let size = self.spaces.get(&id).map(|s| (s.table.leaves(), s.vmas.len()))?;
+        if !self.tables_fit(size.0, size.1) {
+            return None;
+        }
         let child_id = SpaceId(self.next);
         let phys = &mut self.phys;
         let parent = self.spaces.get_mut(&id)?;

@@ -65,6 +65,16 @@ impl PageTable {
         self.present
     }
 
+    /// Number of leaf tables, 4 KiB each.
+    pub fn leaves(&self) -> usize {
+        self.leaves.len()
+    }
+
+    /// Whether an entry for page `vpn` needs a new leaf.
+    pub fn needs_leaf(&self, vpn: u64) -> bool {
+        !self.leaves.contains_key(&(vpn / LEAF))
+    }
+
     /// The entry of page `vpn`; not present if there is none.
     pub fn get(&self, vpn: u64) -> Pte {
         match self.leaves.get(&(vpn / LEAF)) {

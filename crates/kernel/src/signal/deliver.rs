@@ -53,7 +53,7 @@ impl Kernel {
             match action.handler {
                 SIG_IGN => {}
                 SIG_DFL => {
-                    let protected = pid == crate::task::INIT && !forced && !self.from_outside(&info);
+                    let protected = pid == crate::task::INIT && !forced && !is_from_outside(&info);
                     if !self.default_signal(tid, pid, signal, protected) {
                         return false;
                     }
@@ -61,11 +61,6 @@ impl Kernel {
                 _ => self.run_handler(tid, action, info),
             }
         }
-    }
-
-    /// Signals of the driver reach the first process as those of a parent namespace would.
-    fn from_outside(&self, info: &Siginfo) -> bool {
-        info.code == SI_KERNEL
     }
 
     /// Carries out the default action; false if the thread does not go on.
@@ -205,4 +200,9 @@ impl Kernel {
         let shared = self.tasks.process(thread.pid).map_or(0, |p| p.pending.set().0);
         (thread.pending.set().0 | shared) & !thread.blocked.0 != 0
     }
+}
+
+/// Signals of the driver reach the first process as those of a parent namespace would.
+fn is_from_outside(info: &Siginfo) -> bool {
+    info.code == SI_KERNEL
 }

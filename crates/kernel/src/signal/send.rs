@@ -9,6 +9,11 @@ use crate::task::process::Report;
 use crate::task::{INIT, Run};
 use crate::{Kernel, ProcessId, ThreadId, WaitKey};
 
+/// Signals that may be queued for one thread or process without asking how many there are elsewhere.
+const QUEUE_FREE: usize = 256;
+/// Most queued signals of all queues.
+const QUEUED_MAX: usize = 1 << 16;
+
 impl Kernel {
     /// Whether `signal` would be thrown away at once for this thread's process: ignored and not blocked. The first
     /// process ignores everything that it has no handler for (pid_namespaces(7)), unless `force`.
@@ -41,9 +46,11 @@ impl Kernel {
             return true;
         }
         let Some(process) = self.tasks.process_mut(pid) else { return true };
-        if signal >= SIGRTMIN && process.pending.len() >= limit {
+        let queued = process.pending.len();
+        if signal >= SIGRTMIN && (queued >= limit || !self.queue_has_room(queued)) {
             return false;
         }
+        let Some(process) = self.tasks.process_mut(pid) else { return true };
         process.pending.push(info);
         let threads: Vec<ThreadId> = process.threads.iter().copied().collect();
         self.wakes.borrow_mut().push(WaitKey::signal(pid));
@@ -70,13 +77,24 @@ impl Kernel {
             return true;
         }
         let Some(thread) = self.tasks.thread_mut(tid) else { return true };
-        if signal >= SIGRTMIN && thread.pending.len() >= limit {
+        let queued = thread.pending.len();
+        if signal >= SIGRTMIN && (queued >= limit || !self.queue_has_room(queued)) {
             return false;
         }
+        let Some(thread) = self.tasks.thread_mut(tid) else { return true };
         thread.pending.push(info);
         self.wakes.borrow_mut().push(WaitKey::signal(pid));
         self.nudge(tid, signal);
         true
+    }
+
+    /// Whether one more signal may be queued where `queued` are already.
+    fn queue_has_room(&self, queued: usize) -> bool {
+        queued < QUEUE_FREE || {
+            let threads = self.tasks.threads().map(|t| t.pending.len()).sum::<usize>();
+            let shared = self.tasks.processes().map(|p| p.pending.len()).sum::<usize>();
+            threads + shared < QUEUED_MAX
+        }
     }
 
     /// Makes the scheduler look at the signals of `tid`.
@@ -148,9 +166,10 @@ impl Kernel {
         };
         self.wakes.borrow_mut().push(WaitKey::children(parent));
         let Some(leader) = self.tasks.process(parent).map(|p| p.leader()) else { return };
-        let quiet = self.tasks.thread(leader).is_none_or(|t| {
-            t.handlers.borrow().get(SIGCHLD).flags & SA_NOCLDSTOP != 0
-        });
+        let quiet = self
+            .tasks
+            .thread(leader)
+            .is_none_or(|t| t.handlers.borrow().get(SIGCHLD).flags & SA_NOCLDSTOP != 0);
         if !quiet {
             let info = self.child_info(pid, code, status);
             self.send_to_process(parent, info, false);
@@ -179,8 +198,7 @@ impl Kernel {
         if sender.pid == to || sender.creds.capable(crate::task::creds::CAP_KILL) {
             return Ok(());
         }
-        let same_session =
-            self.tasks.process(sender.pid).is_some_and(|p| p.sid == target.sid);
+        let same_session = self.tasks.process(sender.pid).is_some_and(|p| p.sid == target.sid);
         if signal == SIGCONT && same_session {
             return Ok(());
         }

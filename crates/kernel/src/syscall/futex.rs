@@ -125,8 +125,7 @@ impl Kernel {
     fn futex_block(&mut self, tid: ThreadId) -> SysResult {
         let deadline = self.tasks[tid].restart.deadline;
         // signal(7): with a timeout the call is not restarted after a handler.
-        let on_signal =
-            if deadline.is_some() { OnSignal::Interrupt } else { OnSignal::Restart };
+        let on_signal = if deadline.is_some() { OnSignal::Interrupt } else { OnSignal::Restart };
         let wait = Wait::on(WaitKey::thread(tid)).until(deadline).on_signal(on_signal);
         Err(Stop::Block(wait))
     }
@@ -167,13 +166,7 @@ impl Kernel {
     }
 
     /// Wakes `wake` waiters of the first word and moves `requeue` others to the second.
-    fn futex_requeue(
-        &mut self,
-        from: Word,
-        to: Word,
-        wake: u32,
-        requeue: u32,
-    ) -> u32 {
+    fn futex_requeue(&mut self, from: Word, to: Word, wake: u32, requeue: u32) -> u32 {
         let woken = self.futex_wake(from, wake, u32::MAX);
         let mut moved = 0;
         while moved < requeue && from != to {
@@ -223,7 +216,13 @@ impl Kernel {
     }
 
     /// FUTEX_LOCK_PI and FUTEX_TRYLOCK_PI, without inheriting priorities (all threads have the same).
-    fn futex_lock_pi(&mut self, tid: ThreadId, va: u64, private: bool, try_only: bool) -> SysResult {
+    fn futex_lock_pi(
+        &mut self,
+        tid: ThreadId,
+        va: u64,
+        private: bool,
+        try_only: bool,
+    ) -> SysResult {
         let word = self.futex_word(va, private)?;
         if let Some(place) = self.tasks[tid].restart.futex
             && self.futexes.is_queued(place)
@@ -337,11 +336,8 @@ pub fn futex(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         let absolute = cmd != op::WAIT;
         let realtime = code & op::CLOCK_REALTIME != 0 || cmd == op::LOCK_PI;
         let clock = if realtime && absolute { CLOCK_REALTIME } else { CLOCK_MONOTONIC };
-        let deadline = if absolute {
-            k.absolute_deadline(clock, ns)
-        } else {
-            k.now().saturating_add(ns)
-        };
+        let deadline =
+            if absolute { k.absolute_deadline(clock, ns) } else { k.now().saturating_add(ns) };
         k.tasks[tid].restart.deadline = Some(deadline);
     }
     match cmd {

@@ -29,7 +29,10 @@ const LEGACY_FLAGS: u64 = MAP_SHARED
 /// mmap(2)
 pub fn mmap(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let (addr, len, prot, flags, offset) = (a.u64(0), a.u64(1), a.u64(2), a.u64(3), a.u64(5));
-    if offset & PAGE_MASK != 0 || len == 0 || prot & !(PROT_ALL | PROT_GROWSDOWN | PROT_GROWSUP) != 0 {
+    if offset & PAGE_MASK != 0
+        || len == 0
+        || prot & !(PROT_ALL | PROT_GROWSDOWN | PROT_GROWSUP) != 0
+    {
         return Err(Errno::EINVAL.into());
     }
     let shared = match flags & MAP_TYPE {

@@ -31,7 +31,10 @@ impl Kernel {
             CLOCK_REALTIME | CLOCK_REALTIME_COARSE | CLOCK_REALTIME_ALARM | CLOCK_TAI => {
                 Ok(self.host.clock_realtime())
             }
-            CLOCK_MONOTONIC | CLOCK_MONOTONIC_RAW | CLOCK_MONOTONIC_COARSE | CLOCK_BOOTTIME
+            CLOCK_MONOTONIC
+            | CLOCK_MONOTONIC_RAW
+            | CLOCK_MONOTONIC_COARSE
+            | CLOCK_BOOTTIME
             | CLOCK_BOOTTIME_ALARM => Ok(self.now()),
             CLOCK_PROCESS_CPUTIME_ID => Ok(self.process_cpu(self.tasks[tid].pid)),
             CLOCK_THREAD_CPUTIME_ID => Ok(self.thread_cpu(tid)),
@@ -147,8 +150,13 @@ pub fn clock_nanosleep(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     if !k.tasks[tid].restart.again {
         let clock = a.i32(0);
         match clock {
-            CLOCK_REALTIME | CLOCK_TAI | CLOCK_MONOTONIC | CLOCK_BOOTTIME
-            | CLOCK_REALTIME_ALARM | CLOCK_BOOTTIME_ALARM | CLOCK_PROCESS_CPUTIME_ID => {}
+            CLOCK_REALTIME
+            | CLOCK_TAI
+            | CLOCK_MONOTONIC
+            | CLOCK_BOOTTIME
+            | CLOCK_REALTIME_ALARM
+            | CLOCK_BOOTTIME_ALARM
+            | CLOCK_PROCESS_CPUTIME_ID => {}
             CLOCK_MONOTONIC_RAW | CLOCK_REALTIME_COARSE | CLOCK_MONOTONIC_COARSE => {
                 return Err(Errno::EOPNOTSUPP.into());
             }
@@ -192,8 +200,7 @@ pub fn getrusage(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let mut usage = match a.i32(0) {
         0 | 1 => {
             let mut usage = k.tasks[pid].usage;
-            usage.cpu_ns =
-                if a.i32(0) == 0 { k.process_cpu(pid) } else { k.thread_cpu(tid) };
+            usage.cpu_ns = if a.i32(0) == 0 { k.process_cpu(pid) } else { k.thread_cpu(tid) };
             if let Some(space) = k.mm.space(k.tasks[tid].space) {
                 usage.peak_rss = usage.peak_rss.max(space.peak_resident());
                 usage.faults += space.faults;

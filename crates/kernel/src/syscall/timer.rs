@@ -10,7 +10,7 @@ use crate::task::process::Interval;
 use crate::{Kernel, ProcessId, SysResult, ThreadId};
 
 /// Most POSIX timers of a process.
-const TIMERS_MAX: usize = 1024;
+const TIMERS_MAX: usize = 256;
 /// ITIMER_REAL
 const REAL: usize = 0;
 
@@ -202,7 +202,8 @@ pub fn getitimer(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 pub fn setitimer(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let pid = k.tasks[tid].pid;
     let which = usize::try_from(a.i32(0)).ok().filter(|&w| w < 3).ok_or(Errno::EINVAL)?;
-    let new: Itimerval = if a.u64(1) == 0 { Itimerval::default() } else { k.mm.read_pod(a.u64(1))? };
+    let new: Itimerval =
+        if a.u64(1) == 0 { Itimerval::default() } else { k.mm.read_pod(a.u64(1))? };
     let value = new.it_value.to_ns().ok_or(Errno::EINVAL)?;
     let period = new.it_interval.to_ns().ok_or(Errno::EINVAL)?;
     let old = k.itimer_value(pid, which);

@@ -68,14 +68,7 @@ impl Kernel {
                 .first()
                 .and_then(|&t| self.tasks.thread(t))
                 .map_or(process.uid, |t| t.creds.uid.real);
-            let mut found = Found {
-                pid,
-                uid,
-                status: 0,
-                code: 0,
-                value: 0,
-                usage: process.usage,
-            };
+            let mut found = Found { pid, uid, status: 0, code: 0, value: 0, usage: process.usage };
             found.usage.add(&process.child_usage);
             if let (Some(status), true) = (process.zombie, options & WEXITED != 0) {
                 found.status = status;

@@ -33,7 +33,8 @@ impl Kernel {
         let pid = self.tasks[tid].pid;
         let user = self.tasks[tid].creds.uid.real;
         let limit = self.tasks[pid].limits.soft(RLIMIT_NPROC);
-        if user != 0 && self.tasks.threads().filter(|t| t.creds.uid.real == user).count() as u64 >= limit
+        if user != 0
+            && self.tasks.threads().filter(|t| t.creds.uid.real == user).count() as u64 >= limit
         {
             return Err(Errno::EAGAIN.into());
         }

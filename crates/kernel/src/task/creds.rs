@@ -176,8 +176,8 @@ impl Creds {
         if changed {
             self.ambient = 0;
         }
-        let root = self.securebits & SECBIT_NOROOT == 0
-            && (self.uid.effective == 0 || self.uid.real == 0);
+        let root =
+            self.securebits & SECBIT_NOROOT == 0 && (self.uid.effective == 0 || self.uid.real == 0);
         if root {
             self.permitted = self.inheritable | self.bounding;
             self.effective = if self.uid.effective == 0 { self.permitted } else { 0 };

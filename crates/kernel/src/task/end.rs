@@ -54,10 +54,7 @@ impl Kernel {
             }
         }
         self.vfork_release(tid);
-        let (peak, faults) = self
-            .mm
-            .space(space)
-            .map_or((0, 0), |s| (s.peak_resident(), s.faults));
+        let (peak, faults) = self.mm.space(space).map_or((0, 0), |s| (s.peak_resident(), s.faults));
         self.mm.drop_space(space);
         if before != space {
             self.mm.activate(before);
@@ -89,6 +86,10 @@ impl Kernel {
     /// The last thread is gone: zombie, orphans, SIGCHLD.
     fn end_process(&mut self, pid: ProcessId) {
         let status = self.tasks[pid].exiting.unwrap_or(0);
+        if self.strace && status & 0x7f == 0 {
+            let line = format!("[pid {:>5}] +++ exited with {} +++", pid.0, status >> 8 & 0xff);
+            self.host.log(&line);
+        }
         self.tasks[pid].zombie = Some(status);
         self.tasks[pid].timers.clear();
         self.tasks[pid].itimers = Default::default();
@@ -116,8 +117,8 @@ impl Kernel {
             info.signo = signal as i32;
             self.send_to_process(parent, info, false);
         }
-        let forgotten = signal == SIGCHLD
-            && (action.handler == SIG_IGN || action.flags & SA_NOCLDWAIT != 0);
+        let forgotten =
+            signal == SIGCHLD && (action.handler == SIG_IGN || action.flags & SA_NOCLDWAIT != 0);
         if forgotten || leader.is_none() {
             self.reap_process(pid);
         }
@@ -172,7 +173,8 @@ impl Kernel {
         // setpgid(2): a stopped group that lost its last link to the session is hung up and continued.
         for child in children {
             let Some(pgid) = self.tasks.process(child).map(|p| p.pgid) else { continue };
-            let stopped = self.tasks.group(pgid).into_iter().any(|p| self.tasks[p].stopped.is_some());
+            let stopped =
+                self.tasks.group(pgid).into_iter().any(|p| self.tasks[p].stopped.is_some());
             if stopped && self.is_orphaned_group(child) {
                 for member in self.tasks.group(pgid) {
                     self.send_to_process(member, siginfo(SIGHUP, SI_KERNEL), false);
@@ -189,8 +191,12 @@ impl Kernel {
             return;
         }
         let sid = process.sid;
-        let members: Vec<ProcessId> =
-            self.tasks.processes().filter(|p| p.sid == sid && p.pid != pid).map(|p| p.pid).collect();
+        let members: Vec<ProcessId> = self
+            .tasks
+            .processes()
+            .filter(|p| p.sid == sid && p.pid != pid)
+            .map(|p| p.pid)
+            .collect();
         for member in members {
             if let Some(process) = self.tasks.process_mut(member) {
                 process.tty = None;

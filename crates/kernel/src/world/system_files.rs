@@ -27,7 +27,9 @@ impl Kernel {
                 let (free, _) = self.memory();
                 format!("nr_free_pages {}\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\n", free >> 12)
             }
-            "sys/kernel/domainname" => String::from_utf8_lossy(&self.domainname).into_owned() + "\n",
+            "sys/kernel/domainname" => {
+                String::from_utf8_lossy(&self.domainname).into_owned() + "\n"
+            }
             "sys/kernel/hostname" => String::from_utf8_lossy(&self.hostname).into_owned() + "\n",
             "sys/kernel/osrelease" => format!("{RELEASE}\n"),
             "sys/kernel/version" => format!("{VERSION}\n"),

@@ -258,10 +258,8 @@ impl Kernel {
         ];
         debug_assert_eq!(ROWS[RLIMIT_STACK].0, "Max stack size");
         let limits = &self.process_by(tid)?.limits;
-        let mut out = format!(
-            "{:<25} {:<20} {:<20} {:<10}\n",
-            "Limit", "Soft Limit", "Hard Limit", "Units"
-        );
+        let mut out =
+            format!("{:<25} {:<20} {:<20} {:<10}\n", "Limit", "Soft Limit", "Hard Limit", "Units");
         let show = |n: u64| if n == RLIM_INFINITY { "unlimited".into() } else { n.to_string() };
         for ((name, unit), limit) in ROWS.iter().zip(&limits.0) {
             let _ = writeln!(
@@ -326,7 +324,10 @@ impl ProcView for Kernel {
                     "{} {} 0 {} 0 {} 0\n",
                     s.mapped() >> PAGE_SHIFT,
                     s.resident() >> PAGE_SHIFT,
-                    s.layout.end_code.saturating_sub(s.layout.start_code).div_ceil(PAGE_SIZE as u64),
+                    s.layout
+                        .end_code
+                        .saturating_sub(s.layout.start_code)
+                        .div_ceil(PAGE_SIZE as u64),
                     s.data() >> PAGE_SHIFT
                 ),
                 None => "0 0 0 0 0 0 0\n".into(),
@@ -340,7 +341,11 @@ impl ProcView for Kernel {
             }
             "auxv" => {
                 let auxv = self.space_of(tid).map(|s| s.layout.auxv.clone()).unwrap_or_default();
-                return Ok(auxv.iter().flat_map(|&(k, v)| [k, v]).flat_map(u64::to_le_bytes).collect());
+                return Ok(auxv
+                    .iter()
+                    .flat_map(|&(k, v)| [k, v])
+                    .flat_map(u64::to_le_bytes)
+                    .collect());
             }
             "io" => Some(
                 "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\n\

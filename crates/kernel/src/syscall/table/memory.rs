@@ -4,8 +4,12 @@ use super::{Arg::*, Row};
 use crate::syscall::memory;
 use abi::mman::*;
 
-const PROT: &[(u64, &str)] =
-    &[(PROT_READ, "PROT_READ"), (PROT_WRITE, "PROT_WRITE"), (PROT_EXEC, "PROT_EXEC")];
+const PROT: &[(u64, &str)] = &[
+    (0, "PROT_NONE"),
+    (PROT_READ, "PROT_READ"),
+    (PROT_WRITE, "PROT_WRITE"),
+    (PROT_EXEC, "PROT_EXEC"),
+];
 const MAP: &[(u64, &str)] = &[
     (MAP_SHARED, "MAP_SHARED"),
     (MAP_PRIVATE, "MAP_PRIVATE"),

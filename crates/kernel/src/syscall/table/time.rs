@@ -14,8 +14,7 @@ const CLOCKS: &[(u64, &str)] = &[
     (7, "CLOCK_BOOTTIME"),
     (11, "CLOCK_TAI"),
 ];
-const ITIMERS: &[(u64, &str)] =
-    &[(0, "ITIMER_REAL"), (1, "ITIMER_VIRTUAL"), (2, "ITIMER_PROF")];
+const ITIMERS: &[(u64, &str)] = &[(0, "ITIMER_REAL"), (1, "ITIMER_VIRTUAL"), (2, "ITIMER_PROF")];
 const ABSTIME: &[(u64, &str)] = &[(1, "TIMER_ABSTIME")];
 
 pub(super) static ROWS: &[Row] = crate::syscall_rows! {
