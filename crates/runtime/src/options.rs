@@ -26,9 +26,9 @@ pub struct Overrides {
     pub workdir: Option<String>,
     /// `BOXER_USER`: the user, as in `USER`.
     pub user: Option<String>,
-    /// `BOXER_TTY`: whether the standard streams are a terminal (`1` or `0`). A host that says
-    /// nothing lets the box find out.
-    pub tty: bool,
+    /// `BOXER_TTY`: whether the standard streams are a terminal (`1` or `0`); none lets
+    /// the box find out.
+    pub tty: Option<bool>,
     /// `BOXER_TTY=COLSxROWS`: size of that terminal.
     pub tty_size: Option<(u16, u16)>,
     /// `BOXER_STRACE=1`: print system calls on standard error.
@@ -47,7 +47,7 @@ impl Overrides {
         put("BOXER_USER", self.user.clone());
         let size = self.tty_size.map(|(columns, rows)| format!("{columns}x{rows}"));
         let yes = size.unwrap_or_else(|| "1".to_owned());
-        put("BOXER_TTY", Some(if self.tty { yes } else { "0".to_owned() }));
+        put("BOXER_TTY", self.tty.map(|is| if is { yes } else { "0".to_owned() }));
         put("BOXER_STRACE", self.strace.then(|| "1".to_owned()));
         put("BOXER_DEBUG", self.debug.then(|| "1".to_owned()));
         env

@@ -205,7 +205,7 @@ fn overrides_become_environment_variables() {
     let overrides = Overrides {
         entrypoint: Some("/bin/sh".into()),
         user: Some("1000".into()),
-        tty: true,
+        tty: Some(true),
         tty_size: Some((80, 24)),
         ..Overrides::default()
     };
