@@ -168,6 +168,8 @@ pub struct Shared {
     pub ttys: Terminals,
     /// Roots of the mounted filesystems, in order of mounting.
     pub mounts: RefCell<Vec<Rc<Dentry>>>,
+    /// FIFOs being opened, by thread: whoever waits for the other end holds its own end.
+    pub opening: RefCell<BTreeMap<u32, Rc<crate::file::OpenFile>>>,
     /// Host files that were closed and are to be given back to the host.
     pub host_closes: Rc<RefCell<Vec<crate::host::HostFd>>>,
     next: Cell<u64>,
@@ -185,6 +187,7 @@ impl Shared {
             watches: Watches::default(),
             ttys: Terminals::default(),
             mounts: RefCell::default(),
+            opening: RefCell::default(),
             host_closes: Rc::default(),
             next: Cell::new(1),
         })

@@ -317,3 +317,19 @@ fn make_mountpoint(cx: &mut Cx, root: &Rc<Dentry>, path: &[u8], kind: Kind) -> R
     }
     Ok(here)
 }
+
+/// A dentry outside the tree for a file in memory (memfd_create(2)), shown as `name`.
+pub fn unnamed_file(shared: &Shared, inode: InodeRef, name: &[u8]) -> Rc<Dentry> {
+    let mount = Mount {
+        id: 0,
+        parent: 0,
+        dev: new_dev(shared),
+        fstype: "tmpfs",
+        source: String::new(),
+        root: String::new(),
+        flags: 0,
+        options: String::new(),
+        magic: TMPFS_MAGIC,
+    };
+    Dentry::root(inode, Rc::new(mount), name)
+}

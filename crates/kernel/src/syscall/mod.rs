@@ -2,6 +2,7 @@
 
 pub mod table;
 
+pub mod file;
 pub mod futex;
 pub mod ids;
 pub mod memory;

@@ -1,10 +1,12 @@
 //! The system call table: one row = number, name, typed arguments, function, support level, note. The dispatcher,
 //! strace's format and the documentation come from these rows; each subject has a file of rows of its own.
 
+mod files;
 mod memory;
 mod process;
 mod refused;
 mod signals;
+mod sockets;
 mod time;
 
 use super::Handler;
@@ -112,7 +114,7 @@ macro_rules! syscall_rows {
 
 /// All sections.
 static SECTIONS: &[&[Row]] =
-    &[memory::ROWS, process::ROWS, signals::ROWS, time::ROWS, refused::ROWS];
+    &[files::ROWS, sockets::ROWS, memory::ROWS, process::ROWS, signals::ROWS, time::ROWS, refused::ROWS];
 
 /// One more than the largest number.
 pub const NUMBERS: usize = 470;

@@ -141,3 +141,10 @@ impl Node {
         Ok(node)
     }
 }
+
+impl Node {
+    /// A regular file without a name in the same filesystem.
+    pub fn unnamed_file(&self, perm: u32, uid: u32, gid: u32, now: Time) -> Rc<Node> {
+        Node::new(&self.fs, crate::fs::Kind::File.bits() | perm, uid, gid, 0, &[], now)
+    }
+}

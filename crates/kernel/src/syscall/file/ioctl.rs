@@ -1,0 +1,115 @@
+//! ioctl(2).
+
+use abi::Errno;
+use abi::fcntl::{O_ASYNC, O_CLOEXEC, O_NONBLOCK};
+use abi::tty::*;
+
+use crate::file::OpenFile;
+use crate::file::tty::Master;
+use crate::file::tty::termios::{TERMIOS_LEN, TERMIOS2_LEN};
+use crate::fs::Kind;
+use crate::syscall::Args;
+use crate::{Kernel, SysResult, ThreadId};
+
+/// Which way an argument's record goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// The argument is a value.
+    None,
+    /// The call reads it.
+    In,
+    /// The call fills it.
+    Out,
+}
+
+/// Requests that file objects answer: number, direction and size of the record.
+const REQUESTS: &[(u32, Way, usize)] = &[
+    (TCGETS, Way::Out, TERMIOS_LEN),
+    (TCSETS, Way::In, TERMIOS_LEN),
+    (TCSETSW, Way::In, TERMIOS_LEN),
+    (TCSETSF, Way::In, TERMIOS_LEN),
+    (TCGETS2, Way::Out, TERMIOS2_LEN),
+    (TCSETS2, Way::In, TERMIOS2_LEN),
+    (TCSETSW2, Way::In, TERMIOS2_LEN),
+    (TCSETSF2, Way::In, TERMIOS2_LEN),
+    (TCSBRK, Way::None, 0),
+    (TCSBRKP, Way::None, 0),
+    (TCXONC, Way::None, 0),
+    (TCFLSH, Way::None, 0),
+    (TIOCEXCL, Way::None, 0),
+    (TIOCNXCL, Way::None, 0),
+    (TIOCSCTTY, Way::None, 0),
+    (TIOCNOTTY, Way::None, 0),
+    (TIOCGPGRP, Way::Out, 4),
+    (TIOCSPGRP, Way::In, 4),
+    (TIOCGSID, Way::Out, 4),
+    (TIOCOUTQ, Way::Out, 4),
+    (TIOCSTI, Way::In, 1),
+    (TIOCGWINSZ, Way::Out, 8),
+    (TIOCSWINSZ, Way::In, 8),
+    (TIOCGPTN, Way::Out, 4),
+    (TIOCSPTLCK, Way::In, 4),
+    (TIOCGPTLCK, Way::Out, 4),
+    (FIONREAD, Way::Out, 4),
+    (RNDGETENTCNT, Way::Out, 4),
+];
+
+/// ioctl(2)
+pub fn ioctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let (fd, request, arg) = (a.i32(0), a.u32(1), a.u64(2));
+    let file = k.file(tid, fd)?;
+    let set_flag = |on: bool, flag: u32| {
+        file.set_flags(if on { file.flags() | flag } else { file.flags() & !flag });
+    };
+    match request {
+        FIOCLEX | FIONCLEX => {
+            k.tasks[tid].files.borrow_mut().set_cloexec(fd, request == FIOCLEX)?;
+            return Ok(0);
+        }
+        FIONBIO | FIOASYNC => {
+            let on: i32 = k.mm.read_pod(arg)?;
+            set_flag(on != 0, if request == FIONBIO { O_NONBLOCK } else { O_ASYNC });
+            return Ok(0);
+        }
+        FIONREAD
+            if matches!(file.dentry().inode().kind(), Kind::File) && file.ops().is_seekable() =>
+        {
+            let size = file.dentry().inode().meta(&mut k.cx(tid))?.size;
+            let left = size.saturating_sub(file.pos.get()).min(i32::MAX as u64) as i32;
+            k.mm.write_pod(arg, &left)?;
+            return Ok(0);
+        }
+        TIOCGPTPEER => return open_peer(k, tid, &file, arg as u32),
+        _ => {}
+    }
+    let Some((_, way, size)) = REQUESTS.iter().find(|(number, ..)| *number == request) else {
+        return Err(Errno::ENOTTY.into());
+    };
+    let mut data = vec![0; *size];
+    if *way == Way::In {
+        k.mm.read_user(arg, &mut data)?;
+    }
+    let ops = file.ops().clone();
+    let result = match ops.ioctl(&mut k.cx(tid), &file, request, arg, &mut data) {
+        Ok(value) => value,
+        Err(Errno::EAGAIN) => return Err(k.wait_file(tid, &file, false)),
+        Err(e) => return Err(e.into()),
+    };
+    if *way == Way::Out {
+        k.mm.write_user(arg, &data)?;
+    }
+    Ok(result)
+}
+
+/// TIOCGPTPEER (ioctl_tty(2)): the slave without a path.
+fn open_peer(k: &mut Kernel, tid: ThreadId, file: &OpenFile, flags: u32) -> SysResult {
+    let Some(master) = file.object::<Master>() else { return Err(Errno::ENOTTY.into()) };
+    let name = master.tty().index.to_string();
+    let root = k.root.clone();
+    let mut cx = k.cx(tid);
+    let ops = master.open_peer(&mut cx, flags)?;
+    let pts = root.lookup(&mut cx, b"dev")?.down().lookup(&mut cx, b"pts")?.down();
+    let dentry = pts.lookup(&mut cx, name.as_bytes())?;
+    let peer = OpenFile::new(&cx.shared, &dentry, ops, flags);
+    Ok(k.add_file(tid, peer, flags & O_CLOEXEC != 0)?)
+}

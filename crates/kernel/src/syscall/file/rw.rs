@@ -1,0 +1,299 @@
+//! Reading and writing: read(2), write(2), pread(2), readv(2), preadv2(2) and relatives; lseek(2).
+
+use std::rc::Rc;
+
+use abi::Errno;
+use abi::fcntl::{
+    IOV_MAX, MAX_RW_COUNT, O_APPEND, RWF_APPEND, RWF_DSYNC, RWF_HIPRI, RWF_NOWAIT, RWF_SYNC,
+};
+use abi::signal::{SI_KERNEL, SIGXFSZ};
+
+use crate::file::OpenFile;
+use crate::syscall::Args;
+use crate::{Kernel, Stop, SysResult, ThreadId};
+
+/// Bytes moved through the kernel at a time.
+const CHUNK: usize = 1 << 18;
+
+/// The user's buffers, in order.
+pub struct Iov {
+    parts: Vec<(u64, u64)>,
+    total: u64,
+}
+
+impl Iov {
+    /// One buffer, clamped as read(2) says.
+    pub fn one(va: u64, len: u64) -> Iov {
+        let total = len.min(MAX_RW_COUNT);
+        Iov { parts: vec![(va, total)], total }
+    }
+
+    /// An array of `struct iovec` at `va`.
+    pub fn read(k: &mut Kernel, va: u64, count: u64) -> Result<Iov, Errno> {
+        if count > IOV_MAX {
+            return Err(Errno::EINVAL);
+        }
+        let mut parts = Vec::with_capacity(count as usize);
+        let mut total = 0u64;
+        for i in 0..count {
+            let [base, len]: [u64; 2] = k.mm.read_pod(va.wrapping_add(i * 16))?;
+            if len > i64::MAX as u64 {
+                return Err(Errno::EINVAL);
+            }
+            let len = len.min(MAX_RW_COUNT - total);
+            total += len;
+            parts.push((base, len));
+        }
+        Ok(Iov { parts, total })
+    }
+
+    /// Bytes in all.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The address of byte `at`, and how many follow in the same buffer.
+    fn locate(&self, mut at: u64) -> Option<(u64, u64)> {
+        for (va, len) in &self.parts {
+            if at < *len {
+                return Some((va.wrapping_add(at), len - at));
+            }
+            at -= len;
+        }
+        None
+    }
+
+    /// Whether the byte at `at` can be written (a stream must not lose what it hands out).
+    fn check_writable(&self, k: &mut Kernel, at: u64) -> Result<(), Errno> {
+        match self.locate(at) {
+            Some((va, _)) => k.mm.user_chunk_mut(va, 1).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    /// Copies `bytes` to the buffers from byte `at` on: bytes copied.
+    pub fn scatter(&self, k: &mut Kernel, at: u64, bytes: &[u8]) -> usize {
+        let mut done = 0;
+        while done < bytes.len() {
+            let Some((va, len)) = self.locate(at + done as u64) else { break };
+            let n = (bytes.len() - done).min(usize::try_from(len).unwrap_or(usize::MAX));
+            let copied = k.mm.write_user_partial(va, &bytes[done..done + n]);
+            done += copied;
+            if copied < n {
+                break;
+            }
+        }
+        done
+    }
+
+    /// Fills `buf` from the buffers from byte `at` on: bytes copied.
+    pub fn gather(&self, k: &mut Kernel, at: u64, buf: &mut [u8]) -> usize {
+        let mut done = 0;
+        while done < buf.len() {
+            let Some((va, len)) = self.locate(at + done as u64) else { break };
+            let n = (buf.len() - done).min(usize::try_from(len).unwrap_or(usize::MAX));
+            let copied = k.mm.read_user_partial(va, &mut buf[done..done + n]);
+            done += copied;
+            if copied < n {
+                break;
+            }
+        }
+        done
+    }
+}
+
+/// How a transfer is to be done.
+#[derive(Clone, Copy, Default)]
+struct How {
+    /// Position; `None` = the file's own.
+    at: Option<u64>,
+    /// Do not wait.
+    nowait: bool,
+    /// Write at the end.
+    append: bool,
+}
+
+impl Kernel {
+    fn read_file(&mut self, tid: ThreadId, file: &Rc<OpenFile>, iov: &Iov, how: How) -> SysResult {
+        if !file.is_readable() {
+            return Err(Errno::EBADF.into());
+        }
+        let ops = file.ops().clone();
+        let mut buf = vec![0; CHUNK.min(iov.total as usize)];
+        let mut done = 0;
+        loop {
+            let want = CHUNK.min((iov.total - done) as usize);
+            iov.check_writable(self, done)?;
+            let mut cx = self.cx(tid);
+            let result = match how.at {
+                Some(at) => ops.read_at(&mut cx, file, at.saturating_add(done), &mut buf[..want]),
+                None => ops.read(&mut cx, file, &mut buf[..want]),
+            };
+            let n = match result {
+                Ok(n) => n,
+                Err(_) if done > 0 => return Ok(done),
+                Err(Errno::EAGAIN) => return Err(self.wait_file(tid, file, how.nowait)),
+                Err(e) => return Err(e.into()),
+            };
+            let copied = iov.scatter(self, done, &buf[..n]);
+            done += copied as u64;
+            if copied < n {
+                if ops.is_seekable() && how.at.is_none() {
+                    file.pos.set(file.pos.get() - (n - copied) as u64);
+                }
+                return if done > 0 { Ok(done) } else { Err(Errno::EFAULT.into()) };
+            }
+            if n < want || done >= iov.total || !ops.is_seekable() {
+                return Ok(done);
+            }
+        }
+    }
+
+    fn write_file(&mut self, tid: ThreadId, file: &Rc<OpenFile>, iov: &Iov, how: How) -> SysResult {
+        if !file.is_writable() {
+            return Err(Errno::EBADF.into());
+        }
+        let ops = file.ops().clone();
+        let mut done = self.tasks[tid].restart.done.min(iov.total);
+        let mut buf = vec![0; (1 << 20).min((iov.total - done) as usize)];
+        loop {
+            let want = buf.len().min((iov.total - done) as usize);
+            let got = iov.gather(self, done, &mut buf[..want]);
+            if got < want && got == 0 {
+                return if done > 0 { Ok(done) } else { Err(Errno::EFAULT.into()) };
+            }
+            let mut cx = self.cx(tid);
+            let result = match how.at {
+                Some(_) if how.append && ops.is_seekable() => file
+                    .dentry()
+                    .inode()
+                    .meta(&mut cx)
+                    .and_then(|meta| ops.write_at(&mut cx, file, meta.size, &buf[..got])),
+                Some(at) => ops.write_at(&mut cx, file, at.saturating_add(done), &buf[..got]),
+                None => ops.write(&mut cx, file, &buf[..got]),
+            };
+            let n = match result {
+                Ok(n) => n,
+                Err(Errno::EPIPE) => {
+                    self.raise_sigpipe(tid);
+                    return if done > 0 { Ok(done) } else { Err(Errno::EPIPE.into()) };
+                }
+                Err(Errno::EAGAIN) => {
+                    let stop = self.wait_file(tid, file, how.nowait);
+                    if !matches!(stop, Stop::Block(_)) && done > 0 {
+                        return Ok(done);
+                    }
+                    self.tasks[tid].restart.done = done;
+                    return Err(stop);
+                }
+                Err(Errno::EFBIG) if done == 0 => {
+                    let info = crate::signal::siginfo(SIGXFSZ, SI_KERNEL);
+                    self.send_to_thread(tid, info, false);
+                    return Err(Errno::EFBIG.into());
+                }
+                Err(_) if done > 0 => return Ok(done),
+                Err(e) => return Err(e.into()),
+            };
+            done += n as u64;
+            if done >= iov.total || got < want || n == 0 {
+                return Ok(done);
+            }
+        }
+    }
+
+    fn vector_how(&self, a: Args, flags: u32) -> Result<How, Errno> {
+        if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND) != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let at = match a.i64(3) {
+            -1 => None,
+            at => Some(u64::try_from(at).map_err(|_| Errno::EINVAL)?),
+        };
+        Ok(How { at, nowait: flags & RWF_NOWAIT != 0, append: flags & RWF_APPEND != 0 })
+    }
+}
+
+fn position(a: Args) -> Result<How, Errno> {
+    let at = u64::try_from(a.i64(3)).map_err(|_| Errno::EINVAL)?;
+    Ok(How { at: Some(at), ..How::default() })
+}
+
+/// read(2)
+pub fn read(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let file = k.file(tid, a.i32(0))?;
+    k.read_file(tid, &file, &Iov::one(a.u64(1), a.u64(2)), How::default())
+}
+
+/// write(2)
+pub fn write(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let file = k.file(tid, a.i32(0))?;
+    k.write_file(tid, &file, &Iov::one(a.u64(1), a.u64(2)), How::default())
+}
+
+/// pread64(2)
+pub fn pread64(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let how = position(a)?;
+    let file = k.file(tid, a.i32(0))?;
+    k.read_file(tid, &file, &Iov::one(a.u64(1), a.u64(2)), how)
+}
+
+/// pwrite64(2). With `O_APPEND` the data goes to the end whatever the position says (its BUGS section).
+pub fn pwrite64(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let mut how = position(a)?;
+    let file = k.file(tid, a.i32(0))?;
+    how.append = file.flags() & O_APPEND != 0;
+    k.write_file(tid, &file, &Iov::one(a.u64(1), a.u64(2)), how)
+}
+
+/// readv(2)
+pub fn readv(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let file = k.file(tid, a.i32(0))?;
+    let iov = Iov::read(k, a.u64(1), a.u64(2))?;
+    k.read_file(tid, &file, &iov, How::default())
+}
+
+/// writev(2)
+pub fn writev(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let file = k.file(tid, a.i32(0))?;
+    let iov = Iov::read(k, a.u64(1), a.u64(2))?;
+    k.write_file(tid, &file, &iov, How::default())
+}
+
+/// preadv(2)
+pub fn preadv(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let how = position(a)?;
+    let file = k.file(tid, a.i32(0))?;
+    let iov = Iov::read(k, a.u64(1), a.u64(2))?;
+    k.read_file(tid, &file, &iov, how)
+}
+
+/// pwritev(2)
+pub fn pwritev(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let how = position(a)?;
+    let file = k.file(tid, a.i32(0))?;
+    let iov = Iov::read(k, a.u64(1), a.u64(2))?;
+    k.write_file(tid, &file, &iov, how)
+}
+
+/// preadv2(2)
+pub fn preadv2(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let how = k.vector_how(a, a.u32(5))?;
+    let file = k.file(tid, a.i32(0))?;
+    let iov = Iov::read(k, a.u64(1), a.u64(2))?;
+    k.read_file(tid, &file, &iov, how)
+}
+
+/// pwritev2(2)
+pub fn pwritev2(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let how = k.vector_how(a, a.u32(5))?;
+    let file = k.file(tid, a.i32(0))?;
+    let iov = Iov::read(k, a.u64(1), a.u64(2))?;
+    k.write_file(tid, &file, &iov, how)
+}
+
+/// lseek(2)
+pub fn lseek(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let file = k.file(tid, a.i32(0))?;
+    let ops = file.ops().clone();
+    Ok(ops.seek(&mut k.cx(tid), &file, a.i64(1), a.u32(2))?)
+}
