@@ -2,24 +2,26 @@
 
 use std::net::IpAddr;
 
-use http_auth::parser::ChallengeParser;
 use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client as OciClient, RegistryOperation};
-use serde::Deserialize;
 
 use super::blob::wait;
 use super::failure::{explain, is_transient, is_unreachable, network, speaks_no_tls};
+use super::token::exchange;
 use super::{Client, Mirror};
 use crate::auth::Credentials;
 use crate::{Error, Reference, Result};
 
-/// The largest answer of a token server read, in bytes.
-const MAX_TOKEN: u64 = 1 << 20;
-
 /// A place that serves one repository.
 pub(super) struct Endpoint {
     pub(super) client: OciClient,
+    /// For requests oci-client does not make well.
+    pub(super) http: reqwest::Client,
+    /// `https://host:port`
+    pub(super) base: String,
+    /// The token the registry wants with each request.
+    pub(super) token: Option<String>,
     /// The reference as this place knows it.
     pub(super) target: oci_client::Reference,
     pub(super) auth: RegistryAuth,
@@ -60,12 +62,16 @@ impl Endpoint {
         let credentials = tokio::task::spawn_blocking(move || sources.lookup(&key, &repository))
             .await
             .map_err(|e| Error::Credentials { origin: "helper".into(), reason: e.to_string() })??;
-        let http = match mirror.and_then(|m| m.http) {
-            Some(http) => http,
-            None => client.speaks_http(&host).await?,
+        let http = client.http_client(&host)?;
+        let plain = match mirror.and_then(|m| m.http) {
+            Some(plain) => plain,
+            None => client.speaks_http(&http, &host).await?,
         };
         let mut endpoint = Endpoint {
-            client: client.oci_client(&host, http, &target)?,
+            client: client.oci_client(&host, plain, &target)?,
+            http,
+            base: format!("{}://{host}", if plain { "http" } else { "https" }),
+            token: None,
             auth: RegistryAuth::Anonymous,
             display: reference.familiar(),
             anonymous: credentials == Credentials::Anonymous,
@@ -76,7 +82,7 @@ impl Endpoint {
             Credentials::Basic { user, password } => RegistryAuth::Basic(user, password),
             Credentials::Bearer(token) => RegistryAuth::Bearer(header_safe(&endpoint, token)?),
             Credentials::Identity(token) => {
-                RegistryAuth::Bearer(client.exchange(&endpoint, http, &token, operation).await?)
+                RegistryAuth::Bearer(exchange(&endpoint, &token, operation).await?)
             }
         };
         let mut attempt = 0;
@@ -97,7 +103,7 @@ impl Endpoint {
             }
         };
         if let Some(token) = token {
-            header_safe(&endpoint, token)?;
+            endpoint.token = Some(header_safe(&endpoint, token)?);
         }
         Ok(endpoint)
     }
@@ -122,7 +128,7 @@ fn target(reference: &Reference, mirror: Option<&Mirror>) -> oci_client::Referen
 }
 
 /// oci-client panics on a token that is no header value.
-fn header_safe(endpoint: &Endpoint, token: String) -> Result<String> {
+pub(super) fn header_safe(endpoint: &Endpoint, token: String) -> Result<String> {
     if token.bytes().all(|b| (0x20..0x7f).contains(&b)) {
         return Ok(token);
     }
@@ -150,11 +156,10 @@ fn is_loopback(host: &str) -> bool {
 impl Client {
     /// Whether plain http is what `host` speaks. Only asked where that is allowed; a certificate that is not trusted
     /// is an error and never a reason to fall back.
-    async fn speaks_http(&self, host: &str) -> Result<bool> {
+    async fn speaks_http(&self, probe: &reqwest::Client, host: &str) -> Result<bool> {
         if !self.options.insecure && !is_loopback(host) {
             return Ok(false);
         }
-        let probe = self.http_client(host)?;
         match probe.get(format!("https://{host}/v2/")).send().await {
             Ok(_) => Ok(false),
             Err(e) if speaks_no_tls(&e) || e.is_timeout() || e.is_connect() => {
@@ -236,89 +241,6 @@ impl Client {
             status: 0,
             reason: format!("the client cannot be set up: {e}"),
         })
-    }
-
-    /// Exchanges an identity (refresh) token for an access token, which oci-client cannot do: the OAuth2 flow of the
-    /// distribution project's "Token Authentication Specification", POST form.
-    async fn exchange(
-        &self,
-        endpoint: &Endpoint,
-        http: bool,
-        refresh_token: &str,
-        operation: RegistryOperation,
-    ) -> Result<String> {
-        #[derive(Deserialize)]
-        struct Token {
-            access_token: Option<String>,
-            token: Option<String>,
-        }
-        let host = endpoint.host();
-        let refused = |status: u16, reason: String| match status {
-            401 | 403 => Error::Unauthorized {
-                reference: endpoint.display.clone(),
-                registry: host.into(),
-                reason: endpoint.denied(&reason),
-            },
-            _ => Error::Registry {
-                reference: endpoint.display.clone(),
-                registry: host.into(),
-                status,
-                reason,
-            },
-        };
-        let client = self.http_client(host)?;
-        let scheme = if http { "http" } else { "https" };
-        let answer = client
-            .get(format!("{scheme}://{host}/v2/"))
-            .send()
-            .await
-            .map_err(|e| network(host, &e))?;
-        let header =
-            answer.headers().get("www-authenticate").and_then(|h| h.to_str().ok()).unwrap_or("");
-        let mut realm = None;
-        let mut service = String::new();
-        for challenge in ChallengeParser::new(header)
-            .flatten()
-            .filter(|c| c.scheme.eq_ignore_ascii_case("bearer"))
-        {
-            for (name, value) in &challenge.params {
-                match name.to_ascii_lowercase().as_str() {
-                    "realm" => realm = Some(value.to_unescaped()),
-                    "service" => service = value.to_unescaped(),
-                    _ => {}
-                }
-            }
-        }
-        let realm = realm
-            .ok_or_else(|| refused(0, "it names no token server for the identity token".into()))?;
-        let actions = if operation == RegistryOperation::Push { "pull,push" } else { "pull" };
-        let scope = format!("repository:{}:{actions}", endpoint.target.repository());
-        let form = [
-            ("grant_type", "refresh_token"),
-            ("service", service.as_str()),
-            ("client_id", "boxer"),
-            ("scope", scope.as_str()),
-            ("refresh_token", refresh_token),
-        ];
-        let mut answer =
-            client.post(realm).form(&form).send().await.map_err(|e| network(host, &e))?;
-        if !answer.status().is_success() {
-            return Err(refused(answer.status().as_u16(), "the identity token was refused".into()));
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|e| network(host, &e))? {
-            body.extend_from_slice(&chunk);
-            if body.len() as u64 > MAX_TOKEN {
-                return Err(refused(0, "the token server's answer is too large".into()));
-            }
-        }
-        let token: Token = serde_json::from_slice(&body)
-            .map_err(|_| refused(0, "malformed answer of the token server".into()))?;
-        let token = token
-            .access_token
-            .or(token.token)
-            .ok_or_else(|| refused(0, "the token server gave no token".into()))?;
-        header_safe(endpoint, token)
     }
 }
 

@@ -3,8 +3,10 @@
 mod blob;
 mod endpoint;
 mod failure;
+mod manifest;
 mod pull;
 mod push;
+mod token;
 
 use std::path::PathBuf;
 use std::str::FromStr;

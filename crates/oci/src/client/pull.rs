@@ -6,14 +6,13 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use oci_client::RegistryOperation;
 
 use super::Client;
-use super::blob::{fetch, wait};
+use super::blob::fetch;
 use super::endpoint::Endpoint;
-use super::failure::{explain, is_transient};
 use crate::artifact::check_box_manifest;
-use crate::manifest::{MAX_CONFIG, MAX_MANIFEST, media};
+use crate::manifest::{MAX_CONFIG, media};
 use crate::writer::{check_image_manifest, match_layers};
 use crate::{
-    Descriptor, Digest, Document, Error, ImageConfig, Manifest, Progress, Reference, Result, Store,
+    Descriptor, Document, Error, ImageConfig, Manifest, Progress, Reference, Result, Store,
 };
 
 /// What the caller can use.
@@ -80,52 +79,6 @@ impl Client {
         let media_type = manifest.media_type.unwrap_or_else(|| media::OCI_MANIFEST.into());
         store.put_reader(&mut bytes.as_slice(), Some(&digest))?;
         Ok(Descriptor::new(media_type, digest, bytes.len() as u64))
-    }
-
-    /// A manifest's bytes with the digest they were checked against.
-    async fn pull_manifest(
-        &self,
-        endpoint: &Endpoint,
-        target: &oci_client::Reference,
-        expected: Option<&Digest>,
-    ) -> Result<(Vec<u8>, Digest)> {
-        let mut attempt = 0;
-        let bytes = loop {
-            match endpoint.client.pull_manifest_raw(target, &endpoint.auth, media::MANIFESTS).await
-            {
-                Ok((bytes, _)) => break bytes,
-                Err(e) if is_transient(&e) && attempt < self.options.retries => {
-                    attempt += 1;
-                    tokio::time::sleep(wait(&self.options, attempt)).await;
-                }
-                Err(e) => return Err(explain(endpoint, e)),
-            }
-        };
-        if bytes.len() as u64 > MAX_MANIFEST {
-            return Err(Error::TooLarge {
-                reference: endpoint.display.clone(),
-                what: "the manifest".into(),
-                limit: MAX_MANIFEST,
-            });
-        }
-        let digest = match expected {
-            None => Digest::of(&bytes),
-            Some(expected) => {
-                let mut hasher = crate::Hasher::like(expected);
-                hasher.update(&bytes);
-                let actual = hasher.finish();
-                if actual != *expected {
-                    return Err(Error::wrong_digest(
-                        &endpoint.display,
-                        "manifest",
-                        expected,
-                        &actual,
-                    ));
-                }
-                actual
-            }
-        };
-        Ok((bytes.to_vec(), digest))
     }
 
     async fn pull_blobs(

@@ -176,6 +176,18 @@ fn hostile_answers_are_errors() {
     let error = client().pull(&name, &temp_store(), &NoProgress).unwrap_err();
     assert!(error.to_string().contains("cannot be sent"), "{error}");
 
+    let server = Server::start(|_| Answer::new(200, vec![0u8; 5 << 20]));
+    let name = reference(&format!("{}/app:1", server.host()));
+    let error = client().pull(&name, &temp_store(), &NoProgress).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+
+    let other = format!("sha256:{}", "0".repeat(64));
+    let server =
+        Server::start(move |_| Answer::new(200, "{}").with("Docker-Content-Digest", &other));
+    let name = reference(&format!("{}/app:1", server.host()));
+    let error = client().pull(&name, &temp_store(), &NoProgress).unwrap_err();
+    assert!(matches!(error, Error::WrongDigest { .. }), "{error}");
+
     let answers: [fn() -> Answer; 4] = [
         || Answer::new(200, vec![0u8; 5 << 20]),
         || Answer::new(200, "[[[[[["),
@@ -198,4 +210,45 @@ fn a_silent_registry_is_given_up() {
     let error =
         Client::new(impatient).unwrap().pull(&name, &temp_store(), &NoProgress).unwrap_err();
     assert!(matches!(error, Error::Network { .. }), "{error}");
+}
+
+/// A child process pulls until it is killed, again and again; the store must be sound each time.
+#[test]
+fn killed_while_pulling() {
+    const ENV: &str = "BOXER_TEST_KILLED_PULL";
+    const IMAGES: usize = 24;
+    if let Ok(place) = std::env::var(ENV) {
+        let (host, path) = place.split_once(' ').unwrap();
+        let store = Store::open(path).unwrap();
+        for n in 0..IMAGES {
+            client().pull(&reference(&format!("{host}/app:{n}")), &store, &NoProgress).unwrap();
+        }
+        return;
+    }
+    let registry = FakeRegistry::start(Access::Open);
+    for n in 0..IMAGES {
+        let layer = [large(), n.to_string().into_bytes()].concat();
+        registry.add(&n.to_string(), &Image::new("linux/amd64", &[&layer, b"shared"]));
+    }
+    let store = temp_store();
+    for round in 1..=6 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "faults::killed_while_pulling"])
+            .env(ENV, format!("{} {}", registry.host(), store.path().display()))
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // The moment is arbitrary, on purpose; the assertion holds at any.
+        std::thread::sleep(Duration::from_millis(25 * round));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_intact(&store);
+    }
+    for n in 0..IMAGES {
+        client()
+            .pull(&reference(&registry.name(&format!("app:{n}"))), &store, &NoProgress)
+            .unwrap();
+    }
+    assert_eq!(store.images().unwrap().len(), IMAGES);
+    assert_intact(&store);
 }
