@@ -201,7 +201,6 @@ impl Builder<'_> {
             1 + instructions.iter().filter(|instruction| makes_step(&instruction.kind)).count();
         let mut number = 1;
         for instruction in instructions {
-            let before = stage.scope.clone();
             stage
                 .scope
                 .apply(&instruction.kind, &self.plan.globals)
@@ -211,7 +210,7 @@ impl Builder<'_> {
                 .map_err(|error| error.on(instruction.span))?;
             stage.command_set = command_set;
             if only_config {
-                self.note_config(instruction, &before, &mut stage)?;
+                self.note_config(instruction, &mut stage)?;
                 continue;
             }
             number += 1;
@@ -228,12 +227,7 @@ impl Builder<'_> {
 
     /// ARG and ENV decide what later steps see, so that they go into the key; LABEL and the like
     /// do not, and changing them costs no step.
-    fn note_config(
-        &self,
-        instruction: &Instruction,
-        _before: &dockerfile::scope::Scope,
-        stage: &mut Stage,
-    ) -> Result<()> {
+    fn note_config(&self, instruction: &Instruction, stage: &mut Stage) -> Result<()> {
         if let InstructionKind::Shell(words) = &instruction.kind {
             let shell = words.join("\0");
             stage.key = key([stage.key.as_str().as_bytes(), b"SHELL", shell.as_bytes()]);
@@ -253,7 +247,9 @@ impl Builder<'_> {
                 stage.command_set = false;
                 stage
             }
-            Some(Origin::Context(context)) => self.stage_of_directory(&context)?,
+            Some(Origin::Context(context)) => {
+                self.stage_of_directory(&planned.base_name, &context)?
+            }
             None => Stage::new(
                 scratch(),
                 Vec::new(),
@@ -265,15 +261,20 @@ impl Builder<'_> {
     }
 
     /// A directory as an image of one layer.
-    fn stage_of_directory(&mut self, context: &Rc<Context>) -> Result<Stage> {
+    fn stage_of_directory(&mut self, name: &str, context: &Rc<Context>) -> Result<Stage> {
+        let layer = self.step(&format!("[context {name}] load files"), |builder, _| {
+            Ok((builder.directory_layer(context)?, false))
+        })?;
         let config = scratch();
         let scope = scope_of(&config, self.plan.escape);
-        let mut stage = Stage::new(config, Vec::new(), scope, key([b"directory".as_slice()]));
-        let step = self.next_step;
-        let layer = self.copy_directory(context, StepId(step))?;
-        stage.key = key([b"directory".as_slice(), layer.diff_id.as_str().as_bytes()]);
-        let created = self.options.created();
-        stage.add(&self.workshop.store, Some(layer), created, "build context".to_owned())?;
+        let key = key([b"directory".as_slice(), layer.diff_id.as_str().as_bytes()]);
+        let mut stage = Stage::new(config, Vec::new(), scope, key);
+        stage.add(
+            &self.workshop.store,
+            Some(layer),
+            self.options.created(),
+            format!("build context {name}"),
+        )?;
         Ok(stage)
     }
 
@@ -336,20 +337,20 @@ impl Builder<'_> {
         let handle = self.step(&name, |builder, step| {
             let progress = Transfers { step, events: builder.workshop.events.as_ref() };
             let workshop = builder.workshop;
-            let handle = match source.strip_prefix("docker-image://") {
-                Some(reference) => {
-                    let reference = Reference::parse(reference)?;
-                    if builder.options.pull {
-                        workshop.client.pull(&reference, &workshop.store, &progress)?
-                    } else {
-                        workshop.client.ensure(&reference, &workshop.store, &progress)?
-                    }
-                }
-                None => {
+            let fetch = || -> oci::Result<ImageHandle> {
+                let Some(reference) = source.strip_prefix("docker-image://") else {
                     let source = oci::Source::parse(&source.replacen("://", ":", 1))?;
-                    workshop.client.fetch(&source, None, &workshop.store, &progress)?
+                    return workshop.client.fetch(&source, None, &workshop.store, &progress);
+                };
+                let reference = Reference::parse(reference)?;
+                if builder.options.pull {
+                    workshop.client.pull(&reference, &workshop.store, &progress)
+                } else {
+                    workshop.client.ensure(&reference, &workshop.store, &progress)
                 }
             };
+            let handle =
+                fetch().map_err(|source| Cause::Base { name: shown.to_owned(), source })?;
             Ok((handle, false))
         })?;
         let stage = Rc::new(stage_of_image(&handle, self.plan.escape));

@@ -11,6 +11,7 @@ use crate::archive;
 use crate::error::{Cause, Error, Result};
 use crate::files::{Entry, Files, Kind, child, components, join, resolve, split};
 use crate::image_tree::ImageTree;
+use crate::mode::Mode;
 
 /// How deep a copied tree may be.
 const DEEPEST: usize = 512;
@@ -28,7 +29,7 @@ pub(crate) struct Request {
     /// Replaces the owner.
     pub owner: Option<(u32, u32)>,
     /// Replaces the permission bits.
-    pub mode: Option<u32>,
+    pub mode: Option<Mode>,
     /// `--exclude`.
     pub exclude: IgnoreFile,
     /// `--parents`: the source's path is kept below the destination, from `/./` on if it has one.
@@ -266,16 +267,9 @@ impl Copier<'_> {
     fn copy_source(&mut self, path: &[u8], destination: &[u8], into_directory: bool) -> Result<()> {
         let fail = |error: io::Error| source_error(path, &error);
         let real = resolve(self.from, path, true).map_err(fail)?;
-        let entry = if real.is_empty() {
-            plain_directory((0, 0), self.request.made_at).entry
-        } else {
-            match self.from.entry(&real).map_err(fail)? {
-                Some(entry) => entry,
-                None => {
-                    let reason = "it is a symbolic link that leads nowhere".to_owned();
-                    return Err(Cause::Copy { path: shown(path), reason }.into());
-                }
-            }
+        let Some(entry) = self.from.entry(&real).map_err(fail)? else {
+            let reason = "it is a symbolic link that leads nowhere".to_owned();
+            return Err(Cause::Copy { path: shown(path), reason }.into());
         };
         let name = split(path).1.to_vec();
         if entry.kind == Kind::Directory {
@@ -401,10 +395,10 @@ impl Copier<'_> {
         if let Some((uid, gid)) = self.request.owner {
             (entry.uid, entry.gid) = (uid, gid);
         }
-        if let Some(mode) = self.request.mode
+        if let Some(mode) = &self.request.mode
             && !matches!(entry.kind, Kind::Symlink(_))
         {
-            entry.mode = mode;
+            entry.mode = mode.apply(entry.mode, entry.kind == Kind::Directory);
         }
         let content = if matches!(entry.kind, Kind::File(_)) { content } else { Content::Nothing };
         self.items.insert(path, Item { entry, content });

@@ -43,7 +43,9 @@ pub enum Cause {
         "when using {instruction} with more than one source, the destination must be a directory and end with a /"
     )]
     DestinationNotDirectory { instruction: &'static str },
-    #[error("invalid --chmod value {value:?}: it is an octal mode such as 0755")]
+    #[error(
+        "invalid --chmod value {value:?}: it is an octal mode such as 0755, or a symbolic one such as u=rwX,go=rX"
+    )]
     Chmod { value: String },
     #[error("invalid user {name:?}: there is no such {what} in the image's {file}")]
     UnknownUser { name: String, what: &'static str, file: &'static str },
@@ -61,6 +63,8 @@ pub enum Cause {
     NamedContext { name: String, reason: String },
     #[error(transparent)]
     Oci(#[from] oci::Error),
+    #[error("failed to resolve {name}: {source}")]
+    Base { name: String, source: oci::Error },
     #[error("flatten the layers: {0}")]
     Layers(String),
     #[error(transparent)]

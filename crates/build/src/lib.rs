@@ -21,6 +21,7 @@ mod events;
 mod files;
 mod image_tree;
 mod layer;
+mod mode;
 mod options;
 mod output;
 mod run;

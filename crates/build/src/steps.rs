@@ -18,6 +18,7 @@ use crate::error::{Cause, Error, Result};
 use crate::events::StepId;
 use crate::files::{Entry, Files, Kind, components, resolve};
 use crate::layer::{content_key, write};
+use crate::mode::Mode;
 use crate::stage::Stage;
 use crate::users::owner;
 
@@ -176,7 +177,7 @@ impl Builder<'_> {
             }
             Origin::Context(context) => {
                 let items = plan(&request, context.as_ref(), &Nowhere, &place)
-                    .map_err(|error| explain_missing(error, context, &place))?;
+                    .map_err(|error| explain_missing(error, context))?;
                 content_key(&items, context.as_ref())
                     .map_err(|error| copy_failed(&place, &error))?
             }
@@ -283,10 +284,7 @@ impl Builder<'_> {
         }
         let mode = match expand(transfer.chmod, stage)? {
             None => None,
-            Some(value) => {
-                let mode = u32::from_str_radix(&value, 8).ok().filter(|mode| *mode <= 0o7777);
-                Some(mode.ok_or(Cause::Chmod { value })?)
-            }
+            Some(value) => Some(Mode::parse(&value).ok_or(Cause::Chmod { value })?),
         };
         let mut excluded = Vec::new();
         for word in transfer.exclude {
@@ -309,7 +307,7 @@ impl Builder<'_> {
     }
 
     /// A whole directory as a layer.
-    pub fn copy_directory(&mut self, context: &Rc<Context>, _step: StepId) -> Result<LayerBlob> {
+    pub fn directory_layer(&mut self, context: &Rc<Context>) -> Result<LayerBlob> {
         let request = Request {
             instruction: "FROM",
             sources: vec![Source::Path("/".to_owned())],
@@ -391,7 +389,7 @@ fn copy_failed(what: &str, error: &io::Error) -> Error {
 }
 
 /// A file that is there but ignored gets an error that says so.
-fn explain_missing(error: Error, context: &Context, place: &str) -> Error {
+fn explain_missing(error: Error, context: &Context) -> Error {
     let Cause::SourceNotFound { path, .. } = &error.cause else { return error };
     let parts = components(path.as_bytes());
     for end in 1..=parts.len() {
@@ -416,7 +414,10 @@ fn explain_missing(error: Error, context: &Context, place: &str) -> Error {
     let there: Vec<String> =
         there.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
     match dockerfile::did_you_mean(&name, there.iter().map(String::as_str)) {
-        Some(near) => error.hint(format!("did you mean {near}? ({place})")),
+        Some(near) => {
+            let near = crate::files::child(&directory, near.as_bytes());
+            error.hint(format!("did you mean {}?", String::from_utf8_lossy(&near)))
+        }
         None => error,
     }
 }

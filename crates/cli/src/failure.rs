@@ -85,7 +85,7 @@ impl From<build::Error> for Failure {
 
 fn registry_hint(cause: &build::Cause) -> Option<String> {
     match cause {
-        build::Cause::Oci(error) => oci_hint(error),
+        build::Cause::Oci(error) | build::Cause::Base { source: error, .. } => oci_hint(error),
         _ => None,
     }
 }
