@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use abi::stat::{major, minor};
 
-use super::inode::{Inode, Kind};
+use super::inode::{Inode, Kind, Xattr};
 use super::memfs::{Body, Node, Slot};
 use super::{Cx, Dentry, Meta};
 
@@ -200,7 +200,7 @@ impl Export<'_> {
         kind: u8,
         link: &[u8],
         meta: &Meta,
-        xattrs: &[(Box<[u8]>, Vec<u8>)],
+        xattrs: &[Xattr],
     ) -> io::Result<()> {
         let mtime = u64::try_from(meta.mtime.sec).unwrap_or(0);
         let mut pax = Vec::new();

@@ -153,6 +153,9 @@ pub struct DirItem {
     pub kind: Kind,
 }
 
+/// An extended attribute: full name and value.
+pub type Xattr = (Box<[u8]>, Vec<u8>);
+
 /// How an inode's entries of the name tree may be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {

@@ -5,7 +5,7 @@ use abi::stat::{S_IFMT, makedev};
 use mem::{Frame, PAGE_SIZE};
 use rootfs::{FileType, Image, Nid};
 
-use super::inode::{DirItem, Kind, Meta};
+use super::inode::{DirItem, Kind, Meta, Xattr};
 use super::{Res, Time};
 
 /// The image, and where it lies in physical memory.
@@ -100,7 +100,7 @@ impl Lower {
         let bytes = self.image.data(nid).map_err(corrupt)?;
         let offset = self.image.data_offset(nid).map_err(corrupt)?;
         let address = u32::try_from(offset).ok().and_then(|o| self.base.checked_add(o));
-        let frame = address.filter(|a| *a as usize % PAGE_SIZE == 0).map(Frame::containing);
+        let frame = address.filter(|a| (*a as usize).is_multiple_of(PAGE_SIZE)).map(Frame::containing);
         Ok(LowerData { bytes, frame })
     }
 
@@ -110,7 +110,7 @@ impl Lower {
     }
 
     /// Extended attributes of an inode.
-    pub fn xattrs(&self, nid: Nid) -> Res<Vec<(Box<[u8]>, Vec<u8>)>> {
+    pub fn xattrs(&self, nid: Nid) -> Res<Vec<Xattr>> {
         let mut all = Vec::new();
         for attr in self.image.xattrs(nid).map_err(corrupt)? {
             let attr = attr.map_err(corrupt)?;

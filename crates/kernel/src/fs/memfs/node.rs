@@ -17,7 +17,7 @@ use super::MemFs;
 use super::dir::Entries;
 use super::pages::Pages;
 use crate::fs::cx::cap;
-use crate::fs::inode::{DirItem, Inode, InodeRef, Kind, Meta, NewNode, SetAttr};
+use crate::fs::inode::{DirItem, Inode, InodeRef, Kind, Meta, NewNode, SetAttr, Xattr};
 use crate::fs::lower::LowerData;
 use crate::fs::{Cx, Dentry, Res, Time, perm};
 use crate::mm::source::{MapSource, SourceName, Use};
@@ -143,7 +143,7 @@ impl Node {
     }
 
     /// All extended attributes.
-    pub fn xattrs(&self) -> Res<Vec<(Box<[u8]>, Vec<u8>)>> {
+    pub fn xattrs(&self) -> Res<Vec<Xattr>> {
         match (&*self.xattrs.borrow(), self.origin, &self.fs.lower) {
             (Some(own), ..) => Ok(own.iter().map(|(k, v)| (k.clone(), v.clone())).collect()),
             (None, Some(nid), Some(lower)) => lower.xattrs(nid),

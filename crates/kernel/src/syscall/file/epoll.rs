@@ -18,10 +18,7 @@ impl Kernel {
         if !(1..=MAX_EVENTS).contains(&max) {
             return Err(Errno::EINVAL.into());
         }
-        let deadline = match ns {
-            None => None,
-            Some(ns) => Some(self.deadline_after(tid, ns)),
-        };
+        let deadline = ns.map(|ns| self.deadline_after(tid, ns));
         let file = self.file(tid, a.i32(0))?;
         let Some(epoll) = file.object::<Epoll>() else { return Err(Errno::EINVAL.into()) };
         self.mm.user_chunk_mut(out, 1)?;
