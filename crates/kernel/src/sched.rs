@@ -57,8 +57,8 @@ impl Kernel {
     pub fn schedule(&mut self) -> Sched {
         self.account();
         loop {
-            self.collect_wakes();
             self.expire();
+            self.collect_wakes();
             if let Some(status) = self.exit {
                 return Sched::Exited(exit_code(status));
             }

@@ -88,6 +88,11 @@ impl Mm {
             && old.frame() != pte.frame()
             && (old.present() || !self.phys.is_static(pte.frame()))
         {
+            if old.present() {
+                // A copied page may be executed at once: reported as changed code, so that the CPU looks again.
+                self.phys.mark_code(pte.frame());
+                self.phys.code_written(pte.frame());
+            }
             self.bump_epoch();
         }
         Ok(pte)
