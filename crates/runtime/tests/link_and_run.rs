@@ -187,6 +187,19 @@ fn what_is_not_a_box_is_refused() {
 }
 
 #[test]
+fn every_status_is_passed_on() {
+    let bench = bench();
+    for status in [0, 1, 125, 126, 127, 137, 255] {
+        let text = format!(
+            r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+                 (memory (export "memory") 1) (func (export "_start") (call $exit (i32.const {status}))))"#
+        );
+        let outcome = bench.runtime.run_bytes(&wat::parse_str(text).unwrap(), captured()).unwrap();
+        assert_eq!(outcome.status, status);
+    }
+}
+
+#[test]
 fn a_missing_directory_is_named() {
     let bench = bench();
     let mut options = captured();
