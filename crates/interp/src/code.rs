@@ -45,6 +45,8 @@ macro_rules! private_ops {
     };
 }
 private_ops! {
+    /// Op number `n` through [`crate::pure::TABLE`].
+    PURE;
     /// `flags.add64` and `add64` of the same operands; likewise the following, each with its immediate form after it.
     ADD64;
     /// Immediate form.

@@ -4,7 +4,9 @@
 //! 0 = not linked), then target words (imm = guest address). The order is given at each end in [`private`].
 
 use crate::code::{ALT, Code, private};
+use crate::frequent::has_handler;
 use crate::fuse::{self, Step};
+use crate::pure::needs_environment;
 use ir::{Block, Class, IMM, Inst, Mark, Op, Term, TrapKind, ZERO, reg};
 
 /// Traps by number.
@@ -77,6 +79,9 @@ pub fn compile(block: &Block) -> Compiled {
 /// The word for one IR instruction.
 fn single(i: &Inst) -> Code {
     let op = i.op as u16;
+    if !needs_environment(i.op.class()) && !has_handler(i.op) {
+        return Code { op: private::PURE, n: op, d: i.d, a: i.a, b: i.b, c: i.c, imm: i.imm };
+    }
     let alt = match i.op.class() {
         Class::R2 | Class::Flag | Class::FlagShift | Class::Flag3 | Class::PutFlags => i.b == IMM,
         Class::R3 => i.c == IMM,

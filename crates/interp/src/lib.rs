@@ -17,7 +17,9 @@
 mod cache;
 mod code;
 mod compile;
+mod frequent;
 mod fuse;
+mod pure;
 mod rest;
 mod run;
 mod slow;
