@@ -168,10 +168,8 @@ impl Cpu {
         }
         self.mxcsr = mxcsr;
         let x = &mut self.x87;
-        x.cw = chunk[0] as u16;
-        let fsw = (chunk[0] >> 16) as u16;
-        x.sw = fsw & !(7 << 11);
-        x.top = (fsw >> 11 & 7) as u8;
+        x.set_control(chunk[0] as u16);
+        x.set_status((chunk[0] >> 16) as u16); // ES follows from flags and masks
         x.valid = (chunk[0] >> 32) as u8;
         x.fop = (chunk[0] >> 48) as u16 & 0x7FF;
         x.fip = (chunk[0] >> 64) as u64;

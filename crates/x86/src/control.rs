@@ -200,6 +200,8 @@ fn enter(l: &mut Lifter) -> Lifted {
         l.b.emit(Op::Store64, frame, reg::RSP, ZERO, 0, below);
         below -= 8;
     }
+    // The new top of stack must be writable (SDM vol. 2, ENTER).
+    l.b.emit(Op::Probe64, ZERO, reg::RSP, ZERO, 0, below + 8 - size);
     l.b.r2i(Op::Add64, reg::RSP, reg::RSP, below + 8 - size);
     l.b.r1(Op::Mov, reg::RBP, frame);
     Ok(())

@@ -209,10 +209,12 @@ fn constant(l: &mut Lifter, number: i64) -> Lifted {
     Ok(())
 }
 
-/// Stores ST(0) in `format`, then raises its exceptions and pops.
+/// Stores ST(0) in `format`, then raises its exceptions and pops. The load is for stores that an unmasked exception
+/// suppresses: they put back what is there.
 fn put(l: &mut Lifter, format: u8, bytes: usize, pop: i64) -> Lifted {
     let t = l.b.temp();
-    l.b.emit(Op::X87Get, t, ZERO, ZERO, format, 0);
+    l.load(t, 0, bytes)?;
+    l.b.emit(Op::X87Get, t, t, ZERO, format, 0);
     l.store(t, 0, bytes)?;
     l.b.emit(Op::X87Done, ZERO, ZERO, ZERO, format, pop);
     Ok(())
@@ -221,9 +223,11 @@ fn put(l: &mut Lifter, format: u8, bytes: usize, pop: i64) -> Lifted {
 /// Stores ST(0) in a ten-byte format.
 fn put_ten(l: &mut Lifter, low_format: u8, high_format: u8, pop: i64) -> Lifted {
     let (low, high) = (l.b.temp(), l.b.temp());
-    l.b.emit(Op::X87Get, low, ZERO, ZERO, low_format, 0);
-    l.b.emit(Op::X87Get, high, ZERO, ZERO, high_format, 0);
     let mem = l.mem()?;
+    l.access(Op::Load64, low, mem);
+    l.access(Op::Load16, high, Lifter::offset(mem, 8));
+    l.b.emit(Op::X87Get, low, low, ZERO, low_format, 0);
+    l.b.emit(Op::X87Get, high, high, ZERO, high_format, 0);
     // Faults before anything is written.
     l.access(Op::Probe64, ZERO, mem);
     l.access(Op::Probe64, ZERO, Lifter::offset(mem, 2));

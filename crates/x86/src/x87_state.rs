@@ -87,8 +87,12 @@ fn environment_size(l: &Lifter, whole: usize) -> Lifted {
     if l.ins.memory_size().size() == whole { Ok(()) } else { Err(Unsupported) }
 }
 
-fn store_environment(l: &mut Lifter) -> Lifted {
+/// Stores the environment, the first part of `bytes` that must all be writable.
+fn store_environment(l: &mut Lifter, bytes: i64) -> Lifted {
     let mem = l.mem()?;
+    for at in [0, bytes - 8] {
+        l.access(Op::Probe64, ZERO, Lifter::offset(mem, at));
+    }
     let t = l.b.temp();
     for i in 0..ENVIRONMENT / 4 {
         l.b.emit(Op::X87Envget, t, ZERO, ZERO, ZERO, i);
@@ -113,7 +117,7 @@ fn load_environment(l: &mut Lifter, bytes: i64) -> Lifted {
 
 fn fnstenv(l: &mut Lifter) -> Lifted {
     environment_size(l, 28)?;
-    store_environment(l)?;
+    store_environment(l, ENVIRONMENT)?;
     state(l, Op::X87Maskall, 0);
     Ok(())
 }
@@ -126,7 +130,7 @@ fn fldenv(l: &mut Lifter) -> Lifted {
 
 fn fnsave(l: &mut Lifter) -> Lifted {
     environment_size(l, 108)?;
-    store_environment(l)?;
+    store_environment(l, ENVIRONMENT + 80)?;
     let mem = l.mem()?;
     let t = l.b.temp();
     for i in 0..8 {

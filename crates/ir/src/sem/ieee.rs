@@ -160,6 +160,8 @@ impl Width {
             mode: Mode::from_bits(mx >> mxcsr::RC_SHIFT),
             flush: mx & mxcsr::FTZ != 0 && masked,
             tiny_exact: !masked,
+            wrap_underflow: false,
+            wrap_overflow: false,
         }
     }
 

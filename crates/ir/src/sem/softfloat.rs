@@ -136,6 +136,11 @@ pub struct Control {
     pub flush: bool,
     /// Underflow is unmasked: tiny exact results raise UE too.
     pub tiny_exact: bool,
+    /// Underflow is unmasked and the destination an x87 register: the result is given with its exponent raised by
+    /// 24576 (SDM vol. 1, 8.5.5).
+    pub wrap_underflow: bool,
+    /// Overflow is unmasked and the destination an x87 register: the result is given with its exponent lowered by 24576 (SDM vol. 1, 8.5.4).
+    pub wrap_overflow: bool,
 }
 
 /// A rounded result with what happened on the way.
@@ -180,6 +185,9 @@ fn round_at(sig: u128, prec: u32, mode: Mode, sign: bool) -> (u128, bool, bool) 
     (kept + u128::from(up), rest != 0, up)
 }
 
+/// What unmasked overflow and underflow change the exponent by.
+const WRAP: i32 = 24576;
+
 /// Rounds `x` into a format (SDM vol. 1, 4.9.1.4–4.9.1.6; tininess is detected after rounding).
 pub fn round(c: &Control, x: Exact) -> Rounded {
     let z = x.sig.leading_zeros();
@@ -192,8 +200,12 @@ pub fn round(c: &Control, x: Exact) -> Rounded {
         if tiny && c.flush {
             return Rounded { value: Float::zero(sign), flags: UE | PE, up: false };
         }
-        sig = shift_jam(sig, f.emin.wrapping_sub(exp) as u32);
-        exp = f.emin;
+        if tiny && c.wrap_underflow {
+            exp += WRAP;
+        } else {
+            sig = shift_jam(sig, f.emin.wrapping_sub(exp) as u32);
+            exp = f.emin;
+        }
     }
     let (kept, inexact, up) = round_at(sig, f.prec, c.mode, sign);
     let mut top = (kept << (64 - f.prec)) as u64;
@@ -204,6 +216,10 @@ pub fn round(c: &Control, x: Exact) -> Rounded {
     let mut flags = if inexact { PE } else { 0 };
     if tiny && (inexact || c.tiny_exact) {
         flags |= UE;
+    }
+    if exp > f.emax && c.wrap_overflow && exp - WRAP <= f.emax {
+        flags |= OE;
+        exp -= WRAP;
     }
     if exp > f.emax {
         let infinite = match c.mode {

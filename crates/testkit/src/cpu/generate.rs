@@ -237,7 +237,7 @@ fn fill_memory(rng: &mut Rng, ins: &Instruction, state: &mut super::State, targe
     }
     // Returns should stay in the page.
     if ins.mnemonic() == Mnemonic::Ret {
-        put(state.regs[4], &(ENTRY + rng.below(64) as u64).to_le_bytes());
+        put(state.regs[4], &(ENTRY + 16 + rng.below(64) as u64).to_le_bytes());
     }
     state.set_data(&data);
 }

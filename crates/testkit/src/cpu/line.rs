@@ -83,6 +83,11 @@ fn changes(from: &State, to: &State) -> String {
 /// The line for a case and what the processor made of it.
 pub fn print(case: &Case, outcome: &Outcome) -> String {
     let before = changes(&State::default(), &case.state);
+    format!("{} |{before} =>{}", hex(&case.code), after(case, outcome))
+}
+
+/// The part of the line that says what came of it.
+pub fn after(case: &Case, outcome: &Outcome) -> String {
     let after = changes(&case.state, &outcome.state);
     let end = match outcome.end {
         End::Done => String::new(),
@@ -95,7 +100,7 @@ pub fn print(case: &Case, outcome: &Outcome) -> String {
         }
         End::Lost => " end=lost".into(),
     };
-    format!("{} |{before} =>{after} rip={:x}{end}", hex(&case.code), outcome.rip)
+    format!("{after} rip={:x}{end}", outcome.rip)
 }
 
 /// The case and the expected outcome of a line.

@@ -42,7 +42,7 @@ pub struct State {
 impl Default for State {
     /// All zero, MXCSR and x87 as at process start.
     fn default() -> State {
-        let mut state = State { regs: [0; 16], rflags: 0x202, fx: [0; FX_LEN], memory: Vec::new() };
+        let mut state = State { regs: [0; 16], rflags: 0, fx: [0; FX_LEN], memory: Vec::new() };
         state.set_cw(0x37f);
         state.set_mxcsr(0x1f80);
         state

@@ -86,6 +86,12 @@ fn check(ok: bool, what: &str) {
 }
 
 impl Native {
+    /// Whether this is a processor of the make that the fixtures come from; others differ where the manuals leave
+    /// results open (flags, last bits of transcendental functions, x87 pointers).
+    pub fn is_reference() -> bool {
+        std::arch::x86_64::__cpuid(0).ecx == u32::from_le_bytes(*b"cAMD")
+    }
+
     /// Maps the shared pages. Panics where the fixed addresses are taken.
     pub fn new() -> Native {
         // SAFETY: plain mmap calls with checked results; the fixed addresses are only taken if free.

@@ -177,7 +177,7 @@ impl Rng {
         if self.one_in(2) {
             s.regs[1] = self.below(80) as u64;
         }
-        s.rflags = 0x202 | self.bits() & 0x8d5 | if self.one_in(6) { 0x400 } else { 0 };
+        s.rflags = self.bits() & 0x8d5 | if self.one_in(6) { 0x400 } else { 0 };
         for i in 0..16 {
             let v = self.vector();
             s.set_xmm(i, v);

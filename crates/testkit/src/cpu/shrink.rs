@@ -7,9 +7,26 @@ use super::{Case, State};
 
 /// Sets everything that does not matter for the divergence to its default.
 pub fn shrink(native: &mut Native, ours: &mut Emulated, case: &Case) -> Case {
+    simplify(case, |next| {
+        let there = native.run(std::slice::from_ref(next));
+        let here = ours.run(next);
+        there.first().is_some_and(|t| !differences(next, t, &here).is_empty())
+    })
+}
+
+/// Sets everything to its default that does not change what the instruction changes: for sample lines.
+pub fn sample(ours: &mut Emulated, case: &Case) -> Case {
+    let wanted = super::line::after(case, &ours.run(case));
+    simplify(case, |next| super::line::after(next, &ours.run(next)) == wanted)
+}
+
+/// Sets one thing to its default.
+type Step = Box<dyn Fn(&mut State)>;
+
+fn simplify(case: &Case, mut keeps: impl FnMut(&Case) -> bool) -> Case {
     let plain = State::default();
     let mut best = case.clone();
-    let mut steps: Vec<Box<dyn Fn(&mut State)>> = Vec::new();
+    let mut steps: Vec<Step> = Vec::new();
     for i in 0..16 {
         steps.push(Box::new(move |s| s.regs[i] = 0));
         steps.push(Box::new(move |s| s.set_xmm(i, 0)));
@@ -38,9 +55,7 @@ pub fn shrink(native: &mut Native, ours: &mut Emulated, case: &Case) -> Case {
         if next == best {
             continue;
         }
-        let there = native.run(std::slice::from_ref(&next));
-        let here = ours.run(&next);
-        if there.first().is_some_and(|t| !differences(&next, t, &here).is_empty()) {
+        if keeps(&next) {
             best = next;
         }
     }

@@ -83,7 +83,7 @@ pub fn basic(op: Basic, cw: u16, mut flags: u32, a: F80, b: F80) -> Outcome {
                 return invalid();
             }
             if y.class == Class::Zero && x.class == Class::Finite {
-                return (F80::pack(Float::infinite(x.sign != y.sign)), ZE | flags, false);
+                return (F80::pack(Float::infinite(x.sign != y.sign)), ZE | flags & !DE, false);
             }
             done(found, quotient(&c, x, y))
         }
@@ -182,7 +182,7 @@ pub enum Quotient {
 }
 
 /// A partial remainder.
-pub fn remainder(a: F80, b: F80, nearest: bool) -> (Outcome, Quotient) {
+pub fn remainder(cw: u16, a: F80, b: F80, nearest: bool) -> (Outcome, Quotient) {
     let mut flags = 0;
     if let Some(nan) = nan_of(&mut flags, a, b) {
         return ((nan, flags, false), Quotient::None);
@@ -198,7 +198,7 @@ pub fn remainder(a: F80, b: F80, nearest: bool) -> (Outcome, Quotient) {
     }
     let mut d = x.exp - y.exp;
     if d < -1 || d < 0 && !nearest {
-        return (done(flags, round_exactly(x.exact())), Quotient::Bits(0));
+        return (done(flags, round_exactly(cw, x.exact())), Quotient::Bits(0));
     }
     let complete = d < 64;
     // An incomplete step takes off a multiple of 2^(d - n) with n between 32 and 63 (SDM: implementation's choice).
@@ -234,13 +234,12 @@ pub fn remainder(a: F80, b: F80, nearest: bool) -> (Outcome, Quotient) {
     }
     // `divisor` stands for y.sig with one more bit below.
     let value = Exact { sign, exp: y.exp + skip + 63, sig: r };
-    (done(flags, round_exactly(Exact { exp: value.exp, ..value })), bits)
+    (done(flags, round_exactly(cw, value)), bits)
 }
 
 /// Rounds a value that has at most 64 bits: only its range may change it.
-fn round_exactly(x: Exact) -> Rounded {
-    let c = Control { format: EXTENDED, mode: Mode::Nearest, flush: false, tiny_exact: false };
-    round(&c, x)
+fn round_exactly(cw: u16, x: Exact) -> Rounded {
+    round(&Control { mode: Mode::Nearest, ..full_control(cw) }, x)
 }
 
 /// Packed decimal to a value; digits that are not decimal count as they come (SDM: undefined).

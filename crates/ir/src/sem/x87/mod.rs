@@ -2,7 +2,7 @@
 //! is said at each function. Memory operands are loaded and stored by other ops: what may fault comes first.
 //!
 //! Exceptions: masked responses as in SDM vol. 1, 8.5; an unmasked one sets ES, and the next waiting instruction stops
-//! with #MF ([`wait`]). Known gap: a store whose own unmasked exception should suppress it writes all the same.
+//! with #MF ([`wait`]).
 
 pub mod arith;
 mod control;
@@ -131,7 +131,7 @@ pub mod store {
 }
 
 /// ST(0) in a memory format: (bits, flags, rounded up).
-fn stored(x: &X87, format: u8) -> Option<(u64, u32, bool)> {
+fn stored(x: &X87, format: u8) -> (u64, u32, bool) {
     let v = x.st(0);
     let int = |bits, mode| v.unwrap_or(F80::INDEFINITE).to_integer(bits, x.cw, mode);
     let value = v.unwrap_or(F80::INDEFINITE);
@@ -151,27 +151,40 @@ fn stored(x: &X87, format: u8) -> Option<(u64, u32, bool)> {
             (if format == store::DECIMAL_LOW { low } else { high.into() }, flags, up)
         }
     };
-    v.map(|_| r).or(Some((r.0, EMPTY, false)))
+    if v.is_some() { r } else { (r.0, EMPTY, false) }
 }
 
 /// Marks the outcome of storing an empty register; outside the six flags.
 const EMPTY: u32 = 1 << 31;
 
-/// `d` = ST(0) in format `c` ([`store`]). Changes nothing: the store may fault.
+/// Exceptions of a store that are not masked and so suppress it.
+fn suppressing(x: &X87, flags: u32) -> u32 {
+    let flags = if flags == EMPTY { IE } else { flags };
+    flags & (IE | OE | UE) & !u32::from(x.cw)
+}
+
+/// `d` = ST(0) in format `c` ([`store`]), or slot `a`, what memory holds now, if an unmasked exception suppresses the
+/// store. Changes nothing: the store may fault.
 pub fn get(cpu: &mut Cpu, i: &Inst) -> Done {
-    if let Some((bits, ..)) = stored(&cpu.x87, i.c) {
-        cpu.slot[usize::from(i.d)] = bits;
-    }
+    let (bits, flags, _) = stored(&cpu.x87, i.c);
+    let bits = if suppressing(&cpu.x87, flags) != 0 { slot(cpu, i.a) } else { bits };
+    cpu.slot[usize::from(i.d)] = bits;
     Ok(())
 }
 
 /// After a store in format `c`: raises its exceptions, pops if `imm` is 1.
 pub fn done(cpu: &mut Cpu, i: &Inst) -> Done {
-    let Some((_, flags, up)) = stored(&cpu.x87, i.c) else { return Ok(()) };
+    let (_, flags, up) = stored(&cpu.x87, i.c);
     let x = &mut cpu.x87;
-    let go = if flags == EMPTY { x.fault(false) } else { x.raise(flags, up) };
-    let blocked = flags & (OE | UE) & !u32::from(x.cw) != 0;
-    if i.imm == 1 && go && !blocked {
+    let suppressed = suppressing(x, flags);
+    if flags == EMPTY {
+        x.fault(false);
+    } else if suppressed != 0 {
+        x.raise(suppressed, false);
+    } else {
+        x.raise(flags, up);
+    }
+    if i.imm == 1 && suppressed == 0 {
         x.pop();
     }
     Ok(())
@@ -262,7 +275,11 @@ pub fn com(cpu: &mut Cpu, i: &Inst) -> Done {
             let order = arith::order(&mut flags, a, b, i.imm >> 6 & 1 != 0);
             // The RFLAGS forms leave C1 alone.
             let keep = to_rflags && x.sw & C1 != 0;
-            (order, x.raise(flags, keep))
+            let go = x.raise(flags, false);
+            if keep {
+                x.sw |= C1;
+            }
+            (order, go)
         }
         _ => (None, x.fault(false)),
     };
@@ -446,16 +463,19 @@ fn remainder(cpu: &mut Cpu, nearest: bool) -> Done {
     let x = &mut cpu.x87;
     match (x.st(0), x.st(1)) {
         (Some(a), Some(b)) => {
-            let (r, quotient) = arith::remainder(a, b, nearest);
-            settle(x, 0, r);
+            let (r, quotient) = arith::remainder(x.cw, a, b, nearest);
+            let go = settle(x, 0, r);
             x.sw &= !(C1 | C2);
+            if !go {
+                return Ok(());
+            }
             match quotient {
                 Quotient::Bits(q) => {
                     let bit = |n: u8, code: u16| if q >> n & 1 != 0 { code } else { 0 };
                     x.set_codes(bit(2, C0) | bit(1, C3));
                     x.sw |= bit(0, C1);
                 }
-                Quotient::Incomplete => x.sw |= C2,
+                Quotient::Incomplete => x.set_codes(C2),
                 Quotient::None => {}
             }
         }
@@ -535,6 +555,7 @@ fn circular_push(
     g: impl Fn(u16, F80) -> Option<Outcome>,
 ) -> Done {
     let x = &mut cpu.x87;
+    x.sw &= !C2;
     let Some(a) = x.st(0) else { return double_fault(x, false) };
     if x.st(7).is_some() {
         return double_fault(x, true);
@@ -543,7 +564,6 @@ fn circular_push(
         x.sw = x.sw & !C1 | C2;
         return Ok(());
     };
-    x.sw &= !C2;
     if x.raise(r.1 | s.1, s.2) {
         x.set(0, r.0);
         x.push(s.0);

@@ -39,6 +39,11 @@ fn rounded(cw: u16, flags: u32, x: Wide) -> Outcome {
     (F80::pack(r.value), flags | r.flags | PE, r.up)
 }
 
+/// UE for a subnormal result that counts as inexact.
+fn tiny(v: Float) -> u32 {
+    if v.class == Class::Finite && v.sig >> 63 == 0 { UE } else { 0 }
+}
+
 /// `2^x − 1` for |x| ≤ 1; outside the operand comes back (SDM: undefined).
 pub fn exp2_minus_1(cw: u16, a: F80) -> Outcome {
     let mut flags = 0;
@@ -117,8 +122,9 @@ pub fn y_log2(cw: u16, y: F80, x: F80) -> Outcome {
     };
     let product = log.mul(Wide::from_float(w));
     if z.is_zero() {
+        // Exact, but reported as the processors do, which do not know.
         let r = round(&full_control(cw), product.0);
-        return (F80::pack(r.value), flags | r.flags | PE, r.up);
+        return (F80::pack(r.value), flags | r.flags | PE | tiny(r.value), r.up);
     }
     rounded(cw, flags, product)
 }
@@ -206,7 +212,7 @@ pub fn arctan2(cw: u16, y: F80, x: F80) -> Outcome {
                     if !v.sign {
                         let r = round(&full_control(cw), div(b, a));
                         let value = Float { sign: w.sign, ..r.value };
-                        return (F80::pack(value), flags | r.flags | PE, r.up);
+                        return (F80::pack(value), flags | r.flags | PE | tiny(r.value), r.up);
                     }
                     t
                 } else {

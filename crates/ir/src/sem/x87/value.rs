@@ -110,7 +110,12 @@ impl F80 {
                 if v.class != Class::Finite {
                     return (w.pack(v), 0, false);
                 }
-                let c = Control { format: w.format, ..control(cw) };
+                let c = Control {
+                    format: w.format,
+                    wrap_underflow: false,
+                    wrap_overflow: false,
+                    ..control(cw)
+                };
                 let r = round(&c, v.exact());
                 return (w.pack(r.value), r.flags, r.up);
             }
@@ -144,6 +149,8 @@ pub fn control(cw: u16) -> Control {
         mode: Mode::from_bits(u32::from(cw) >> 10),
         flush: false,
         tiny_exact: u32::from(cw) & UE == 0,
+        wrap_underflow: u32::from(cw) & UE == 0,
+        wrap_overflow: u32::from(cw) & OE == 0,
     }
 }
 
