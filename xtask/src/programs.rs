@@ -1,12 +1,12 @@
 //! `cargo xtask programs`: real programs in a box against the same commands in a chroot of the same
 //! tree. The cases are `fixtures/programs/*.txt`; `known-failures.txt` there lists those that are known
-//! to differ, one `FILE: NAME` a line, and an entry that no longer differs is an error.
+//! to differ, one `TREE: NAME` a line, and an entry that no longer differs is an error.
 
 use crate::paths::{Workspace, make_dir};
 use crate::{boxer, fixtures, packages, process};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Compares every case on every tree that is at hand.
@@ -22,15 +22,12 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     trees.extend(fixtures::alpine(workspace)?.map(|dir| ("alpine", "latest", dir)));
     for (name, tag, dir) in trees {
         let text = std::fs::read_to_string(cases.join(name).with_extension("txt"))?;
-        let out = workspace.target.join("programs");
-        make_dir(&out)?;
-        let wasm = out.join(name).with_extension("wasm");
-        boxer::build_from_layout(workspace, &dir.join("layout"), tag, &wasm)?;
+        let tree = Tree::new(workspace, name, tag, dir)?;
         let mut passed = 0;
         for case in parse(&text)? {
             let label = format!("{name}: {}", case.name);
-            let expected = native(&dir, &case, &out)?;
-            let found = boxed(workspace, &wasm, &case)?;
+            let expected = tree.native(&case)?;
+            let found = tree.boxed(&case)?;
             match (expected == found, known.remove(&label)) {
                 (true, false) => passed += 1,
                 (false, true) => println!("known failure: {label}"),
@@ -38,7 +35,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
                     wrong.push(format!("{label}: passes, take it out of known-failures.txt"))
                 }
                 (false, false) => {
-                    wrong.push(format!("{label}\n--- chroot\n{expected}\n--- box\n{found}"))
+                    wrong.push(format!("{label}\n{}", tree.difference(&expected, &found)?))
                 }
             }
         }
@@ -78,43 +75,107 @@ fn parse(text: &str) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// Output and status in a chroot of a fresh copy of the tree, with `/proc` and `/dev`; kept, because it never changes.
-fn native(fixture: &Path, case: &Case, out: &Path) -> Result<String> {
-    let key = process::digest(
-        format!("{}\0{}\0{}", fixture.display(), case.shell, case.script).as_bytes(),
-    );
-    let kept = out.join(format!("{key}.expected"));
-    if let Ok(text) = std::fs::read_to_string(&kept) {
-        return Ok(text);
-    }
-    let overlay = out.join("chroot");
-    let script = "set -e; mkdir -p \"$1/upper\" \"$1/work\" \"$1/root\"; mount -t tmpfs tmpfs \"$1\"; \
-                  mkdir \"$1/upper\" \"$1/work\" \"$1/root\"; \
-                  mount -t overlay overlay -o lowerdir=\"$2\",upperdir=\"$1/upper\",workdir=\"$1/work\" \"$1/root\"; \
-                  mount -t proc proc \"$1/root/proc\"; mount --rbind /dev \"$1/root/dev\"; shift 0; \
-                  exec chroot \"$1/root\" \"$3\" -c \"$4\"";
-    let mut unshare = Command::new("unshare");
-    unshare.args(["--mount", "--pid", "--fork", "--uts", "/bin/sh", "-c", script, "sh"]);
-    unshare.arg(&overlay).arg(fixture.join("rootfs")).arg(&case.shell).arg(&case.script);
-    unshare.env_clear().env("PATH", PATH).env("HOME", "/root").env("HOSTNAME", "box");
-    let text = outcome(&mut unshare)?;
-    std::fs::write(kept, &text)?;
-    Ok(text)
+/// The files that a box makes for itself, as docker does.
+const OWN_FILES: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
+
+/// A tree, natively and as a box.
+struct Tree<'a> {
+    workspace: &'a Workspace,
+    fixture: PathBuf,
+    wasm: PathBuf,
+    out: PathBuf,
 }
+
+impl<'a> Tree<'a> {
+    fn new(workspace: &'a Workspace, name: &str, tag: &str, fixture: PathBuf) -> Result<Self> {
+        let out = workspace.target.join("programs");
+        make_dir(&out)?;
+        let wasm = out.join(name).with_extension("wasm");
+        boxer::build_from_layout(workspace, &fixture.join("layout"), tag, &wasm)?;
+        let tree = Tree { workspace, fixture, wasm, out };
+        let own = tree.own_files();
+        if own.exists() {
+            std::fs::remove_dir_all(&own)?;
+        }
+        for file in OWN_FILES {
+            let mut cat = boxer::command(workspace)?;
+            cat.args(["run", "--entrypoint", "/bin/cat"]).arg(&tree.wasm).arg(format!("/{file}"));
+            make_dir(&own.join("etc"))?;
+            std::fs::write(own.join(file), process::stdout(&mut cat)?)?;
+        }
+        Ok(tree)
+    }
+
+    /// What the box has in [`OWN_FILES`].
+    fn own_files(&self) -> PathBuf {
+        self.wasm.with_extension("own")
+    }
+
+    /// Output and status in a chroot of the tree under an overlay, with `/proc` and `/dev`. Kept, because
+    /// it does not change.
+    fn native(&self, case: &Case) -> Result<String> {
+        let recipe =
+            format!("{}\0{}\0{}\0{SET_UP}", self.fixture.display(), case.shell, case.script);
+        let kept = self.out.join(format!("{}.expected", process::digest(recipe.as_bytes())));
+        if let Ok(text) = std::fs::read_to_string(&kept) {
+            return Ok(text);
+        }
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "--pid", "--fork", "--uts", "/bin/sh", "-c", SET_UP, "sh"]);
+        unshare.arg(self.out.join("chroot")).arg(self.fixture.join("rootfs")).arg(self.own_files());
+        unshare.arg(&case.shell).arg(&case.script);
+        unshare.env_clear().env("PATH", PATH).env("HOME", "/root").env("HOSTNAME", "box");
+        let text = outcome(&mut unshare)?;
+        std::fs::write(kept, &text)?;
+        Ok(text)
+    }
+
+    fn boxed(&self, case: &Case) -> Result<String> {
+        let mut boxer = boxer::command(self.workspace)?;
+        boxer.args(["run", "-e", "HOME=/root", "-e", "HOSTNAME=box", "--entrypoint", &case.shell]);
+        outcome(boxer.arg(&self.wasm).args(["-c", &case.script]))
+    }
+
+    fn difference(&self, expected: &str, found: &str) -> Result<String> {
+        let (chroot, boxed) = (self.out.join("chroot.txt"), self.out.join("box.txt"));
+        std::fs::write(&chroot, expected)?;
+        std::fs::write(&boxed, found)?;
+        let mut diff = Command::new("diff");
+        diff.args(["-U1", "--label", "chroot", "--label", "box"]).arg(chroot).arg(boxed);
+        let text = String::from_utf8_lossy(&diff.output()?.stdout).into_owned();
+        Ok(text.lines().take(40).map(|line| format!("    {line}\n")).collect())
+    }
+}
+
+/// `sh -c SET_UP sh SCRATCH TREE OWN-FILES SHELL SCRIPT`, in a mount namespace of its own.
+const SET_UP: &str = r#"set -e
+mkdir -p "$1"; mount -t tmpfs tmpfs "$1"; mkdir "$1/upper" "$1/work" "$1/root"
+mount -t overlay overlay -o "lowerdir=$2,upperdir=$1/upper,workdir=$1/work" "$1/root"
+mount -t proc proc "$1/root/proc"; mount --rbind /dev "$1/root/dev"
+umask 022; (cd "$3" && for f in etc/*; do rm -f "$1/root/$f"; cat "$f" > "$1/root/$f"; done)
+hostname box; exec chroot --userspec=root "$1/root" "$4" -c "$5""#;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-fn boxed(workspace: &Workspace, wasm: &Path, case: &Case) -> Result<String> {
-    let mut boxer = boxer::command(workspace)?;
-    boxer.args(["run", "-e", "HOME=/root", "-e", "HOSTNAME=box", "--entrypoint", &case.shell]);
-    outcome(boxer.arg(wasm).args(["-c", &case.script]))
-}
-
-/// Standard output, standard error and status as one text.
+/// Standard output, standard error and status as one text, without the times of [`OWN_FILES`].
 fn outcome(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().context("start a program")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
     let status = output.status.code().unwrap_or(-1);
-    Ok(format!("{text}{errors}status {status}\n"))
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    let mut lines: Vec<String> = text.lines().map(timeless).collect();
+    lines.push(format!("status {status}\n"));
+    Ok(lines.join("\n"))
+}
+
+/// A line of `ls -l` for one of [`OWN_FILES`] without the time.
+fn timeless(line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words.as_slice() {
+        [mode, _, _, _, size, _, _, _, name]
+            if OWN_FILES.iter().any(|file| Path::new(file).file_name() == Some(name.as_ref())) =>
+        {
+            format!("{mode} {size} {name}")
+        }
+        _ => line.to_owned(),
+    }
 }
