@@ -7,11 +7,11 @@ use flat::{Flat, Prot, run};
 use interp::{Engine, Exit};
 use ir::Cpu;
 
-fn main() {
+fn main() -> std::io::Result<()> {
     let mut product = 1.0;
     let mut count = 0;
     for path in std::env::args().skip(1) {
-        let file = std::fs::read(&path).expect("readable");
+        let file = std::fs::read(&path)?;
         let mut env = Flat::new();
         let entry = env.load_elf(&file);
         env.map(0x7000_0000, 1 << 20, Prot { write: true, exec: false });
@@ -35,4 +35,5 @@ fn main() {
         count += 1;
     }
     println!("geometric mean {:.1} MIPS", (product / f64::from(count.max(1))).exp());
+    Ok(())
 }
