@@ -22,7 +22,7 @@ pub fn sched_yield(k: &mut Kernel, tid: ThreadId, _: Args) -> SysResult {
 
 /// sched_getaffinity(2): CPU 0
 pub fn sched_getaffinity(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    target(k, tid, a.i32(0))?;
+    target(k, tid, a.i32(0)).map_err(|_| Errno::ESRCH)?;
     if a.u64(1) < 8 || a.u64(1) & 7 != 0 {
         return Err(Errno::EINVAL.into());
     }
@@ -32,7 +32,7 @@ pub fn sched_getaffinity(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 
 /// sched_setaffinity(2)
 pub fn sched_setaffinity(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    target(k, tid, a.i32(0))?;
+    target(k, tid, a.i32(0)).map_err(|_| Errno::ESRCH)?;
     let mut first = [0];
     if a.u64(1) > 0 {
         k.mm.read_user(a.u64(2), &mut first)?;

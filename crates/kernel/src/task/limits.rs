@@ -20,7 +20,8 @@ impl Default for Rlimits {
         limits[RLIMIT_STACK] = Rlimit { cur: 8 << 20, max: RLIM_INFINITY };
         limits[RLIMIT_CORE] = Rlimit { cur: 0, max: RLIM_INFINITY };
         limits[RLIMIT_NPROC] = Rlimit { cur: RLIM_INFINITY, max: RLIM_INFINITY };
-        limits[RLIMIT_NOFILE] = Rlimit { cur: 1 << 20, max: 1 << 20 };
+        // As containerd 2 has it (systemd's default): programs that walk all descriptors stay quick.
+        limits[RLIMIT_NOFILE] = Rlimit { cur: 1024, max: 524_288 };
         limits[8] = Rlimit { cur: 8 << 20, max: 8 << 20 };
         limits[RLIMIT_SIGPENDING] = Rlimit { cur: 31000, max: 31000 };
         limits[12] = Rlimit { cur: 819_200, max: 819_200 };
