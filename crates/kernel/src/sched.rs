@@ -204,6 +204,7 @@ impl Kernel {
 
     /// Marks the waiters of woken keys.
     pub(crate) fn collect_wakes(&mut self) {
+        self.deliver_hangups();
         let keys = std::mem::take(&mut *self.wakes.borrow_mut());
         if keys.is_empty() {
             return;

@@ -154,12 +154,9 @@ impl Kernel {
         spec: StartSpec,
     ) -> Result<(), StartError> {
         let root = self.root.clone();
-        let hostname = self.hostname.clone();
         let mut cx = self.cx(tid);
-        // Host directories and docker's files in /etc lie over the image; the box runs without them, too.
-        let mounted = mounts::mount_preopens(&mut cx, &root)
-            .and_then(|()| mounts::mount_etc(&mut cx, &root, &hostname));
-        if let Err(errno) = mounted {
+        // Host directories lie over the image; the box runs without them, too.
+        if let Err(errno) = mounts::mount_preopens(&mut cx, &root) {
             cx.host().log(&format!("boxer: cannot mount the host's files: {errno}"));
         }
         if spec.tty {

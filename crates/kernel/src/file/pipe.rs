@@ -149,7 +149,8 @@ pub fn open_fifo(cx: &mut Cx, dentry: &Rc<Dentry>, flags: u32) -> Res<Rc<dyn Fil
     fifos.insert(key, Rc::downgrade(&pipe));
     drop(fifos);
     let mode = flags & O_ACCMODE;
-    if mode == O_WRONLY && flags & O_NONBLOCK != 0 && pipe.readers.get() == 0 {
+    let named = !dentry.is_anonymous();
+    if named && mode == O_WRONLY && flags & O_NONBLOCK != 0 && pipe.readers.get() == 0 {
         return Err(Errno::ENXIO);
     }
     Ok(pipe.open_end(mode != O_WRONLY, mode == O_WRONLY || mode == O_RDWR))

@@ -168,6 +168,8 @@ pub struct Shared {
     pub ttys: Terminals,
     /// Roots of the mounted filesystems, in order of mounting.
     pub mounts: RefCell<Vec<Rc<Dentry>>>,
+    /// Terminals whose master side was closed: the session and the foreground group that get SIGHUP.
+    pub hangups: Rc<RefCell<Vec<(u32, u32)>>>,
     /// FIFOs being opened, by thread: whoever waits for the other end holds its own end.
     pub opening: RefCell<BTreeMap<u32, Rc<crate::file::OpenFile>>>,
     /// Host files that were closed and are to be given back to the host.
@@ -187,6 +189,7 @@ impl Shared {
             watches: Watches::default(),
             ttys: Terminals::default(),
             mounts: RefCell::default(),
+            hangups: Rc::default(),
             opening: RefCell::default(),
             host_closes: Rc::default(),
             next: Cell::new(1),

@@ -100,7 +100,8 @@ impl Lower {
         let bytes = self.image.data(nid).map_err(corrupt)?;
         let offset = self.image.data_offset(nid).map_err(corrupt)?;
         let address = u32::try_from(offset).ok().and_then(|o| self.base.checked_add(o));
-        let frame = address.filter(|a| (*a as usize).is_multiple_of(PAGE_SIZE)).map(Frame::containing);
+        let frame =
+            address.filter(|a| (*a as usize).is_multiple_of(PAGE_SIZE)).map(Frame::containing);
         Ok(LowerData { bytes, frame })
     }
 

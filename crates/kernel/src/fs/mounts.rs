@@ -1,4 +1,5 @@
-//! The mount table of a box, as docker's default container has it.
+//! The mount table of a box, as docker's default container has it, but without docker's files over the image's
+//! `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`: there is no network yet that they would describe.
 
 use std::rc::Rc;
 
@@ -8,7 +9,7 @@ use abi::stat::{
     ST_RDONLY, ST_RELATIME, SYSFS_MAGIC, TMPFS_MAGIC, V9FS_MAGIC, makedev,
 };
 
-use super::inode::{Inode, InodeRef, Kind, NewNode};
+use super::inode::{InodeRef, Kind, NewNode};
 use super::lower::Lower;
 use super::memfs::{MemFs, Node};
 use super::walk::{Lookup, PathCx, resolve};
@@ -199,32 +200,6 @@ pub fn add_console(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
         Err(_) => dev.inode().lookup(cx, b"console")?,
     };
     cx.shared.ttys.set_console_dentry(&dev.child(b"console", inode));
-    Ok(())
-}
-
-/// Mounts what belongs to a run and not to the image: docker's `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`.
-pub fn mount_etc(cx: &mut Cx, root: &Rc<Dentry>, hostname: &[u8]) -> Res<()> {
-    let name = String::from_utf8_lossy(hostname).into_owned();
-    let hosts = format!(
-        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n\
-         ff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.1.1\t{name}\n"
-    );
-    let files = [
-        (&b"/etc/resolv.conf"[..], "nameserver 127.0.0.11\noptions ndots:0\n".to_string()),
-        (&b"/etc/hostname"[..], format!("{name}\n")),
-        (&b"/etc/hosts"[..], hosts),
-    ];
-    let shared = cx.shared.clone();
-    for (path, text) in files {
-        let dev = new_dev(&shared);
-        let now = cx.now();
-        let dir = MemFs::tmpfs(&shared, "tmpfs", dev, 0o755, now);
-        let mode = Kind::File.bits() | 0o644;
-        let new = NewNode { mode, uid: 0, gid: 0, rdev: 0, target: &[] };
-        let file = dir.create(cx, b"file", &new)?;
-        file.write_at(cx, 0, text.as_bytes())?;
-        mount_at(cx, root, path, Kind::File, file, tmpfs_spec("tmpfs", ST_RELATIME, "", dev))?;
-    }
     Ok(())
 }
 

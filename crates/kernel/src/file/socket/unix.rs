@@ -412,9 +412,6 @@ impl UnixSocket {
         if how > SHUT_RDWR {
             return Err(Errno::EINVAL);
         }
-        if !self.connected.get() {
-            return Err(Errno::ENOTCONN);
-        }
         if how == SHUT_RD || how == SHUT_RDWR {
             self.shut_read.set(true);
         }

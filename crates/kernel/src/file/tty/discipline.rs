@@ -99,6 +99,9 @@ impl Discipline {
             }
         } else if t.local(IEXTEN) && t.is(VLNEXT, byte) {
             self.literal = true;
+            if t.local(ECHO) && t.local(ECHOCTL) {
+                self.emit(b"^\x08");
+            }
         } else if t.local(IEXTEN) && t.is(VREPRINT, byte) {
             self.emit(b"\n");
             let line = self.edit.clone();

@@ -11,7 +11,7 @@ use std::rc::{Rc, Weak};
 use abi::Errno;
 use abi::fcntl::O_NOCTTY;
 use abi::poll::{POLLHUP, READABLE, WRITABLE};
-use abi::signal::{SIGHUP, SIGTTIN, SIGTTOU, SIGWINCH};
+use abi::signal::{SIGTTIN, SIGTTOU, SIGWINCH};
 use abi::stat::makedev;
 use abi::tty::*;
 
@@ -335,7 +335,7 @@ pub fn open_master(cx: &mut Cx) -> Res<Rc<dyn FileOps>> {
     let index = (0..MAX_PTYS).find(|i| !all.contains_key(i)).ok_or(Errno::ENOSPC)?;
     let tty = Tty::new(cx, index);
     all.insert(index, Rc::downgrade(&tty));
-    Ok(Rc::new(Master { tty }))
+    Ok(Rc::new(Master { tty, hangups: shared.hangups.clone() }))
 }
 
 /// The side that programs use as their terminal.
@@ -457,6 +457,7 @@ impl FileOps for Slave {
 /// The side that a terminal emulator holds.
 pub struct Master {
     tty: Rc<Tty>,
+    hangups: Rc<RefCell<Vec<(u32, u32)>>>,
 }
 
 impl Master {
@@ -474,6 +475,10 @@ impl Master {
 impl Drop for Master {
     fn drop(&mut self) {
         self.tty.hung_up.set(true);
+        if self.tty.session.get() != 0 {
+            let ended = (self.tty.session.get(), self.tty.foreground.get());
+            self.hangups.borrow_mut().push(ended);
+        }
         self.tty.notifier.wake();
     }
 }
@@ -482,11 +487,6 @@ impl Tty {
     /// Whether the master side has gone.
     pub fn is_hung_up(&self) -> bool {
         self.hung_up.get()
-    }
-
-    /// The session it controls and its foreground group, for the hang-up's SIGHUP.
-    pub fn hangup_group(&self) -> Option<(u32, u32)> {
-        (self.hung_up.get() && self.session.get() != 0).then(|| (self.session.get(), SIGHUP))
     }
 }
 

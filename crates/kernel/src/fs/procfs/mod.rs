@@ -11,7 +11,7 @@ use abi::Errno;
 use abi::fcntl::SEEK_END;
 
 use self::tables::{NAMESPACES, SYSTEM, System, TASK, Task};
-use super::inode::{DirItem, Inode, InodeRef, Kind, Meta, Names, SetAttr};
+use super::inode::{DirItem, Inode, InodeRef, Kind, Meta, Names, NewNode, SetAttr};
 use super::{Cx, Dentry, Res};
 use crate::file::{FdTable, FileOps, OpenFile};
 
@@ -390,6 +390,10 @@ impl Inode for ProcInode {
             DirItem { name: name.into_bytes().into(), ino: inode.ino(), kind: inode.kind() }
         };
         Ok(items.into_iter().map(item).collect())
+    }
+
+    fn create(&self, _cx: &mut Cx, _name: &[u8], _new: &NewNode) -> Res<InodeRef> {
+        Err(Errno::ENOENT)
     }
 
     fn read_link(&self, cx: &mut Cx) -> Res<Vec<u8>> {

@@ -99,6 +99,7 @@ pub fn fcntl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
             k.tasks[tid].files.borrow_mut().set_cloexec(fd, cloexec)?;
             Ok(0)
         }
+        F_GETFL if file.is_path() => Ok(u64::from(file.flags())),
         F_GETFL => Ok(u64::from(file.flags() | O_LARGEFILE)),
         F_SETFL => {
             file.set_flags(file.flags() & !SETTABLE | arg as u32 & SETTABLE);

@@ -24,9 +24,10 @@ use abi::Errno;
 use abi::fcntl::{AT_EMPTY_PATH, AT_FDCWD};
 
 use crate::file::OpenFile;
+use crate::file::socket::Socket;
 use crate::fs::walk::{Lookup, PathCx, resolve};
 use crate::fs::{Dentry, Kind, Res};
-use crate::{Kernel, Stop, ThreadId, Wait};
+use crate::{Kernel, ProcessId, Stop, ThreadId, Wait};
 
 impl Kernel {
     /// The open file of `fd` for input and output: EBADF also for `O_PATH`.
@@ -102,6 +103,49 @@ impl Kernel {
         let mut keys = Vec::new();
         file.ops().keys(&mut self.cx(tid), &mut keys);
         Wait::any(keys).until(file.ops().deadline()).into()
+    }
+
+    /// As [`Kernel::wait_file`] for input or output, with the timeout of a socket (socket(7), SO_RCVTIMEO).
+    pub(crate) fn wait_transfer(
+        &mut self,
+        tid: ThreadId,
+        file: &OpenFile,
+        nonblock: bool,
+        write: bool,
+    ) -> Stop {
+        let timeouts = file.object::<Socket>().map_or((0, 0), |s| s.unix.timeouts.get());
+        let timeout = if write { timeouts.1 } else { timeouts.0 };
+        if timeout == 0 || nonblock || file.is_nonblocking() {
+            return self.wait_file(tid, file, nonblock);
+        }
+        let deadline = self.deadline_after(tid, timeout);
+        match self.wait_file(tid, file, false) {
+            Stop::Block(_) if deadline <= self.now() => Errno::EAGAIN.into(),
+            Stop::Block(wait) => Stop::Block(wait.until(Some(deadline))),
+            stop => stop,
+        }
+    }
+
+    /// Tells the sessions of hung-up terminals: SIGHUP and SIGCONT to the leader and the foreground group, and no
+    /// controlling terminal any more (tty_ioctl(4), `TIOCNOTTY`).
+    pub(crate) fn deliver_hangups(&mut self) {
+        if self.shared.hangups.borrow().is_empty() {
+            return;
+        }
+        let ended = std::mem::take(&mut *self.shared.hangups.borrow_mut());
+        for (sid, foreground) in ended {
+            let mut targets = self.tasks.group(ProcessId(foreground));
+            targets.push(ProcessId(sid));
+            for process in self.tasks.processes_mut().filter(|p| p.sid.0 == sid) {
+                process.tty = None;
+            }
+            for pid in targets {
+                for signal in [abi::signal::SIGHUP, abi::signal::SIGCONT] {
+                    let info = crate::signal::siginfo(signal, abi::signal::SI_KERNEL);
+                    self.send_to_process(pid, info, false);
+                }
+            }
+        }
     }
 
     /// SIGPIPE for a write to a pipe or socket that nobody reads.

@@ -6,7 +6,6 @@ use abi::Errno;
 use abi::socket::*;
 
 use super::rw::Iov;
-use super::socket::wait_socket;
 use crate::file::OpenFile;
 use crate::file::socket::UnixSocket;
 use crate::syscall::Args;
@@ -92,7 +91,8 @@ impl Kernel {
                 Ok(n) => done += n as u64,
                 Err(Errno::EAGAIN) => {
                     let nonblock = flags & MSG_DONTWAIT != 0;
-                    let stop = wait_socket(self, tid, fd, nonblock, socket.timeouts.get().1);
+                    let file = self.file(tid, fd)?;
+                    let stop = self.wait_transfer(tid, &file, nonblock, true);
                     if !matches!(stop, Stop::Block(_)) && done > 0 {
                         return Ok(done);
                     }
@@ -212,14 +212,15 @@ impl Kernel {
             out.extend_from_slice(&kind.to_le_bytes());
         };
         if socket.pass_cred.get() {
-            if room >= CMSG_HEADER + 12 {
-                header(&mut out, SCM_CREDENTIALS, 12);
+            cut = room < CMSG_HEADER + 12;
+            if room >= CMSG_HEADER {
+                // What does not fit is cut off (recvmsg(2), MSG_CTRUNC).
+                header(&mut out, SCM_CREDENTIALS, (room - CMSG_HEADER).min(12));
                 for value in [cred.0, cred.1, cred.2] {
                     out.extend_from_slice(&value.to_le_bytes());
                 }
+                out.truncate(room);
                 out.resize(out.len().next_multiple_of(8).min(room), 0);
-            } else {
-                cut = true;
             }
         }
         if !files.is_empty() {
@@ -268,7 +269,8 @@ impl Kernel {
                 Ok(got) => got,
                 Err(Errno::EAGAIN) => {
                     let nonblock = flags & MSG_DONTWAIT != 0;
-                    let stop = wait_socket(self, tid, fd, nonblock, socket.timeouts.get().0);
+                    let file = self.file(tid, fd)?;
+                    let stop = self.wait_transfer(tid, &file, nonblock, false);
                     if done > 0 && !matches!(stop, Stop::Block(_)) {
                         return Ok((Default::default(), done));
                     }

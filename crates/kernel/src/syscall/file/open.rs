@@ -26,12 +26,16 @@ impl Kernel {
             Some(file) if again => file,
             _ => {
                 let path = self.mm.read_path(path)?;
-                let dir = self.start_dir(tid, dirfd, &path)?;
+                // RESOLVE_IN_ROOT takes the descriptor as the root of absolute paths, too.
+                let relative = if how.resolve & RESOLVE_IN_ROOT != 0 { b"." } else { &path[..] };
+                let dir = self.start_dir(tid, dirfd, relative)?;
                 let at = self.path_cx(tid);
                 ops::open(&mut self.cx(tid), &at, &dir, &path, how)?
             }
         };
         if let Some(end) = file.object::<PipeEnd>()
+            // An anonymous pipe opened again through /proc/self/fd waits for nobody (Linux's fifo_open).
+            && !file.dentry().is_anonymous()
             && end.awaits_partner()
             && how.flags & (O_NONBLOCK | O_PATH) == 0
         {

@@ -123,7 +123,9 @@ impl Kernel {
         let mut done = 0;
         loop {
             let want = CHUNK.min((iov.total - done) as usize);
-            iov.check_writable(self, done)?;
+            if !ops.is_seekable() {
+                iov.check_writable(self, done)?;
+            }
             let mut cx = self.cx(tid);
             let result = match how.at {
                 Some(at) => ops.read_at(&mut cx, file, at.saturating_add(done), &mut buf[..want]),
@@ -132,7 +134,9 @@ impl Kernel {
             let n = match result {
                 Ok(n) => n,
                 Err(_) if done > 0 => return Ok(done),
-                Err(Errno::EAGAIN) => return Err(self.wait_file(tid, file, how.nowait)),
+                Err(Errno::EAGAIN) => {
+                    return Err(self.wait_transfer(tid, file, how.nowait, false));
+                }
                 Err(e) => return Err(e.into()),
             };
             let copied = iov.scatter(self, done, &buf[..n]);
@@ -179,7 +183,7 @@ impl Kernel {
                     return if done > 0 { Ok(done) } else { Err(Errno::EPIPE.into()) };
                 }
                 Err(Errno::EAGAIN) => {
-                    let stop = self.wait_file(tid, file, how.nowait);
+                    let stop = self.wait_transfer(tid, file, how.nowait, true);
                     if !matches!(stop, Stop::Block(_)) && done > 0 {
                         return Ok(done);
                     }

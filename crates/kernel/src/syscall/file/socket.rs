@@ -12,7 +12,7 @@ use crate::fs::ops;
 use crate::fs::walk::{Lookup, resolve};
 use crate::fs::{Kind, Res, perm};
 use crate::syscall::Args;
-use crate::{Kernel, Stop, SysResult, ThreadId, Wait};
+use crate::{Kernel, SysResult, ThreadId, Wait};
 
 /// Bytes of `sun_path`.
 const SUN_PATH: usize = 108;
@@ -293,22 +293,4 @@ pub fn getsockopt(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     k.mm.write_user(va, &value[..n])?;
     k.mm.write_pod(len_va, &(n as u32))?;
     Ok(0)
-}
-
-/// What a socket operation that would wait does: EAGAIN, or a wait with the socket's timeout.
-pub fn wait_socket(k: &mut Kernel, tid: ThreadId, fd: i32, nonblock: bool, timeout: u64) -> Stop {
-    let file = match k.file(tid, fd) {
-        Ok(file) => file,
-        Err(e) => return e.into(),
-    };
-    if timeout != 0 && !nonblock {
-        let deadline = k.deadline_after(tid, timeout);
-        if deadline <= k.now() {
-            return Errno::EAGAIN.into();
-        }
-        if let Stop::Block(wait) = k.wait_file(tid, &file, false) {
-            return Stop::Block(wait.until(Some(deadline)));
-        }
-    }
-    k.wait_file(tid, &file, nonblock)
 }
