@@ -104,7 +104,12 @@ impl Files for Context {
         } else if kind.is_socket() {
             Kind::Socket
         } else {
-            return Err(io::Error::other("a device in the build context"));
+            let (major, minor) = device_numbers(meta.rdev());
+            if kind.is_block_device() {
+                Kind::Block(major, minor)
+            } else {
+                Kind::Character(major, minor)
+            }
         };
         Ok(Some(Entry {
             kind,
@@ -137,4 +142,12 @@ impl Files for Context {
             fs::OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(self.host(path))?;
         Ok(Box::new(file))
     }
+}
+
+/// Major and minor of a `dev_t`, as makedev(3) puts them together.
+fn device_numbers(rdev: u64) -> (u32, u32) {
+    let major = ((rdev >> 8) & 0xfff) | ((rdev >> 32) & 0xffff_f000);
+    let minor = (rdev & 0xff) | ((rdev >> 12) & 0xffff_ff00);
+    // Both fit by the masks.
+    (u32::try_from(major).unwrap_or(u32::MAX), u32::try_from(minor).unwrap_or(u32::MAX))
 }

@@ -11,7 +11,7 @@ pub struct Error {
     /// The lines to show; none where the Dockerfile is not the matter.
     pub span: Option<Span>,
     /// What went wrong.
-    pub cause: Cause,
+    pub cause: Box<Cause>,
     /// What the user may do about it, if we can tell.
     pub hint: Option<String>,
 }
@@ -78,7 +78,7 @@ pub enum Cause {
 impl Error {
     /// An error that is not on a line.
     pub fn new(cause: impl Into<Cause>) -> Self {
-        Self { span: None, cause: cause.into(), hint: None }
+        Self { span: None, cause: Box::new(cause.into()), hint: None }
     }
 
     /// Puts the lines in, unless better ones are known already.
@@ -98,7 +98,11 @@ impl Error {
 
 impl From<dockerfile::Error> for Error {
     fn from(error: dockerfile::Error) -> Self {
-        Self { span: Some(error.span), cause: Cause::Dockerfile(error.cause), hint: error.hint }
+        Self {
+            span: Some(error.span),
+            cause: Box::new(Cause::Dockerfile(error.cause)),
+            hint: error.hint,
+        }
     }
 }
 

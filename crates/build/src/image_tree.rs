@@ -44,6 +44,15 @@ impl ImageTree {
         Ok(Self { tree: flatten.finish(), spool })
     }
 
+    /// The latest time of change of any file, in seconds; 0 if there is none.
+    pub fn newest_mtime(&self) -> i64 {
+        self.tree
+            .walk(self.tree.root())
+            .map(|(_, id)| self.tree.node(id).meta.mtime)
+            .max()
+            .unwrap_or(0)
+    }
+
     /// Writes the EROFS image and gives its length in bytes.
     pub fn write_rootfs(&self, out: impl Write) -> Result<u64> {
         Ok(self.tree.write_rootfs(out).map_err(layers_error)?.bytes)

@@ -95,6 +95,9 @@ impl Builder<'_> {
         let tree = stage.tree(&workshop.store)?;
         let mut image = tempfile::tempfile_in(&folder).map_err(write_error)?;
         let image_len = tree.write_rootfs(&mut image)?;
+        // No file of the image lies in the future, and two builds agree.
+        let clock = self.options.source_date_epoch.unwrap_or_else(|| tree.newest_mtime());
+        let clock = u64::try_from(clock).unwrap_or_default();
         image.rewind().map_err(write_error)?;
 
         // The proxies of the command line reach the program but neither cache nor history.
@@ -132,6 +135,7 @@ impl Builder<'_> {
             image_len,
             config: &config,
             layer_dir: Some(layer_dir.path()),
+            clock: Some(clock),
         };
         let outcome = workshop
             .runtime
@@ -221,7 +225,7 @@ fn prepare(instruction: &Instruction, run: &Run, stage: &Stage, escape: char) ->
         return Ok(Prepared { argv: argv.clone(), script: None, shown: argv.join(" ") });
     }
     let (text, shebang) = run.script(&instruction.heredocs, escape).unwrap_or_default();
-    let shown = [shell.as_slice(), &[text.clone()]].concat().join(" ");
+    let shown = [shell.as_slice(), std::slice::from_ref(&text)].concat().join(" ");
     if !shebang {
         let argv = shell.into_iter().chain([text]).collect();
         return Ok(Prepared { argv, script: None, shown });

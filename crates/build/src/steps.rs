@@ -390,14 +390,14 @@ fn copy_failed(what: &str, error: &io::Error) -> Error {
 
 /// A file that is there but ignored gets an error that says so.
 fn explain_missing(error: Error, context: &Context) -> Error {
-    let Cause::SourceNotFound { path, .. } = &error.cause else { return error };
+    let Cause::SourceNotFound { path, .. } = error.cause.as_ref() else { return error };
     let parts = components(path.as_bytes());
     for end in 1..=parts.len() {
         let prefix = crate::files::join(parts.get(..end).unwrap_or_default());
         if let Some(file) = context.hidden_by(&prefix) {
             let ignore_file = file.display().to_string();
             return Error {
-                cause: Cause::SourceIgnored { path: path.clone(), ignore_file },
+                cause: Box::new(Cause::SourceIgnored { path: path.clone(), ignore_file }),
                 ..error
             };
         }

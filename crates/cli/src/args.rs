@@ -182,6 +182,9 @@ pub struct PullArgs {
 pub struct ImagesArgs {
     /// Show names that contain this only
     pub name: Option<String>,
+    /// Show what has no name as well: the images that boxes were made of
+    #[arg(short, long)]
+    pub all: bool,
     /// Print digests only
     #[arg(short, long)]
     pub quiet: bool,

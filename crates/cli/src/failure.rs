@@ -50,7 +50,7 @@ impl Failure {
             message: error.to_string(),
             hint: error.hint.clone().or_else(|| registry_hint(&error.cause)),
             excerpt: error.span.map(|span| excerpt(name, text, span)),
-            code: if matches!(error.cause, build::Cause::Cancelled) { 130 } else { 1 },
+            code: if matches!(*error.cause, build::Cause::Cancelled) { 130 } else { 1 },
         }
     }
 

@@ -36,6 +36,9 @@ pub fn images(global: &Global, args: &ImagesArgs) -> Result<ExitCode, Failure> {
     let store = session::store(global)?;
     let mut rows = Vec::new();
     for entry in store.images()? {
+        if entry.name.is_none() && !args.all {
+            continue;
+        }
         let name = entry.name.as_deref().map(|name| match Reference::parse(name) {
             Ok(reference) => reference.familiar(),
             Err(_) => name.to_owned(),

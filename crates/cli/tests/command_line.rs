@@ -1,0 +1,207 @@
+//! The command as people meet it: exit codes, what goes to which stream, and how errors read.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+struct Home {
+    folder: tempfile::TempDir,
+}
+
+struct Outcome {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Home {
+    fn new() -> Self {
+        let home = Self { folder: tempfile::tempdir().unwrap() };
+        fs::create_dir(home.path("context")).unwrap();
+        fs::write(home.path("context/a.txt"), "alpha").unwrap();
+        home
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn boxer(&self, args: &[&str]) -> Outcome {
+        self.boxer_with(args, "")
+    }
+
+    fn boxer_with(&self, args: &[&str], input: &str) -> Outcome {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_boxer"))
+            .args(args)
+            .current_dir(self.folder.path())
+            .env("BOXER_HOME", self.path("store"))
+            .env("XDG_CACHE_HOME", self.path("cache"))
+            .env_remove("SOURCE_DATE_EPOCH")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A command that does not read its input may be gone already.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        Outcome {
+            code: output.status.code().unwrap(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    fn dockerfile(&self, text: &str) {
+        fs::write(self.path("context/Dockerfile"), text).unwrap();
+    }
+}
+
+#[test]
+fn usage_errors_exit_with_2() {
+    let home = Home::new();
+    for args in [
+        &["bulid"][..],
+        &["build"],
+        &["build", "--bogus", "context"],
+        &["build", "--platform", "linux/arm64", "context"],
+        &["build", "-t", "upper/CASE", "context"],
+        &["build", "--output", "type=tar,dest=x", "context"],
+        &["build", "--build-context", "x", "context"],
+        &["build", "-f", "-", "-"],
+        &["build", "--push", "context"],
+        &["run", "-v", "nonsense", "x.wasm"],
+        &["push", "upper/CASE"],
+    ] {
+        let outcome = home.boxer(args);
+        assert_eq!(outcome.code, 2, "{args:?}: {}", outcome.stderr);
+        assert_eq!(outcome.stdout, "", "{args:?}");
+    }
+}
+
+#[test]
+fn a_failed_build_shows_the_lines() {
+    let home = Home::new();
+    home.dockerfile("FROM scratch\nCOPY a.txt /\nCOPY \\\n  a.tx \\\n  /b\n");
+    let outcome = home.boxer(&["build", "-o", "x.wasm", "context"]);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""));
+    let expected = "context/Dockerfile:3\n--------------------\n   1 |     FROM scratch\n   2 |     COPY a.txt /\n   3 | \
+                    >>> COPY \\\n   4 | >>>   a.tx \\\n   5 | >>>   /b\n--------------------\nERROR: a.tx: not found in \
+                    the build context\nhint: did you mean a.txt?\n";
+    assert!(outcome.stderr.ends_with(expected), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("#1 [2/3] COPY a.txt /\n#1 DONE "), "{}", outcome.stderr);
+    assert!(!home.path("x.wasm").exists());
+}
+
+#[test]
+fn a_dockerfile_that_does_not_parse_names_the_line() {
+    let home = Home::new();
+    let outcome = home.boxer_with(&["build", "-f", "-", "context"], "FROM scratch\nCOPPY a b\n");
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.stderr.contains("Dockerfile:2\n"), "{}", outcome.stderr);
+    let tail = "ERROR: dockerfile parse error on line 2: unknown instruction: COPPY\nhint: did you mean COPY?\n";
+    assert!(outcome.stderr.ends_with(tail), "{}", outcome.stderr);
+    let outcome = home.boxer(&["build", "context"]);
+    assert_eq!(outcome.code, 1);
+    assert!(
+        outcome.stderr.contains("failed to read dockerfile: open context/Dockerfile"),
+        "{}",
+        outcome.stderr
+    );
+    let outcome = home.boxer(&["build", "nowhere"]);
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.stderr.contains("unable to prepare context"), "{}", outcome.stderr);
+}
+
+#[test]
+fn an_image_is_built_and_written_as_an_archive() {
+    let home = Home::new();
+    home.dockerfile("FROM scratch\nARG V=0\nCOPY a.txt /$V/\nCMD [\"/none\"]\n");
+    let args = [
+        "build",
+        "-q",
+        "--build-arg",
+        "V=7",
+        "--iidfile",
+        "iid",
+        "-o",
+        "type=oci,dest=x.tar",
+        "context",
+    ];
+    let outcome = home.boxer(&args);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
+    let digest = outcome.stdout.trim();
+    assert!(digest.starts_with("sha256:"), "{digest}");
+    assert_eq!(fs::read_to_string(home.path("iid")).unwrap(), digest);
+    let mut archive = tar_names(&home.path("x.tar"));
+    archive.retain(|name| !name.ends_with('/'));
+    assert!(archive.contains(&"index.json".to_owned()), "{archive:?}");
+    assert!(archive.iter().any(|name| name.ends_with(&digest["sha256:".len()..])), "{archive:?}");
+    assert_eq!(home.boxer(&args).stdout.trim(), digest);
+}
+
+/// The names in a tar, read by hand: every header is a block, followed by its padded content.
+fn tar_names(path: &Path) -> Vec<String> {
+    let bytes = fs::read(path).unwrap();
+    let (mut at, mut names) = (0, Vec::new());
+    while bytes.get(at).is_some_and(|byte| *byte != 0) {
+        let name: Vec<u8> =
+            bytes[at..at + 100].iter().copied().take_while(|byte| *byte != 0).collect();
+        names.push(String::from_utf8(name).unwrap());
+        let size: String = bytes[at + 124..at + 135].iter().map(|byte| char::from(*byte)).collect();
+        at += 512 + usize::from_str_radix(size.trim(), 8).unwrap().next_multiple_of(512);
+    }
+    names
+}
+
+#[test]
+fn checks_are_reported_and_decide_the_exit_code() {
+    let home = Home::new();
+    home.dockerfile("FROM scratch\nMAINTAINER me\n");
+    let outcome = home.boxer(&["build", "--check", "context"]);
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.stderr.contains("WARNING: MaintainerDeprecated\n"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("   2 | >>> MAINTAINER me\n"), "{}", outcome.stderr);
+    home.dockerfile("# check=skip=MaintainerDeprecated\nFROM scratch\nMAINTAINER me\n");
+    assert_eq!(home.boxer(&["build", "--check", "context"]).code, 0);
+    home.dockerfile("# check=error=true\nFROM scratch\nMAINTAINER me\n");
+    let outcome = home.boxer(&["build", "context"]);
+    assert_eq!(outcome.code, 1);
+    assert!(
+        outcome.stderr.contains("lint violation found for rules: MaintainerDeprecated"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn running_what_is_not_there_exits_with_125() {
+    let home = Home::new();
+    fs::write(home.path("text.wasm"), "not wasm").unwrap();
+    for (name, message) in [
+        ("./missing.wasm", "missing.wasm"),
+        ("text.wasm", "neither a Wasm module nor a component"),
+        ("localhost:1/no/such:1", "localhost:1"),
+    ] {
+        let outcome = home.boxer(&["run", name]);
+        assert_eq!(outcome.code, 125, "{name}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(message), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn an_empty_store_lists_nothing() {
+    let home = Home::new();
+    let outcome = home.boxer(&["images"]);
+    assert_eq!((outcome.code, outcome.stdout.lines().count()), (0, 1));
+    assert_eq!(home.boxer(&["images", "-q"]).stdout, "");
+    let outcome = home.boxer(&["inspect", "nothing:1"]);
+    assert_eq!(outcome.code, 1);
+    assert!(
+        outcome.stderr.contains("no such image or box in the local store"),
+        "{}",
+        outcome.stderr
+    );
+}
