@@ -34,12 +34,16 @@ fn main() {
             "--family" => families = value().split(',').map(str::to_owned).collect(),
             "--lines" => lines = true,
             "--samples" => samples = value().parse().expect("--samples N"),
-            _ => panic!("{arg:?} is unknown; families: {}", templates::families().join(" ")),
+            _ => {
+                panic!("{arg:?} is unknown; families: sequence {}", templates::families().join(" "))
+            }
         }
     }
+    // Not a family of templates: several integer instructions in a row.
+    let sequences = families.iter().any(|f| f == "sequence");
     let templates: Vec<_> = templates::all()
         .into_iter()
-        .filter(|t| families.is_empty() || families.iter().any(|f| f == t.family))
+        .filter(|t| sequences || families.is_empty() || families.iter().any(|f| f == t.family))
         .collect();
     assert!(!templates.is_empty(), "families: {}", templates::families().join(" "));
     eprintln!("seed {seed}, {count} cases");
@@ -51,6 +55,9 @@ fn main() {
     while made < count {
         let batch: Vec<_> = (0..1024)
             .filter_map(|_| {
+                if sequences {
+                    return generate::sequence(&mut rng, &templates);
+                }
                 let i = rng.below(templates.len());
                 generate::case(&mut rng, &templates[i])
             })

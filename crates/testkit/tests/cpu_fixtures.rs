@@ -65,7 +65,10 @@ fn processor_agrees() {
     }
     let (templates, mut rng) = (templates::all(), Rng::new(20261122));
     let cases: Vec<Case> = (0..20_000)
-        .filter_map(|i| generate::case(&mut rng, &templates[i % templates.len()]))
+        .filter_map(|i| match i % 4 {
+            0 => generate::sequence(&mut rng, &templates),
+            _ => generate::case(&mut rng, &templates[i % templates.len()]),
+        })
         .collect();
     let mut ours = Emulated::new();
     for (case, there) in cases.iter().zip(native.run(&cases)) {

@@ -1,8 +1,8 @@
 //! What must be equal, and what the manuals leave open.
 
-use super::generate::decode;
+use super::generate::{all, decode};
 use super::{Case, End, Outcome};
-use iced_x86::{Mnemonic, OpKind, RflagsBits};
+use iced_x86::{Instruction, Mnemonic, OpKind, Register, RflagsBits};
 
 /// Differences between the processor's outcome and ours; empty if there are none that count.
 pub fn differences(case: &Case, native: &Outcome, ours: &Outcome) -> Vec<String> {
@@ -71,7 +71,7 @@ pub fn differences(case: &Case, native: &Outcome, ours: &Outcome) -> Vec<String>
     for (i, name) in NAMES.iter().enumerate() {
         note((*name).into(), format!("{:x}", n.regs[i]), format!("{:x}", o.regs[i]));
     }
-    let defined = !undefined_flags(case);
+    let defined = !undefined_flags(case, native);
     note("rflags".into(), format!("{:x}", n.rflags & defined), format!("{:x}", o.rflags & defined));
     for i in 0..16 {
         note(format!("xmm{i}"), format!("{:032x}", n.xmm(i)), format!("{:032x}", o.xmm(i)));
@@ -130,11 +130,13 @@ fn tolerance(case: &Case) -> bool {
 /// Double shifts of 16 bits by more than 16 give undefined results.
 fn undefined_result(case: &Case) -> bool {
     use Mnemonic::*;
-    decode(&case.code).is_some_and(|ins| {
+    all(&case.code).iter().any(|ins| {
         if !matches!(ins.mnemonic(), Shld | Shrd) {
             return false;
         }
         let count = match ins.op_kind(2) {
+            // In a sequence CL may be anything by then.
+            OpKind::Register if decode(&case.code).is_none() => 31,
             OpKind::Register => case.state.regs[1],
             _ => ins.immediate(2),
         };
@@ -142,10 +144,27 @@ fn undefined_result(case: &Case) -> bool {
     })
 }
 
+/// Flags (iced's bits) that are undefined after `ins` if `before` were before.
+pub fn still_undefined(before: u32, ins: &Instruction) -> u32 {
+    // A shift by CL may leave all flags as they are.
+    let by_cl = (0..ins.op_count())
+        .any(|n| ins.op_kind(n) == OpKind::Register && ins.op_register(n) == Register::CL && n > 0);
+    let defined = if by_cl { 0 } else { ins.rflags_modified() & !ins.rflags_undefined() };
+    before & !defined | ins.rflags_undefined()
+}
+
 /// RFLAGS bits that are undefined after this instruction (SDM vol. 1, appendix A).
-fn undefined_flags(case: &Case) -> u64 {
-    let Some(ins) = decode(&case.code) else { return 0 };
-    let bits = ins.rflags_undefined();
+fn undefined_flags(case: &Case, outcome: &Outcome) -> u64 {
+    // Of those that were carried out, and of a branch; what follows a faulting instruction does not count.
+    let stopped = outcome.end != End::Done;
+    if stopped && decode(&case.code).is_none() {
+        // Flags that a later instruction of the block overwrites may already be missing at a fault.
+        return u64::MAX;
+    }
+    let bits = all(&case.code)
+        .iter()
+        .filter(|ins| !stopped || ins.ip() < outcome.rip)
+        .fold(0, still_undefined);
     let table = [
         (RflagsBits::OF, 11),
         (RflagsBits::SF, 7),

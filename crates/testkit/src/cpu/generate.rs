@@ -1,16 +1,98 @@
 //! Makes cases from templates: random operands, and memory operands that land in the data pages.
 
+use super::compare::still_undefined;
 use super::random::Rng;
 use super::templates::Template;
 use super::{CODE, Case, DATA, DATA_LEN, ENTRY, WRITABLE_LEN};
 use iced_x86::{
-    Decoder, DecoderOptions, FlowControl, Instruction, MemorySize, Mnemonic, OpKind, Register,
+    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, MemorySize,
+    Mnemonic, OpKind, Register,
 };
 
 /// Decodes the instruction at the start of `code`; `None` if it is not a whole valid one.
 pub fn decode(code: &[u8]) -> Option<Instruction> {
     let ins = Decoder::with_ip(64, code, ENTRY, DecoderOptions::NONE).decode();
     (!ins.is_invalid() && ins.len() == code.len()).then_some(ins)
+}
+
+/// All instructions of `code`.
+pub fn all(code: &[u8]) -> Vec<Instruction> {
+    Decoder::with_ip(64, code, ENTRY, DecoderOptions::NONE).iter().collect()
+}
+
+/// Several instructions in a row, the last one perhaps a branch: for what the interpreter does across instructions
+/// (dead flags, fused pairs). No instruction reads a flag that the ones before leave undefined.
+pub fn sequence(rng: &mut Rng, templates: &[Template]) -> Option<Case> {
+    let (mut code, mut state) = (Vec::new(), rng.state());
+    let mut undefined = 0;
+    // Registers that hold an address, or were written.
+    let mut taken: Vec<usize> = Vec::new();
+    let mut target = 0;
+    let mut factory = InstructionInfoFactory::new();
+    for _ in 0..2 + rng.below(6) {
+        let template = &templates[rng.below(templates.len())];
+        let wanted = ["alu", "shift", "bits", "move", "muldiv", "sse2"];
+        if !wanted.contains(&template.family) || template.family != "alu" && rng.one_in(2) {
+            continue;
+        }
+        let mut one = encode(rng, template);
+        let Some(ins) = decode(&one) else { continue };
+        let branch = ins.flow_control() != FlowControl::Next;
+        if excluded(&ins) || branch || ins.is_stack_instruction() {
+            continue;
+        }
+        if ins.rflags_read() & undefined != 0 {
+            continue;
+        }
+        let written: Vec<usize> = factory
+            .info(&ins)
+            .used_registers()
+            .iter()
+            .filter(|r| r.register().is_gpr() && r.access() != iced_x86::OpAccess::Read)
+            .map(|r| r.register().full_register().number())
+            .collect();
+        if (0..ins.op_count()).any(|n| ins.op_kind(n) == OpKind::Memory) {
+            let number = |r: Register| r.full_register().number();
+            let (base, index) = (ins.memory_base(), ins.memory_index());
+            let busy = |r: Register| r != Register::None && taken.contains(&number(r));
+            let wild = matches!(
+                ins.mnemonic(),
+                Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc
+            );
+            if !base.is_gpr() || busy(base) || busy(index) || wild {
+                continue;
+            }
+            target = self::target(rng, &ins);
+            if place(&mut one, &ins, &mut state.regs, target).is_none() {
+                continue;
+            }
+            taken.push(number(base));
+            if index != Register::None {
+                taken.push(number(index));
+            }
+        } else if (0..ins.op_count()).any(|n| ins.op_kind(n) > OpKind::Immediate32to64) {
+            continue; // strings, xlat
+        }
+        taken.extend(written);
+        undefined = still_undefined(undefined, &ins);
+        code.extend(one);
+    }
+    // Jcc, setcc al or cmovcc eax, ecx.
+    let cc = rng.below(16) as u8;
+    let tail: Vec<u8> = match rng.below(4) {
+        0 => vec![0x0f, 0x90 | cc, 0xc0],
+        1 => vec![0x0f, 0x40 | cc, 0xc1],
+        2 => vec![],
+        _ => vec![0x70 | cc, 1 + rng.below(100) as u8],
+    };
+    if decode(&tail).is_none_or(|i| i.rflags_read() & undefined == 0) {
+        code.extend(tail);
+    }
+    if code.is_empty() || code.len() > super::MAX_CODE {
+        return None;
+    }
+    fill_memory(rng, &Instruction::default(), &mut state, target);
+    Some(Case { code, state })
 }
 
 /// A random case of `template`, or `None` if this try made no instruction.

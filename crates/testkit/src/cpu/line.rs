@@ -3,7 +3,7 @@
 //! Before: what differs from the all-zero state; after: what the instruction changed, and `end=`/`rip=` if it did not
 //! simply go on. Values in hex; `mem:ADDRESS=bytes`, `stN=exponent:significand`.
 
-use super::{Case, DATA, DATA_LEN, End, Outcome, State};
+use super::{Case, DATA, DATA_LEN, End, MAX_CODE, Outcome, State};
 use ir::TrapKind;
 use std::fmt::Write;
 
@@ -108,8 +108,8 @@ pub fn parse(line: &str) -> Result<(Case, Outcome), String> {
     let (code, rest) = line.split_once('|').ok_or("no `|`")?;
     let (before, after) = rest.split_once("=>").ok_or("no `=>`")?;
     let code = unhex(code.trim())?;
-    if code.is_empty() || code.len() > 15 {
-        return Err("an instruction has 1 to 15 bytes".into());
+    if code.is_empty() || code.len() > MAX_CODE {
+        return Err(format!("a case has 1 to {MAX_CODE} bytes of code"));
     }
     let mut state = State::default();
     let mut end = (End::Done, super::ENTRY);

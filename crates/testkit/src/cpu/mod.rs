@@ -23,6 +23,8 @@ pub const DATA_LEN: usize = 3 * 4096;
 pub const WRITABLE_LEN: usize = 2 * 4096;
 /// Bytes of an FXSAVE image that hold state.
 pub const FX_LEN: usize = 416;
+/// Most bytes of code in a case.
+pub const MAX_CODE: usize = 96;
 /// Where the instruction starts within the code page.
 pub const ENTRY: u64 = CODE + 0x800;
 
@@ -143,10 +145,10 @@ impl State {
     }
 }
 
-/// One instruction and the state it starts from.
+/// One instruction (or a few) and the state it starts from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
-    /// The instruction's bytes, placed at [`ENTRY`]; what follows are int3 instructions.
+    /// The bytes, placed at [`ENTRY`]; what follows are int3 instructions.
     pub code: Vec<u8>,
     /// State before.
     pub state: State,

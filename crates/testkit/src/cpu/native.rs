@@ -5,7 +5,7 @@
 //! lands in the same handler, which copies the frame out and puts the saved frame back. Nothing in the child allocates.
 #![allow(unsafe_code)]
 
-use super::{CODE, Case, DATA, DATA_LEN, ENTRY, End, FX_LEN, Outcome, WRITABLE_LEN};
+use super::{CODE, Case, DATA, DATA_LEN, ENTRY, End, FX_LEN, MAX_CODE, Outcome, WRITABLE_LEN};
 use ir::TrapKind;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
@@ -20,7 +20,7 @@ const FRAME_FX: usize = 576;
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Shared {
-    code: [u8; 16],
+    code: [u8; MAX_CODE],
     code_len: usize,
     regs: [u64; 16],
     rip: u64,
@@ -129,7 +129,7 @@ impl Native {
         // SAFETY: the board is ours; no child runs now.
         let board = unsafe { &mut *self.board };
         for (case, shared) in batch.iter().zip(&mut board.cases) {
-            shared.code = [0xcc; 16];
+            shared.code = [0xcc; MAX_CODE];
             shared.code[..case.code.len()].copy_from_slice(&case.code);
             shared.code_len = case.code.len();
             shared.regs = case.state.regs;
