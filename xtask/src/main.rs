@@ -26,8 +26,10 @@ cargo xtask NAME
   guest     build the guest program for wasm32-wasip1
   tidy      check import rules, file sizes, names and texts
   fixtures  make the test material (root filesystems, image layouts, programs)
+  examples  build and run every example of Dockerfile.examples/
   hosts     run a small box under every host that is installed for the tests
   programs  compare real programs in a box with the same in a chroot
+  fuzz-cpu  compare the CPU with this machine's: [--count N] [--seed S] [--family F]
   bench     print the figures: start-up, interpreter speed, sizes, build time
 ";
 
@@ -48,10 +50,17 @@ fn run() -> Result<()> {
         "tidy" => tidy::run(&workspace),
         "test" | "ci" => test::run(&workspace, &rest),
         "fixtures" => fixtures::run(&workspace),
+        "examples" => demo::examples(&workspace),
         "programs" => programs::run(&workspace),
         "hosts" => hosts::run(&workspace),
         "demo" => demo::run(&workspace),
         "bench" => bench::run(&workspace),
+        // The logic is `testkit::cpu`; a chore only because that is where people look.
+        "fuzz-cpu" => process::run(
+            std::process::Command::new("cargo")
+                .args(["run", "--release", "-p", "boxer-testkit", "--example", "fuzz-cpu", "--"])
+                .args(&rest),
+        ),
         "" | "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
