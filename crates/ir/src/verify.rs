@@ -125,7 +125,10 @@ impl Inst {
     fn verify(&self, at: usize) -> Result<(), VerifyError> {
         let inst = || self.to_string();
         for operand in self.op.class().operands() {
-            let integer = |s: u8| usize::from(s) < SLOTS;
+            // The fields of a `State` op mean what its function says: an integer or a vector slot.
+            let state = self.op.class() == crate::Class::State;
+            let slots = if state { VSLOTS } else { SLOTS };
+            let integer = |s: u8| usize::from(s) < slots;
             let vector = |s: u8| usize::from(s) < VSLOTS;
             let exists = match operand {
                 Operand::D | Operand::Ds => integer(self.d),

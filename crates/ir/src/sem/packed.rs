@@ -4,64 +4,67 @@
 use super::lanes::*;
 
 macro_rules! lanewise {
-    ($($(#[$doc:meta])* $name:ident = $zip:ident |$a:ident, $b:ident| $e:expr;)*) => { $(
+    ($($name:ident = $zip:ident $wasm:tt |$a:ident, $b:ident| $e:expr;)*) => { $(
         #[doc = concat!("`", stringify!($name), "` (SDM vol. 2).")]
         #[inline]
+        #[allow(unreachable_code)] // where Wasm has the instruction
         pub fn $name(a: u128, b: u128) -> u128 {
+            wasm_simd!($wasm a b);
             $zip(a, b, |$a, $b| $e)
         }
     )* };
 }
 
+// Second column: the Wasm instruction that does the same (LLVM does not find it behind a `u128`), or `_`.
 lanewise! {
-    paddb = zip_u8 |a, b| a.wrapping_add(b);
-    paddw = zip_u16 |a, b| a.wrapping_add(b);
-    paddd = zip_u32 |a, b| a.wrapping_add(b);
-    paddq = zip_u64 |a, b| a.wrapping_add(b);
-    psubb = zip_u8 |a, b| a.wrapping_sub(b);
-    psubw = zip_u16 |a, b| a.wrapping_sub(b);
-    psubd = zip_u32 |a, b| a.wrapping_sub(b);
-    psubq = zip_u64 |a, b| a.wrapping_sub(b);
-    paddsb = zip_i8 |a, b| a.saturating_add(b);
-    paddsw = zip_i16 |a, b| a.saturating_add(b);
-    paddusb = zip_u8 |a, b| a.saturating_add(b);
-    paddusw = zip_u16 |a, b| a.saturating_add(b);
-    psubsb = zip_i8 |a, b| a.saturating_sub(b);
-    psubsw = zip_i16 |a, b| a.saturating_sub(b);
-    psubusb = zip_u8 |a, b| a.saturating_sub(b);
-    psubusw = zip_u16 |a, b| a.saturating_sub(b);
-    pavgb = zip_u8 |a, b| ((u16::from(a) + u16::from(b) + 1) >> 1) as u8;
-    pavgw = zip_u16 |a, b| ((u32::from(a) + u32::from(b) + 1) >> 1) as u16;
-    pminub = zip_u8 |a, b| a.min(b);
-    pminuw = zip_u16 |a, b| a.min(b);
-    pminud = zip_u32 |a, b| a.min(b);
-    pminsb = zip_i8 |a, b| a.min(b);
-    pminsw = zip_i16 |a, b| a.min(b);
-    pminsd = zip_i32 |a, b| a.min(b);
-    pmaxub = zip_u8 |a, b| a.max(b);
-    pmaxuw = zip_u16 |a, b| a.max(b);
-    pmaxud = zip_u32 |a, b| a.max(b);
-    pmaxsb = zip_i8 |a, b| a.max(b);
-    pmaxsw = zip_i16 |a, b| a.max(b);
-    pmaxsd = zip_i32 |a, b| a.max(b);
-    pcmpeqb = zip_u8 |a, b| if a == b { !0 } else { 0 };
-    pcmpeqw = zip_u16 |a, b| if a == b { !0 } else { 0 };
-    pcmpeqd = zip_u32 |a, b| if a == b { !0 } else { 0 };
-    pcmpeqq = zip_u64 |a, b| if a == b { !0 } else { 0 };
-    pcmpgtb = zip_i8 |a, b| if a > b { !0 } else { 0 };
-    pcmpgtw = zip_i16 |a, b| if a > b { !0 } else { 0 };
-    pcmpgtd = zip_i32 |a, b| if a > b { !0 } else { 0 };
-    pcmpgtq = zip_i64 |a, b| if a > b { !0 } else { 0 };
-    pmullw = zip_u16 |a, b| a.wrapping_mul(b);
-    pmulld = zip_u32 |a, b| a.wrapping_mul(b);
-    pmulhw = zip_i16 |a, b| ((i32::from(a) * i32::from(b)) >> 16) as i16;
-    pmulhuw = zip_u16 |a, b| ((u32::from(a) * u32::from(b)) >> 16) as u16;
-    pmulhrsw = zip_i16 |a, b| ((((i32::from(a) * i32::from(b)) >> 14) + 1) >> 1) as i16;
-    pmuludq = zip_u64 |a, b| (a & 0xffff_ffff) * (b & 0xffff_ffff);
-    pmuldq = zip_i64 |a, b| i64::from(a as i32) * i64::from(b as i32);
-    psignb = zip_i8 |a, b| a.wrapping_mul(b.signum());
-    psignw = zip_i16 |a, b| a.wrapping_mul(b.signum());
-    psignd = zip_i32 |a, b| a.wrapping_mul(b.signum());
+    paddb = zip_u8 i8x16_add |a, b| a.wrapping_add(b);
+    paddw = zip_u16 i16x8_add |a, b| a.wrapping_add(b);
+    paddd = zip_u32 i32x4_add |a, b| a.wrapping_add(b);
+    paddq = zip_u64 i64x2_add |a, b| a.wrapping_add(b);
+    psubb = zip_u8 i8x16_sub |a, b| a.wrapping_sub(b);
+    psubw = zip_u16 i16x8_sub |a, b| a.wrapping_sub(b);
+    psubd = zip_u32 i32x4_sub |a, b| a.wrapping_sub(b);
+    psubq = zip_u64 i64x2_sub |a, b| a.wrapping_sub(b);
+    paddsb = zip_i8 i8x16_add_sat |a, b| a.saturating_add(b);
+    paddsw = zip_i16 i16x8_add_sat |a, b| a.saturating_add(b);
+    paddusb = zip_u8 u8x16_add_sat |a, b| a.saturating_add(b);
+    paddusw = zip_u16 u16x8_add_sat |a, b| a.saturating_add(b);
+    psubsb = zip_i8 i8x16_sub_sat |a, b| a.saturating_sub(b);
+    psubsw = zip_i16 i16x8_sub_sat |a, b| a.saturating_sub(b);
+    psubusb = zip_u8 u8x16_sub_sat |a, b| a.saturating_sub(b);
+    psubusw = zip_u16 u16x8_sub_sat |a, b| a.saturating_sub(b);
+    pavgb = zip_u8 u8x16_avgr |a, b| ((u16::from(a) + u16::from(b) + 1) >> 1) as u8;
+    pavgw = zip_u16 u16x8_avgr |a, b| ((u32::from(a) + u32::from(b) + 1) >> 1) as u16;
+    pminub = zip_u8 u8x16_min |a, b| a.min(b);
+    pminuw = zip_u16 u16x8_min |a, b| a.min(b);
+    pminud = zip_u32 u32x4_min |a, b| a.min(b);
+    pminsb = zip_i8 i8x16_min |a, b| a.min(b);
+    pminsw = zip_i16 i16x8_min |a, b| a.min(b);
+    pminsd = zip_i32 i32x4_min |a, b| a.min(b);
+    pmaxub = zip_u8 u8x16_max |a, b| a.max(b);
+    pmaxuw = zip_u16 u16x8_max |a, b| a.max(b);
+    pmaxud = zip_u32 u32x4_max |a, b| a.max(b);
+    pmaxsb = zip_i8 i8x16_max |a, b| a.max(b);
+    pmaxsw = zip_i16 i16x8_max |a, b| a.max(b);
+    pmaxsd = zip_i32 i32x4_max |a, b| a.max(b);
+    pcmpeqb = zip_u8 i8x16_eq |a, b| if a == b { !0 } else { 0 };
+    pcmpeqw = zip_u16 i16x8_eq |a, b| if a == b { !0 } else { 0 };
+    pcmpeqd = zip_u32 i32x4_eq |a, b| if a == b { !0 } else { 0 };
+    pcmpeqq = zip_u64 i64x2_eq |a, b| if a == b { !0 } else { 0 };
+    pcmpgtb = zip_i8 i8x16_gt |a, b| if a > b { !0 } else { 0 };
+    pcmpgtw = zip_i16 i16x8_gt |a, b| if a > b { !0 } else { 0 };
+    pcmpgtd = zip_i32 i32x4_gt |a, b| if a > b { !0 } else { 0 };
+    pcmpgtq = zip_i64 i64x2_gt |a, b| if a > b { !0 } else { 0 };
+    pmullw = zip_u16 i16x8_mul |a, b| a.wrapping_mul(b);
+    pmulld = zip_u32 i32x4_mul |a, b| a.wrapping_mul(b);
+    pmulhw = zip_i16 _ |a, b| ((i32::from(a) * i32::from(b)) >> 16) as i16;
+    pmulhuw = zip_u16 _ |a, b| ((u32::from(a) * u32::from(b)) >> 16) as u16;
+    pmulhrsw = zip_i16 _ |a, b| ((((i32::from(a) * i32::from(b)) >> 14) + 1) >> 1) as i16;
+    pmuludq = zip_u64 _ |a, b| (a & 0xffff_ffff) * (b & 0xffff_ffff);
+    pmuldq = zip_i64 _ |a, b| i64::from(a as i32) * i64::from(b as i32);
+    psignb = zip_i8 _ |a, b| a.wrapping_mul(b.signum());
+    psignw = zip_i16 _ |a, b| a.wrapping_mul(b.signum());
+    psignd = zip_i32 _ |a, b| a.wrapping_mul(b.signum());
 }
 
 /// `pabsb` (SDM vol. 2).
@@ -213,11 +216,12 @@ pub fn packusdw(a: u128, b: u128) -> u128 {
 }
 
 macro_rules! shifts {
-    ($($name:ident $by_imm:ident $map:ident |$x:ident, $n:ident| $e:expr;)*) => { $(
+    ($($name:ident $by_imm:ident $map:ident $wasm:ident |$x:ident, $n:ident| $e:expr;)*) => { $(
         #[doc = concat!("`", stringify!($name), "` by the low quadword of `b`.")]
         #[inline]
         pub fn $name(a: u128, b: u128) -> u128 {
             let $n = low(b);
+            wasm_simd!(shift $wasm a $n stringify!($map));
             $map(a, |$x| $e)
         }
         #[doc = concat!("`", stringify!($name), "` by an immediate.")]
@@ -231,14 +235,14 @@ macro_rules! shifts {
 
 // A count over the lane's width gives 0, or all sign bits.
 shifts! {
-    psllw psllwi map_u16 |x, n| if n > 15 { 0 } else { x << n };
-    pslld pslldi map_u32 |x, n| if n > 31 { 0 } else { x << n };
-    psllq psllqi map_u64 |x, n| if n > 63 { 0 } else { x << n };
-    psrlw psrlwi map_u16 |x, n| if n > 15 { 0 } else { x >> n };
-    psrld psrldi map_u32 |x, n| if n > 31 { 0 } else { x >> n };
-    psrlq psrlqi map_u64 |x, n| if n > 63 { 0 } else { x >> n };
-    psraw psrawi map_i16 |x, n| x >> n.min(15);
-    psrad psradi map_i32 |x, n| x >> n.min(31);
+    psllw psllwi map_u16 i16x8_shl |x, n| if n > 15 { 0 } else { x << n };
+    pslld pslldi map_u32 i32x4_shl |x, n| if n > 31 { 0 } else { x << n };
+    psllq psllqi map_u64 i64x2_shl |x, n| if n > 63 { 0 } else { x << n };
+    psrlw psrlwi map_u16 u16x8_shr |x, n| if n > 15 { 0 } else { x >> n };
+    psrld psrldi map_u32 u32x4_shr |x, n| if n > 31 { 0 } else { x >> n };
+    psrlq psrlqi map_u64 u64x2_shr |x, n| if n > 63 { 0 } else { x >> n };
+    psraw psrawi map_i16 i16x8_shr |x, n| x >> n.min(15);
+    psrad psradi map_i32 i32x4_shr |x, n| x >> n.min(31);
 }
 
 /// The whole vector shifted left by bytes.

@@ -1,0 +1,160 @@
+//! Whatever the bytes are, lifting neither panics nor makes malformed IR.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use ir::{Block, Term, TrapKind};
+use x86::{LiftError, LiftOptions, lift};
+
+const PC: u64 = 0x40_0000;
+
+fn check(bytes: &[u8]) -> Option<Block> {
+    let hex = || bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    match lift(bytes, PC, &LiftOptions::default()) {
+        Ok(block) => {
+            assert_eq!(block.verify(), Ok(()), "{}\n{block}", hex());
+            assert!(block.len as usize <= bytes.len() && !block.marks.is_empty(), "{}", hex());
+            Some(block)
+        }
+        Err(error) => {
+            assert_eq!(error, LiftError::Incomplete { pc: PC });
+            assert!(bytes.len() < 15, "{} is long enough", hex());
+            None
+        }
+    }
+}
+
+/// Every opcode of the one-, two- and three-byte maps with a few prefixes and ModRM bytes.
+#[test]
+fn every_opcode() {
+    let prefixes: [&[u8]; 9] = [
+        b"",
+        b"\x66",
+        b"\xf2",
+        b"\xf3",
+        b"\x48",
+        b"\x66\x48",
+        b"\xf3\x4d",
+        b"\x67",
+        b"\x64\x67\x41",
+    ];
+    let modrms: [&[u8]; 8] = [
+        b"\xc0\x01\x02\x03\x04\x05\x06\x07",
+        b"\xe7\x81\x82\x83\x84\x85\x86\x87",
+        b"\x05\x10\x00\x00\x00\x80\x00\x00",
+        b"\x44\x8d\xf0\x01\x02\x03\x04\x05",
+        b"\x98\x10\x20\x30\xc0\x01\x02\x03",
+        b"\x2c\x25\x00\x10\x00\x00\x11\x22",
+        b"\xf8\xff\xff\xff\xff\xff\xff\xff",
+        b"\x13\x01\x02\x03\x04\x05\x06\x07",
+    ];
+    let maps: [&[u8]; 4] = [b"", b"\x0f", b"\x0f\x38", b"\x0f\x3a"];
+    for prefix in prefixes {
+        for map in maps {
+            for opcode in 0..=255 {
+                for modrm in modrms {
+                    let code = [prefix, map, &[opcode], modrm, &[0; 15]].concat();
+                    check(&code).expect("not incomplete");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn random_bytes() {
+    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut undefined = 0;
+    for _ in 0..40_000 {
+        let len = 1 + (next() >> 40) as usize % 40;
+        let bytes: Vec<u8> = (0..len).map(|_| (next() >> 33) as u8).collect();
+        if let Some(block) = check(&bytes) {
+            undefined += usize::from(matches!(block.term, Term::Trap { kind: TrapKind::Ud, .. }));
+        }
+    }
+    assert!(undefined > 1000, "random bytes meet undefined instructions");
+}
+
+#[test]
+fn blocks_end_at_the_page() {
+    let nops = [0x90; 64];
+    let block = lift(&nops, PC + 4096 - 5, &LiftOptions::default()).unwrap();
+    assert_eq!((block.len, block.term), (5, Term::Jump { target: PC + 4096 }));
+    // mov eax, imm32 across the end: not together with what comes before, and a block of its own.
+    let code = b"\x90\xb8\x01\x02\x03\x04\x90\x90";
+    let block = lift(code, PC + 4096 - 3, &LiftOptions::default()).unwrap();
+    assert_eq!((block.len, block.term), (1, Term::Jump { target: PC + 4096 - 2 }));
+    let block = lift(&code[1..], PC + 4096 - 2, &LiftOptions::default()).unwrap();
+    assert_eq!((block.len, block.term), (5, Term::Jump { target: PC + 4096 + 3 }));
+    let short = lift(&code[1..3], PC + 4096 - 2, &LiftOptions::default());
+    assert_eq!(short, Err(LiftError::Incomplete { pc: PC + 4096 - 2 }));
+}
+
+#[test]
+fn unknown_instructions_are_named() {
+    let code = b"\x90\x0f\x05";
+    let block = lift(code, PC, &LiftOptions::default()).unwrap();
+    assert_eq!(block.term, Term::Syscall { next: PC + 3 });
+    // vaddps ymm0, ymm1, ymm2 is not part of the default processor.
+    let code = b"\xc5\xf4\x58\xc2";
+    let block = lift(code, PC, &LiftOptions::default()).unwrap();
+    assert_eq!(block.term, Term::Trap { kind: TrapKind::Ud, pc: PC });
+    assert_eq!(x86::describe(code, PC), "vaddps (c5 f4 58 c2) at 0x400000");
+}
+
+/// What cpuid promises is lifted: the mnemonics of the families behind its bits.
+#[test]
+fn cpuid_promises_only_what_is_lifted() {
+    let lifted = x86::supported_mnemonics();
+    let has = |name: &str| lifted.binary_search(&name.to_owned()).is_ok();
+    let [_, _, ecx, edx] = x86::cpuid(1, 0, x86::CpuLevel::default());
+    let [_, ebx7, _, _] = x86::cpuid(7, 0, x86::CpuLevel::default());
+    let rows: [(u32, u32, &[&str]); 17] = [
+        (edx, 0, &["fadd", "fsin", "fbstp"]),
+        (edx, 8, &["cmpxchg8b"]),
+        (edx, 15, &["cmove", "cmovnp"]),
+        (edx, 19, &["clflush"]),
+        (edx, 23, &["paddb", "emms"]),
+        (edx, 24, &["fxsave", "fxrstor"]),
+        (edx, 25, &["addps", "movups"]),
+        (edx, 26, &["addpd", "movdqa"]),
+        (ecx, 0, &["addsubpd", "lddqu"]),
+        (ecx, 1, &["pclmulqdq"]),
+        (ecx, 9, &["pshufb", "palignr"]),
+        (ecx, 13, &["cmpxchg16b"]),
+        (ecx, 19, &["pblendw", "dpps"]),
+        (ecx, 20, &["pcmpistri", "crc32"]),
+        (ecx, 22, &["movbe"]),
+        (ecx, 23, &["popcnt"]),
+        (ecx, 25, &["aesenc", "aeskeygenassist"]),
+    ];
+    for (word, bit, names) in rows {
+        for name in names {
+            assert!(word >> bit & 1 == 0 || has(name), "{name}");
+        }
+    }
+    for (bit, name) in
+        [(0, "rdfsbase"), (9, "movsb"), (18, "rdseed"), (19, "adcx"), (29, "sha256rnds2")]
+    {
+        assert!(ebx7 >> bit & 1 == 0 || has(name), "{name}");
+    }
+    assert_eq!(ecx >> 28 & 1, 0, "AVX is not lifted");
+    assert_eq!(ecx >> 27 & 1, 0, "nor are XSAVE and XGETBV");
+}
+
+#[test]
+fn cache_leaves_give_what_glibc_needs() {
+    let size = |subleaf| {
+        let [_, ebx, ecx, _] = x86::cpuid(4, subleaf, x86::CpuLevel::default());
+        ((ebx >> 22) + 1) * ((ebx >> 12 & 0x3FF) + 1) * ((ebx & 0xFFF) + 1) * (ecx + 1)
+    };
+    assert_eq!([size(0), size(1), size(2), size(3)], [32 << 10, 32 << 10, 256 << 10, 8 << 20]);
+    assert_eq!(x86::cpuid(4, 4, x86::CpuLevel::default()), [0; 4]);
+    let [eax, ebx, ecx, edx] = x86::cpuid(0, 0, x86::CpuLevel::default());
+    let vendor: Vec<u8> = [ebx, edx, ecx].iter().flat_map(|w| w.to_le_bytes()).collect();
+    assert_eq!((eax, &vendor[..]), (0xD, &b"GenuineIntel"[..]));
+}
