@@ -17,6 +17,26 @@ const HOST_MOUNT: &str = "/host";
 pub struct WasiHost {
     terminal: Terminal,
     preopens: Vec<Preopen>,
+    fixed: Option<FixedWorld>,
+}
+
+/// Time and chance of a build step that must give the same result every time.
+struct FixedWorld {
+    /// Start of the step, ns since the epoch.
+    start: u64,
+    /// Nanoseconds since then.
+    elapsed: u64,
+    /// State of the generator (SplitMix64).
+    random: u64,
+}
+
+impl FixedWorld {
+    fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.random ^ self.random >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ z >> 31
+    }
 }
 
 impl WasiHost {
@@ -33,7 +53,12 @@ impl WasiHost {
                 });
             }
         }
-        WasiHost { terminal: invocation.terminal, preopens }
+        let fixed = invocation.clock.map(|seconds| FixedWorld {
+            start: seconds.saturating_mul(1_000_000_000),
+            elapsed: 0,
+            random: seconds,
+        });
+        WasiHost { terminal: invocation.terminal, preopens, fixed }
     }
 }
 
@@ -69,14 +94,32 @@ fn host_stat(stat: wasi::Filestat) -> HostStat {
 
 impl Host for WasiHost {
     fn clock_realtime(&self) -> u64 {
-        wasi::clock(true)
+        match &self.fixed {
+            Some(world) => world.start.saturating_add(world.elapsed),
+            None => wasi::clock(true),
+        }
     }
 
     fn clock_monotonic(&self) -> u64 {
-        wasi::clock(false)
+        match &self.fixed {
+            Some(world) => world.elapsed,
+            None => wasi::clock(false),
+        }
+    }
+
+    fn advance(&mut self, ns: u64) {
+        if let Some(world) = &mut self.fixed {
+            world.elapsed = world.elapsed.saturating_add(ns);
+        }
     }
 
     fn random(&mut self, buf: &mut [u8]) {
+        if let Some(world) = &mut self.fixed {
+            for chunk in buf.chunks_mut(8) {
+                chunk.copy_from_slice(&world.random().to_le_bytes()[..chunk.len()]);
+            }
+            return;
+        }
         if wasi::random(buf).is_err() {
             // Programs would go on with predictable keys.
             wasi::exit(125);

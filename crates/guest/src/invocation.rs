@@ -37,6 +37,9 @@ pub struct Invocation {
     pub debug: bool,
     /// `BOXER_BUILD=1`: this is a build step; write its layer.
     pub build: bool,
+    /// `BOXER_CLOCK=SECONDS`: clocks start there and count guest instructions, and randomness is fixed, so that the same
+    /// step gives the same result.
+    pub clock: Option<u64>,
 }
 
 impl Invocation {
@@ -56,6 +59,7 @@ impl Invocation {
             strace: false,
             debug: false,
             build: false,
+            clock: None,
         };
         for variable in environ {
             match variable.strip_prefix(b"BOXER_") {
@@ -80,6 +84,9 @@ impl Invocation {
             b"STRACE" => self.strace = on,
             b"DEBUG" => self.debug = on,
             b"BUILD" => self.build = on,
+            b"CLOCK" => {
+                self.clock = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok())
+            }
             _ => {}
         }
     }

@@ -89,6 +89,9 @@ pub trait Host {
     fn clock_realtime(&self) -> u64;
     /// Nanoseconds since a fixed point.
     fn clock_monotonic(&self) -> u64;
+    /// That many nanoseconds pass: told to a host whose clocks count guest instructions, so that a build step gives the
+    /// same result every time. Others have clocks of their own.
+    fn advance(&mut self, ns: u64) {}
     /// Fills `buf` with entropy.
     fn random(&mut self, buf: &mut [u8]);
 

@@ -106,10 +106,13 @@ impl Machine {
         loop {
             context::load(&mut self.cpu, self.kernel.context(tid));
             let fuel = end.saturating_sub(self.engine.retired());
+            let before = self.engine.retired();
             let exit = {
                 let mut env = Cpu0 { kernel: &mut self.kernel, level: self.level };
                 self.engine.run(&mut self.cpu, &mut env, fuel)
             };
+            // A clock that counts instructions runs at 1 GHz.
+            self.kernel.host.advance(self.engine.retired() - before);
             context::save(&self.cpu, self.kernel.context(tid));
             let flow = match exit {
                 Exit::Syscall => self.kernel.syscall(tid),

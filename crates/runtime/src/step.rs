@@ -29,6 +29,9 @@ pub struct StepInput<'a> {
     /// An empty directory. The guest puts a tar stream there, [`LAYER_FILE`], with the command's
     /// changes and OCI whiteouts for what it removed. None runs the command and drops its changes.
     pub layer_dir: Option<&'a Path>,
+    /// Seconds since the epoch at which the command's clock starts. It then counts guest instructions, and randomness
+    /// is fixed: the same step gives the same result. None gives it the real clock and entropy.
+    pub clock: Option<u64>,
 }
 
 /// Runs the command to its end.
@@ -44,6 +47,9 @@ pub fn run(
             writable: true,
         });
         options.env.push(("BOXER_BUILD".to_owned(), "1".to_owned()));
+    }
+    if let Some(seconds) = input.clock {
+        options.env.push(("BOXER_CLOCK".to_owned(), seconds.to_string()));
     }
     let key = digest_of(input.guest);
     let module = cache.module::<RunError>(&key, || Ok(input.guest.to_vec()))?;

@@ -165,6 +165,7 @@ fn a_step_runs_without_linking() {
         image_len: image.len() as u64,
         config: &config(),
         layer_dir: Some(bench.dir.path()),
+        clock: None,
     };
     let outcome = bench.runtime.run_step(step, captured()).unwrap();
     assert_eq!((outcome.status, outcome.stdout.as_slice()), (7, &b"state: y1\n"[..]));

@@ -184,6 +184,13 @@ impl Tree {
         Walk { tree: self, pending: self.pending(&[], start) }
     }
 
+    /// The latest modification time of all entries, in seconds since the epoch, rounded up.
+    pub fn newest_mtime(&self) -> i64 {
+        let up = |meta: &Metadata| meta.mtime.saturating_add(i64::from(meta.mtime_nsec > 0));
+        let below = self.walk(self.root()).map(|(_, id)| up(&self.node(id).meta));
+        below.fold(up(&self.node(self.root()).meta), i64::max)
+    }
+
     /// The whole content of the file at `path` (links followed), up to `limit` bytes.
     pub fn read(&self, path: impl AsRef<[u8]>, limit: u64) -> Result<Vec<u8>> {
         let path = path.as_ref();
