@@ -15,11 +15,13 @@ const RUNS: usize = 15;
 const KERNELS: [&str; 10] =
     ["sieve", "matmul", "crc", "sort", "chase", "collatz", "strings", "nbody", "vector", "calls"];
 
-/// Prints the figures, each with its goal.
-pub fn run(workspace: &Workspace) -> Result<()> {
+/// Prints the figures, each with its goal. With `--no-build`, of the `boxer` that is there.
+pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     packages::ensure(&[packages::DEMO])?;
-    guest::run(workspace)?;
-    boxer::build(workspace)?;
+    if !args.iter().any(|arg| arg == "--no-build") {
+        guest::run(workspace)?;
+        boxer::build(workspace)?;
+    }
     fixtures::run(workspace)?;
     let bench = Bench { workspace, dir: workspace.target.join("bench") };
     make_dir(&bench.dir)?;

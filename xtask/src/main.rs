@@ -54,7 +54,7 @@ fn run() -> Result<()> {
         "programs" => programs::run(&workspace),
         "hosts" => hosts::run(&workspace),
         "demo" => demo::run(&workspace),
-        "bench" => bench::run(&workspace),
+        "bench" => bench::run(&workspace, &rest),
         // The logic is `testkit::cpu`; a chore only because that is where people look.
         "fuzz-cpu" => process::run(
             std::process::Command::new("cargo")
