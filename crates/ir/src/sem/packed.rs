@@ -3,6 +3,31 @@
 
 use super::lanes::*;
 
+/// `wasm_simd!(f a b)` returns `f(a, b)` in Wasm with SIMD, `f` an intrinsic on `v128`; elsewhere it is nothing, and the
+/// portable lanes that follow do the work. `_` stands for none. `shift f width a n` only if `n` is below `width`.
+macro_rules! wasm_simd {
+    (_ $a:ident $b:ident) => {};
+    ($f:ident $a:ident $b:ident) => {
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        return bytemuck::cast(core::arch::wasm32::$f(bytemuck::cast($a), bytemuck::cast($b)));
+    };
+    ($f:ident $a:ident) => {
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        return u64::from(core::arch::wasm32::$f(bytemuck::cast($a)));
+    };
+    (shift $f:ident $bits:literal $a:ident $n:ident) => {
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        if $n < $bits {
+            return bytemuck::cast(core::arch::wasm32::$f(bytemuck::cast($a), $n as u32));
+        }
+    };
+    (pick [$($t:tt)*] $f:ident $a:ident $b:ident) => {
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        return bytemuck::cast(core::arch::wasm32::$f::<$($t)*>(bytemuck::cast($a), bytemuck::cast($b)));
+    };
+}
+pub(super) use wasm_simd;
+
 macro_rules! lanewise {
     ($($name:ident = $zip:ident $wasm:tt |$a:ident, $b:ident| $e:expr;)*) => { $(
         #[doc = concat!("`", stringify!($name), "` (SDM vol. 2).")]
@@ -87,31 +112,41 @@ pub fn pabsd(a: u128) -> u128 {
 
 /// Bitwise and.
 #[inline]
+#[allow(unreachable_code)]
 pub fn pand(a: u128, b: u128) -> u128 {
+    wasm_simd!(v128_and a b);
     a & b
 }
 
 /// `!a & b`.
 #[inline]
+#[allow(unreachable_code)]
 pub fn pandn(a: u128, b: u128) -> u128 {
+    wasm_simd!(v128_andnot b a);
     !a & b
 }
 
 /// Bitwise or.
 #[inline]
+#[allow(unreachable_code)]
 pub fn por(a: u128, b: u128) -> u128 {
+    wasm_simd!(v128_or a b);
     a | b
 }
 
 /// Bitwise exclusive or.
 #[inline]
+#[allow(unreachable_code)]
 pub fn pxor(a: u128, b: u128) -> u128 {
+    wasm_simd!(v128_xor a b);
     a ^ b
 }
 
 /// Multiplies signed words and adds neighbours.
 #[inline]
+#[allow(unreachable_code)]
 pub fn pmaddwd(a: u128, b: u128) -> u128 {
+    wasm_simd!(i32x4_dot_i16x8 a b);
     let (a, b) = (i16s(a), i16s(b));
     of_i32s(std::array::from_fn(|i| {
         let product = |k: usize| i32::from(a[k]) * i32::from(b[k]);
@@ -189,45 +224,54 @@ fn saturate_i16(x: i32) -> i16 {
 
 /// Packs signed words to signed bytes with saturation: `a` low, `b` high.
 #[inline]
+#[allow(unreachable_code)]
 pub fn packsswb(a: u128, b: u128) -> u128 {
+    wasm_simd!(i8x16_narrow_i16x8 a b);
     let (a, b) = (i16s(a), i16s(b));
     of_i8s(std::array::from_fn(|i| if i < 8 { a[i] } else { b[i - 8] }.clamp(-128, 127) as i8))
 }
 
 /// Packs signed words to unsigned bytes with saturation.
 #[inline]
+#[allow(unreachable_code)]
 pub fn packuswb(a: u128, b: u128) -> u128 {
+    wasm_simd!(u8x16_narrow_i16x8 a b);
     let (a, b) = (i16s(a), i16s(b));
     of_u8s(std::array::from_fn(|i| if i < 8 { a[i] } else { b[i - 8] }.clamp(0, 255) as u8))
 }
 
 /// Packs signed doublewords to signed words with saturation.
 #[inline]
+#[allow(unreachable_code)]
 pub fn packssdw(a: u128, b: u128) -> u128 {
+    wasm_simd!(i16x8_narrow_i32x4 a b);
     let (a, b) = (i32s(a), i32s(b));
     of_i16s(std::array::from_fn(|i| saturate_i16(if i < 4 { a[i] } else { b[i - 4] })))
 }
 
 /// Packs signed doublewords to unsigned words with saturation.
 #[inline]
+#[allow(unreachable_code)]
 pub fn packusdw(a: u128, b: u128) -> u128 {
+    wasm_simd!(u16x8_narrow_i32x4 a b);
     let (a, b) = (i32s(a), i32s(b));
     of_u16s(std::array::from_fn(|i| if i < 4 { a[i] } else { b[i - 4] }.clamp(0, 65535) as u16))
 }
 
 macro_rules! shifts {
-    ($($name:ident $by_imm:ident $map:ident $wasm:ident |$x:ident, $n:ident| $e:expr;)*) => { $(
+    ($($name:ident $by_imm:ident $map:ident $wasm:ident $bits:literal |$x:ident, $n:ident| $e:expr;)*) => { $(
         #[doc = concat!("`", stringify!($name), "` by the low quadword of `b`.")]
         #[inline]
         pub fn $name(a: u128, b: u128) -> u128 {
             let $n = low(b);
-            wasm_simd!(shift $wasm a $n stringify!($map));
+            wasm_simd!(shift $wasm $bits a $n);
             $map(a, |$x| $e)
         }
         #[doc = concat!("`", stringify!($name), "` by an immediate.")]
         #[inline]
         pub fn $by_imm(a: u128, imm: u8) -> u128 {
             let $n = u64::from(imm);
+            wasm_simd!(shift $wasm $bits a $n);
             $map(a, |$x| $e)
         }
     )* };
@@ -235,14 +279,14 @@ macro_rules! shifts {
 
 // A count over the lane's width gives 0, or all sign bits.
 shifts! {
-    psllw psllwi map_u16 i16x8_shl |x, n| if n > 15 { 0 } else { x << n };
-    pslld pslldi map_u32 i32x4_shl |x, n| if n > 31 { 0 } else { x << n };
-    psllq psllqi map_u64 i64x2_shl |x, n| if n > 63 { 0 } else { x << n };
-    psrlw psrlwi map_u16 u16x8_shr |x, n| if n > 15 { 0 } else { x >> n };
-    psrld psrldi map_u32 u32x4_shr |x, n| if n > 31 { 0 } else { x >> n };
-    psrlq psrlqi map_u64 u64x2_shr |x, n| if n > 63 { 0 } else { x >> n };
-    psraw psrawi map_i16 i16x8_shr |x, n| x >> n.min(15);
-    psrad psradi map_i32 i32x4_shr |x, n| x >> n.min(31);
+    psllw psllwi map_u16 i16x8_shl 16 |x, n| if n > 15 { 0 } else { x << n };
+    pslld pslldi map_u32 i32x4_shl 32 |x, n| if n > 31 { 0 } else { x << n };
+    psllq psllqi map_u64 i64x2_shl 64 |x, n| if n > 63 { 0 } else { x << n };
+    psrlw psrlwi map_u16 u16x8_shr 16 |x, n| if n > 15 { 0 } else { x >> n };
+    psrld psrldi map_u32 u32x4_shr 32 |x, n| if n > 31 { 0 } else { x >> n };
+    psrlq psrlqi map_u64 u64x2_shr 64 |x, n| if n > 63 { 0 } else { x >> n };
+    psraw psrawi map_i16 i16x8_shr 16 |x, n| x >> n.min(15);
+    psrad psradi map_i32 i32x4_shr 32 |x, n| x >> n.min(31);
 }
 
 /// The whole vector shifted left by bytes.
@@ -259,7 +303,9 @@ pub fn psrldq(a: u128, bytes: u8) -> u128 {
 
 /// Sign bits of the 16 bytes.
 #[inline]
+#[allow(unreachable_code)]
 pub fn pmovmskb(a: u128) -> u64 {
+    wasm_simd!(i8x16_bitmask a);
     // Gathers the eight sign bits of each half by a multiplication that moves bit 7 of byte i to bit 56 + i.
     let gather =
         |half: u64| ((half & 0x8080_8080_8080_8080) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56;
@@ -268,13 +314,17 @@ pub fn pmovmskb(a: u128) -> u64 {
 
 /// Sign bits of the four singles.
 #[inline]
+#[allow(unreachable_code)]
 pub fn movmskps(a: u128) -> u64 {
+    wasm_simd!(i32x4_bitmask a);
     u32s(a).into_iter().rev().fold(0, |m, x| m << 1 | u64::from(x >> 31))
 }
 
 /// Sign bits of the two doubles.
 #[inline]
+#[allow(unreachable_code)]
 pub fn movmskpd(a: u128) -> u64 {
+    wasm_simd!(i64x2_bitmask a);
     low(a) >> 63 | high(a) >> 63 << 1
 }
 

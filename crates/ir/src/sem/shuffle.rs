@@ -1,18 +1,23 @@
 //! Moving lanes: shuffles, unpacks, blends, insertion and widening (SDM vol. 2).
 
 use super::lanes::*;
+use super::packed::wasm_simd;
 
 macro_rules! unpack {
-    ($($low:ident $high:ident $split:ident $join:ident $n:literal;)*) => { $(
+    ($($low:ident $high:ident $split:ident $join:ident $n:literal $f:ident [$($l:tt)*] [$($h:tt)*];)*) => { $(
         #[doc = concat!("`", stringify!($low), "`: interleaves the low halves.")]
         #[inline]
+        #[allow(unreachable_code)]
         pub fn $low(a: u128, b: u128) -> u128 {
+            wasm_simd!(pick [$($l)*] $f a b);
             let (a, b) = ($split(a), $split(b));
             $join(std::array::from_fn(|i| if i % 2 == 0 { a[i / 2] } else { b[i / 2] }))
         }
         #[doc = concat!("`", stringify!($high), "`: interleaves the high halves.")]
         #[inline]
+        #[allow(unreachable_code)]
         pub fn $high(a: u128, b: u128) -> u128 {
+            wasm_simd!(pick [$($h)*] $f a b);
             let (a, b) = ($split(a), $split(b));
             $join(std::array::from_fn(|i| if i % 2 == 0 { a[($n + i) / 2] } else { b[($n + i) / 2] }))
         }
@@ -20,10 +25,18 @@ macro_rules! unpack {
 }
 
 unpack! {
-    punpcklbw punpckhbw u8s of_u8s 16;
-    punpcklwd punpckhwd u16s of_u16s 8;
-    punpckldq punpckhdq u32s of_u32s 4;
-    punpcklqdq punpckhqdq u64s of_u64s 2;
+    punpcklbw punpckhbw u8s of_u8s 16 i8x16_shuffle
+        [0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23]
+        [8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31];
+    punpcklwd punpckhwd u16s of_u16s 8 i16x8_shuffle
+        [0, 8, 1, 9, 2, 10, 3, 11]
+        [4, 12, 5, 13, 6, 14, 7, 15];
+    punpckldq punpckhdq u32s of_u32s 4 i32x4_shuffle
+        [0, 4, 1, 5]
+        [2, 6, 3, 7];
+    punpcklqdq punpckhqdq u64s of_u64s 2 i64x2_shuffle
+        [0, 2]
+        [1, 3];
 }
 
 /// The two-bit field `i` of a shuffle immediate.
@@ -55,7 +68,14 @@ pub fn pshufhw(a: u128, imm: u8) -> u128 {
 
 /// Bytes of `a` chosen by the low four bits of each byte of `b`; its bit 7 gives 0.
 #[inline]
+#[allow(unreachable_code)]
 pub fn pshufb(a: u128, b: u128) -> u128 {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    {
+        // A swizzle gives 0 for all indices over 15.
+        let b = b & 0x8f8f_8f8f_8f8f_8f8f_8f8f_8f8f_8f8f_8f8f;
+        wasm_simd!(i8x16_swizzle a b);
+    }
     let (a, b) = (u8s(a), u8s(b));
     of_u8s(std::array::from_fn(|i| if b[i] & 0x80 != 0 { 0 } else { a[usize::from(b[i] & 15)] }))
 }
