@@ -55,6 +55,7 @@ const L7_EBX: u32 = {
         9,  // ERMS: rep movsb is one op here
         18, // RDSEED
         19, // ADX
+        29, // SHA
     ];
     mask(&bits)
 };

@@ -51,15 +51,29 @@ fn inverse_shift_rows(s: [u8; 16]) -> [u8; 16] {
     std::array::from_fn(|i| s[(i + 16 - 4 * (i % 4)) % 16])
 }
 
-fn mix(s: [u8; 16], k: [u8; 4]) -> [u8; 16] {
-    std::array::from_fn(|i| {
-        let (column, row) = (i / 4 * 4, i % 4);
-        (0..4).fold(0, |r, j| r ^ times(s[column + j], k[(j + 4 - row) % 4]))
-    })
+/// Each byte doubled in GF(2^8).
+fn double(a: u128) -> u128 {
+    const LOW: u128 = u128::from_le_bytes([1; 16]);
+    (a & LOW * 0x7f) << 1 ^ (a >> 7 & LOW) * 0x1b
 }
 
-const MIX: [u8; 4] = [2, 3, 1, 1];
-const UNMIX: [u8; 4] = [14, 11, 13, 9];
+/// Each byte replaced by the one `rows` further on in its column.
+fn row(a: u128, rows: u32) -> u128 {
+    map_u32(a, |column| column.rotate_right(8 * rows))
+}
+
+/// MixColumns: 2 a0 + 3 a1 + a2 + a3 for each byte.
+fn mix(s: [u8; 16]) -> u128 {
+    let a = of_u8s(s);
+    let next = row(a, 1);
+    double(a ^ next) ^ next ^ row(a, 2) ^ row(a, 3)
+}
+
+/// InvMixColumns, as MixColumns after 5 a0 + 4 a2 for each byte.
+fn unmix(s: [u8; 16]) -> u128 {
+    let a = of_u8s(s);
+    mix(u8s(a ^ double(double(a ^ row(a, 2)))))
+}
 
 fn through(table: &[u8; 256], s: [u8; 16]) -> [u8; 16] {
     s.map(|x| table[usize::from(x)])
@@ -67,7 +81,7 @@ fn through(table: &[u8; 256], s: [u8; 16]) -> [u8; 16] {
 
 /// `aesenc`: one round.
 pub fn aesenc(a: u128, key: u128) -> u128 {
-    of_u8s(mix(through(&SBOX, shift_rows(u8s(a))), MIX)) ^ key
+    mix(through(&SBOX, shift_rows(u8s(a)))) ^ key
 }
 
 /// `aesenclast`: the last round.
@@ -77,7 +91,7 @@ pub fn aesenclast(a: u128, key: u128) -> u128 {
 
 /// `aesdec`: one inverse round.
 pub fn aesdec(a: u128, key: u128) -> u128 {
-    of_u8s(mix(through(&INVERSE, inverse_shift_rows(u8s(a))), UNMIX)) ^ key
+    unmix(through(&INVERSE, inverse_shift_rows(u8s(a)))) ^ key
 }
 
 /// `aesdeclast`: the last inverse round.
@@ -87,7 +101,7 @@ pub fn aesdeclast(a: u128, key: u128) -> u128 {
 
 /// `aesimc`: InvMixColumns of a round key.
 pub fn aesimc(a: u128) -> u128 {
-    of_u8s(mix(u8s(a), UNMIX))
+    unmix(u8s(a))
 }
 
 /// `aeskeygenassist`

@@ -2,6 +2,7 @@
 
 use super::ieee::{self, W32, W64, mxcsr};
 use super::lanes::*;
+use super::simd_float::host_rounds;
 use super::softfloat::{Mode, PE};
 
 fn mode(m: u32) -> Mode {
@@ -48,6 +49,14 @@ pub fn cvttss2si64(m: &mut u32, a: u128) -> u64 {
 
 /// `cvttss2si r32`
 pub fn cvttss2si32(m: &mut u32, a: u128) -> u64 {
+    let x = f32::from_bits(a as u32);
+    if x.abs() < 2147483648.0 && (x.is_normal() || x == 0.0) {
+        let r = x as i32;
+        if f64::from(r) != f64::from(x) {
+            *m |= PE;
+        }
+        return u64::from(r as u32);
+    }
     u64::from(to_int(&W32, Mode::Zero, m, u64::from(a as u32), 32) as u32)
 }
 
@@ -73,6 +82,10 @@ pub fn cvtss2si32(m: &mut u32, a: u128) -> u64 {
 
 /// `cvtsi2sd r64`: lane 0 of `a` replaced.
 pub fn cvtsi2sd64(m: &mut u32, a: u128, x: u64) -> u128 {
+    let exact = x as i64 as f64;
+    if (x as i64).unsigned_abs() < 1 << 53 {
+        return with_low64(a, exact.to_bits());
+    }
     let mx = *m;
     with_low64(a, ieee::from_integer(&W64, mx, m, x as i64))
 }
@@ -91,16 +104,32 @@ pub fn cvtsi2ss64(m: &mut u32, a: u128, x: u64) -> u128 {
 
 /// `cvtsi2ss r32`
 pub fn cvtsi2ss32(m: &mut u32, a: u128, x: u64) -> u128 {
+    if (x as i32).unsigned_abs() < 1 << 24 {
+        return with_low32(a, (x as i32 as f32).to_bits());
+    }
     let mx = *m;
     with_low32(a, ieee::from_integer(&W32, mx, m, i64::from(x as i32)) as u32)
 }
 
 fn single_to_double(m: &mut u32, a: u32) -> u64 {
+    let x = f32::from_bits(a);
+    if x.is_normal() || x == 0.0 {
+        return f64::from(x).to_bits();
+    }
     let mx = *m;
     ieee::convert(&W32, &W64, mx, m, a.into())
 }
 
 fn double_to_single(m: &mut u32, a: u64) -> u32 {
+    let x = f64::from_bits(a);
+    let r = x as f32;
+    // Twice the smallest normal: below, rounding may have come from a tiny value.
+    if host_rounds(*m) && r.is_finite() && r.abs() >= 2.0 * f32::MIN_POSITIVE {
+        if f64::from(r) != x {
+            *m |= PE;
+        }
+        return r.to_bits();
+    }
     let mx = *m;
     ieee::convert(&W64, &W32, mx, m, a) as u32
 }

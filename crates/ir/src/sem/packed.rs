@@ -338,5 +338,12 @@ pub fn ptest(a: u128, b: u128) -> u64 {
 pub fn pclmulqdq(a: u128, b: u128, imm: u8) -> u128 {
     let x = if imm & 1 == 0 { low(a) } else { high(a) };
     let y = if imm & 16 == 0 { low(b) } else { high(b) };
-    (0..64).filter(|i| y >> i & 1 != 0).fold(0, |r, i| r ^ u128::from(x) << i)
+    // Four bits of y at a time: products of x with 0..16.
+    let mut table = [0u128; 16];
+    table[1] = x.into();
+    for i in 1..8 {
+        table[2 * i] = table[i] << 1;
+        table[2 * i + 1] = table[2 * i] ^ table[1];
+    }
+    (0..16).rev().fold(0, |r, i| r << 4 ^ table[(y >> (4 * i) & 15) as usize])
 }

@@ -10,7 +10,7 @@ use super::softfloat::*;
 
 /// The case in which the host rounds as the guest does.
 #[inline(always)]
-fn host_rounds(m: u32) -> bool {
+pub(super) fn host_rounds(m: u32) -> bool {
     m & (mxcsr::RC | mxcsr::PM) == mxcsr::PM
 }
 
@@ -381,6 +381,20 @@ pub fn dppd(m: &mut u32, a: u128, b: u128, imm: u8) -> u128 {
 
 fn round_lane(w: &Width, m: &mut u32, a: u64, imm: u8) -> u64 {
     let mx = *m;
+    let rc = if imm & 4 != 0 { mx >> mxcsr::RC_SHIFT & 3 } else { u32::from(imm & 3) };
+    if w.bits == 64 && !w.is_nan(a) && !w.is_denormal(a) {
+        let x = f64::from_bits(a);
+        let r = match rc {
+            0 => x.round_ties_even(),
+            1 => x.floor(),
+            2 => x.ceil(),
+            _ => x.trunc(),
+        };
+        if r != x && imm & 8 == 0 {
+            *m |= PE;
+        }
+        return r.to_bits();
+    }
     ieee::round_to_integral(w, mx, m, a, imm)
 }
 
