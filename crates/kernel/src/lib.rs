@@ -24,9 +24,9 @@ pub mod task;
 pub mod wait;
 pub mod world;
 
+pub use exec::{StartError, StartSpec};
 pub use host::{Host, HostFd};
 pub use kernel::{Kernel, KernelError};
 pub use sched::{Flow, Sched, TrapKind};
-pub use exec::{StartError, StartSpec};
 pub use task::{ProcessId, ThreadId};
 pub use wait::{OnSignal, Stop, SysResult, Wait, WaitKey, WakeSink};

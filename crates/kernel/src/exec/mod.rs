@@ -277,8 +277,7 @@ impl Kernel {
                 continue;
             }
             let phys = &mut self.mm.phys;
-            let mut read =
-                |at: u64, buf: &mut [u8]| read_source(&source, phys, size, at, buf);
+            let mut read = |at: u64, buf: &mut [u8]| read_source(&source, phys, size, at, buf);
             let elf = Elf::read(&mut read)?;
             let interpreter = elf.interpreter(&mut read)?;
             let interpreter = match interpreter {

@@ -89,10 +89,10 @@ impl PageTable {
         if !pte.present() && !self.leaves.contains_key(&key) {
             return Pte::default();
         }
-        let leaf = self
-            .leaves
-            .entry(key)
-            .or_insert_with(|| Leaf { used: 0, entries: Box::new([Pte::default(); LEAF as usize]) });
+        let leaf = self.leaves.entry(key).or_insert_with(|| Leaf {
+            used: 0,
+            entries: Box::new([Pte::default(); LEAF as usize]),
+        });
         let old = std::mem::replace(&mut leaf.entries[(vpn % LEAF) as usize], pte);
         match (old.present(), pte.present()) {
             (false, true) => {

@@ -17,9 +17,8 @@ impl SigSet {
     /// SIGKILL and SIGSTOP, which cannot be blocked.
     pub const UNBLOCKABLE: SigSet = SigSet(1 << (SIGKILL - 1) | 1 << (SIGSTOP - 1));
     /// Signals that stop by default.
-    pub const STOP: SigSet = SigSet(
-        1 << (SIGSTOP - 1) | 1 << (SIGTSTP - 1) | 1 << (SIGTTIN - 1) | 1 << (SIGTTOU - 1),
-    );
+    pub const STOP: SigSet =
+        SigSet(1 << (SIGSTOP - 1) | 1 << (SIGTSTP - 1) | 1 << (SIGTTIN - 1) | 1 << (SIGTTOU - 1));
     /// Signals that an instruction raises; they are delivered first.
     pub const SYNCHRONOUS: SigSet = SigSet(
         1 << (SIGSEGV - 1)

@@ -113,8 +113,15 @@ macro_rules! syscall_rows {
 }
 
 /// All sections.
-static SECTIONS: &[&[Row]] =
-    &[files::ROWS, sockets::ROWS, memory::ROWS, process::ROWS, signals::ROWS, time::ROWS, refused::ROWS];
+static SECTIONS: &[&[Row]] = &[
+    files::ROWS,
+    sockets::ROWS,
+    memory::ROWS,
+    process::ROWS,
+    signals::ROWS,
+    time::ROWS,
+    refused::ROWS,
+];
 
 /// One more than the largest number.
 pub const NUMBERS: usize = 470;

@@ -110,7 +110,8 @@ impl Tasks {
     }
     /// The first thread after `tid` in cyclic order for which `want` holds; `tid` itself comes last.
     pub fn next_thread(&self, tid: ThreadId, want: impl Fn(&Thread) -> bool) -> Option<ThreadId> {
-        let after = self.threads.range((std::ops::Bound::Excluded(tid), std::ops::Bound::Unbounded));
+        let after =
+            self.threads.range((std::ops::Bound::Excluded(tid), std::ops::Bound::Unbounded));
         let before = self.threads.range(..=tid);
         after.chain(before).find(|(_, t)| want(t)).map(|(&id, _)| id)
     }

@@ -32,8 +32,7 @@ impl World for Kernel {
 
     fn job(&self) -> Job {
         let Some(thread) = self.tasks.thread(self.current) else { return Job::default() };
-        let (pgrp, sid) =
-            self.tasks.process(thread.pid).map_or((0, 0), |p| (p.pgid.0, p.sid.0));
+        let (pgrp, sid) = self.tasks.process(thread.pid).map_or((0, 0), |p| (p.pgid.0, p.sid.0));
         Job { pid: thread.pid.0, tid: thread.tid.0, pgrp, sid }
     }
 

@@ -214,7 +214,7 @@ pub fn put_file(k: &mut Kernel, path: &str, data: &[u8], mode: u32) {
     let at = PathCx { root: k.root.clone(), cwd: k.root.clone(), umask: 0 };
     let mut cx = kernel::fs::Cx::new(k, kernel::fs::Cred::root());
     for (i, _) in path.match_indices('/').skip(1) {
-        let _ = ops::mkdir(&mut cx, &at, &at.root, path[..i].as_bytes(), 0o755);
+        let _ = ops::mkdir(&mut cx, &at, &at.root, &path.as_bytes()[..i], 0o755);
     }
     let how = ops::OpenHow { flags: O_CREAT | O_RDWR, mode, resolve: 0 };
     let file = ops::open(&mut cx, &at, &at.root, path.as_bytes(), how).unwrap();
