@@ -79,6 +79,11 @@ impl FileOps for Device {
         Ok(0)
     }
 
+    /// They never run dry: a read gets all it asks for.
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
     fn is_pollable(&self) -> bool {
         matches!(self, Device::Random)
     }

@@ -118,6 +118,9 @@ impl Node {
         let mut counted = counted;
         counted.nlink = counted.nlink.saturating_sub(1);
         drop(counted);
+        if let (Some(nid), 0) = (node.origin, node.meta.borrow().nlink) {
+            self.fs.linked.borrow_mut().remove(&nid);
+        }
         self.touch(now, true);
         Ok(())
     }

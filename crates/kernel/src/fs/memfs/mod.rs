@@ -12,7 +12,7 @@ pub mod pages;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 pub use dir::{Entries, Slot};
 pub use node::{Body, Node};
@@ -31,8 +31,9 @@ pub struct MemFs {
     /// Whether device numbers and sizes of directories follow tmpfs (20 bytes an entry) or ext4 (4096).
     pub(super) shared: Rc<Shared>,
     next_ino: Cell<u64>,
-    /// Nodes made of lower inodes with several names, so that hard links meet.
-    linked: RefCell<BTreeMap<u64, Weak<Node>>>,
+    /// Nodes made of lower inodes with several names, so that hard links meet. They are held here until their last
+    /// name goes: a name that nobody looked up yet must find what was changed through another.
+    linked: RefCell<BTreeMap<u64, Rc<Node>>>,
 }
 
 impl MemFs {
@@ -77,12 +78,12 @@ impl MemFs {
 
     /// The node of a lower inode.
     fn lower_node(self: &Rc<Self>, nid: u64) -> Res<Rc<Node>> {
-        if let Some(node) = self.linked.borrow().get(&nid).and_then(Weak::upgrade) {
-            return Ok(node);
+        if let Some(node) = self.linked.borrow().get(&nid) {
+            return Ok(node.clone());
         }
         let node = Node::from_lower(self, nid)?;
         if !node.is_dir() && node.meta_cell().nlink > 1 {
-            self.linked.borrow_mut().insert(nid, Rc::downgrade(&node));
+            self.linked.borrow_mut().insert(nid, node.clone());
         }
         Ok(node)
     }

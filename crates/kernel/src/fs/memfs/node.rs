@@ -151,7 +151,8 @@ impl Node {
         }
     }
 
-    /// Records a change: of the content or entries (`content`) or of the metadata only.
+    /// Records a change: of the content or entries (`content`) or of the metadata only. The loss of a name only moves
+    /// `ctime`, which no layer carries.
     pub(super) fn touch(&self, now: Time, content: bool) {
         let mut meta = self.meta.borrow_mut();
         meta.ctime = now;
@@ -278,7 +279,7 @@ impl Inode for Node {
         }
         let now = cx.now();
         self.leave(name, &node, now)?;
-        node.touch(now, false);
+        node.meta.borrow_mut().ctime = now;
         Ok(())
     }
 
@@ -290,7 +291,7 @@ impl Inode for Node {
         let now = cx.now();
         self.leave(name, &node, now)?;
         node.meta.borrow_mut().nlink = 0;
-        node.touch(now, false);
+        node.meta.borrow_mut().ctime = now;
         Ok(())
     }
 
@@ -312,7 +313,7 @@ impl Inode for Node {
                 new_dir.leave(new_name, &other, now)?;
                 self.enter(name, &other, now)?;
                 new_dir.enter(new_name, &node, now)?;
-                other.touch(now, false);
+                other.meta.borrow_mut().ctime = now;
             }
             Some(other) => {
                 if other.is_dir() && !other.is_empty()? {
@@ -325,7 +326,7 @@ impl Inode for Node {
                 if other.is_dir() {
                     other.meta.borrow_mut().nlink = 0;
                 }
-                other.touch(now, false);
+                other.meta.borrow_mut().ctime = now;
                 self.leave(name, &node, now)?;
                 new_dir.enter(new_name, &node, now)?;
             }

@@ -143,7 +143,7 @@ impl Kernel {
             done += copied as u64;
             if copied < n {
                 if ops.is_seekable() && how.at.is_none() {
-                    file.pos.set(file.pos.get() - (n - copied) as u64);
+                    file.pos.set(file.pos.get().saturating_sub((n - copied) as u64));
                 }
                 return if done > 0 { Ok(done) } else { Err(Errno::EFAULT.into()) };
             }

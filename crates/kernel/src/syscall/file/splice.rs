@@ -107,7 +107,7 @@ impl Kernel {
                 Ok(written) => written,
                 Err(e) => {
                     if from_seekable && from.at.is_none() {
-                        from.file.pos.set(from.file.pos.get() - n as u64);
+                        from.file.pos.set(from.file.pos.get().saturating_sub(n as u64));
                     }
                     if e == Errno::EPIPE {
                         self.raise_sigpipe(tid);
@@ -120,7 +120,8 @@ impl Kernel {
                 }
             };
             if from_seekable && from.at.is_none() {
-                from.file.pos.set(from.file.pos.get() - (n - written) as u64);
+                let unused = (n - written) as u64;
+                from.file.pos.set(from.file.pos.get().saturating_sub(unused));
             }
             from.at = from.at.map(|at| at + written as u64);
             to.at = to.at.map(|at| at + written as u64);
