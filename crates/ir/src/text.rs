@@ -172,7 +172,12 @@ fn slot(s: &str) -> Option<u8> {
         "fs" => Some(FS_BASE),
         "gs" => Some(GS_BASE),
         "zero" => Some(ZERO),
-        _ => GPR.iter().position(|g| *g == s).map(|i| i as u8).or_else(|| numbered(s, "t", T0, 16)),
+        _ => GPR
+            .iter()
+            .position(|g| *g == s)
+            .map(|i| i as u8)
+            .or_else(|| numbered(s, "t", T0, 16))
+            .or_else(|| numbered(s, "slot", 0, 255)),
     }
 }
 

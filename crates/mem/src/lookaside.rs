@@ -1,6 +1,7 @@
 //! The lookaside tables and the fast path of a memory access.
 #![allow(unsafe_code)] // raw table and memory pointers, so that the interpreter's loop keeps them in locals
 
+use crate::phys::host;
 use crate::{Frame, PAGE_SHIFT, PAGE_SIZE, Phys};
 
 /// Pages below 4 GiB.
@@ -145,7 +146,7 @@ impl Tables {
         if delta == 0 || (va & (PAGE_SIZE as u32 - 1)) as usize > PAGE_SIZE - size_of::<T>() {
             return None;
         }
-        Some(self.base.wrapping_add(va.wrapping_add(delta) as usize))
+        Some(host(self.base, va.wrapping_add(delta)))
     }
 
     /// Reads physical memory at `phys` (from [`crate::Translate`]); the value must not cross the page.
@@ -153,7 +154,7 @@ impl Tables {
     pub fn load_phys<T: Value>(&self, phys: u32) -> T {
         debug_assert!(phys as usize % PAGE_SIZE <= PAGE_SIZE - size_of::<T>());
         // SAFETY: `phys` came from a successful translation.
-        unsafe { self.base.wrapping_add(phys as usize).cast::<T>().read_unaligned() }
+        unsafe { host(self.base, phys).cast::<T>().read_unaligned() }
     }
 
     /// Writes physical memory at `phys` (from [`crate::Translate`] for a write).
@@ -161,7 +162,7 @@ impl Tables {
     pub fn store_phys<T: Value>(&self, phys: u32, value: T) {
         debug_assert!(phys as usize % PAGE_SIZE <= PAGE_SIZE - size_of::<T>());
         // SAFETY: `phys` came from a successful translation for writing.
-        unsafe { self.base.wrapping_add(phys as usize).cast::<T>().write_unaligned(value) }
+        unsafe { host(self.base, phys).cast::<T>().write_unaligned(value) }
     }
 
     /// Copies `len` bytes between physical ranges that each lie within one page, as `memmove`.
@@ -171,8 +172,8 @@ impl Tables {
         debug_assert!(from as usize % PAGE_SIZE + len <= PAGE_SIZE);
         // SAFETY: both came from successful translations (`to` for a write) and the ranges stay in their pages.
         unsafe {
-            let from = self.base.wrapping_add(from as usize);
-            core::ptr::copy(from, self.base.wrapping_add(to as usize), len);
+            let from = host(self.base, from);
+            core::ptr::copy(from, host(self.base, to), len);
         }
     }
 
@@ -181,7 +182,7 @@ impl Tables {
     pub fn fill_phys(&self, to: u32, byte: u8, len: usize) {
         debug_assert!(to as usize % PAGE_SIZE + len <= PAGE_SIZE);
         // SAFETY: `to` came from a successful translation for a write and the range stays in its page.
-        unsafe { core::ptr::write_bytes(self.base.wrapping_add(to as usize), byte, len) }
+        unsafe { core::ptr::write_bytes(host(self.base, to), byte, len) }
     }
 
     /// Physical address of `va` for reading if entered (one table look-up).

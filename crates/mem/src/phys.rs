@@ -31,6 +31,18 @@ struct Info {
     code: bool,
 }
 
+/// Where physical address `phys` lies, `base` being the place of physical address 0. In a box the address is the place:
+/// the pointer is made from the number alone, because one computed from a null that the compiler sees could be taken
+/// to alias nothing.
+#[inline(always)]
+pub(crate) fn host(base: *mut u8, phys: u32) -> *mut u8 {
+    if cfg!(target_arch = "wasm32") {
+        core::ptr::with_exposed_provenance_mut(phys as usize)
+    } else {
+        base.wrapping_add(phys as usize)
+    }
+}
+
 /// All of guest physical memory.
 pub struct Phys {
     base: *mut u8,
@@ -264,13 +276,13 @@ impl Phys {
     /// The frame's bytes.
     pub fn bytes(&self, frame: Frame) -> &[u8; PAGE_SIZE] {
         // SAFETY: a `Frame` in use lies inside the reservation / linear memory, see `alloc_run` and `adopt_static`.
-        unsafe { &*self.base.wrapping_add(frame.addr() as usize).cast() }
+        unsafe { &*host(self.base, frame.addr()).cast() }
     }
 
     /// The frame's bytes, to change. Not for static frames.
     pub fn bytes_mut(&mut self, frame: Frame) -> &mut [u8; PAGE_SIZE] {
         // SAFETY: as for `bytes`; `&mut self` makes the access exclusive among users of this API.
-        unsafe { &mut *self.base.wrapping_add(frame.addr() as usize).cast() }
+        unsafe { &mut *host(self.base, frame.addr()).cast() }
     }
 
     /// Bytes in use by counted frames.
