@@ -12,6 +12,8 @@ pub mod mxcsr {
     pub const MASK_SHIFT: u32 = 7;
     /// Inexact is masked.
     pub const PM: u32 = 1 << 12;
+    /// Overflow is masked.
+    pub const OM: u32 = 1 << 10;
     /// Underflow is masked.
     pub const UM: u32 = 1 << 11;
     /// Rounding control, two bits.
@@ -161,7 +163,8 @@ impl Width {
             flush: mx & mxcsr::FTZ != 0 && masked,
             tiny_exact: !masked,
             wrap_underflow: false,
-            wrap_overflow: false,
+            // The result is not seen then, but whether it is inexact is judged as if the exponent had no bounds.
+            wrap_overflow: mx & mxcsr::OM == 0,
         }
     }
 

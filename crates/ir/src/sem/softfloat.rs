@@ -194,8 +194,11 @@ pub fn round(c: &Control, x: Exact) -> Rounded {
     let (mut sig, mut exp) = (x.sig << z, x.exp - z as i32);
     let (f, sign) = (c.format, x.sign);
     let mut tiny = false;
+    let mut unbounded = None;
     if exp < f.emin {
-        let (kept, ..) = round_at(sig, f.prec, c.mode, sign);
+        let (kept, inexact, _) = round_at(sig, f.prec, c.mode, sign);
+        // An unmasked underflow hands over the result before it is denormalised.
+        unbounded = c.tiny_exact.then_some(inexact);
         tiny = !(exp == f.emin - 1 && kept >> f.prec != 0);
         if tiny && c.flush {
             return Rounded { value: Float::zero(sign), flags: UE | PE, up: false };
@@ -213,6 +216,7 @@ pub fn round(c: &Control, x: Exact) -> Rounded {
         exp += 1;
         top = 1 << 63;
     }
+    let inexact = unbounded.filter(|_| tiny).unwrap_or(inexact);
     let mut flags = if inexact { PE } else { 0 };
     if tiny && (inexact || c.tiny_exact) {
         flags |= UE;

@@ -193,8 +193,11 @@ pub fn remainder(cw: u16, a: F80, b: F80, nearest: bool) -> (Outcome, Quotient) 
     }
     denormal(&mut flags, a);
     denormal(&mut flags, b);
-    if x.class == Class::Zero || y.class == Class::Infinite {
+    if x.class == Class::Zero {
         return ((a, flags, false), Quotient::Bits(0));
+    }
+    if y.class == Class::Infinite {
+        return (done(flags, round_exactly(cw, x.exact())), Quotient::Bits(0));
     }
     let mut d = x.exp - y.exp;
     if d < -1 || d < 0 && !nearest {
