@@ -1,5 +1,6 @@
 //! Carries a plan out, stage by stage.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -40,6 +41,8 @@ pub struct Built {
     pub image: ImageHandle,
     /// Its files, if they were needed already.
     tree: Option<Rc<ImageTree>>,
+    /// The number of the next step.
+    next_step: Cell<u32>,
 }
 
 impl Built {
@@ -51,9 +54,16 @@ impl Built {
         }
     }
 
+    /// The number of a step after the build.
+    pub(crate) fn next_step(&self) -> StepId {
+        let step = self.next_step.get();
+        self.next_step.set(step + 1);
+        StepId(step)
+    }
+
     /// An image that is in the store already, to be made a box.
     pub fn from_image(image: ImageHandle) -> Self {
-        Self { image, tree: None }
+        Self { image, tree: None, next_step: Cell::new(1) }
     }
 }
 
@@ -87,7 +97,7 @@ pub fn build(workshop: &Workshop, options: &BuildOptions) -> Result<Built> {
     stage.config.created = options.created().or(stage.config.created.take());
     let tree = stage.known_tree();
     let image = workshop.store.write_image(stage.config, stage.layers, None)?;
-    Ok(Built { image, tree })
+    Ok(Built { image, tree, next_step: Cell::new(builder.next_step) })
 }
 
 enum StageSlot {
@@ -267,14 +277,15 @@ impl Builder<'_> {
         })?;
         let config = scratch();
         let scope = scope_of(&config, self.plan.escape);
-        let key = key([b"directory".as_slice(), layer.diff_id.as_str().as_bytes()]);
+        let layer = match layer {
+            Cached::Layer(layer) => Some(layer),
+            Cached::Nothing => None,
+        };
+        let content = layer.as_ref().map_or("", |layer| layer.diff_id.as_str());
+        let key = key([b"directory".as_slice(), content.as_bytes()]);
         let mut stage = Stage::new(config, Vec::new(), scope, key);
-        stage.add(
-            &self.workshop.store,
-            Some(layer),
-            self.options.created(),
-            format!("build context {name}"),
-        )?;
+        let by = format!("build context {name}");
+        stage.add(&self.workshop.store, layer, self.options.created(), by)?;
         Ok(stage)
     }
 

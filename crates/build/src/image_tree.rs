@@ -2,8 +2,8 @@
 
 use std::io::{self, Read, Write};
 
-use layers::{FileType, Flatten, Limits, Spool, Tree};
-use oci::{LayerBlob, Store};
+use layers::{Compression, FileType, Flatten, LayerOptions, Limits, Spool, Tree};
+use oci::{Digest, LayerBlob, Store};
 
 use crate::builder::temporary_folder;
 use crate::error::{Cause, Error, Result};
@@ -36,12 +36,46 @@ impl ImageTree {
         Ok(())
     }
 
+    /// A tree with nothing in it.
+    pub fn empty(store: &Store) -> Result<Self> {
+        Self::of_layers(store, &[])
+    }
+
     /// What is in an archive; `name` is for messages.
     pub fn of_archive(name: &str, archive: &mut dyn Read) -> Result<Self> {
         let spool = Spool::new().map_err(layers_error)?;
         let mut flatten = Flatten::new(spool.clone(), Limits::default());
-        flatten.layer(archive, name, None).map_err(layers_error)?;
+        flatten.archive(archive, name).map_err(layers_error)?;
         Ok(Self { tree: flatten.finish(), spool })
+    }
+
+    /// This tree with an archive unpacked over it; in a layer, names may be whiteouts.
+    pub fn with(&self, tar: impl Read, name: &str, is_layer: bool) -> Result<Self> {
+        let mut flatten = Flatten::onto(self.tree.clone(), self.spool.clone(), Limits::default());
+        let applied =
+            if is_layer { flatten.layer(tar, name, None) } else { flatten.archive(tar, name) };
+        applied.map_err(layers_error)?;
+        Ok(Self { tree: flatten.finish(), spool: self.spool.clone() })
+    }
+
+    /// The layer that makes `upper` out of this tree, put into the store; `None` if nothing
+    /// changed. No time in it is later than `latest`.
+    pub fn layer_to(
+        &self,
+        upper: &Self,
+        store: &Store,
+        latest: Option<i64>,
+    ) -> Result<Option<LayerBlob>> {
+        let options = LayerOptions { compression: Compression::Gzip, clamp_mtime: latest };
+        let mut blob = store.writer()?;
+        let info =
+            layers::diff(&self.tree, &upper.tree, &mut blob, &options).map_err(layers_error)?;
+        if info.entries == 0 {
+            return Ok(None);
+        }
+        let (digest, size) = blob.finish()?;
+        let diff_id = Digest::parse(&info.diff_id)?;
+        Ok(Some(LayerBlob { digest, media_type: info.media_type.to_owned(), size, diff_id }))
     }
 
     /// The latest time of change of any file, in seconds; 0 if there is none.

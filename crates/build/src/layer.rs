@@ -1,4 +1,4 @@
-//! Entries to a layer: a tar stream that is the same for the same entries, and its content key.
+//! Entries to a tar stream, which is put on the tree below, and their content key.
 
 use std::io::{self, Read, Write};
 
@@ -7,13 +7,8 @@ use oci::{Digest, Hasher};
 use crate::copy::{Content, Items};
 use crate::files::{Files, Kind};
 
-/// Writes the layer. Regular files are read from `from`; times after `latest` become `latest`.
-pub(crate) fn write(
-    items: &Items,
-    from: &dyn Files,
-    latest: Option<i64>,
-    out: impl Write,
-) -> io::Result<()> {
+/// Writes the entries as a plain tar. Regular files are read from `from`.
+pub(crate) fn write(items: &Items, from: &dyn Files, out: impl Write) -> io::Result<()> {
     let mut tar = tar::Builder::new(out);
     for (path, item) in items {
         let entry = &item.entry;
@@ -21,8 +16,7 @@ pub(crate) fn write(
         header.set_mode(entry.mode & 0o7777);
         header.set_uid(entry.uid.into());
         header.set_gid(entry.gid.into());
-        let mtime = latest.map_or(entry.mtime.0, |latest| entry.mtime.0.min(latest));
-        header.set_mtime(u64::try_from(mtime).unwrap_or(0));
+        header.set_mtime(u64::try_from(entry.mtime.0).unwrap_or(0));
         header.set_size(0);
         if !entry.xattrs.is_empty() {
             let names: Vec<String> = entry

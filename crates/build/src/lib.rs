@@ -6,13 +6,12 @@
 //! wanted. Progress goes to [`Events`].
 //!
 //! Files to copy are seen through one small trait, whether they are a directory of the host or the
-//! flattened layers of an image; a step's result is a map from paths to entries, which becomes a
-//! tar layer that is the same for the same entries.
+//! flattened layers of an image; what a step copies is a map from paths to entries. Every layer is
+//! the difference of two trees, before and after the step.
 
 mod archive;
 mod builder;
 mod cache;
-mod clamp;
 mod config;
 mod context;
 mod copy;

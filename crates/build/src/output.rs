@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use link::{LinkInput, Linker};
 use oci::{BoxHandle, BoxOptions, Digest, ImageConfig, LayerBlob, Reference};
@@ -39,6 +40,22 @@ pub struct LinkedBox {
 /// # Errors
 /// The image is too large for a box, linking fails, or the store cannot be written.
 pub fn link_box(workshop: &Workshop, built: &Built, form: BoxForm) -> Result<LinkedBox> {
+    let (step, start) = (built.next_step(), Instant::now());
+    let name = match form {
+        BoxForm::Module => "link wasm",
+        BoxForm::Component => "link component",
+    };
+    workshop.events.started(step, name);
+    let linked = link(workshop, built, form);
+    match &linked {
+        Ok(linked) if linked.known => workshop.events.cached(step),
+        Ok(_) => workshop.events.done(step, start.elapsed()),
+        Err(error) => workshop.events.failed(step, &error.to_string()),
+    }
+    linked
+}
+
+fn link(workshop: &Workshop, built: &Built, form: BoxForm) -> Result<LinkedBox> {
     let guest = workshop.guest.ok_or(link::LinkError::NoGuest)?;
     let store = &workshop.store;
     let cache = Cache::beside(store);

@@ -14,6 +14,7 @@ use crate::cache::{Cached, key};
 use crate::config::{DEFAULT_PATH, shell_words};
 use crate::error::{Cause, Error, Result};
 use crate::events::{Events, StepId};
+use crate::image_tree::ImageTree;
 use crate::stage::Stage;
 
 /// A command ready to run.
@@ -144,14 +145,17 @@ impl Builder<'_> {
         if outcome.status != 0 {
             return Err(Cause::RunFailed { command, status: outcome.status }.into());
         }
-        self.take_layer(&layer_dir.path().join(LAYER_FILE), &machine)
+        self.take_layer(&layer_dir.path().join(LAYER_FILE), &tree, &machine)
     }
 
-    /// The layer that the guest left, compressed and put into the store.
-    fn take_layer(&self, path: &Path, machine: &dyn Fn(String) -> Error) -> Result<Cached> {
-        let folder = temporary_folder(&self.workshop.store);
-        let write_error =
-            |source: io::Error| Error::new(Cause::Write { path: folder.clone(), source });
+    /// What the guest left, put on the tree it ran on; the layer is what then differs. So a
+    /// directory whose only change is its time is not in it, as with other builders.
+    fn take_layer(
+        &self,
+        path: &Path,
+        lower: &ImageTree,
+        machine: &dyn Fn(String) -> Error,
+    ) -> Result<Cached> {
         let file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -159,30 +163,8 @@ impl Builder<'_> {
             }
             Err(source) => return Err(Error::new(Cause::Read { path: path.to_owned(), source })),
         };
-        let read_error =
-            |source: io::Error| Error::new(Cause::Read { path: path.to_owned(), source });
-        let mut first = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(&file, 512), &mut first).map_err(read_error)?;
-        if first.iter().all(|byte| *byte == 0) {
-            return Ok(Cached::Nothing);
-        }
-        (&file).rewind().map_err(read_error)?;
-        let mut packed = tempfile::tempfile_in(&folder).map_err(write_error)?;
-        let mut gzip = flate2::write::GzEncoder::new(
-            io::BufWriter::new(&mut packed),
-            flate2::Compression::new(crate::steps::LEVEL),
-        );
-        let mut source = io::BufReader::new(file);
-        match self.options.source_date_epoch {
-            Some(latest) => {
-                crate::clamp::clamp_times(&mut source, &mut gzip, latest).map_err(read_error)?
-            }
-            None => {
-                io::copy(&mut source, &mut gzip).map_err(write_error)?;
-            }
-        }
-        gzip.finish().and_then(|mut inner| inner.flush()).map_err(write_error)?;
-        self.keep_layer(&mut packed).map(Cached::Layer)
+        let upper = lower.with(io::BufReader::new(file), "the changes of RUN", true)?;
+        self.difference(lower, &upper)
     }
 }
 

@@ -22,13 +22,13 @@ pub(crate) struct Stage {
     pub key: Digest,
     /// This stage has had a CMD of its own.
     pub command_set: bool,
-    /// The layers flattened, once somebody has asked.
-    tree: RefCell<Option<Rc<ImageTree>>>,
+    /// The layers flattened, once somebody has asked; shared by all clones with the same layers.
+    tree: Rc<RefCell<Option<Rc<ImageTree>>>>,
 }
 
 impl Stage {
     pub fn new(config: ImageConfig, layers: Vec<LayerBlob>, scope: Scope, key: Digest) -> Self {
-        Self { config, layers, scope, key, command_set: false, tree: RefCell::default() }
+        Self { config, layers, scope, key, command_set: false, tree: Rc::default() }
     }
 
     /// The stage's files.
@@ -62,7 +62,11 @@ impl Stage {
             ..History::default()
         });
         if let Some(layer) = layer {
-            if let Some(tree) = self.tree.take() {
+            let below = std::mem::take(&mut self.tree);
+            // Others may stand on the layers below and need their tree as it is.
+            let tree =
+                if Rc::strong_count(&below) == 1 { below.take() } else { below.borrow().clone() };
+            if let Some(tree) = tree {
                 let mut tree = Rc::unwrap_or_clone(tree);
                 tree.apply(store, &layer)?;
                 *self.tree.borrow_mut() = Some(Rc::new(tree));

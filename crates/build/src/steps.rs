@@ -1,14 +1,10 @@
 //! COPY, ADD and WORKDIR: the steps whose layer the builder itself makes.
 
-use std::fs::File;
 use std::io::{self, Seek};
 use std::rc::Rc;
 
 use dockerfile::ignore::IgnoreFile;
 use dockerfile::{CopySource, Instruction, InstructionKind, Word};
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use oci::LayerBlob;
 
 use crate::builder::{Builder, Origin, temporary_folder};
 use crate::cache::{Cached, key};
@@ -17,6 +13,7 @@ use crate::copy::{Items, Request, Source, make_directories, plan};
 use crate::error::{Cause, Error, Result};
 use crate::events::StepId;
 use crate::files::{Entry, Files, Kind, components, resolve};
+use crate::image_tree::ImageTree;
 use crate::layer::{content_key, write};
 use crate::mode::Mode;
 use crate::stage::Stage;
@@ -137,7 +134,7 @@ impl Builder<'_> {
                     uid_gid,
                     self.options.made_at(),
                 )?;
-                self.layer_of(&items, &Nowhere)?
+                self.layer_of(&items, &Nowhere, &tree)?
             }
         };
         self.conclude(stage, &key, &result, hit, instruction.text.clone())?;
@@ -205,7 +202,7 @@ impl Builder<'_> {
                     }
                 };
                 let items = plan(&request, from, target.as_ref(), &place)?;
-                self.layer_of(&items, from)?
+                self.layer_of(&items, from, &target)?
             }
         };
         self.conclude(stage, &key, &result, hit, instruction.text.clone())?;
@@ -307,7 +304,7 @@ impl Builder<'_> {
     }
 
     /// A whole directory as a layer.
-    pub fn directory_layer(&mut self, context: &Rc<Context>) -> Result<LayerBlob> {
+    pub fn directory_layer(&mut self, context: &Rc<Context>) -> Result<Cached> {
         let request = Request {
             instruction: "FROM",
             sources: vec![Source::Path("/".to_owned())],
@@ -321,36 +318,29 @@ impl Builder<'_> {
             made_at: self.options.made_at(),
         };
         let items = plan(&request, context.as_ref(), &Nowhere, "the build context")?;
-        self.write_layer(&items, context.as_ref())
+        self.layer_of(&items, context.as_ref(), &ImageTree::empty(&self.workshop.store)?)
     }
 
-    fn layer_of(&self, items: &Items, from: &dyn Files) -> Result<Cached> {
+    /// The layer that puts the entries on a tree.
+    fn layer_of(&self, items: &Items, from: &dyn Files, lower: &ImageTree) -> Result<Cached> {
         if items.is_empty() {
-            Ok(Cached::Nothing)
-        } else {
-            self.write_layer(items, from).map(Cached::Layer)
+            return Ok(Cached::Nothing);
         }
-    }
-
-    fn write_layer(&self, items: &Items, from: &dyn Files) -> Result<LayerBlob> {
         let folder = temporary_folder(&self.workshop.store);
         let fail = |source| Error::new(Cause::Write { path: folder.clone(), source });
         let mut file = tempfile::tempfile_in(&folder).map_err(fail)?;
-        {
-            // No name and no time go into the gzip header: the same layer is the same blob.
-            let mut gzip = GzEncoder::new(io::BufWriter::new(&mut file), Compression::new(LEVEL));
-            write(items, from, self.options.source_date_epoch, &mut gzip)
-                .map_err(|error| copy_failed("the layer", &error))?;
-            gzip.finish().and_then(|mut inner| io::Write::flush(&mut inner)).map_err(fail)?;
-        }
-        self.keep_layer(&mut file)
+        write(items, from, io::BufWriter::new(&mut file))
+            .map_err(|error| copy_failed("the files", &error))?;
+        file.rewind().map_err(fail)?;
+        let upper = lower.with(io::BufReader::new(file), "the files to copy", false)?;
+        self.difference(lower, &upper)
     }
 
-    /// Puts a finished layer into the store.
-    pub fn keep_layer(&self, file: &mut File) -> Result<LayerBlob> {
-        let folder = temporary_folder(&self.workshop.store);
-        file.rewind().map_err(|source| Error::new(Cause::Write { path: folder, source }))?;
-        Ok(self.workshop.store.add_layer(file)?)
+    /// The layer between two trees.
+    pub fn difference(&self, lower: &ImageTree, upper: &ImageTree) -> Result<Cached> {
+        let latest = self.options.source_date_epoch;
+        let layer = lower.layer_to(upper, &self.workshop.store, latest)?;
+        Ok(layer.map_or(Cached::Nothing, Cached::Layer))
     }
 
     /// Enters a step's result in the stage and, if it is new, in the cache.
@@ -373,9 +363,6 @@ impl Builder<'_> {
         stage.add(&self.workshop.store, layer, self.options.created(), by)
     }
 }
-
-/// gzip's level for layers: the store is local, so speed counts more than size.
-pub(crate) const LEVEL: u32 = 5;
 
 fn expand(word: Option<&Word>, stage: &Stage) -> Result<Option<String>> {
     match word {

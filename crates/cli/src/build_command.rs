@@ -5,7 +5,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
 
 use build::{BoxForm, BuildOptions, Built, Events, NoEvents, Workshop};
 use dockerfile::lint::{Knowledge, Warning, check};
@@ -70,12 +69,12 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
         for tag in &tags {
             client.push(tag, &workshop.store, &digest, &NoProgress)?;
             if !quiet {
-                eprintln!("pushed {}", tag.familiar());
+                tell!("pushed {}", tag.familiar());
             }
         }
     }
     if args.quiet {
-        println!("{digest}");
+        say!("{digest}");
     }
     if !quiet {
         unused_arguments(&input, &options);
@@ -94,19 +93,18 @@ fn finish(
 ) -> Result<Digest, Failure> {
     let note = |text: String| {
         if !quiet {
-            eprintln!("{text}");
+            tell!("{text}");
         }
     };
-    let link = |form: BoxForm| -> Result<build::LinkedBox, Failure> {
-        let start = Instant::now();
+    let mut made: Vec<(BoxForm, build::LinkedBox)> = Vec::new();
+    let mut link = |form: BoxForm| -> Result<build::LinkedBox, Failure> {
+        if let Some((_, linked)) = made.iter().find(|(known, _)| *known == form) {
+            return Ok(linked.clone());
+        }
         let linked = build::link_box(workshop, built, form)?;
-        let took = if linked.known {
-            "CACHED".to_owned()
-        } else {
-            format!("DONE {:.1}s", start.elapsed().as_secs_f64())
-        };
         let size = std::fs::metadata(&linked.path).map(|meta| meta.len()).unwrap_or(0);
-        note(format!("\nlink {} {} {took}", form_name(form), megabytes(size)));
+        note(format!("{} {}", form_name(form), megabytes(size)));
+        made.push((form, linked.clone()));
         Ok(linked)
     };
     for output in outputs {
@@ -130,7 +128,7 @@ fn finish(
     if tags.is_empty() && outputs.iter().any(|output| matches!(output, Output::Oci(_))) {
         return Ok(built.image.digest.clone());
     }
-    let linked = link_quietly(workshop, built, form, &link, outputs)?;
+    let linked = link(form)?;
     let mut digest = None;
     for tag in tags {
         let handle = build::store_box(workshop, built, &linked, Some(tag))?;
@@ -139,20 +137,12 @@ fn finish(
     }
     match digest {
         Some(digest) => Ok(digest),
-        None => Ok(build::store_box(workshop, built, &linked, None)?.digest),
+        None => {
+            let digest = build::store_box(workshop, built, &linked, None)?.digest;
+            note(format!("stored {digest}"));
+            Ok(digest)
+        }
     }
-}
-
-/// The box for the store: linked already if an output asked for it.
-fn link_quietly(
-    workshop: &Workshop,
-    built: &Built,
-    form: BoxForm,
-    link: &dyn Fn(BoxForm) -> Result<build::LinkedBox, Failure>,
-    outputs: &[Output],
-) -> Result<build::LinkedBox, Failure> {
-    let done = outputs.iter().any(|output| matches!(output, Output::Box(made, _) if *made == form));
-    if done { Ok(build::link_box(workshop, built, form)?) } else { link(form) }
 }
 
 fn write_box(linked: &build::LinkedBox, path: &Path) -> Result<(), Failure> {
@@ -163,7 +153,11 @@ fn write_box(linked: &build::LinkedBox, path: &Path) -> Result<(), Failure> {
         |error: std::io::Error| Failure::new(format!("cannot write to standard output: {error}"));
     let mut file = std::fs::File::open(&linked.path).map_err(fail)?;
     let mut out = std::io::stdout().lock();
-    std::io::copy(&mut file, &mut out).and_then(|_| out.flush()).map_err(fail)
+    match std::io::copy(&mut file, &mut out).and_then(|_| out.flush()) {
+        // Whoever reads it has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(fail),
+    }
 }
 
 fn form_name(form: BoxForm) -> &'static str {
@@ -286,16 +280,16 @@ fn report_check(
     dockerfile::plan::Plan::new(&input.file, &plan_options)
         .map_err(|error| Failure::build(&build::Error::from(error), &input.name, &input.text))?;
     for warning in warnings {
-        eprintln!("WARNING: {}\n{}", warning.rule, warning.message);
-        eprintln!("{}", excerpt(&input.name, &input.text, warning.span));
+        tell!("WARNING: {}\n{}", warning.rule, warning.message);
+        tell!("{}", excerpt(&input.name, &input.text, warning.span));
     }
     if warnings.is_empty() {
-        eprintln!("Check complete, no warnings found.");
+        tell!("Check complete, no warnings found.");
         return Ok(ExitCode::SUCCESS);
     }
     let count = warnings.len();
     let ending = if count == 1 { "" } else { "s" };
-    eprintln!("Check complete, {count} warning{ending} found.");
+    tell!("Check complete, {count} warning{ending} found.");
     if options.dockerfile.directives.check.error {
         let rules: BTreeSet<&str> = warnings.iter().map(|warning| warning.rule).collect();
         let rules = rules.into_iter().collect::<Vec<_>>().join(", ");
@@ -309,9 +303,9 @@ fn summary(warnings: &[Warning]) {
         return;
     }
     let ending = if warnings.len() == 1 { "" } else { "s" };
-    eprintln!("\n {} warning{ending} found (use --check to expand):", warnings.len());
+    tell!("\n {} warning{ending} found (use --check to expand):", warnings.len());
     for warning in warnings {
-        eprintln!(" - {}: {} (line {})", warning.rule, warning.message, warning.span.start);
+        tell!(" - {}: {} (line {})", warning.rule, warning.message, warning.span.start);
     }
 }
 
@@ -336,7 +330,7 @@ fn unused_arguments(input: &Input, options: &BuildOptions) {
     let unused: Vec<&str> =
         options.build_args.keys().map(String::as_str).filter(|name| !known(name)).collect();
     if !unused.is_empty() {
-        eprintln!("\n[Warning] One or more build-args {unused:?} were not consumed");
+        tell!("\n[Warning] One or more build-args {unused:?} were not consumed");
     }
 }
 

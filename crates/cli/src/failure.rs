@@ -57,11 +57,11 @@ impl Failure {
     /// Prints the failure and gives the exit code.
     pub fn report(self) -> ExitCode {
         if let Some(excerpt) = &self.excerpt {
-            eprint!("{excerpt}");
+            tell!("{}", excerpt.trim_end());
         }
-        eprintln!("ERROR: {}", self.message);
+        tell!("ERROR: {}", self.message);
         if let Some(hint) = &self.hint {
-            eprintln!("hint: {hint}");
+            tell!("hint: {hint}");
         }
         ExitCode::from(self.code)
     }

@@ -14,7 +14,7 @@ pub fn push(global: &Global, args: &PushArgs) -> Result<ExitCode, Failure> {
     let store = session::store(global)?;
     let digest = store.artifact(&reference)?.digest().clone();
     session::client(global)?.push(&reference, &store, &digest, &Transfers)?;
-    println!("{}@{digest}", name_of(&reference));
+    say!("{}@{digest}", name_of(&reference));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -23,7 +23,7 @@ pub fn pull(global: &Global, args: &PullArgs) -> Result<ExitCode, Failure> {
     let store = session::store(global)?;
     let progress: &dyn Progress = if args.quiet { &NoProgress } else { &Transfers };
     let artifact = session::client(global)?.pull_any(&reference, &store, progress)?;
-    println!("{}@{}", name_of(&reference), artifact.digest());
+    say!("{}@{}", name_of(&reference), artifact.digest());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -48,7 +48,7 @@ pub fn images(global: &Global, args: &ImagesArgs) -> Result<ExitCode, Failure> {
             continue;
         }
         if let Some(damage) = &entry.damage {
-            eprintln!("boxer: warning: {name}: {damage}");
+            tell!("boxer: warning: {name}: {damage}");
         }
         let kind = match entry.kind {
             Kind::Image => "image",
@@ -58,7 +58,7 @@ pub fn images(global: &Global, args: &ImagesArgs) -> Result<ExitCode, Failure> {
         rows.push([name, kind.to_owned(), entry.digest.to_string(), megabytes(entry.size)]);
     }
     if args.quiet {
-        rows.iter().for_each(|row| println!("{}", row[2]));
+        rows.iter().for_each(|row| say!("{}", row[2]));
         return Ok(ExitCode::SUCCESS);
     }
     let header = ["NAME", "KIND", "DIGEST", "SIZE"].map(str::to_owned);
@@ -68,7 +68,7 @@ pub fn images(global: &Global, args: &ImagesArgs) -> Result<ExitCode, Failure> {
     let widths = [width(0), width(1), width(2)];
     for row in all {
         let [name, kind, digest, size] = row;
-        println!(
+        say!(
             "{name:<a$}   {kind:<b$}   {digest:<c$}   {size}",
             a = widths[0],
             b = widths[1],

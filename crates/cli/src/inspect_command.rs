@@ -54,7 +54,7 @@ pub fn run(global: &Global, args: &InspectArgs) -> Result<ExitCode, Failure> {
         }
     };
     let text = serde_json::to_string_pretty(&value).map_err(Failure::new)?;
-    println!("{text}");
+    say!("{text}");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,6 +4,9 @@
 //! fails exits with 1, wrong usage with 2, an interrupted command with 130. `boxer run` passes the
 //! exit code of the program in the box on, and uses 125 for failures of its own.
 
+#[macro_use]
+mod streams;
+
 mod args;
 mod build_command;
 mod dockerfile_input;
@@ -22,7 +25,7 @@ use args::{Cli, Verb};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Err(error) = runtime::exit_on_interrupt() {
-        eprintln!("boxer: warning: interrupts cannot be watched: {error}");
+        tell!("boxer: warning: interrupts cannot be watched: {error}");
     }
     let result = match &cli.verb {
         Verb::Build(args) => build_command::run(&cli.global, args),

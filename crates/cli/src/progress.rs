@@ -130,7 +130,7 @@ impl Events for Plain {
     }
 
     fn warning(&self, text: &str) {
-        eprintln!("WARNING: {text}");
+        tell!("WARNING: {text}");
     }
 }
 
@@ -144,19 +144,19 @@ impl Progress for Transfers {
         } else {
             String::new()
         };
-        eprintln!("{blob}: {}{from}", megabytes(size));
+        tell!("{blob}: {}{from}", megabytes(size));
     }
 
     fn finish(&self, blob: &Digest) {
-        eprintln!("{blob}: done");
+        tell!("{blob}: done");
     }
 
     fn skip(&self, blob: &Digest) {
-        eprintln!("{blob}: already there");
+        tell!("{blob}: already there");
     }
 
     fn retry(&self, blob: &Digest, attempt: u32, reason: &str) {
-        eprintln!("{blob}: attempt {attempt} failed: {reason}");
+        tell!("{blob}: attempt {attempt} failed: {reason}");
     }
 }
 

@@ -40,7 +40,7 @@ pub fn find(global: &Global, name: &str) -> Result<PathBuf, Failure> {
     let store = session::store(global)?;
     let artifact = match store.artifact(&reference) {
         Err(oci::Error::NotInStore { .. }) => {
-            eprintln!("{name} is not in the store; pulling it");
+            tell!("{name} is not in the store; pulling it");
             session::client(global)?.pull_any(&reference, &store, &Transfers)?
         }
         other => other?,
