@@ -8,8 +8,8 @@ use mem::{Access, Fault, Frame, PAGE_SIZE};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Words of code (16 bytes each) after which everything is dropped and compiled anew: 64 MiB.
-const MAX_WORDS: usize = 4 << 20;
+/// Words of code (16 bytes each) after which everything is dropped and compiled anew: 32 MiB.
+const MAX_WORDS: usize = 2 << 20;
 /// Entries of the jump cache (a power of two).
 const JUMPS: usize = 1 << 12;
 /// Longest x86 instruction: a block that starts this close to a page's end may depend on the next page.

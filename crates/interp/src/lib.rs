@@ -12,7 +12,14 @@
 //! changes itself is seen at once.
 //!
 //! **Faults are precise.** An op that can fault changes nothing when it does; `rip` is recomputed from the block's marks.
-//! Flag recorders are only removed where no op that may fault lies before the next recorder.
+//! One exception: a recorder whose flags are overwritten later in the block before anything reads them is removed, even
+//! if an instruction between the two may fault. The arithmetic flags in the signal frame of such a fault can be older
+//! ones. The program cannot go wrong by that, since whatever resumes there overwrites them first.
+//!
+//! **Speed.** `examples/mips.rs` runs static programs; eleven kernels (gcc -O2: integer, branches, calls, pointers, strings,
+//! floating point, packed integers), million guest instructions a second of CPU time in wasmtime 50 with SIMD and LTO:
+//! 228 (floating point) to 788 (sieve), geometric mean 480. In real programs (bash, python, perl) a third of the words
+//! are loads and stores, a sixth pushes and pops; ops without a handler of their own ([`pure`]) are below 2 %.
 
 mod cache;
 mod code;

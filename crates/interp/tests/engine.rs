@@ -187,3 +187,22 @@ fn a_changed_mapping_undoes_links() {
     assert_eq!(exit, Exit::Fault(Fault { addr: CODE + 0x1000, access: Access::Fetch, kind }));
     assert_eq!(cpu.rip, CODE + 0x1000);
 }
+
+#[test]
+fn a_program_larger_than_the_arena_runs() {
+    // Each of 400,000 blocks (add ebx, 1; jz +0) takes six words; all of them together are dropped once on the way.
+    const BLOCKS: usize = 400_000;
+    let mut code = b"\x83\xc3\x01\x74\x00".repeat(BLOCKS);
+    code.push(0xF4);
+    let mut env = Flat::new();
+    env.map(CODE, code.len() as u64, RX);
+    env.write(CODE, &code);
+    let mut cpu = Cpu::new();
+    cpu.rip = CODE;
+    let mut engine = Engine::new();
+    for _ in 0..2 {
+        cpu.rip = CODE;
+        assert_eq!(engine.run(&mut cpu, &mut env, u64::MAX), Exit::Trap(TrapKind::Gp));
+    }
+    assert_eq!(cpu.slot[3], 2 * BLOCKS as u64);
+}
