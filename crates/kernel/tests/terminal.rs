@@ -1,0 +1,83 @@
+//! The line discipline (termios(3)): what a reader gets and what the terminal shows for what is typed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use abi::signal::{SIGINT, SIGQUIT, SIGTSTP};
+use abi::tty::*;
+use kernel::file::tty::discipline::Discipline;
+
+/// Types `input`; what each read gives until one would wait, and what was shown.
+fn typed(line: &mut Discipline, input: &[u8]) -> (Vec<Vec<u8>>, Vec<u8>, Option<u32>) {
+    let signals: Vec<u32> = input.iter().filter_map(|b| line.receive(*b)).collect();
+    let mut reads = Vec::new();
+    while line.readable().is_some_and(|n| n > 0 || !line.lines.is_empty()) {
+        let mut buf = [0; 100];
+        let n = line.take(&mut buf);
+        reads.push(buf[..n].to_vec());
+    }
+    (reads, line.output.drain(..).collect(), signals.first().copied())
+}
+
+#[test]
+fn canonical_editing_and_echo() {
+    // Typed, read, shown: as a pseudo-terminal of Linux gave them.
+    let cases: [(&[u8], &[&[u8]], &[u8]); 9] = [
+        (b"abc\x7fd\n", &[b"abd\n"], b"abc\x08 \x08d\r\n"),
+        (b"one two\x17three\n", &[b"one three\n"], b"one two\x08 \x08\x08 \x08\x08 \x08three\r\n"),
+        (b"no\x15ok\n", &[b"ok\n"], b"no\x08 \x08\x08 \x08ok\r\n"),
+        (b"part\x04", &[b"part"], b"part"),
+        (b"\x04", &[b""], b""),
+        (b"l1\nl2\n", &[b"l1\n", b"l2\n"], b"l1\r\nl2\r\n"),
+        (b"cr\r", &[b"cr\n"], b"cr\r\n"),
+        (b"\x16\x03\n", &[b"\x03\n"], b"^\x08^C\r\n"),
+        (b"unfinished", &[], b"unfinished"),
+    ];
+    for (input, reads, shown) in cases {
+        let (got, screen, signal) = typed(&mut Discipline::default(), input);
+        assert_eq!(got, reads, "{}", input.escape_ascii());
+        assert_eq!(screen, shown, "{}", input.escape_ascii());
+        assert_eq!(signal, None);
+    }
+}
+
+#[test]
+fn signals_drop_the_line() {
+    for (byte, signal, shown) in
+        [(3, SIGINT, b"xy^C"), (28, SIGQUIT, b"xy^\\"), (26, SIGTSTP, b"xy^Z")]
+    {
+        let mut line = Discipline::default();
+        let (reads, screen, got) = typed(&mut line, &[b'x', b'y', byte]);
+        assert_eq!((reads.len(), got), (0, Some(signal)));
+        assert_eq!(screen, shown);
+        assert_eq!(typed(&mut line, b"z\n").0, [b"z\n"]);
+    }
+}
+
+#[test]
+fn raw_mode_passes_everything() {
+    let mut line = Discipline::default();
+    let mut raw = line.termios.clone();
+    raw.lflag &= !(ICANON | ECHO | ISIG | IEXTEN);
+    raw.iflag = 0;
+    raw.oflag = 0;
+    line.set_termios(raw);
+    let (reads, screen, signal) = typed(&mut line, b"a\x03\r\x7f");
+    assert_eq!((reads, screen, signal), (vec![b"a\x03\r\x7f".to_vec()], Vec::new(), None));
+    line.emit(b"a\nb");
+    assert_eq!(line.output, b"a\nb".to_vec());
+    // A short read leaves the rest.
+    line.receive(b'1');
+    line.receive(b'2');
+    let mut one = [0];
+    assert_eq!((line.take(&mut one), one), (1, *b"1"));
+    assert_eq!(line.readable(), Some(1));
+}
+
+#[test]
+fn input_is_bounded() {
+    let mut line = Discipline::default();
+    for _ in 0..100_000 {
+        line.receive(b'x');
+    }
+    line.receive(b'\n');
+    assert!(line.input.len() <= 4097);
+}
