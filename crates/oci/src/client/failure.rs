@@ -137,6 +137,13 @@ pub(super) fn tls_reason(error: &reqwest::Error) -> Option<String> {
         rustls::Error::InvalidMessage(_) => {
             "the registry does not speak TLS; --insecure allows plain http".into()
         }
+        rustls::Error::InvalidCertificate(rustls::CertificateError::Other(reason))
+            if reason.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            "it presents a CA certificate as its own (`openssl req -x509` makes such a one); give it a certificate \
+             with basicConstraints=CA:FALSE, or use --insecure"
+                .into()
+        }
         rustls::Error::InvalidCertificate(reason) => {
             format!("its certificate is not trusted ({reason}); add its CA or use --insecure")
         }
