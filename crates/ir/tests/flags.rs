@@ -11,7 +11,7 @@ fn add(a: u64, b: u64, carry: bool, bits: u32) -> (u64, u64) {
             r |= 1 << i;
         }
         before = c;
-        c = (x && y) || (x && c) || (y && c);
+        c = if x { y || c } else { y && c };
         if i == 3 {
             half = c;
         }
