@@ -27,7 +27,7 @@ pub const TESTS: &[Need] = &[
     ("/usr/bin/node", "nodejs"),
     ("/usr/bin/npm", "npm"),
     ("/usr/bin/python3", "python3"),
-    ("/usr/share/doc/python3-venv", "python3-venv"),
+    ("/usr/lib/python3.11/ensurepip/__init__.py", "python3-venv"),
 ];
 
 /// Installs what is missing.

@@ -7,6 +7,7 @@
 //! again. Files appear by renaming, so readers and concurrent writers never see a partial one.
 #![allow(unsafe_code)] // loading compiled code, below
 
+use crate::prune;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -79,6 +80,7 @@ impl CodeCache {
             // SAFETY: see `load`.
             && let Ok(module) = unsafe { Module::deserialize_file(&self.engine, &path) }
         {
+            prune::used(&path);
             return Ok(module);
         }
         let bytes = wasm()?;
@@ -100,6 +102,7 @@ impl CodeCache {
             // SAFETY: see `load`.
             && let Ok(component) = unsafe { Component::deserialize_file(&self.engine, &path) }
         {
+            prune::used(&path);
             return Ok(component);
         }
         let bytes = wasm()?;
@@ -125,7 +128,9 @@ impl CodeCache {
             _ => {}
         }
         write_whole(&self.dir, path, &compiled).map_err(io)?;
-        write_whole(&self.dir, &sum_path, &sum).map_err(io)
+        write_whole(&self.dir, &sum_path, &sum).map_err(io)?;
+        prune::prune(&self.dir, path);
+        Ok(())
     }
 }
 

@@ -22,6 +22,7 @@ mod emit;
 mod engine;
 mod guest;
 mod inspect;
+mod prune;
 mod snapshot;
 
 pub use boot::{BootError, boot};
