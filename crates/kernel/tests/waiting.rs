@@ -186,3 +186,40 @@ fn eventfd_counts() {
     assert_eq!(fails(f.put(e, 8)), Errno::EAGAIN);
     assert_eq!(f.poll(e), POLLIN);
 }
+
+#[test]
+fn sockets_in_sockets_are_closed_without_recursion() {
+    let mut f = Files::new();
+    let buf = f.buf;
+    let (msg, iov, control) = (buf + 4096, buf + 4200, buf + 4300);
+    f.sys.poke64(iov, buf);
+    f.sys.poke64(iov + 8, 1);
+    f.sys.poke64(msg + 16, iov);
+    f.sys.poke64(msg + 24, 1);
+    f.sys.poke64(msg + 32, control);
+    f.sys.poke64(msg + 40, 20);
+    f.sys.poke64(control, 20);
+    f.sys.poke32(control + 8, 1);
+    f.sys.poke32(control + 12, 1);
+    let pair = |f: &mut Files| {
+        f.sys.ok(53, &[1, 1, 0, buf]);
+        (f.sys.peek32(buf), f.sys.peek32(buf + 4))
+    };
+    let (outer, mut last) = pair(&mut f);
+    let keep = last;
+    for _ in 0..20_000 {
+        let (a, b) = pair(&mut f);
+        // `b` goes into the queue that `last` reads from: `a` sends there.
+        f.sys.poke32(control + 16, b);
+        let sender = if last == keep { outer } else { last };
+        f.sys.ok(46, &[u64::from(sender), msg, 0]);
+        f.sys.ok(CLOSE, &[u64::from(b)]);
+        if sender != outer {
+            f.sys.ok(CLOSE, &[u64::from(sender)]);
+        }
+        last = a;
+    }
+    f.sys.ok(CLOSE, &[u64::from(keep)]);
+    f.sys.ok(CLOSE, &[u64::from(outer)]);
+    f.sys.ok(39, &[]);
+}

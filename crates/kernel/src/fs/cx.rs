@@ -168,6 +168,9 @@ pub struct Shared {
     pub ttys: Terminals,
     /// Roots of the mounted filesystems, in order of mounting.
     pub mounts: RefCell<Vec<Rc<Dentry>>>,
+    /// Files that were queued in sockets when these were closed. They are dropped one by one and not inside each
+    /// other, because a queue may hold sockets whose queues hold sockets, as deep as a program likes.
+    pub graveyard: Rc<RefCell<Vec<Rc<crate::file::OpenFile>>>>,
     /// Terminals whose master side was closed: the session and the foreground group that get SIGHUP.
     pub hangups: Rc<RefCell<Vec<(u32, u32)>>>,
     /// FIFOs being opened, by thread: whoever waits for the other end holds its own end.
@@ -189,6 +192,7 @@ impl Shared {
             watches: Watches::default(),
             ttys: Terminals::default(),
             mounts: RefCell::default(),
+            graveyard: Rc::default(),
             hangups: Rc::default(),
             opening: RefCell::default(),
             host_closes: Rc::default(),

@@ -111,6 +111,7 @@ pub struct UnixSocket {
     pub pass_cred: Cell<bool>,
     /// SO_RCVTIMEO and SO_SNDTIMEO in ns, 0 = none.
     pub timeouts: Cell<(u64, u64)>,
+    graveyard: Rc<RefCell<Vec<Rc<OpenFile>>>>,
     notifier: Notifier,
 }
 
@@ -135,6 +136,7 @@ impl UnixSocket {
             reset: Cell::new(false),
             pass_cred: Cell::new(false),
             timeouts: Cell::new((0, 0)),
+            graveyard: cx.shared.graveyard.clone(),
             notifier: cx.shared.notifier(),
         })
     }
@@ -430,7 +432,7 @@ impl UnixSocket {
         self.closed.set(true);
         let unread = !self.inbox.borrow().is_empty();
         let inbox = std::mem::take(&mut *self.inbox.borrow_mut());
-        drop(inbox);
+        self.graveyard.borrow_mut().extend(inbox.into_iter().flat_map(|m| m.files));
         if let Some(backlog) = self.backlog.borrow_mut().take() {
             for waiting in backlog.waiting {
                 waiting.closed.set(true);

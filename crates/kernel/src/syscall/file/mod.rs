@@ -126,9 +126,20 @@ impl Kernel {
         }
     }
 
+    /// Drops files that were queued in closed sockets.
+    pub(crate) fn bury(&mut self) {
+        loop {
+            let next = self.shared.graveyard.borrow_mut().pop();
+            if next.is_none() {
+                return;
+            }
+        }
+    }
+
     /// Tells the sessions of hung-up terminals: SIGHUP and SIGCONT to the leader and the foreground group, and no
     /// controlling terminal any more (tty_ioctl(4), `TIOCNOTTY`).
     pub(crate) fn deliver_hangups(&mut self) {
+        self.bury();
         if self.shared.hangups.borrow().is_empty() {
             return;
         }
