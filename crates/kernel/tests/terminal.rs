@@ -5,6 +5,9 @@ use abi::signal::{SIGINT, SIGQUIT, SIGTSTP};
 use abi::tty::*;
 use kernel::file::tty::discipline::Discipline;
 
+/// What is typed, what each read gives, what is shown.
+type Case = (&'static [u8], &'static [&'static [u8]], &'static [u8]);
+
 /// Types `input`; what each read gives until one would wait, and what was shown.
 fn typed(line: &mut Discipline, input: &[u8]) -> (Vec<Vec<u8>>, Vec<u8>, Option<u32>) {
     let signals: Vec<u32> = input.iter().filter_map(|b| line.receive(*b)).collect();
@@ -20,7 +23,7 @@ fn typed(line: &mut Discipline, input: &[u8]) -> (Vec<Vec<u8>>, Vec<u8>, Option<
 #[test]
 fn canonical_editing_and_echo() {
     // Typed, read, shown: as a pseudo-terminal of Linux gave them.
-    let cases: [(&[u8], &[&[u8]], &[u8]); 9] = [
+    let cases: [Case; 9] = [
         (b"abc\x7fd\n", &[b"abd\n"], b"abc\x08 \x08d\r\n"),
         (b"one two\x17three\n", &[b"one three\n"], b"one two\x08 \x08\x08 \x08\x08 \x08three\r\n"),
         (b"no\x15ok\n", &[b"ok\n"], b"no\x08 \x08\x08 \x08ok\r\n"),
