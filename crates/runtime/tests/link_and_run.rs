@@ -1,4 +1,5 @@
 //! Linking and running a toy guest: see toy.wat.
+#![allow(clippy::unwrap_used)] // the helpers of tests are tests, too
 
 use link::{CodeCache, Format, LinkError, LinkInput, Linker, Output as Form, inspect};
 use rootfs::config::BoxConfig;
