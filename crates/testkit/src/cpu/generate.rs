@@ -102,7 +102,16 @@ pub fn case(rng: &mut Rng, template: &Template) -> Option<Case> {
     if excluded(&ins) {
         return None;
     }
+    if ins.flow_control() == FlowControl::ConditionalBranch && ins.near_branch_target() == ENTRY {
+        // A branch to itself never ends; only a counted loop may.
+        if !ins.is_loop() && !ins.is_loopcc() {
+            return None;
+        }
+    }
     let mut state = rng.state();
+    if ins.is_loop() || ins.is_loopcc() {
+        state.regs[1] = state.regs[1] & 0xff | 1;
+    }
     if template.family == "transcendental" || template.family == "rem" {
         // One stack in use and room for a push, so that the results count.
         state.set_sw(state.sw() & !0x80ff);
