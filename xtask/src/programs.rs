@@ -75,7 +75,7 @@ fn parse(text: &str) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// The files that a box makes for itself, as docker does.
+/// The files that a box may make for itself, as docker does.
 const OWN_FILES: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
 
 /// A tree, natively and as a box.
@@ -97,11 +97,16 @@ impl<'a> Tree<'a> {
         if own.exists() {
             std::fs::remove_dir_all(&own)?;
         }
+        make_dir(&own.join("etc"))?;
         for file in OWN_FILES {
             let mut cat = boxer::command(workspace)?;
             cat.args(["run", "--entrypoint", "/bin/cat"]).arg(&tree.wasm).arg(format!("/{file}"));
-            make_dir(&own.join("etc"))?;
-            std::fs::write(own.join(file), process::stdout(&mut cat)?)?;
+            // The box may leave a file as it is in the image, or not have it.
+            let Ok(text) = process::stdout(&mut cat) else { continue };
+            let image = std::fs::read(tree.fixture.join("rootfs").join(file)).unwrap_or_default();
+            if text.as_bytes() != image {
+                std::fs::write(own.join(file), text)?;
+            }
         }
         Ok(tree)
     }
@@ -152,7 +157,7 @@ const SET_UP: &str = r#"set -e
 mkdir -p "$1"; mount -t tmpfs tmpfs "$1"; mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay overlay -o "lowerdir=$2,upperdir=$1/upper,workdir=$1/work" "$1/root"
 mount -t proc proc "$1/root/proc"; mount --rbind /dev "$1/root/dev"
-umask 022; (cd "$3" && for f in etc/*; do rm -f "$1/root/$f"; cat "$f" > "$1/root/$f"; done)
+umask 022; (cd "$3" && for f in etc/*; do [ -f "$f" ] || continue; rm -f "$1/root/$f"; cat "$f" > "$1/root/$f"; done)
 hostname box; exec chroot --userspec=root "$1/root" "$4" -c "$5""#;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
