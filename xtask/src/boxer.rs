@@ -26,16 +26,17 @@ pub fn command(workspace: &Workspace) -> Result<Command> {
     Ok(boxer)
 }
 
-/// Builds a box from a one-line Dockerfile on an image layout.
+/// Builds a box from an image layout; `more` are further lines of its Dockerfile.
 pub fn build_from_layout(
     workspace: &Workspace,
     layout: &Path,
     tag: &str,
+    more: &str,
     output: &Path,
 ) -> Result<()> {
     let context = output.with_extension("context");
     make_dir(&context)?;
-    std::fs::write(context.join("Dockerfile"), "FROM base\n")?;
+    std::fs::write(context.join("Dockerfile"), format!("FROM base\n{more}"))?;
     let mut boxer = command(workspace)?;
     boxer
         .arg("build")

@@ -17,6 +17,9 @@ pub const DEMO: &[Need] = &[
     ("/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev"),
 ];
 
+/// What the benches compare with, besides.
+pub const BENCH: &[Need] = &[("/usr/bin/qemu-x86_64", "qemu-user")];
+
 /// What the tests compare with, besides.
 pub const TESTS: &[Need] = &[
     ("/usr/bin/fsck.erofs", "erofs-utils"),

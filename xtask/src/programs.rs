@@ -17,6 +17,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     let known = known.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let mut known: BTreeSet<String> = known.map(str::to_owned).collect();
     let mut wrong = Vec::new();
+    let mut total = 0;
     let debian = fixtures::debian(workspace)?;
     let mut trees = vec![("debian", "bookworm", debian)];
     trees.extend(fixtures::alpine(workspace)?.map(|dir| ("alpine", "latest", dir)));
@@ -40,10 +41,12 @@ pub fn run(workspace: &Workspace) -> Result<()> {
             }
         }
         println!("programs: {name}: {passed} as in a chroot");
+        total += passed;
     }
     for text in &wrong {
         println!("programs: {text}");
     }
+    println!("programs: {total} passed, {} failed", wrong.len());
     if !wrong.is_empty() {
         bail!("programs: {} cases are wrong", wrong.len());
     }
@@ -91,7 +94,7 @@ impl<'a> Tree<'a> {
         let out = workspace.target.join("programs");
         make_dir(&out)?;
         let wasm = out.join(name).with_extension("wasm");
-        boxer::build_from_layout(workspace, &fixture.join("layout"), tag, &wasm)?;
+        boxer::build_from_layout(workspace, &fixture.join("layout"), tag, "", &wasm)?;
         let tree = Tree { workspace, fixture, wasm, out };
         let own = tree.own_files();
         if own.exists() {

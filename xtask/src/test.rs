@@ -29,17 +29,16 @@ pub fn run(workspace: &Workspace, rest: &[String]) -> Result<()> {
     fixtures::run(workspace)?;
     step("build");
     boxer::build(workspace)?;
+    step("tests");
+    let mut test = cargo(workspace);
+    test.args(["test", "--release", "--workspace", "--exclude", "boxer-guest"]).args(rest);
+    process::run(&mut test)?;
     step("examples");
     demo::examples(workspace)?;
     step("hosts");
     hosts::run(workspace)?;
     step("programs");
     programs::run(workspace)?;
-    step("tests");
-    let mut test = cargo(workspace);
-    test.args(["test", "--release", "--workspace", "--exclude", "boxer-guest"]).args(rest);
-    process::run(&mut test)?;
-    println!("xtask test: all passed");
     Ok(())
 }
 
