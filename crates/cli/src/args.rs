@@ -123,11 +123,10 @@ pub struct BuildArgs {
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// A Wasm file, or the name of a box or image in the store (pulled if it is not there)
-    pub name: String,
-    /// Arguments; they replace CMD
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub args: Vec<String>,
+    /// A Wasm file or the name of a box or image in the store (pulled if it is not there), and
+    /// arguments, which replace CMD; options after the name belong to the program
+    #[arg(value_names = ["NAME", "ARG"], num_args = 1.., required = true, trailing_var_arg = true)]
+    words: Vec<String>,
     /// Set a variable; without =VALUE this process's value is passed on (repeatable)
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
@@ -161,6 +160,18 @@ pub struct RunArgs {
     /// Report unknown instructions and missing system calls on standard error
     #[arg(long)]
     pub debug: bool,
+}
+
+impl RunArgs {
+    /// The file, box or image.
+    pub fn name(&self) -> &str {
+        self.words.first().map_or("", String::as_str)
+    }
+
+    /// The program's arguments.
+    pub fn program_args(&self) -> &[String] {
+        self.words.get(1..).unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Args)]

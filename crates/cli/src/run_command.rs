@@ -25,7 +25,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> {
 
 fn start(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> {
     let options = options(args)?;
-    let path = find(global, &args.name)?;
+    let path = find(global, args.name())?;
     let outcome = session::runtime()?.run_file(&path, options).map_err(Failure::new)?;
     // As a shell does, the low byte.
     Ok(ExitCode::from(u8::try_from(outcome.status & 0xff).unwrap_or(OWN_FAILURE)))
@@ -93,7 +93,7 @@ fn options(args: &RunArgs) -> Result<RunOptions, Failure> {
     }
     let size = if args.tty { terminal_size::terminal_size() } else { None };
     Ok(RunOptions {
-        args: args.args.clone(),
+        args: args.program_args().to_vec(),
         env,
         preopens: args.volume.iter().map(|text| volume(text)).collect::<Result<_, _>>()?,
         overrides: Overrides {

@@ -192,6 +192,17 @@ fn running_what_is_not_there_exits_with_125() {
 }
 
 #[test]
+fn options_after_the_name_belong_to_the_program() {
+    let home = Home::new();
+    for option in ["--help", "--version", "--strace", "--no-such-option"] {
+        let outcome = home.boxer(&["run", "./missing.wasm", option]);
+        assert_eq!(outcome.code, 125, "{option}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains("missing.wasm"), "{option}: {}", outcome.stderr);
+    }
+    assert_eq!(home.boxer(&["run", "--no-such-option", "./missing.wasm"]).code, 2);
+}
+
+#[test]
 fn an_empty_store_lists_nothing() {
     let home = Home::new();
     let outcome = home.boxer(&["images"]);

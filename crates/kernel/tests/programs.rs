@@ -21,7 +21,7 @@ fn start(path: &str, data: &[u8], mode: u32) -> Result<(), StartError> {
 fn refused(data: &[u8]) -> Errno {
     match start("/prog", data, 0o755) {
         Err(StartError::NotExecutable(_, errno)) => errno,
-        Err(StartError::NotFound(_)) => Errno::ENOENT,
+        Err(StartError::NotFound(_) | StartError::NoInterpreter(_)) => Errno::ENOENT,
         other => panic!("{other:?}"),
     }
 }
@@ -62,6 +62,9 @@ fn bad_programs() {
     let denied = start("/prog", &tiny_elf(), 0o644).unwrap_err();
     assert_eq!(denied, StartError::NotExecutable("/prog".into(), Errno::EACCES));
     assert_eq!(denied.status(), 126);
+    let orphan = start("/prog", b"#!/no/such/shell\n", 0o755).unwrap_err();
+    assert_eq!(orphan, StartError::NoInterpreter("/prog".into()));
+    assert_eq!(orphan.status(), 127);
     let (mut k, _) = Sys::kernel(16 << 20);
     let missing = k.start(StartSpec { argv: words(&["nope"]), ..StartSpec::default() });
     assert_eq!(missing.unwrap_err().status(), 127);
@@ -225,7 +228,7 @@ fn dynamic_program() {
     let (mut k, outside) = Sys::kernel(64 << 20);
     put_file(&mut k, "/bin/true", &program, 0o755);
     let spec = || StartSpec { argv: words(&["true"]), ..StartSpec::default() };
-    assert!(matches!(k.start(spec()), Err(StartError::NotFound(_))), "no interpreter");
+    assert!(matches!(k.start(spec()), Err(StartError::NoInterpreter(_))));
     put_file(&mut k, "/lib64/ld-linux-x86-64.so.2", &linker, 0o755);
     let tid = k.start(spec()).unwrap();
     let mut sys = Sys { k, tid, outside };

@@ -37,6 +37,8 @@ pub enum StartError {
     NoCommand,
     /// No such program.
     NotFound(String),
+    /// The program is there, but not what runs it: the interpreter of its `#!` line, or its dynamic linker.
+    NoInterpreter(String),
     /// It cannot be executed.
     NotExecutable(String, Errno),
     /// The user or group is unknown.
@@ -51,7 +53,7 @@ impl StartError {
     /// Exit status, as docker has it.
     pub fn status(&self) -> i32 {
         match self {
-            StartError::NotFound(_) => 127,
+            StartError::NotFound(_) | StartError::NoInterpreter(_) => 127,
             StartError::NotExecutable(..) | StartError::Cwd(..) => 126,
             _ => 125,
         }
@@ -65,6 +67,11 @@ impl std::fmt::Display for StartError {
             StartError::NotFound(name) => {
                 write!(f, "exec: {name:?}: executable file not found in $PATH or the file system")
             }
+            StartError::NoInterpreter(name) => write!(
+                f,
+                "exec: {name:?}: the program is there, but its interpreter is not (the one its #! line names, or its \
+                 dynamic linker, such as /lib64/ld-linux-x86-64.so.2)"
+            ),
             StartError::NotExecutable(name, errno) => write!(f, "exec: {name:?}: {}", errno.text()),
             StartError::User(user) => write!(f, "unable to find user {user}: no matching entries"),
             StartError::Cwd(dir, errno) => write!(f, "cannot enter {dir:?}: {}", errno.text()),
@@ -182,10 +189,20 @@ impl Kernel {
             env.push(format!("HOME={home}").into_bytes());
         }
         let path = self.find_in_path(tid, program, &env)?;
-        self.exec_with(tid, AT_FDCWD, path, spec.argv, env, 0).map_err(|errno| match errno {
+        let result = self.exec_with(tid, AT_FDCWD, path.clone(), spec.argv, env, 0);
+        result.map_err(|errno| match errno {
+            Errno::ENOENT | Errno::ENOTDIR if self.is_executable(tid, &path) => {
+                StartError::NoInterpreter(shown(program))
+            }
             Errno::ENOENT | Errno::ENOTDIR => StartError::NotFound(shown(program)),
             errno => StartError::NotExecutable(shown(program), errno),
         })
+    }
+
+    fn is_executable(&mut self, tid: ThreadId, path: &[u8]) -> bool {
+        let at = self.tasks[tid].fs.borrow().clone();
+        let mut cx = self.cx(tid);
+        find_executable(&mut cx, &at, &at.cwd, path, true).is_ok()
     }
 
     /// Looks a name without slash up in PATH, as docker's runtime does.
