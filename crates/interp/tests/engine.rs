@@ -45,6 +45,16 @@ fn a_fault_shows_the_state_before_its_instruction() {
 }
 
 #[test]
+fn a_fault_shows_flags_that_are_overwritten_later() {
+    // sub eax, 6; mov rbx, [rdi]; cmp rbx, 1; the processor shows CF PF AF SF of 5 - 6 at the load
+    let code = b"\x83\xe8\x06\x48\x8b\x1f\x48\x83\xfb\x01\xf4";
+    let (mut engine, mut cpu, mut env) = machine(code, RX);
+    (cpu.slot[0], cpu.slot[7]) = (5, 0x1234);
+    assert_eq!(engine.run(&mut cpu, &mut env, 100), unmapped(0x1234, Access::Read));
+    assert_eq!((cpu.rip, cpu.flags.bits()), (CODE + 3, 0x95));
+}
+
+#[test]
 fn a_store_over_a_page_end_is_all_or_nothing() {
     // mov [rcx], rax
     let (mut engine, mut cpu, mut env) = machine(b"\x48\x89\x01\xf4", RX);
