@@ -58,22 +58,7 @@ pub fn shell(pattern: &str, greedy: bool, anchored: bool) -> Result<Regex, Cause
 /// # Errors
 /// [`Cause::Pattern`] for an unclosed class or a trailing backslash.
 pub fn go_match(pattern: &str) -> Result<Regex, Cause> {
-    let mut out = String::from("^");
-    let mut chars = pattern.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '*' => out.push_str("[^/]*"),
-            '?' => out.push_str("[^/]"),
-            '[' => class(pattern, &mut chars, &mut out)?,
-            '\\' => push_literal(
-                &mut out,
-                chars.next().ok_or_else(|| bad(pattern, "trailing backslash"))?,
-            ),
-            c => push_literal(&mut out, c),
-        }
-    }
-    out.push('$');
-    compile(pattern, &out)
+    glob(pattern, false)
 }
 
 /// A `.dockerignore` or `--exclude` pattern, already cleaned (no leading `/`, no `..`): as
@@ -82,11 +67,16 @@ pub fn go_match(pattern: &str) -> Result<Regex, Cause> {
 /// # Errors
 /// As for [`go_match`].
 pub fn ignore(pattern: &str) -> Result<Regex, Cause> {
+    glob(pattern, true)
+}
+
+/// Go's `filepath.Match`, with or without `**`.
+fn glob(pattern: &str, across_components: bool) -> Result<Regex, Cause> {
     let mut out = String::from("^");
     let mut chars = pattern.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
-            '*' if chars.next_if_eq(&'*').is_some() => {
+            '*' if across_components && chars.next_if_eq(&'*').is_some() => {
                 let slash = chars.next_if_eq(&'/').is_some();
                 match (slash, chars.peek()) {
                     // `**/x`: x here or at any depth.

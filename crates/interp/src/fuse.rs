@@ -62,31 +62,6 @@ fn term_slot(term: &Term) -> Option<u8> {
     }
 }
 
-/// Whether an op of this class can fault or trap.
-fn may_fault(class: Class) -> bool {
-    use Class::*;
-    matches!(
-        class,
-        Load | Store
-            | VLoad
-            | VLoadA
-            | VStore
-            | VStoreA
-            | Probe
-            | Str
-            | Div
-            | State
-            | F1
-            | F2
-            | F3
-            | F1i
-            | F2i
-            | Rf1
-            | Rf2
-            | Fvr
-    )
-}
-
 /// For each IR instruction whether nobody can see what it does: a flag recorder whose flags are overwritten, or a
 /// computation into a temporary that is not read.
 pub fn dead(block: &Block) -> Vec<bool> {
@@ -116,7 +91,7 @@ pub fn dead(block: &Block) -> Vec<bool> {
             // FlagInc looks at CF only to keep it.
             let reads = if class == Class::FlagInc { used.reads & flags } else { used.reads };
             flags = flags & !used.kills | reads;
-            if may_fault(class) {
+            if class.may_fault() {
                 // A signal handler sees the flags as they are before the instruction.
                 flags = ARITH;
             }

@@ -218,6 +218,33 @@ classes! {
     State [D A B N Imm] false;
 }
 
+impl Class {
+    /// Whether an op of this class can fault or trap, so that a signal handler may see the state before it.
+    pub fn may_fault(self) -> bool {
+        use Class::*;
+        matches!(
+            self,
+            Load | Store
+                | VLoad
+                | VLoadA
+                | VStore
+                | VStoreA
+                | Probe
+                | Str
+                | Div
+                | State
+                | F1
+                | F2
+                | F3
+                | F1i
+                | F2i
+                | Rf1
+                | Rf2
+                | Fvr
+        )
+    }
+}
+
 /// Bits of `imm` of a [`Class::Str`] op.
 pub struct StringOp;
 impl StringOp {
