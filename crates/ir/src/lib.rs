@@ -7,7 +7,8 @@
 //! # Slots
 //! * Integer slots (`u64`, [`Cpu::slot`]): `0..=15` general registers in x86 encoding order, `16..=31` temporaries
 //!   ([`T0`]…), which live only within one guest instruction, [`FS_BASE`], [`GS_BASE`], [`ZERO`] (always 0, never written).
-//! * Vector slots (`u128`, [`Cpu::v`]): `0..=15` XMM, `16..=31` high halves of YMM, `32..=47` temporaries ([`VT0`]…).
+//! * Vector slots (`u128`, [`Cpu::v`]): `0..=15` XMM, `16..=31` high halves of YMM, `32..=47` temporaries ([`VT0`]…),
+//!   `48..=63` their high halves: that of slot *i* is *i* + [`HIGH`].
 //! * `b == IMM` (or `c` where the class says so) means that the operand is [`Inst::imm`].
 //!
 //! # Conventions
@@ -58,7 +59,9 @@ pub const SLOTS: usize = 35;
 /// First vector temporary; there are 16.
 pub const VT0: u8 = 32;
 /// Vector slots in use.
-pub const VSLOTS: usize = 48;
+pub const VSLOTS: usize = 64;
+/// From a vector slot to the one with bits 255:128 of the same register or temporary.
+pub const HIGH: u8 = 16;
 
 /// Encoding-order numbers of the general registers.
 #[allow(missing_docs)]

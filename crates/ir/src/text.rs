@@ -184,7 +184,7 @@ fn slot(s: &str) -> Option<u8> {
 fn vslot(s: &str) -> Option<u8> {
     numbered(s, "x", 0, 16)
         .or_else(|| numbered(s, "y", 16, 16))
-        .or_else(|| numbered(s, "v", VT0, 16))
+        .or_else(|| numbered(s, "v", VT0, 32))
 }
 
 fn cc(s: &str) -> Option<Cc> {

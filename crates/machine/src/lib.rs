@@ -58,8 +58,7 @@ impl Machine {
     ) -> Result<Machine, KernelError> {
         let level = match config.cpu {
             CpuLevel::V2 => x86::CpuLevel::V2,
-            // The default until the v3 families are complete.
-            CpuLevel::V3 => x86::CpuLevel::V2,
+            CpuLevel::V3 => x86::CpuLevel::V3,
         };
         let kernel = Kernel::new(phys, host, image, image_base)?;
         Ok(Machine {

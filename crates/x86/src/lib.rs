@@ -34,7 +34,10 @@ mod x87_state;
 use iced_x86::{Decoder, DecoderError, DecoderOptions};
 use ir::{Block, Builder, Term, TrapKind};
 
-pub use cpuid::{CpuLevel, cpuid};
+pub use cpuid::{
+    AVX_OFFSET, BASELINE, CpuLevel, CpuidRegister, FEATURES, Feature, XCR0, XSAVE_SIZE, cpuid,
+    features,
+};
 use lifter::Lifter;
 
 /// Most guest instructions in one block.
