@@ -1,7 +1,7 @@
 //! What must be equal, and what the manuals leave open.
 
 use super::generate::{all, decode};
-use super::{Case, End, Outcome};
+use super::{Case, End, Outcome, State};
 use iced_x86::{Instruction, Mnemonic, OpKind, Register, RflagsBits};
 
 /// Differences between the processor's outcome and ours; empty if there are none that count.
@@ -75,6 +75,8 @@ pub fn differences(case: &Case, native: &Outcome, ours: &Outcome) -> Vec<String>
     note("rflags".into(), format!("{:x}", n.rflags & defined), format!("{:x}", o.rflags & defined));
     for i in 0..16 {
         note(format!("xmm{i}"), format!("{:032x}", n.xmm(i)), format!("{:032x}", o.xmm(i)));
+        let high = |s: &State| format!("{:032x}", s.high[i]);
+        note(format!("ymm{i} high"), high(n), high(o));
     }
     note("mxcsr".into(), format!("{:x}", n.mxcsr()), format!("{:x}", o.mxcsr()));
     note("cw".into(), format!("{:x}", n.cw()), format!("{:x}", o.cw()));

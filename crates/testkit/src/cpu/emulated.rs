@@ -66,6 +66,7 @@ impl Emulated {
         state.rflags = cpu.rflags() & 0xcd5;
         state.fx.copy_from_slice(&cpu.fxsave()[..FX_LEN]);
         state.fx[28..32].fill(0);
+        state.high.copy_from_slice(&cpu.v[16..32]);
         let mut after = Vec::with_capacity(DATA_LEN);
         for i in 0..DATA_LEN / PAGE_SIZE {
             after.extend_from_slice(self.space.phys.bytes(self.space.data.offset(i as u32)));
@@ -83,6 +84,7 @@ fn load(case: &Case) -> Cpu {
     let _ = cpu.fxrstor(&image);
     cpu.slot[..16].copy_from_slice(&case.state.regs);
     cpu.set_rflags(case.state.rflags);
+    cpu.v[16..32].copy_from_slice(&case.state.high);
     cpu.rip = ENTRY;
     cpu
 }

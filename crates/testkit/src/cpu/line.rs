@@ -1,7 +1,7 @@
 //! The text form of a case and its expected outcome: `bytes | state before => what changed`.
 //!
 //! Before: what differs from the all-zero state; after: what the instruction changed, and `end=`/`rip=` if it did not
-//! simply go on. Values in hex; `mem:ADDRESS=bytes`, `stN=exponent:significand`.
+//! simply go on. Values in hex; `ymmN` (all 64 digits) where the high half matters, else `xmmN`; `mem:ADDRESS=bytes`, `stN=exponent:significand`.
 
 use super::{Case, DATA, DATA_LEN, End, MAX_CODE, Outcome, State};
 use ir::TrapKind;
@@ -43,7 +43,9 @@ fn changes(from: &State, to: &State) -> String {
         let _ = write!(out, " rflags={:x}", flags(to));
     }
     for i in 0..16 {
-        if from.xmm(i) != to.xmm(i) {
+        if from.high[i] != to.high[i] {
+            let _ = write!(out, " ymm{i}={:032x}{:032x}", to.high[i], to.xmm(i));
+        } else if from.xmm(i) != to.xmm(i) {
             let _ = write!(out, " xmm{i}={:x}", to.xmm(i));
         }
     }
@@ -144,6 +146,16 @@ fn apply(state: &mut State, words: &str, end: &mut (End, u64)) -> Result<(), Str
         if let Some(i) = indexed("xmm", 16) {
             let v = u128::from_str_radix(value, 16).map_err(|_| format!("{word:?}: number"))?;
             state.set_xmm(i, v);
+        } else if let Some(i) = indexed("ymm", 16) {
+            let half = |digits: Option<&str>| {
+                let v = digits.and_then(|d| u128::from_str_radix(d, 16).ok());
+                v.ok_or_else(|| format!("{word:?}: 64 digits"))
+            };
+            if value.len() != 64 {
+                return Err(format!("{word:?}: 64 digits"));
+            }
+            state.high[i] = half(value.get(..32))?;
+            state.set_xmm(i, half(value.get(32..))?);
         } else if let Some(i) = indexed("st", 8) {
             let (se, mant) = value.split_once(':').ok_or_else(|| format!("{word:?}: no colon"))?;
             state.set_st(i, number(mant)?, number(se)? as u16);

@@ -37,6 +37,8 @@ pub struct State {
     pub rflags: u64,
     /// The first part of the FXSAVE image: x87, MXCSR, XMM.
     pub fx: [u8; FX_LEN],
+    /// Bits 255:128 of the YMM registers.
+    pub high: [u128; 16],
     /// Contents of the data pages that are not zero: (offset, bytes), ascending, not adjoining.
     pub memory: Vec<(u32, Vec<u8>)>,
 }
@@ -44,7 +46,8 @@ pub struct State {
 impl Default for State {
     /// All zero, MXCSR and x87 as at process start.
     fn default() -> State {
-        let mut state = State { regs: [0; 16], rflags: 0, fx: [0; FX_LEN], memory: Vec::new() };
+        let mut state =
+            State { regs: [0; 16], rflags: 0, fx: [0; FX_LEN], high: [0; 16], memory: Vec::new() };
         state.set_cw(0x37f);
         state.set_mxcsr(0x1f80);
         state

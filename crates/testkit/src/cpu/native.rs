@@ -14,7 +14,10 @@ const BATCH: usize = 128;
 const PAGE: usize = 4096;
 /// Frame layout beyond the FXSAVE image: the XSAVE header's XSTATE_BV (SDM vol. 1, 13.4.2).
 const XSTATE_BV: usize = 512;
+/// Bytes of FXSAVE image and XSAVE header.
 const FRAME_FX: usize = 576;
+/// Bytes of the AVX component: bits 255:128 of the registers.
+const HIGH_LEN: usize = 256;
 
 /// One case and its result in shared memory.
 #[repr(C)]
@@ -26,6 +29,7 @@ struct Shared {
     rip: u64,
     rflags: u64,
     fx: [u8; FX_LEN],
+    high: [u128; 16],
     data: [u8; DATA_LEN],
     signal: i32,
     trap: i64,
@@ -45,6 +49,9 @@ struct Board {
 struct Child {
     saved_regs: [i64; 23],
     saved_fx: [u8; FRAME_FX],
+    saved_high: [u8; HIGH_LEN],
+    /// Offset of the AVX component in a frame; 0 if the processor has none.
+    high_at: usize,
     entered: bool,
 }
 
@@ -136,6 +143,7 @@ impl Native {
             shared.rip = ENTRY;
             shared.rflags = case.state.rflags;
             shared.fx = case.state.fx;
+            shared.high = case.state.high;
             shared.data.copy_from_slice(&case.state.data());
             shared.finished = 0;
         }
@@ -175,6 +183,7 @@ fn outcome(case: &Case, s: &Shared) -> Outcome {
     state.regs = s.regs;
     state.rflags = s.rflags;
     state.fx = s.fx;
+    state.high = s.high;
     state.set_data(&s.data);
     let (end, rip) = match (s.signal, s.trap) {
         (libc::SIGTRAP, 3) => (End::Done, s.rip.wrapping_sub(1)),
@@ -193,7 +202,19 @@ fn outcome(case: &Case, s: &Shared) -> Outcome {
 /// Runs cases `start..end` and exits.
 unsafe fn child(board: *mut Board, alias: *mut u8, start: usize, end: usize) -> ! {
     let mut stack = [0u8; 64 * 1024];
-    let mut state = Child { saved_regs: [0; 23], saved_fx: [0; FRAME_FX], entered: false };
+    let high_at = if std::arch::is_x86_feature_detected!("avx") {
+        // SDM vol. 1, 13.4: EBX of subleaf 2 is the component's offset in the standard format.
+        std::arch::x86_64::__cpuid_count(0xd, 2).ebx as usize
+    } else {
+        0
+    };
+    let mut state = Child {
+        saved_regs: [0; 23],
+        saved_fx: [0; FRAME_FX],
+        saved_high: [0; HIGH_LEN],
+        high_at,
+        entered: false,
+    };
     // SAFETY: signal set-up of a process of our own; all pointers stay valid until `_exit`.
     unsafe {
         let alt =
@@ -242,6 +263,8 @@ extern "C" fn on_signal(signal: i32, _info: *mut libc::siginfo_t, context: *mut 
             child.entered = true;
             child.saved_regs = m.gregs;
             ptr::copy_nonoverlapping(fx, child.saved_fx.as_mut_ptr(), FRAME_FX);
+            let high = fx.add(child.high_at);
+            ptr::copy_nonoverlapping(high, child.saved_high.as_mut_ptr(), HIGH_LEN);
             for (value, at) in case.regs.iter().zip(REGS) {
                 m.gregs[at as usize] = *value as i64;
             }
@@ -251,7 +274,12 @@ extern "C" fn on_signal(signal: i32, _info: *mut libc::siginfo_t, context: *mut 
             // All but the word that says which bits of MXCSR exist.
             ptr::copy_nonoverlapping(case.fx.as_ptr(), fx, 28);
             ptr::copy_nonoverlapping(case.fx.as_ptr().add(32), fx.add(32), FX_LEN - 32);
-            features.write_unaligned(features.read_unaligned() | 3);
+            if child.high_at == 0 {
+                features.write_unaligned(features.read_unaligned() | 3);
+            } else {
+                ptr::copy_nonoverlapping(case.high.as_ptr().cast::<u8>(), high, HIGH_LEN);
+                features.write_unaligned(features.read_unaligned() | 7);
+            }
             return;
         }
         child.entered = false;
@@ -276,6 +304,16 @@ extern "C" fn on_signal(signal: i32, _info: *mut libc::siginfo_t, context: *mut 
             case.fx[160..].fill(0);
         }
         case.fx[28..32].fill(0);
+        if child.high_at != 0 {
+            let high = fx.add(child.high_at);
+            let to = case.high.as_mut_ptr().cast::<u8>();
+            if present & 4 == 0 {
+                ptr::write_bytes(to, 0, HIGH_LEN);
+            } else {
+                ptr::copy_nonoverlapping(high, to, HIGH_LEN);
+            }
+            ptr::copy_nonoverlapping(child.saved_high.as_ptr(), high, HIGH_LEN);
+        }
         m.gregs = child.saved_regs;
         ptr::copy_nonoverlapping(child.saved_fx.as_ptr(), fx, FRAME_FX);
     }

@@ -182,6 +182,12 @@ impl Rng {
             let v = self.vector();
             s.set_xmm(i, v);
         }
+        // Now and then all zero: the state after VZEROUPPER.
+        if !self.one_in(8) {
+            for i in 0..16 {
+                s.high[i] = if self.one_in(16) { 0 } else { self.vector() };
+            }
+        }
         s.set_mxcsr(self.mxcsr());
         self.x87(&mut s);
         s

@@ -30,6 +30,7 @@ fn simplify(case: &Case, mut keeps: impl FnMut(&Case) -> bool) -> Case {
     for i in 0..16 {
         steps.push(Box::new(move |s| s.regs[i] = 0));
         steps.push(Box::new(move |s| s.set_xmm(i, 0)));
+        steps.push(Box::new(move |s| s.high[i] = 0));
     }
     for i in 0..8 {
         steps.push(Box::new(move |s| s.set_st(i, 0, 0)));
