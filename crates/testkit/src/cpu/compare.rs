@@ -62,7 +62,12 @@ pub fn differences(case: &Case, native: &Outcome, ours: &Outcome) -> Vec<String>
         // Some processors enter MMX state before the fault.
         adjusted = ours.state.clone();
     }
-    if stopped && matches!(mnemonic, Some(Mnemonic::Dpps | Mnemonic::Dppd)) {
+    if stopped
+        && matches!(
+            mnemonic,
+            Some(Mnemonic::Dpps | Mnemonic::Dppd | Mnemonic::Vdpps | Mnemonic::Vdppd)
+        )
+    {
         // How far the sum got before an unmasked exception.
         adjusted.set_mxcsr(ours.state.mxcsr());
     }

@@ -1,5 +1,6 @@
 //! Runs cases by `x86::lift` and the interpreter.
 
+use super::promised;
 use super::{CODE, Case, DATA, DATA_LEN, ENTRY, End, FX_LEN, Outcome, WRITABLE_LEN};
 use interp::{Engine, Env, Exit, Lifted};
 use ir::{Cpu, TrapKind};
@@ -118,7 +119,7 @@ impl Env for Space {
         let at = pc.wrapping_sub(CODE) as usize;
         let missing = Fault { addr: pc, access: Access::Fetch, kind: FaultKind::Unmapped };
         let bytes = self.page.get(at..).ok_or(missing)?;
-        let block = x86::lift(bytes, pc, &x86::LiftOptions::default())
+        let block = x86::lift(bytes, pc, &x86::LiftOptions { level: promised::LEVEL })
             .map_err(|_| Fault { addr: CODE + PAGE_SIZE as u64, ..missing })?;
         Ok(Lifted { block, writable: false })
     }

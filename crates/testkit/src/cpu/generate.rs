@@ -1,9 +1,10 @@
 //! Makes cases from templates: random operands, and memory operands that land in the data pages.
 
 use super::compare::still_undefined;
+use super::promised;
 use super::random::Rng;
 use super::templates::Template;
-use super::{CODE, Case, DATA, DATA_LEN, ENTRY, WRITABLE_LEN};
+use super::{CODE, Case, DATA, DATA_LEN, ENTRY, State, WRITABLE_LEN};
 use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, MemorySize,
     Mnemonic, OpKind, Register,
@@ -98,7 +99,10 @@ pub fn sequence(rng: &mut Rng, templates: &[Template]) -> Option<Case> {
 /// A random case of `template`, or `None` if this try made no instruction.
 pub fn case(rng: &mut Rng, template: &Template) -> Option<Case> {
     let mut code = encode(rng, template);
-    let ins = decode(&code)?;
+    let Some(ins) = decode(&code) else {
+        // An encoding that is none must be #UD on both sides. The table of the old ones is too coarse for that.
+        return template.vex.is_some().then(|| Case { code, state: rng.state() });
+    };
     if excluded(&ins) {
         return None;
     }
@@ -120,12 +124,16 @@ pub fn case(rng: &mut Rng, template: &Template) -> Option<Case> {
         state.set_tags((0..6).fold(0, |t, i| t | 1 << ((top + i) & 7)));
     }
     let target = target(rng, &ins);
+    scatter(rng, &ins, &mut state);
     place(&mut code, &ins, &mut state.regs, target)?;
     fill_memory(rng, &ins, &mut state, target);
     Some(Case { code, state })
 }
 
 fn encode(rng: &mut Rng, t: &Template) -> Vec<u8> {
+    if let Some(vex) = &t.vex {
+        return super::vex::encode(rng, t, vex);
+    }
     let mut code = Vec::new();
     let narrow = t.narrow && rng.one_in(4);
     if narrow {
@@ -150,11 +158,18 @@ fn encode(rng: &mut Rng, t: &Template) -> Vec<u8> {
     if let Some(last) = code.last_mut() {
         *last += rng.below(usize::from(t.last - *last) + 1) as u8;
     }
+    let imm = if t.imm == 0xff { if narrow && !wide { 2 } else { 4 } } else { t.imm };
+    tail(rng, t, &mut code, imm, false);
+    code
+}
+
+/// Appends ModRM (with a SIB byte if `sib`), displacement and `imm` bytes of immediate.
+pub fn tail(rng: &mut Rng, t: &Template, code: &mut Vec<u8>, imm: u8, sib: bool) {
     if let Some(fixed) = t.modrm {
         let reg = fixed.unwrap_or(rng.below(8) as u8);
         let register = t.register_only || !t.memory_only && rng.one_in(2);
         let mode = if register { 3 } else { rng.below(3) as u8 };
-        let rm = rng.below(8) as u8;
+        let rm = if sib { 4 } else { rng.below(8) as u8 };
         code.push(mode << 6 | reg << 3 | rm);
         let mut base = rm;
         if mode != 3 && rm == 4 {
@@ -169,11 +184,9 @@ fn encode(rng: &mut Rng, t: &Template) -> Vec<u8> {
             _ => {}
         }
     }
-    let imm = if t.imm == 0xff { if narrow && !wide { 2 } else { 4 } } else { t.imm };
     let bytes = if rng.one_in(2) { rng.integer() } else { rng.bits() };
     // B8+r with REX.W takes eight bytes; two or four otherwise.
     code.extend(&bytes.to_le_bytes()[..usize::from(imm)]);
-    code
 }
 
 fn excluded(ins: &Instruction) -> bool {
@@ -181,6 +194,7 @@ fn excluded(ins: &Instruction) -> bool {
     matches!(
         ins.mnemonic(),
         Rcpss | Rcpps | Rsqrtss | Rsqrtps // approximations: every maker has its own
+        | Vrcpss | Vrcpps | Vrsqrtss | Vrsqrtps
         | Xsave | Xsave64 | Xrstor | Xrstor64 | Pushfq | Pushf | Popfq | Popf
         | INVALID
     ) || ins.has_lock_prefix()
@@ -190,6 +204,7 @@ fn excluded(ins: &Instruction) -> bool {
                 r.is_segment_register() || r.is_cr() || r.is_dr()
             }
         })
+        || !promised::has(ins.code())
         || matches!(ins.memory_size(), MemorySize::Fword6 | MemorySize::Fword10)
         || matches!(ins.flow_control(), FlowControl::IndirectCall | FlowControl::Interrupt)
 }
@@ -198,6 +213,7 @@ fn excluded(ins: &Instruction) -> bool {
 fn operand_size(ins: &Instruction) -> usize {
     match ins.memory_size().size() {
         0 => 16,
+        n if ins.is_vsib() => 8 * n,
         n => n,
     }
 }
@@ -213,22 +229,47 @@ fn target(rng: &mut Rng, ins: &Instruction) -> u64 {
         4 => DATA + WRITABLE_LEN as u64 + 64, // read-only
         5 => DATA + DATA_LEN as u64 - rng.below(size as usize + 1) as u64,
         6 => CODE - 4096,
+        7 => middle & !15,
         _ => middle & !63,
     }
+}
+
+/// Makes the elements of a vector index small, so that most land in the data pages.
+fn scatter(rng: &mut Rng, ins: &Instruction, state: &mut State) {
+    if !ins.is_vsib() {
+        return;
+    }
+    let mut element = |wide: bool| {
+        let near = (rng.below(0x400) as i64 - 0x200) / i64::from(ins.memory_index_scale());
+        let x = if rng.one_in(24) { rng.integer() } else { near as u64 };
+        if wide { u128::from(x) } else { u128::from(x as u32) }
+    };
+    let mut half = || {
+        let wide = ins.is_vsib64();
+        let bits = if wide { 64 } else { 32 };
+        (0..128 / bits).fold(0, |v, i| v | element(wide) << (i * bits))
+    };
+    let index = ins.memory_index().number();
+    let (low, high) = (half(), half());
+    state.set_xmm(index, low);
+    state.high[index] = high;
 }
 
 /// Makes the memory operand's address `target` by setting its base register or displacement.
 fn place(code: &mut [u8], ins: &Instruction, regs: &mut [u64; 16], target: u64) -> Option<()> {
     let has_memory = (0..ins.op_count()).any(|n| ins.op_kind(n) == OpKind::Memory);
     if !has_memory {
-        if matches!(ins.mnemonic(), Mnemonic::Maskmovdqu | Mnemonic::Maskmovq) {
+        use Mnemonic::{Maskmovdqu, Maskmovq, Vmaskmovdqu};
+        if matches!(ins.mnemonic(), Maskmovdqu | Maskmovq | Vmaskmovdqu) {
             regs[7] = target;
         }
         return Some(());
     }
     let number = |r: Register| r.full_register().number();
     let offsets = Decoder::with_ip(64, code, ENTRY, DecoderOptions::NONE);
-    let (base, index) = (ins.memory_base(), ins.memory_index());
+    let base = ins.memory_base();
+    // Elements of a vector index are made small by `scatter`.
+    let index = if ins.is_vsib() { Register::None } else { ins.memory_index() };
     if base == Register::RIP || base == Register::None {
         let mut decoder = offsets;
         let again = decoder.decode();
@@ -272,7 +313,7 @@ fn place(code: &mut [u8], ins: &Instruction, regs: &mut [u64; 16], target: u64) 
 }
 
 /// Puts interesting bytes around the operand and where the string registers point.
-fn fill_memory(rng: &mut Rng, ins: &Instruction, state: &mut super::State, target: u64) {
+fn fill_memory(rng: &mut Rng, ins: &Instruction, state: &mut State, target: u64) {
     let mut data = vec![0u8; DATA_LEN];
     let mut put = |at: u64, bytes: &[u8]| {
         for (i, b) in bytes.iter().enumerate() {
@@ -299,7 +340,7 @@ fn fill_memory(rng: &mut Rng, ins: &Instruction, state: &mut super::State, targe
         }
         MemorySize::Float32 => rng.single().to_le_bytes().to_vec(),
         MemorySize::Float64 => rng.double().to_le_bytes().to_vec(),
-        _ if matches!(ins.mnemonic(), Mnemonic::Ldmxcsr) => {
+        _ if matches!(ins.mnemonic(), Mnemonic::Ldmxcsr | Mnemonic::Vldmxcsr) => {
             let reserved = if rng.one_in(8) { 0x10000 } else { 0 };
             (0x1f80 | rng.bits() as u32 & 0xffff | reserved).to_le_bytes().to_vec()
         }
@@ -323,6 +364,11 @@ fn fill_memory(rng: &mut Rng, ins: &Instruction, state: &mut super::State, targe
         _ => [rng.vector().to_le_bytes(), rng.vector().to_le_bytes()].concat(),
     };
     put(target, &one);
+    if ins.is_vsib() {
+        for i in 0..64 {
+            put(target.wrapping_sub(512) + 16 * i, &rng.vector().to_le_bytes());
+        }
+    }
     if ins.mnemonic() == Mnemonic::Cmpxchg && rng.one_in(2) {
         put(target, &state.regs[0].to_le_bytes());
     }

@@ -9,9 +9,11 @@ pub mod emulated;
 pub mod generate;
 pub mod line;
 pub mod native;
+pub mod promised;
 pub mod random;
 pub mod shrink;
 pub mod templates;
+pub mod vex;
 
 /// Address of the code page; the page after it is not mapped.
 pub const CODE: u64 = 0x2000_0000;

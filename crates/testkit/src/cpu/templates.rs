@@ -32,6 +32,8 @@ pub struct Template {
     pub memory_only: bool,
     /// Register operands only.
     pub register_only: bool,
+    /// VEX-encoded.
+    pub vex: Option<super::vex::Vex>,
 }
 
 const TABLE: &str = "
@@ -275,13 +277,18 @@ transcendental: D9 FE-FF
 
 /// All templates.
 pub fn all() -> Vec<Template> {
-    TABLE.lines().filter(|l| !l.is_empty()).map(parse).collect()
+    let rows = TABLE.lines().filter(|l| !l.is_empty()).map(parse);
+    rows.chain(super::vex::templates()).collect()
 }
 
 /// Names of the families.
 pub fn families() -> Vec<&'static str> {
-    let mut names: Vec<&str> = TABLE.lines().filter_map(|l| Some(l.split_once(':')?.0)).collect();
-    names.dedup();
+    let mut names: Vec<&str> = Vec::new();
+    for t in all() {
+        if !names.contains(&t.family) {
+            names.push(t.family);
+        }
+    }
     names
 }
 
