@@ -2,7 +2,7 @@
 //! no handler there.
 
 use crate::code::Code;
-use ir::{Cc, Class, Cpu, FlagKind, Flags, IMM, Inst, Op, TrapKind, for_each_op, sem};
+use ir::{Cc, Class, Cpu, FlagKind, Flags, HIGH, IMM, Inst, Op, TrapKind, for_each_op, sem};
 
 /// Executes one op; on an error nothing was changed but sticky bits.
 pub type Pure = fn(&mut Cpu, &Code) -> Result<(), TrapKind>;
@@ -37,6 +37,21 @@ fn float<R>(cpu: &mut Cpu, f: impl FnOnce(&mut u32, &Cpu) -> R) -> Result<R, Tra
     let result = sem::ieee::guarded(&mut mx, |m| f(m, cpu));
     cpu.mxcsr = mx;
     result
+}
+
+/// As [`float`] for both halves of 256 bits (`half` is added to a slot): #XM in one leaves both unwritten.
+#[inline(always)]
+fn wide(cpu: &mut Cpu, c: &Code, f: impl Fn(&mut u32, &Cpu, u8) -> u128) -> Result<(), TrapKind> {
+    let (low, high) = float(cpu, |m, p| (f(m, p, 0), f(m, p, HIGH)))?;
+    cpu.v[c.d as usize] = low;
+    cpu.v[c.d.wrapping_add(HIGH) as usize] = high;
+    Ok(())
+}
+
+/// The half of a 256-bit operand in `slot`.
+#[inline(always)]
+fn half(cpu: &Cpu, slot: u8, half: u8) -> u128 {
+    cpu.v[slot.wrapping_add(half) as usize]
 }
 
 macro_rules! va {
@@ -130,6 +145,23 @@ macro_rules! class {
     ($p:ident $c:ident F2i ($f:path)) => {
         vector!($p $c = float($p, |m, p| $f(m, va!(p $c), vb!(p $c), $c.imm as u8))?)
     };
+    ($p:ident $c:ident Y1 ($f:path)) => { wide($p, $c, |m, p, h| $f(m, half(p, $c.a, h)))? };
+    ($p:ident $c:ident Y2 ($f:path)) => { wide($p, $c, |m, p, h| $f(m, half(p, $c.a, h), half(p, $c.b, h)))? };
+    ($p:ident $c:ident Y3 ($f:path)) => {
+        wide($p, $c, |m, p, h| $f(m, half(p, $c.a, h), half(p, $c.b, h), half(p, $c.c, h)))?
+    };
+    ($p:ident $c:ident Y1i ($f:path)) => { wide($p, $c, |m, p, h| $f(m, half(p, $c.a, h), $c.imm as u8))? };
+    ($p:ident $c:ident Y2i ($f:path)) => {
+        wide($p, $c, |m, p, h| $f(m, half(p, $c.a, h), half(p, $c.b, h), $c.imm as u8))?
+    };
+    ($p:ident $c:ident Yw1 ($f:path)) => { wide($p, $c, |m, p, h| $f(m, va!(p $c) >> (h * 4)))? };
+    ($p:ident $c:ident Yn1 ($f:path)) => {
+        vector!($p $c = float($p, |m, p| $f(m, half(p, $c.a, 0)) | $f(m, half(p, $c.a, HIGH)) << 64)?)
+    };
+    ($p:ident $c:ident Yn1i ($f:path)) => {{
+        let imm = $c.imm as u8;
+        vector!($p $c = float($p, |m, p| $f(m, half(p, $c.a, 0), imm) | $f(m, half(p, $c.a, HIGH), imm) << 64)?)
+    }};
     ($p:ident $c:ident Rf1 ($f:path)) => { slot!($p $c = float($p, |m, p| $f(m, va!(p $c)))?) };
     ($p:ident $c:ident Rf2 ($f:path)) => { slot!($p $c = float($p, |m, p| $f(m, va!(p $c), vb!(p $c)))?) };
     ($p:ident $c:ident Fvr ($f:path)) => { vector!($p $c = float($p, |m, p| $f(m, va!(p $c), b!(p $c)))?) };

@@ -101,10 +101,10 @@ impl fmt::Display for Inst {
                     }
                     f.write_str("]")?;
                 }
-                Operand::Vd | Operand::Vs => f.write_str(&vslot_name(self.d))?,
-                Operand::Va => f.write_str(&vslot_name(self.a))?,
-                Operand::Vb => f.write_str(&vslot_name(self.b))?,
-                Operand::Vc => f.write_str(&vslot_name(self.c))?,
+                Operand::Vd | Operand::Vs | Operand::Yd => f.write_str(&vslot_name(self.d))?,
+                Operand::Va | Operand::Ya => f.write_str(&vslot_name(self.a))?,
+                Operand::Vb | Operand::Yb => f.write_str(&vslot_name(self.b))?,
+                Operand::Vc | Operand::Yc => f.write_str(&vslot_name(self.c))?,
             }
         }
         Ok(())
@@ -240,10 +240,10 @@ impl Inst {
                 Operand::Cc => inst.c = cc(part)? as u8,
                 Operand::N => inst.c = part.parse().ok()?,
                 Operand::Mem => memory(part, &mut inst)?,
-                Operand::Vd | Operand::Vs => inst.d = vslot(part)?,
-                Operand::Va => inst.a = vslot(part)?,
-                Operand::Vb => inst.b = vslot(part)?,
-                Operand::Vc => inst.c = vslot(part)?,
+                Operand::Vd | Operand::Vs | Operand::Yd => inst.d = vslot(part)?,
+                Operand::Va | Operand::Ya => inst.a = vslot(part)?,
+                Operand::Vb | Operand::Yb => inst.b = vslot(part)?,
+                Operand::Vc | Operand::Yc => inst.c = vslot(part)?,
             }
         }
         parts.next().is_none().then_some(inst)

@@ -1,7 +1,7 @@
 //! The verifier: what every reader of IR may take for granted.
 
 use crate::block::{Block, Inst, Term};
-use crate::{FS_BASE, IMM, Operand, SLOTS, T0, VSLOTS, ZERO};
+use crate::{FS_BASE, HIGH, IMM, Operand, SLOTS, T0, VSLOTS, VT0, ZERO};
 
 /// A rule that a block breaks.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -130,6 +130,8 @@ impl Inst {
             let slots = if state { VSLOTS } else { SLOTS };
             let integer = |s: u8| usize::from(s) < slots;
             let vector = |s: u8| usize::from(s) < VSLOTS;
+            // The low half of a register or of a temporary.
+            let pair = |s: u8| s < VT0 + 16 && s & HIGH == 0;
             let exists = match operand {
                 Operand::D | Operand::Ds => integer(self.d),
                 Operand::D2 => integer(self.d) && integer(self.d + 1),
@@ -143,6 +145,10 @@ impl Inst {
                 Operand::Va => vector(self.a),
                 Operand::Vb => vector(self.b),
                 Operand::Vc => vector(self.c),
+                Operand::Yd => pair(self.d),
+                Operand::Ya => pair(self.a),
+                Operand::Yb => pair(self.b),
+                Operand::Yc => pair(self.c),
                 Operand::Imm | Operand::Cc | Operand::N => true,
             };
             if !exists {

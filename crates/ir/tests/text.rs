@@ -8,11 +8,11 @@ fn sample(op: Op, immediate: bool) -> Inst {
     let mut inst = Inst { op, d: ZERO, a: ZERO, b: ZERO, c: ZERO, imm: 0 };
     for operand in op.class().operands() {
         match operand {
-            Operand::D | Operand::Ds | Operand::Vd | Operand::Vs => inst.d = 3,
+            Operand::D | Operand::Ds | Operand::Vd | Operand::Vs | Operand::Yd => inst.d = 3,
             Operand::D2 => inst.d = 17,
-            Operand::A | Operand::Va => inst.a = 5,
-            Operand::B | Operand::Vb => inst.b = 6,
-            Operand::C | Operand::Vc => inst.c = 7,
+            Operand::A | Operand::Va | Operand::Ya => inst.a = 5,
+            Operand::B | Operand::Vb | Operand::Yb => inst.b = 6,
+            Operand::C | Operand::Vc | Operand::Yc => inst.c = 7,
             Operand::Bi if immediate => (inst.b, inst.imm) = (IMM, -5),
             Operand::Bi => inst.b = 6,
             Operand::Ci if immediate => (inst.c, inst.imm) = (IMM, 0x7FFF_FFFF_FFFF),

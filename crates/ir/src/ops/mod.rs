@@ -7,13 +7,14 @@
 mod integer;
 mod memory;
 mod vector;
+mod vector_float;
 mod x87;
 
 /// Calls `$cb! { rows }` with the rows of all tables.
 #[macro_export]
 macro_rules! for_each_op {
     ($cb:ident) => {
-        $crate::ops_integer! { [ops_memory ops_vector ops_x87 ops_end] $cb {} }
+        $crate::ops_integer! { [ops_memory ops_vector ops_vector_float ops_x87 ops_end] $cb {} }
     };
 }
 
@@ -95,6 +96,14 @@ pub enum Operand {
     Vb,
     /// Vector slot read, in field `c`.
     Vc,
+    /// 256-bit vector written: slots `d` and `d + 16` (see [`crate::HIGH`]).
+    Yd,
+    /// 256-bit vector read: slots `a` and `a + 16`.
+    Ya,
+    /// 256-bit vector read: slots `b` and `b + 16`.
+    Yb,
+    /// 256-bit vector read: slots `c` and `c + 16`.
+    Yc,
 }
 
 macro_rules! classes {
@@ -193,6 +202,22 @@ classes! {
     F1i [Vd Va Imm] false;
     /// `vd = f(m, va, vb, imm)`; `fn(&mut u32, u128, u128, u8) -> u128`
     F2i [Vd Va Vb Imm] false;
+    /// [`Class::F1`] on both halves of 256 bits: an unmasked exception in one half leaves both unwritten.
+    Y1 [Yd Ya] false;
+    /// [`Class::F2`] on both halves, as [`Class::Y1`].
+    Y2 [Yd Ya Yb] false;
+    /// [`Class::F3`] on both halves, as [`Class::Y1`].
+    Y3 [Yd Ya Yb Yc] false;
+    /// [`Class::F1i`] on both halves, as [`Class::Y1`].
+    Y1i [Yd Ya Imm] false;
+    /// [`Class::F2i`] on both halves, as [`Class::Y1`].
+    Y2i [Yd Ya Yb Imm] false;
+    /// Widening: `yd = (f(m, va), f(m, va >> 64))`, as [`Class::Y1`]; `fn(&mut u32, u128) -> u128` of the low 64 bits
+    Yw1 [Yd Va] false;
+    /// Narrowing: `vd = (f(m, low half of ya), f(m, high half of ya) << 64)`; `fn(&mut u32, u128) -> u128` to the low 64 bits
+    Yn1 [Vd Ya] false;
+    /// As [`Class::Yn1`]; `fn(&mut u32, u128, u8) -> u128`
+    Yn1i [Vd Ya Imm] false;
     /// `d = f(va)`; `fn(u128) -> u64`
     Rv1 [D Va] false;
     /// `d = f(va, vb)`; `fn(u128, u128) -> u64`
@@ -238,6 +263,14 @@ impl Class {
                 | F3
                 | F1i
                 | F2i
+                | Y1
+                | Y2
+                | Y3
+                | Y1i
+                | Y2i
+                | Yw1
+                | Yn1
+                | Yn1i
                 | Rf1
                 | Rf2
                 | Fvr

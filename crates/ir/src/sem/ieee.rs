@@ -56,6 +56,8 @@ pub struct Width {
     pub format: Format,
 }
 
+/// binary16.
+pub const W16: Width = Width { fraction: 10, bits: 16, format: HALF };
 /// binary32.
 pub const W32: Width = Width { fraction: 23, bits: 32, format: SINGLE };
 /// binary64.
@@ -322,26 +324,37 @@ pub fn round_to_integral(w: &Width, mx: u32, flags: &mut u32, a: u64, imm: u8) -
     w.pack(r)
 }
 
-/// Fused `a * b + c` with the signs already applied (FMA3).
-pub fn fused(w: &Width, mx: u32, flags: &mut u32, a: u64, b: u64, c: u64) -> u64 {
-    let invalid = w.is_zero(a) && w.is_infinite(b) || w.is_infinite(a) && w.is_zero(b);
-    let mut raised = 0;
-    if let Some(nan) = w.nan_of(&mut raised, a, b).or_else(|| w.nan_of_one(&mut raised, c)) {
-        if w.is_signalling(c) {
-            raised |= IE;
+/// Which parts of `x × y + z` are negated.
+#[derive(Clone, Copy, Debug)]
+pub struct Signs {
+    /// −(x × y)
+    pub product: bool,
+    /// −z
+    pub addend: bool,
+}
+
+/// Fused `±(x × y) ± z` (FMA3). A NaN result is the first NaN of x, y, z, its sign untouched; a quiet NaN as addend hides
+/// that the product is invalid (SDM vol. 1, 14.5.3).
+pub fn fused(w: &Width, signs: Signs, mx: u32, flags: &mut u32, [a, b, c]: [u64; 3]) -> u64 {
+    if let Some(&nan) = [a, b, c].iter().find(|x| w.is_nan(**x)) {
+        if [a, b, c].iter().any(|x| w.is_signalling(*x)) {
+            *flags |= IE;
         }
-        *flags |= raised;
-        return nan;
+        return nan | w.quiet();
     }
+    let mut raised = 0;
     let (a, b, c) = (
         w.operand(mx, &mut raised, a),
         w.operand(mx, &mut raised, b),
         w.operand(mx, &mut raised, c),
     );
-    let (x, y, z) = (w.unpack(a), w.unpack(b), w.unpack(c));
+    let (mut x, y, mut z) = (w.unpack(a), w.unpack(b), w.unpack(c));
+    x.sign ^= signs.product;
+    z.sign ^= signs.addend;
     let sign = x.sign != y.sign;
     let infinite = x.class == Class::Infinite || y.class == Class::Infinite;
-    if invalid || infinite && z.class == Class::Infinite && z.sign != sign {
+    let zero = x.class == Class::Zero || y.class == Class::Zero;
+    if infinite && (zero || z.class == Class::Infinite && z.sign != sign) {
         *flags |= IE;
         return w.indefinite();
     }
@@ -349,7 +362,7 @@ pub fn fused(w: &Width, mx: u32, flags: &mut u32, a: u64, b: u64, c: u64) -> u64
     let control = w.control(mx);
     let r = if infinite {
         Rounded::exactly(Float::infinite(sign))
-    } else if x.class == Class::Zero || y.class == Class::Zero {
+    } else if zero {
         sum(&control, Float::zero(sign), z)
     } else {
         let p = mul(x, y);

@@ -2,6 +2,8 @@
 
 pub mod aes;
 pub mod convert;
+pub mod fma;
+pub mod half;
 pub mod ieee;
 pub mod int;
 pub mod lanes;

@@ -16,7 +16,7 @@ pub(super) fn host_rounds(m: u32) -> bool {
 
 macro_rules! width {
     ($module:ident $u:ident $f:ident $wide:ident $w:ident $fraction:literal) => {
-        mod $module {
+        pub(super) mod $module {
             use super::*;
 
             const INFINITY: $u = $f::INFINITY.to_bits();
@@ -25,14 +25,14 @@ macro_rules! width {
 
             /// Normal, or zero.
             #[inline(always)]
-            fn usual(x: $u) -> bool {
+            pub fn usual(x: $u) -> bool {
                 let x = x & MAGNITUDE;
                 x.wrapping_sub(LEAST) < INFINITY - LEAST || x == 0
             }
 
             /// Normal and not the smallest, which may come from rounding a tiny result.
             #[inline(always)]
-            fn normal(x: $u) -> bool {
+            pub fn normal(x: $u) -> bool {
                 (x & MAGNITUDE).wrapping_sub(2 * LEAST) < INFINITY - 2 * LEAST
             }
 
@@ -81,7 +81,7 @@ macro_rules! width {
 
             /// What rounding took from `x + y` (Knuth's TwoSum; exact without overflow).
             #[inline(always)]
-            fn two_sum_error(x: $f, y: $f, r: $f) -> $f {
+            pub fn two_sum_error(x: $f, y: $f, r: $f) -> $f {
                 let z = r - x;
                 (x - (r - z)) + (y - z)
             }

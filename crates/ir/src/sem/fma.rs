@@ -1,0 +1,183 @@
+//! FMA3: `x × y + z` with one rounding (SDM vol. 1, 14.5.3 and tables 14-15 to 14-17). `m` is MXCSR.
+//!
+//! Packed functions take (x, y, z) as the product and the addend; the three forms 132, 213 and 231 of an instruction only
+//! permute their operands: 132 is op1 × op3 + op2, 213 is op2 × op1 + op3, 231 is op2 × op3 + op1. A NaN result is the
+//! first NaN in the order x, y, z of that formula (as a NaN's operand: its sign is not changed by `fnmadd` or `fmsub`), so
+//! it follows from the permutation too. Scalar functions are there for each form, since they keep the rest of op1.
+//!
+//! The usual case (round to nearest, inexact masked, ordinary operands and result) runs on the host's doubles without a
+//! fused instruction, which Wasm has not; all else goes to [`super::ieee::fused`].
+
+use super::ieee::{self, Signs, W32, W64};
+use super::lanes::*;
+use super::simd_float::{double as f64s, host_rounds, single as f32s};
+use super::softfloat::PE;
+
+/// The sum `s` of `x + y` rounded to nearest, with its last bit made odd if it is not exact ("rounded to odd"): a second
+/// rounding to fewer bits then gives what one rounding would have given. And whether it is exact.
+#[inline(always)]
+fn to_odd(s: f64, error: f64) -> (f64, bool) {
+    let bits = s.to_bits();
+    if error == 0.0 {
+        return (s, true);
+    }
+    if bits & 1 != 0 {
+        return (s, false);
+    }
+    let outwards = (error > 0.0) == (s > 0.0);
+    (f64::from_bits(if outwards { bits.wrapping_add(1) } else { bits.wrapping_sub(1) }), false)
+}
+
+/// A product of singles is exact in a double; the sum rounded to odd there rounds right to a single.
+#[inline(always)]
+fn single<const NP: bool, const NZ: bool>(m: &mut u32, x: u32, y: u32, z: u32) -> u32 {
+    if host_rounds(*m) && f32s::usual(x) && f32s::usual(y) && f32s::usual(z) {
+        let wide = |v: u32| f64::from(f32::from_bits(v));
+        let p = if NP { -(wide(x) * wide(y)) } else { wide(x) * wide(y) };
+        let c = if NZ { -wide(z) } else { wide(z) };
+        let s = p + c;
+        let mut r = s as f32;
+        if f32s::normal(r.to_bits()) || s == 0.0 {
+            /// Half of a single's last place in a double.
+            const TIE: u64 = 1 << 28;
+            let tie = s.to_bits() & (2 * TIE - 1) == TIE;
+            if tie || *m & PE == 0 {
+                let (odd, exact) = to_odd(s, f64s::two_sum_error(p, c, s));
+                r = odd as f32;
+                if !exact || f64::from(r) != s {
+                    *m |= PE;
+                }
+            }
+            return r.to_bits();
+        }
+    }
+    slow32(m, Signs { product: NP, addend: NZ }, [x, y, z])
+}
+
+/// `x × y` as the sum of two doubles (Veltkamp's split, Dekker's product).
+#[inline(always)]
+fn two_product(x: f64, y: f64) -> (f64, f64) {
+    /// 2^27 + 1
+    const SPLITTER: f64 = 134_217_729.0;
+    let split = |v: f64| {
+        let t = SPLITTER * v;
+        let high = t - (t - v);
+        (high, v - high)
+    };
+    let p = x * y;
+    let ((xh, xl), (yh, yl)) = (split(x), split(y));
+    (p, xl * yl - (((p - xh * yh) - xl * yh) - xh * yl))
+}
+
+#[inline(always)]
+fn two_sum(x: f64, y: f64) -> (f64, f64) {
+    let s = x + y;
+    (s, f64s::two_sum_error(x, y, s))
+}
+
+/// Zero, or with an exponent for which no step of [`double`] leaves the normal range.
+#[inline(always)]
+fn moderate(x: u64) -> bool {
+    const LOW: u64 = (1023 - 480) << 52;
+    const HIGH: u64 = (1023 + 480) << 52;
+    let x = x & u64::MAX >> 1;
+    x.wrapping_sub(LOW) < HIGH - LOW || x == 0
+}
+
+/// S. Boldo, G. Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd".
+#[inline(always)]
+fn double<const NP: bool, const NZ: bool>(m: &mut u32, x: u64, y: u64, z: u64) -> u64 {
+    if host_rounds(*m) && moderate(x) && moderate(y) && moderate(z) {
+        let fx = if NP { -f64::from_bits(x) } else { f64::from_bits(x) };
+        let c = if NZ { -f64::from_bits(z) } else { f64::from_bits(z) };
+        let (ph, pl) = two_product(fx, f64::from_bits(y));
+        let (th, tl) = two_sum(c, pl);
+        let (vh, vl) = two_sum(ph, th);
+        let (w, exact) = {
+            let (s, error) = two_sum(tl, vl);
+            to_odd(s, error)
+        };
+        let r = vh + w;
+        if f64s::normal(r.to_bits()) {
+            if *m & PE == 0 && (!exact || f64s::two_sum_error(vh, w, r) != 0.0) {
+                *m |= PE;
+            }
+            return r.to_bits();
+        }
+        if r == 0.0 {
+            // An exact zero: the sign is that of the sum.
+            return (ph + c).to_bits();
+        }
+    }
+    slow64(m, Signs { product: NP, addend: NZ }, [x, y, z])
+}
+
+#[cold]
+#[inline(never)]
+fn slow32(m: &mut u32, signs: Signs, [x, y, z]: [u32; 3]) -> u32 {
+    let mx = *m;
+    ieee::fused(&W32, signs, mx, m, [x.into(), y.into(), z.into()]) as u32
+}
+
+#[cold]
+#[inline(never)]
+fn slow64(m: &mut u32, signs: Signs, xyz: [u64; 3]) -> u64 {
+    let mx = *m;
+    ieee::fused(&W64, signs, mx, m, xyz)
+}
+
+/// One lane; the signs of product and addend.
+macro_rules! lane {
+    ($f:ident (+ +) $($arg:expr),*) => { $f::<false, false>($($arg),*) };
+    ($f:ident (+ -) $($arg:expr),*) => { $f::<false, true>($($arg),*) };
+    ($f:ident (- +) $($arg:expr),*) => { $f::<true, false>($($arg),*) };
+    ($f:ident (- -) $($arg:expr),*) => { $f::<true, true>($($arg),*) };
+}
+
+macro_rules! packed {
+    ($($ps:ident $pd:ident $doc:literal $even:tt $odd:tt;)*) => { $(
+        #[doc = concat!("`", stringify!($ps), "`: ", $doc)]
+        pub fn $ps(m: &mut u32, x: u128, y: u128, z: u128) -> u128 {
+            let (x, y, z) = (u32s(x), u32s(y), u32s(z));
+            of_u32s(std::array::from_fn(|i| {
+                if i % 2 == 0 { lane!(single $even m, x[i], y[i], z[i]) } else { lane!(single $odd m, x[i], y[i], z[i]) }
+            }))
+        }
+        #[doc = concat!("`", stringify!($pd), "`: ", $doc)]
+        pub fn $pd(m: &mut u32, x: u128, y: u128, z: u128) -> u128 {
+            let (x, y, z) = (u64s(x), u64s(y), u64s(z));
+            of_u64s([lane!(double $even m, x[0], y[0], z[0]), lane!(double $odd m, x[1], y[1], z[1])])
+        }
+    )* };
+}
+packed! {
+    fmaddps fmaddpd "xy + z" (+ +) (+ +);
+    fmsubps fmsubpd "xy − z" (+ -) (+ -);
+    fnmaddps fnmaddpd "−xy + z" (- +) (- +);
+    fnmsubps fnmsubpd "−xy − z" (- -) (- -);
+    fmaddsubps fmaddsubpd "xy + z in odd lanes, xy − z in even ones" (+ -) (+ +);
+    fmsubaddps fmsubaddpd "xy − z in odd lanes, xy + z in even ones" (+ +) (+ -);
+}
+
+/// Functions of op1, op2 and op3 as `a`, `b` and `c`; which of them are x, y and z.
+macro_rules! form {
+    ($f:ident $with:ident $t:ident $signs:tt: $($name:ident ($x:literal $y:literal $z:literal)),*) => { $(
+        #[doc = concat!("`", stringify!($name), "`: lane 0; the rest of `a`.")]
+        pub fn $name(m: &mut u32, a: u128, b: u128, c: u128) -> u128 {
+            let op = [a as $t, b as $t, c as $t];
+            $with(a, lane!($f $signs m, op[$x], op[$y], op[$z]))
+        }
+    )* };
+}
+macro_rules! scalar {
+    ($($signs:tt: $ss132:ident $ss213:ident $ss231:ident $sd132:ident $sd213:ident $sd231:ident;)*) => { $(
+        form!(single with_low32 u32 $signs: $ss132 (0 2 1), $ss213 (1 0 2), $ss231 (1 2 0));
+        form!(double with_low64 u64 $signs: $sd132 (0 2 1), $sd213 (1 0 2), $sd231 (1 2 0));
+    )* };
+}
+scalar! {
+    (+ +): fmadd132ss fmadd213ss fmadd231ss fmadd132sd fmadd213sd fmadd231sd;
+    (+ -): fmsub132ss fmsub213ss fmsub231ss fmsub132sd fmsub213sd fmsub231sd;
+    (- +): fnmadd132ss fnmadd213ss fnmadd231ss fnmadd132sd fnmadd213sd fnmadd231sd;
+    (- -): fnmsub132ss fnmsub213ss fnmsub231ss fnmsub132sd fnmsub213sd fnmsub231sd;
+}
