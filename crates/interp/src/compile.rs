@@ -133,10 +133,7 @@ fn push_end(
 
 /// Ends the block after its first guest instruction that stores (see the crate's page on code that changes itself).
 pub fn cut_after_store(block: &mut Block) {
-    let stores = |i: &Inst| {
-        matches!(i.op.class(), Class::Store | Class::VStore | Class::VStoreA)
-            || matches!(i.op, Op::Movs | Op::Stos)
-    };
+    let stores = |i: &Inst| i.op.class().stores() || matches!(i.op, Op::Movs | Op::Stos);
     let Some(at) = block.insts.iter().position(stores) else { return };
     let Some(next) = block.marks.iter().position(|m| m.inst as usize > at) else { return };
     let mark = block.marks[next];

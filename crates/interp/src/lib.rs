@@ -25,11 +25,13 @@ mod code;
 mod compile;
 mod frequent;
 mod fuse;
+mod masked;
 mod pure;
 mod rest;
 mod run;
 mod slow;
 mod string;
+mod xstate;
 
 pub use cache::Engine;
 

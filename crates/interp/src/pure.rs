@@ -17,6 +17,14 @@ pub const fn needs_environment(class: Class) -> bool {
             | Class::VLoadA
             | Class::VStore
             | Class::VStoreA
+            | Class::VLoad2
+            | Class::VStore2
+            | Class::Align
+            | Class::MaskLoad
+            | Class::MaskStore
+            | Class::MaskProbe
+            | Class::Gather
+            | Class::Xstate
             | Class::Probe
             | Class::Str
             | Class::Cpuid

@@ -2,9 +2,9 @@
 
 use crate::Env;
 use crate::code::{ALT, Code};
-use crate::slow::{load, probe, store};
-use crate::string;
-use ir::{Cpu, Op, TrapKind, for_each_op, sem};
+use crate::slow::{load, probe, probe_across, store};
+use crate::{masked, string, xstate};
+use ir::{Cpu, HIGH, Op, TrapKind, for_each_op, sem};
 use mem::{Fault, Tables};
 
 /// How such an op ended.
@@ -37,8 +37,8 @@ pub fn run<E: Env>(cpu: &mut Cpu, env: &mut E, tables: Tables, c: &Code) -> Rest
         };
     }
     macro_rules! aligned {
-        () => {
-            if address(cpu) % 16 != 0 {
+        ($n:literal) => {
+            if address(cpu) % $n != 0 {
                 return Rest::Trap(TrapKind::Gp);
             }
         };
@@ -55,7 +55,7 @@ pub fn run<E: Env>(cpu: &mut Cpu, env: &mut E, tables: Tables, c: &Code) -> Rest
             cpu.v[c.d as usize] = u128::from(access!(load::<$t, E>(env, tables, address(cpu))))
         };
         (VLoadA ($t:ty)) => {{
-            aligned!();
+            aligned!(16);
             cpu.v[c.d as usize] = access!(load::<$t, E>(env, tables, address(cpu)));
         }};
         (VStore ($t:ty)) => {{
@@ -63,10 +63,42 @@ pub fn run<E: Env>(cpu: &mut Cpu, env: &mut E, tables: Tables, c: &Code) -> Rest
             access!(store::<$t, E>(env, tables, address(cpu), value))
         }};
         (VStoreA ($t:ty)) => {{
-            aligned!();
+            aligned!(16);
             let value = cpu.v[c.d as usize];
             access!(store::<$t, E>(env, tables, address(cpu), value))
         }};
+        (VLoad2 (_)) => {{
+            let at = address(cpu);
+            let low = access!(load::<u128, E>(env, tables, at));
+            let high = access!(load::<u128, E>(env, tables, at.wrapping_add(16)));
+            cpu.v[c.d as usize] = low;
+            cpu.v[c.d.wrapping_add(HIGH) as usize] = high;
+        }};
+        (VStore2 (_)) => {{
+            let at = address(cpu);
+            access!(probe_across(env, at, 32));
+            access!(store::<u128, E>(env, tables, at, cpu.v[c.d as usize]));
+            let high = cpu.v[c.d.wrapping_add(HIGH) as usize];
+            access!(store::<u128, E>(env, tables, at.wrapping_add(16), high))
+        }};
+        (Align ($n:literal)) => {
+            aligned!($n)
+        };
+        (MaskLoad ($t:ty)) => {
+            access!(masked::load_lanes::<$t, E>(cpu, env, tables, address(cpu), c.d))
+        };
+        (MaskStore ($t:ty)) => {
+            access!(masked::store_lanes::<$t, E>(cpu, env, tables, address(cpu), c.d))
+        };
+        (MaskProbe ($t:ty)) => {
+            access!(masked::probe_lanes::<$t, E>(cpu, env, address(cpu), c.d))
+        };
+        (Gather (_)) => {
+            access!(masked::gather(cpu, env, tables, c))
+        };
+        (Xstate (_)) => {
+            return xstate::run(op, cpu, env, tables, address(cpu))
+        };
         (Probe ($t:ty)) => {
             access!(probe(env, address(cpu), size_of::<$t>()))
         };

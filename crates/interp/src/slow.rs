@@ -97,3 +97,9 @@ pub fn probe<E: Env>(env: &mut E, va: u64, size: usize) -> Result<(), Fault> {
     }
     Ok(())
 }
+
+/// As [`probe`], and free if the bytes are within one page: then the first store tells.
+#[inline(always)]
+pub fn probe_across<E: Env>(env: &mut E, va: u64, size: usize) -> Result<(), Fault> {
+    if in_page(va) < size { probe(env, va, size) } else { Ok(()) }
+}

@@ -82,7 +82,7 @@ const KEPT: u64 = 1 << 14 | 1 << 18 | 1 << 21;
 /// Always-set bit 1, and IF.
 const FIXED: u64 = 1 << 1 | 1 << 9;
 /// MXCSR bits that exist.
-const MXCSR_MASK: u32 = 0xFFFF;
+pub const MXCSR_MASK: u32 = 0xFFFF;
 
 impl Default for Cpu {
     fn default() -> Self {
@@ -167,6 +167,13 @@ impl Cpu {
             return Err(crate::TrapKind::Gp);
         }
         self.mxcsr = mxcsr;
+        self.put_x87(&std::array::from_fn(|i| chunk[i]));
+        self.v[..16].copy_from_slice(&chunk[10..26]);
+        Ok(())
+    }
+
+    /// Loads the x87 part of an FXSAVE64 image, given as its first ten 16-byte pieces.
+    pub fn put_x87(&mut self, chunk: &[u128; 10]) {
         let x = &mut self.x87;
         x.set_control(chunk[0] as u16);
         x.set_status((chunk[0] >> 16) as u16); // ES follows from flags and masks
@@ -178,7 +185,5 @@ impl Cpu {
             let v = chunk[2 + i];
             x.st[(usize::from(x.top) + i) & 7] = F80 { mant: v as u64, se: (v >> 64) as u16 };
         }
-        self.v[..16].copy_from_slice(&chunk[10..26]);
-        Ok(())
     }
 }

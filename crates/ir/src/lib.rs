@@ -38,7 +38,7 @@ mod text;
 mod verify;
 
 pub use block::{Block, Builder, Inst, Mark, Term, TrapKind};
-pub use cpu::{Cpu, F80, Flags, X87};
+pub use cpu::{Cpu, F80, Flags, MXCSR_MASK, X87};
 pub use flags::{AF, ARITH, CF, Cc, DF, FlagKind, OF, PF, SF, ZF};
 pub use ops::{Class, Op, Operand};
 pub use text::ParseError;

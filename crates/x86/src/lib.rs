@@ -13,6 +13,10 @@
 #![allow(clippy::precedence)] // masks and shifts in the notation of the manuals
 
 mod alu;
+mod avx;
+mod avx_move;
+mod avx_packed;
+mod avx_state;
 mod bits;
 mod control;
 mod cpuid;
@@ -99,7 +103,7 @@ pub fn lift(bytes: &[u8], pc: u64, options: &LiftOptions) -> Result<Block, LiftE
             return done(l, Term::Jump { target: here });
         }
         l.begin(ins, here);
-        let lifted = match table::lookup(&l.ins) {
+        let lifted = match table::lookup(&l.ins, options.level) {
             Some(f) => f(&mut l),
             None => Err(lifter::Unsupported),
         };

@@ -152,7 +152,7 @@ fn maskmovdqu(l: &mut Lifter) -> Lifted {
     Ok(())
 }
 
-fn ldmxcsr(l: &mut Lifter) -> Lifted {
+pub(crate) fn ldmxcsr(l: &mut Lifter) -> Lifted {
     if !l.is_mem(0) {
         return Err(Unsupported);
     }
@@ -162,7 +162,7 @@ fn ldmxcsr(l: &mut Lifter) -> Lifted {
     Ok(())
 }
 
-fn stmxcsr(l: &mut Lifter) -> Lifted {
+pub(crate) fn stmxcsr(l: &mut Lifter) -> Lifted {
     if !l.is_mem(0) {
         return Err(Unsupported);
     }

@@ -1,11 +1,12 @@
 //! From mnemonic to lifting function.
 
-use iced_x86::{Code, Instruction, Mnemonic};
+use iced_x86::{Code, EncodingKind, Instruction, Mnemonic};
 
+use crate::cpuid::CpuLevel;
 use crate::lifter::Lifted;
 use crate::{
-    Lifter, alu, bits, control, mmx, multiply, shift, sse_float, sse_move, sse_packed, string,
-    system, transfer, x87, x87_state,
+    Lifter, alu, avx_move, avx_packed, avx_state, bits, control, mmx, multiply, shift, sse_float,
+    sse_move, sse_packed, string, system, transfer, x87, x87_state,
 };
 
 /// Lifts the instruction at hand.
@@ -51,37 +52,57 @@ const FAMILIES: &[&[Row]] = &[
     x87_state::ROWS,
 ];
 
+/// Families whose state (the high halves of YMM, XCR0) the default processor does not have: #UD below x86-64-v3.
+const V3_FAMILIES: &[&[Row]] = &[
+    avx_state::ROWS,
+    avx_move::ROWS,
+    avx_packed::ROWS,
+    avx_packed::BINARY,
+    avx_packed::UNARY,
+    avx_packed::WIDENING,
+];
+
 /// More than iced has mnemonics; a larger one would fail the constant evaluation below.
 const SIZE: usize = 2304;
 
-static TABLE: [Option<LiftFn>; SIZE] = {
-    let mut table: [Option<LiftFn>; SIZE] = [None; SIZE];
+type Table = [Option<(CpuLevel, LiftFn)>; SIZE];
+
+static TABLE: Table =
+    filled(filled([None; SIZE], CpuLevel::V2, FAMILIES), CpuLevel::V3, V3_FAMILIES);
+
+const fn filled(mut table: Table, level: CpuLevel, families: &[&[Row]]) -> Table {
     let mut f = 0;
-    while f < FAMILIES.len() {
+    while f < families.len() {
         let mut i = 0;
-        while i < FAMILIES[f].len() {
-            let (mnemonic, lift) = FAMILIES[f][i];
+        while i < families[f].len() {
+            let (mnemonic, lift) = families[f][i];
             assert!(table[mnemonic as usize].is_none(), "a mnemonic has two rows");
-            table[mnemonic as usize] = Some(lift);
+            table[mnemonic as usize] = Some((level, lift));
             i += 1;
         }
         f += 1;
     }
     table
-};
+}
 
-/// The lifting function of `ins`.
+/// The lifting function of `ins` on a processor of `level`.
 #[inline]
-pub(crate) fn lookup(ins: &Instruction) -> Option<LiftFn> {
+pub(crate) fn lookup(ins: &Instruction, level: CpuLevel) -> Option<LiftFn> {
     match ins.code() {
-        Code::Movsd_m32_m32 => Some(string::MOVS32),
-        Code::Cmpsd_m32_m32 => Some(string::CMPS32),
-        _ => TABLE.get(ins.mnemonic() as usize).copied().flatten(),
+        Code::Movsd_m32_m32 => return Some(string::MOVS32),
+        Code::Cmpsd_m32_m32 => return Some(string::CMPS32),
+        _ => {}
     }
+    // AVX-512 shares mnemonics with AVX.
+    if !matches!(ins.encoding(), EncodingKind::Legacy | EncodingKind::VEX) {
+        return None;
+    }
+    let (least, lift) = TABLE.get(ins.mnemonic() as usize).copied().flatten()?;
+    (level >= least).then_some(lift)
 }
 
 pub(crate) fn names() -> Vec<String> {
-    let rows = FAMILIES.iter().flat_map(|f| f.iter());
+    let rows = FAMILIES.iter().chain(V3_FAMILIES).flat_map(|f| f.iter());
     let mut names: Vec<String> = rows.map(|r| format!("{:?}", r.0).to_lowercase()).collect();
     names.sort();
     names

@@ -8,7 +8,7 @@ const PC: u64 = 0x40_0000;
 
 fn check(bytes: &[u8]) -> Option<Block> {
     let hex = || bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    match lift(bytes, PC, &LiftOptions::default()) {
+    match lift(bytes, PC, &LiftOptions { level: CpuLevel::V3 }) {
         Ok(block) => {
             assert_eq!(block.verify(), Ok(()), "{}\n{block}", hex());
             assert!(block.len as usize <= bytes.len() && !block.marks.is_empty(), "{}", hex());

@@ -33,6 +33,19 @@ macro_rules! ops_memory {
         // Faults as a store of 8, 16 bytes would, writes nothing.
         Probe64 "probe64" Probe(u64);
         Probe128 "probe128" Probe(u128);
+        VLoad256 "vload256" VLoad2(_);
+        VStore256 "vstore256" VStore2(_);
+        Align32 "align32" Align(32);
+        MaskLoad32 "maskload32" MaskLoad(u32);
+        MaskLoad64 "maskload64" MaskLoad(u64);
+        MaskStore8 "maskstore8" MaskStore(u8);
+        MaskStore32 "maskstore32" MaskStore(u32);
+        MaskStore64 "maskstore64" MaskStore(u64);
+        MaskProbe32 "maskprobe32" MaskProbe(u32);
+        MaskProbe64 "maskprobe64" MaskProbe(u64);
+        Gather "gather" Gather(_);
+        Xsave "xsave" Xstate(_);
+        Xrstor "xrstor" Xstate(_);
         Movs "movs" Str(_);
         Stos "stos" Str(_);
         Lods "lods" Str(_);

@@ -150,6 +150,22 @@ classes! {
     VStore [Vs Mem] false;
     /// As [`Class::VStore`] with 16 bytes; #GP if the address is not a multiple of 16.
     VStoreA [Vs Mem] false;
+    /// Vector load of 32 bytes into `d` and `d + HIGH`; `_`
+    VLoad2 [Vd Mem] false;
+    /// Vector store of 32 bytes, all or nothing, from `d` and `d + HIGH`; `_`
+    VStore2 [Vs Mem] false;
+    /// #GP if the address is not a multiple of so many bytes; `(number)`
+    Align [Mem] false;
+    /// Vector load of the lanes of `d` whose top bit is set in `d + HIGH`, the others are zero; `(type of a lane)`
+    MaskLoad [Vd Mem] false;
+    /// Vector store of the lanes of `d` whose top bit is set in `d + HIGH`, all or nothing; `(type of a lane)`
+    MaskStore [Vs Mem] false;
+    /// Faults as a [`Class::MaskStore`] would, and stores nothing; `(type of a lane)`
+    MaskProbe [Vs Mem] false;
+    /// Loads each lane of `d` from an address of its own; for the fields see [`crate::ops::Gather`]; `_`
+    Gather [Vd A B Vc Imm] false;
+    /// XSAVE or XRSTOR of the components in edx:eax (SDM vol. 1, 13.7 and 13.8); `_`
+    Xstate [Mem] false;
     /// Checks that the memory operand may be written (`c`-scaled as ever) for `imm`-less byte count `d`: faults as a store would.
     Probe [Mem] false;
     /// Records flags of `a` and `b|imm`; `(FlagKind)`
@@ -252,8 +268,16 @@ impl Class {
             Load | Store
                 | VLoad
                 | VLoadA
+                | VLoad2
                 | VStore
                 | VStoreA
+                | VStore2
+                | Align
+                | MaskLoad
+                | MaskStore
+                | MaskProbe
+                | Gather
+                | Xstate
                 | Probe
                 | Str
                 | Div
@@ -276,6 +300,31 @@ impl Class {
                 | Fvr
         )
     }
+
+    /// Whether an op of this class writes memory ([`Class::Str`]: if it is movs or stos).
+    pub fn stores(self) -> bool {
+        use Class::*;
+        matches!(self, Store | VStore | VStoreA | VStore2 | MaskStore | Xstate)
+    }
+}
+
+/// The fields of a [`Class::Gather`] op: `a` + `b` is the base address (`b` the segment's), `c` the vector of indices
+/// (signed; the pair of slots for 256 bits), and `imm` has these parts. Lanes are loaded in order; each clears its lane of
+/// the mask, so that a fault leaves what was done. In the end the mask is zero.
+pub struct Gather;
+impl Gather {
+    /// Index shifted left by 0..=3.
+    pub const SCALE: i64 = 3;
+    /// 64-bit indices (else 32).
+    pub const WIDE_INDEX: i64 = 4;
+    /// 64-bit lanes (else 32).
+    pub const WIDE_LANE: i64 = 8;
+    /// Addresses wrap at 4 GiB before the segment's base is added.
+    pub const ADDR32: i64 = 16;
+    /// Position of the slot of the mask (of the pair `slot`, `slot + HIGH`).
+    pub const MASK_SHIFT: u32 = 8;
+    /// Position of the number of lanes.
+    pub const LANES_SHIFT: u32 = 16;
 }
 
 /// Bits of `imm` of a [`Class::Str`] op.

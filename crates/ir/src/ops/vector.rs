@@ -234,6 +234,19 @@ macro_rules! ops_vector {
         Cvtpd2dq "cvtpd2dq" F1(sem::convert::cvtpd2dq);
         Cvttpd2dq "cvttpd2dq" F1(sem::convert::cvttpd2dq);
         Cvtdq2pd "cvtdq2pd" V1(sem::convert::cvtdq2pd);
+        // AVX
+        Broadcast8 "broadcast8" V1(sem::avx::broadcast8);
+        Broadcast16 "broadcast16" V1(sem::avx::broadcast16);
+        Broadcast32 "broadcast32" V1(sem::avx::broadcast32);
+        Psllvd "psllvd" V2(sem::avx::psllvd);
+        Psllvq "psllvq" V2(sem::avx::psllvq);
+        Psrlvd "psrlvd" V2(sem::avx::psrlvd);
+        Psrlvq "psrlvq" V2(sem::avx::psrlvq);
+        Psravd "psravd" V2(sem::avx::psravd);
+        Permd "permd" V3(sem::avx::permd);
+        Vzeroupper "vzeroupper" State(sem::avx::vzeroupper);
+        Vzeroall "vzeroall" State(sem::avx::vzeroall);
+        Xgetbv "xgetbv" State(sem::avx::xgetbv);
         // AES, SHA
         Aesenc "aesenc" V2(sem::aes::aesenc);
         Aesenclast "aesenclast" V2(sem::aes::aesenclast);

@@ -1,6 +1,7 @@
 //! What ops compute: pure functions, called by the interpreter and by translated code.
 
 pub mod aes;
+pub mod avx;
 pub mod convert;
 pub mod fma;
 pub mod half;
