@@ -1,4 +1,4 @@
-//! Accesses lane by lane: masked loads and stores (maskmovdqu, vmaskmov, vpmaskmov) and gathers (SDM vol. 2).
+//! Accesses lane by lane: masked loads and stores (vmaskmov, vpmaskmov) and gathers (SDM vol. 2).
 //!
 //! Lanes whose mask bit is clear are not accessed at all.
 
@@ -88,11 +88,8 @@ pub fn gather<E: Env>(cpu: &mut Cpu, env: &mut E, tables: Tables, c: &Code) -> R
     let wrap = if c.imm & Gather::ADDR32 != 0 { 0xFFFF_FFFF } else { u64::MAX };
     let (base, segment) = (cpu.slot[c.a as usize], cpu.slot[c.b as usize]);
     for i in 0..lanes {
-        let all = if lane(cpu, mask, lane_bits, i) >> (lane_bits - 1) != 0 { u64::MAX } else { 0 };
-        set_lane(cpu, mask, lane_bits, i, all);
-    }
-    for i in 0..lanes {
-        if lane(cpu, mask, lane_bits, i) == 0 {
+        if lane(cpu, mask, lane_bits, i) >> (lane_bits - 1) == 0 {
+            set_lane(cpu, mask, lane_bits, i, 0);
             continue;
         }
         let index = lane(cpu, c.c, index_bits, i);

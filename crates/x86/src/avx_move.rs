@@ -8,8 +8,9 @@ use ir::{HIGH, Op, ZERO};
 use crate::Lifter;
 use crate::avx::*;
 use crate::lifter::{Lifted, Unsupported};
+use crate::sse_move::maskmovdqu;
 use crate::table::Row;
-use crate::vector::{imm8, rdi, store};
+use crate::vector::{imm8, store};
 
 pub(crate) const ROWS: &[Row] = &[
     (Vmovaps, |l| full(l, true)),
@@ -50,7 +51,7 @@ pub(crate) const ROWS: &[Row] = &[
     (Vinserti128, insert_half),
     (Vperm2f128, two_halves),
     (Vperm2i128, two_halves),
-    (Vmaskmovdqu, masked_bytes),
+    (Vmaskmovdqu, maskmovdqu),
     (Vmaskmovps, |l| masked_move(l, Op::MaskLoad32, Op::MaskProbe32, Op::MaskStore32)),
     (Vmaskmovpd, |l| masked_move(l, Op::MaskLoad64, Op::MaskProbe64, Op::MaskStore64)),
     (Vpmaskmovd, |l| masked_move(l, Op::MaskLoad32, Op::MaskProbe32, Op::MaskStore32)),
@@ -186,17 +187,6 @@ fn two_halves(l: &mut Lifter) -> Lifted {
         if choice & 8 != 0 { clear(l, to) } else { copy(l, to, from) }
     }
     halves(l, Op::VMov, d, t, ZERO, 0);
-    Ok(())
-}
-
-/// Bytes chosen by a mask to [rdi].
-fn masked_bytes(l: &mut Lifter) -> Lifted {
-    let (s, mask) = (reg(l, 1)?, reg(l, 2)?);
-    let mem = rdi(l);
-    let t = l.b.vtemp();
-    copy(l, t, s);
-    copy(l, t + HIGH, mask);
-    l.access(Op::MaskStore8, t, mem);
     Ok(())
 }
 

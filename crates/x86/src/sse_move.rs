@@ -142,7 +142,7 @@ fn movd(l: &mut Lifter) -> Lifted {
 }
 
 /// Bytes chosen by a mask to [rdi]. All 16 bytes must be accessible (SDM: implementation-specific for a zero mask).
-fn maskmovdqu(l: &mut Lifter) -> Lifted {
+pub(crate) fn maskmovdqu(l: &mut Lifter) -> Lifted {
     let (s, mask) = (reg(l, 1)?, reg(l, 2)?);
     let mem = rdi(l);
     let t = l.b.vtemp();

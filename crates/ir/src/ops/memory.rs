@@ -38,7 +38,6 @@ macro_rules! ops_memory {
         Align32 "align32" Align(32);
         MaskLoad32 "maskload32" MaskLoad(u32);
         MaskLoad64 "maskload64" MaskLoad(u64);
-        MaskStore8 "maskstore8" MaskStore(u8);
         MaskStore32 "maskstore32" MaskStore(u32);
         MaskStore64 "maskstore64" MaskStore(u64);
         MaskProbe32 "maskprobe32" MaskProbe(u32);

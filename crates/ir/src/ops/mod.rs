@@ -310,7 +310,7 @@ impl Class {
 
 /// The fields of a [`Class::Gather`] op: `a` + `b` is the base address (`b` the segment's), `c` the vector of indices
 /// (signed; the pair of slots for 256 bits), and `imm` has these parts. Lanes are loaded in order; each clears its lane of
-/// the mask, so that a fault leaves what was done. In the end the mask is zero.
+/// the mask, so that a fault leaves what was done and the rest of the mask. In the end all of the mask is zero.
 pub struct Gather;
 impl Gather {
     /// Index shifted left by 0..=3.
