@@ -1,104 +1,76 @@
 //! What must be equal, and what the manuals leave open.
 
 use super::generate::{all, decode};
-use super::{Case, End, Outcome, State};
+use super::{Case, End, Outcome};
 use iced_x86::{Instruction, Mnemonic, OpKind, Register, RflagsBits};
 
 /// Differences between the processor's outcome and ours; empty if there are none that count.
 pub fn differences(case: &Case, native: &Outcome, ours: &Outcome) -> Vec<String> {
+    let lost = native.end == End::Lost || ours.end == End::Lost;
+    if lost || native == ours || undefined_result(case) {
+        return Vec::new();
+    }
     let mut found = Vec::new();
-    if native.end == End::Lost || ours.end == End::Lost {
-        return found;
+    macro_rules! note {
+        ($name:expr, $a:expr, $b:expr, $format:literal) => {
+            if $a != $b {
+                let (a, b) = (format!($format, $a), format!($format, $b));
+                found.push(format!("{}: processor {a}, ours {b}", $name));
+            }
+        };
     }
-    let tolerant = tolerance(case);
-    let mnemonic = decode(&case.code).map(|i| i.mnemonic());
-    let image = matches!(
-        mnemonic,
-        Some(
-            Mnemonic::Fxsave
-                | Mnemonic::Fxsave64
-                | Mnemonic::Fxrstor
-                | Mnemonic::Fxrstor64
-                | Mnemonic::Fnsave
-                | Mnemonic::Frstor
-                | Mnemonic::Fnstenv
-                | Mnemonic::Fldenv
-        )
-    );
     let stopped = native.end != End::Done;
-    if undefined_result(case) {
-        return found;
-    }
-    let mut note = |name: String, a: String, b: String| {
-        if a != b {
-            found.push(format!("{name}: processor {a}, ours {b}"));
-        }
-    };
-    // A read-modify-write is a write from its first byte on there, but a load comes first here; a program cannot tell
-    // but by the error code in its signal frame. FXSAVE, FNSAVE and their kin try their bytes in an order of their own.
-    let reach = if image { 512 } else { 16 };
-    let end = match (native.end, ours.end) {
-        (End::Fault(a, true), End::Fault(b, false)) if b.wrapping_sub(a) < reach => native.end,
-        (End::Fault(a, x), End::Fault(b, y)) if image && (x == y || x) && a.abs_diff(b) < reach => {
-            native.end
-        }
-        _ => ours.end,
-    };
-    note("end".into(), format!("{:x?}", native.end), format!("{end:x?}"));
-    note("rip".into(), format!("{:x}", native.rip), format!("{:x}", ours.rip));
+    let single = decode(&case.code).map(|i| i.mnemonic());
+    let image = single.is_some_and(is_image);
+    let end = comparable_end(native.end, ours.end, image);
+    note!("end", native.end, end, "{:x?}");
+    note!("rip", native.rip, ours.rip, "{:x}");
     let mut adjusted = native.state.clone();
-    if stopped
-        && matches!(
-            mnemonic,
-            Some(
-                Mnemonic::Maskmovq
-                    | Mnemonic::Cvtps2pi
-                    | Mnemonic::Cvttps2pi
-                    | Mnemonic::Cvtpd2pi
-                    | Mnemonic::Cvttpd2pi
-            )
-        )
-    {
+    match single {
         // Some processors enter MMX state before the fault.
-        adjusted = ours.state.clone();
-    }
-    if stopped
-        && matches!(
-            mnemonic,
-            Some(Mnemonic::Dpps | Mnemonic::Dppd | Mnemonic::Vdpps | Mnemonic::Vdppd)
-        )
-    {
+        Some(
+            Mnemonic::Maskmovq
+            | Mnemonic::Cvtps2pi
+            | Mnemonic::Cvttps2pi
+            | Mnemonic::Cvtpd2pi
+            | Mnemonic::Cvttpd2pi,
+        ) if stopped => adjusted = ours.state.clone(),
         // How far the sum got before an unmasked exception.
-        adjusted.set_mxcsr(ours.state.mxcsr());
+        Some(Mnemonic::Dpps | Mnemonic::Dppd | Mnemonic::Vdpps | Mnemonic::Vdppd) if stopped => {
+            adjusted.set_mxcsr(ours.state.mxcsr());
+        }
+        _ => {}
     }
     let (n, o) = (&adjusted, &ours.state);
-    const NAMES: [&str; 16] = super::line::REGISTERS;
-    for (i, name) in NAMES.iter().enumerate() {
-        note((*name).into(), format!("{:x}", n.regs[i]), format!("{:x}", o.regs[i]));
+    for (i, name) in super::line::REGISTERS.iter().enumerate() {
+        note!(name, n.regs[i], o.regs[i], "{:x}");
     }
-    let defined = !undefined_flags(case, native);
-    note("rflags".into(), format!("{:x}", n.rflags & defined), format!("{:x}", o.rflags & defined));
+    if n.rflags != o.rflags {
+        let defined = !undefined_flags(case, native);
+        note!("rflags", n.rflags & defined, o.rflags & defined, "{:x}");
+    }
+    note!("fs", n.fs, o.fs, "{:x}");
+    note!("gs", n.gs, o.gs, "{:x}");
     for i in 0..16 {
-        note(format!("xmm{i}"), format!("{:032x}", n.xmm(i)), format!("{:032x}", o.xmm(i)));
-        let high = |s: &State| format!("{:032x}", s.high[i]);
-        note(format!("ymm{i} high"), high(n), high(o));
+        note!(format!("xmm{i}"), n.xmm(i), o.xmm(i), "{:032x}");
+        note!(format!("ymm{i} high"), n.high[i], o.high[i], "{:032x}");
     }
-    note("mxcsr".into(), format!("{:x}", n.mxcsr()), format!("{:x}", o.mxcsr()));
-    note("cw".into(), format!("{:x}", n.cw()), format!("{:x}", o.cw()));
+    note!("mxcsr", n.mxcsr(), o.mxcsr(), "{:x}");
+    note!("cw", n.cw(), o.cw(), "{:x}");
+    let tolerant = single.is_some_and(tolerance);
     // C1 after a transcendental result says how the last bit was rounded; UE may depend on that bit too.
     let sw_mask = if tolerant { !0x210 } else { !0 };
-    note("sw".into(), format!("{:x}", n.sw() & sw_mask), format!("{:x}", o.sw() & sw_mask));
-    note("tags".into(), format!("{:x}", n.tags()), format!("{:x}", o.tags()));
+    note!("sw", n.sw() & sw_mask, o.sw() & sw_mask, "{:x}");
+    note!("tags", n.tags(), o.tags(), "{:x}");
     for i in 0..8 {
         let (a, b) = (n.st(i), o.st(i));
         if tolerant && a.1.abs_diff(b.1) <= 1 && near(a, b) {
             continue;
         }
-        let show = |v: (u64, u16)| format!("{:04x}:{:016x}", v.1, v.0);
-        note(format!("st{i}"), show(a), show(b));
+        note!(format!("st{i}"), a, b, "{:x?}");
     }
     if n.memory != o.memory {
-        let (mut a, b) = (n.data(), o.data());
+        let (mut a, b) = (n.memory.data(), o.memory.data());
         if image {
             // MXCSR_MASK: AMD has one bit more.
             for i in 2..a.len() {
@@ -109,13 +81,34 @@ pub fn differences(case: &Case, native: &Outcome, ours: &Outcome) -> Vec<String>
         }
         let at = (0..a.len()).find(|&i| a[i] != b[i]).unwrap_or(0);
         let end = (at + 16).min(a.len());
-        note(
+        note!(
             format!("memory at {:x}", super::DATA + at as u64),
-            format!("{:02x?}", &a[at..end]),
-            format!("{:02x?}", &b[at..end]),
+            &a[at..end],
+            &b[at..end],
+            "{:02x?}"
         );
     }
     found
+}
+
+/// Stores or loads an image of the state: in an order of its own, and FXSAVE's has a field that is the maker's.
+fn is_image(mnemonic: Mnemonic) -> bool {
+    use Mnemonic::*;
+    matches!(mnemonic, Fxsave | Fxsave64 | Fxrstor | Fxrstor64 | Fnsave | Frstor | Fnstenv | Fldenv)
+}
+
+/// Our end, or the processor's where the two mean the same. A read-modify-write is a write from its first byte on
+/// there, but a load comes first here; a program cannot tell but by the error code in its signal frame. FXSAVE, FNSAVE
+/// and their kin try their bytes in an order of their own.
+fn comparable_end(native: End, ours: End, image: bool) -> End {
+    let reach = if image { 512 } else { 16 };
+    match (native, ours) {
+        (End::Fault(a, true), End::Fault(b, false)) if b.wrapping_sub(a) < reach => native,
+        (End::Fault(a, x), End::Fault(b, y)) if image && (x == y || x) && a.abs_diff(b) < reach => {
+            native
+        }
+        _ => ours,
+    }
 }
 
 /// Two significands within two units in the last place (over a binade's border too).
@@ -127,11 +120,9 @@ fn near(a: (u64, u16), b: (u64, u16)) -> bool {
 }
 
 /// Results that the processor itself gives only to within an error bound.
-fn tolerance(case: &Case) -> bool {
+fn tolerance(mnemonic: Mnemonic) -> bool {
     use Mnemonic::*;
-    decode(&case.code).is_some_and(|ins| {
-        matches!(ins.mnemonic(), F2xm1 | Fyl2x | Fyl2xp1 | Fpatan | Fptan | Fsin | Fcos | Fsincos)
-    })
+    matches!(mnemonic, F2xm1 | Fyl2x | Fyl2xp1 | Fpatan | Fptan | Fsin | Fcos | Fsincos)
 }
 
 /// Double shifts of 16 bits by more than 16 give undefined results.

@@ -1,24 +1,37 @@
 //! Runs cases by `x86::lift` and the interpreter.
 
+use super::memory::{LINE, Memory, drain};
 use super::promised;
-use super::{CODE, Case, DATA, DATA_LEN, ENTRY, End, FX_LEN, Outcome, WRITABLE_LEN};
+use super::{
+    CODE, Case, DATA, DATA_LEN, ENTRY, End, FLAGS, FX_LEN, MAX_CODE, Outcome, State, WRITABLE_LEN,
+};
 use interp::{Engine, Env, Exit, Lifted};
-use ir::{Cpu, TrapKind};
+use ir::{Cpu, FS_BASE, GS_BASE, TrapKind};
 use mem::{Access, Fault, FaultKind, Frame, Lookaside, PAGE_SIZE, Phys, Tables, Translate};
+
+/// Pages for code: each new code gets the next, so that what was compiled before need not be dropped each time.
+const CODE_PAGES: u32 = 64;
 
 /// The interpreter with the tester's address space.
 pub struct Emulated {
     engine: Engine,
     space: Space,
+    /// Code of the last case.
+    last: Vec<u8>,
 }
 
 struct Space {
     phys: Phys,
     lookaside: Lookaside,
+    /// The first of [`CODE_PAGES`].
+    codes: Frame,
     code: Frame,
     data: Frame,
-    /// Bytes of the code page that belong to the case, for the lifter.
+    epoch: u32,
+    /// Bytes of the code page, for the lifter.
     page: [u8; PAGE_SIZE],
+    /// Blocks that were lifted for this code: (address, length, offsets of the instructions).
+    blocks: Vec<(u64, u64, Vec<u32>)>,
 }
 
 impl Default for Emulated {
@@ -31,26 +44,45 @@ impl Emulated {
     /// Maps the pages.
     pub fn new() -> Emulated {
         let mut phys = Phys::new(1 << 20);
-        let code = phys.alloc().expect("a frame");
+        let codes = phys.alloc_run(CODE_PAGES).expect("frames");
         let data = phys.alloc_run((DATA_LEN / PAGE_SIZE) as u32).expect("frames");
-        let lookaside = Lookaside::new();
-        let space = Space { phys, lookaside, code, data, page: [0xcc; PAGE_SIZE] };
-        Emulated { engine: Engine::new(), space }
+        for i in 0..CODE_PAGES {
+            phys.bytes_mut(codes.offset(i)).fill(0xcc);
+        }
+        for i in 0..(DATA_LEN / PAGE_SIZE) as u32 {
+            phys.bytes_mut(data.offset(i)).fill(0);
+        }
+        let space = Space {
+            phys,
+            lookaside: Lookaside::new(),
+            codes,
+            code: codes,
+            data,
+            epoch: 0,
+            page: [0xcc; PAGE_SIZE],
+            blocks: Vec::new(),
+        };
+        Emulated { engine: Engine::new(), space, last: Vec::new() }
     }
 
     /// Runs one case.
     pub fn run(&mut self, case: &Case) -> Outcome {
-        self.engine.clear();
+        self.count(case).0
+    }
+
+    /// Runs one case; also says how many instructions were executed, the one that a fault or trap stopped included.
+    pub fn count(&mut self, case: &Case) -> (Outcome, u64) {
+        if self.last != case.code {
+            self.set_code(&case.code);
+        }
         let space = &mut self.space;
-        space.page.fill(0xcc);
-        let at = (ENTRY - CODE) as usize;
-        space.page[at..at + case.code.len()].copy_from_slice(&case.code);
-        space.phys.bytes_mut(space.code).copy_from_slice(&space.page);
-        let data = case.state.data();
-        for (i, page) in data.chunks(PAGE_SIZE).enumerate() {
-            space.phys.bytes_mut(space.data.offset(i as u32)).copy_from_slice(page);
+        for line in case.state.memory.lines() {
+            let (page, at) = page_and_offset(line.number);
+            let bytes = space.phys.bytes_mut(space.data.offset(page));
+            bytes[at..at + LINE].copy_from_slice(&line.bytes);
         }
         let mut cpu = load(case);
+        let before = self.engine.retired();
         let exit = self.engine.run(&mut cpu, space, 4096);
         let (end, rip) = match exit {
             Exit::Trap(TrapKind::Bp) => (End::Done, cpu.rip.wrapping_sub(1)),
@@ -62,19 +94,49 @@ impl Emulated {
             Exit::Fault(f) => (End::Fault(f.addr, f.access == Access::Write), cpu.rip),
             Exit::Syscall | Exit::OutOfFuel => (End::Lost, cpu.rip),
         };
-        let mut state = case.state.clone();
+        let executed = self.engine.retired() - before + space.in_last_block(rip);
+        let stopped = u64::from(end != End::Done);
+        let mut lines = Vec::with_capacity(case.state.memory.lines().len() + 4);
+        for i in 0..(DATA_LEN / PAGE_SIZE) as u32 {
+            drain(space.phys.bytes_mut(space.data.offset(i)), |mut line| {
+                line.number += i * (PAGE_SIZE / LINE) as u32;
+                lines.push(line);
+            });
+        }
+        let mut state = State { memory: Memory::from_lines(lines), ..State::default() };
         state.regs.copy_from_slice(&cpu.slot[..16]);
-        state.rflags = cpu.rflags() & 0xcd5;
+        state.rflags = cpu.rflags() & FLAGS;
+        state.fs = cpu.slot[usize::from(FS_BASE)];
+        state.gs = cpu.slot[usize::from(GS_BASE)];
         state.fx.copy_from_slice(&cpu.fxsave()[..FX_LEN]);
+        // Opcode, instruction and data pointer are not state here.
+        state.fx[5..24].fill(0);
         state.fx[28..32].fill(0);
         state.high.copy_from_slice(&cpu.v[16..32]);
-        let mut after = Vec::with_capacity(DATA_LEN);
-        for i in 0..DATA_LEN / PAGE_SIZE {
-            after.extend_from_slice(self.space.phys.bytes(self.space.data.offset(i as u32)));
-        }
-        state.set_data(&after);
-        Outcome { end, rip, state }
+        (Outcome { end, rip, state }, executed + stopped)
     }
+
+    fn set_code(&mut self, code: &[u8]) {
+        let (space, at) = (&mut self.space, (ENTRY - CODE) as usize);
+        space.epoch += 1;
+        let n = space.epoch % CODE_PAGES;
+        if n == 0 {
+            self.engine.clear();
+        }
+        space.code = space.codes.offset(n);
+        space.blocks.clear();
+        space.page[at..at + MAX_CODE].fill(0xcc);
+        space.page[at..at + code.len()].copy_from_slice(code);
+        let page = space.phys.bytes_mut(space.code);
+        page[at..at + MAX_CODE].copy_from_slice(&space.page[at..at + MAX_CODE]);
+        self.last.clear();
+        self.last.extend_from_slice(code);
+    }
+}
+
+fn page_and_offset(line: u32) -> (u32, usize) {
+    let per_page = (PAGE_SIZE / LINE) as u32;
+    (line / per_page, (line % per_page) as usize * LINE)
 }
 
 fn load(case: &Case) -> Cpu {
@@ -84,10 +146,20 @@ fn load(case: &Case) -> Cpu {
     // Reserved bits of MXCSR cannot be set in a frame either.
     let _ = cpu.fxrstor(&image);
     cpu.slot[..16].copy_from_slice(&case.state.regs);
+    cpu.slot[usize::from(FS_BASE)] = case.state.fs;
+    cpu.slot[usize::from(GS_BASE)] = case.state.gs;
     cpu.set_rflags(case.state.rflags);
     cpu.v[16..32].copy_from_slice(&case.state.high);
     cpu.rip = ENTRY;
     cpu
+}
+
+impl Space {
+    /// How many instructions of the block that holds `rip` come before it.
+    fn in_last_block(&self, rip: u64) -> u64 {
+        let block = self.blocks.iter().rev().find(|b| rip.wrapping_sub(b.0) < b.1);
+        block.map_or(0, |b| b.2.partition_point(|&at| b.0 + u64::from(at) < rip) as u64)
+    }
 }
 
 impl Translate for Space {
@@ -102,6 +174,9 @@ impl Translate for Space {
             return Ok(frame.addr() + (va % PAGE_SIZE as u64) as u32);
         }
         if va.wrapping_sub(CODE) < PAGE_SIZE as u64 {
+            if access == Access::Write {
+                return Err(Fault { addr: va, access, kind: FaultKind::Protection });
+            }
             return Ok(self.code.addr() + (va % PAGE_SIZE as u64) as u32);
         }
         Err(Fault { addr: va, access, kind: FaultKind::Unmapped })
@@ -113,7 +188,7 @@ impl Env for Space {
         self.lookaside.tables(&self.phys)
     }
     fn epoch(&self) -> u32 {
-        1
+        self.epoch
     }
     fn lift(&mut self, pc: u64) -> Result<Lifted, Fault> {
         let at = pc.wrapping_sub(CODE) as usize;
@@ -121,6 +196,8 @@ impl Env for Space {
         let bytes = self.page.get(at..).ok_or(missing)?;
         let block = x86::lift(bytes, pc, &x86::LiftOptions { level: promised::LEVEL })
             .map_err(|_| Fault { addr: CODE + PAGE_SIZE as u64, ..missing })?;
+        let offsets = block.marks.iter().map(|m| m.offset).collect();
+        self.blocks.push((block.pc, u64::from(block.len), offsets));
         Ok(Lifted { block, writable: false })
     }
     fn take_stale(&mut self) -> Vec<Frame> {

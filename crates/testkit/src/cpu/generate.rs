@@ -270,7 +270,8 @@ fn place(code: &mut [u8], ins: &Instruction, regs: &mut [u64; 16], target: u64) 
     let base = ins.memory_base();
     // Elements of a vector index are made small by `scatter`.
     let index = if ins.is_vsib() { Register::None } else { ins.memory_index() };
-    if base == Register::RIP || base == Register::None {
+    let relative = matches!(base, Register::RIP | Register::EIP);
+    if relative || base == Register::None {
         let mut decoder = offsets;
         let again = decoder.decode();
         let constants = decoder.get_constant_offsets(&again);
@@ -279,7 +280,7 @@ fn place(code: &mut [u8], ins: &Instruction, regs: &mut [u64; 16], target: u64) 
             return None;
         }
         let mut disp = target as i64;
-        if base == Register::RIP {
+        if relative {
             disp -= ins.next_ip() as i64;
         } else if index != Register::None {
             regs[number(index)] = (regs[number(index)] & 0xff).wrapping_sub(0x80);
@@ -314,18 +315,9 @@ fn place(code: &mut [u8], ins: &Instruction, regs: &mut [u64; 16], target: u64) 
 
 /// Puts interesting bytes around the operand and where the string registers point.
 fn fill_memory(rng: &mut Rng, ins: &Instruction, state: &mut State, target: u64) {
-    let mut data = vec![0u8; DATA_LEN];
-    let mut put = |at: u64, bytes: &[u8]| {
-        for (i, b) in bytes.iter().enumerate() {
-            let at = at.wrapping_add(i as u64).wrapping_sub(DATA);
-            if at < DATA_LEN as u64 {
-                data[at as usize] = *b;
-            }
-        }
-    };
     for r in [4, 5, 6, 7] {
         let v = [rng.vector().to_le_bytes(), rng.vector().to_le_bytes()].concat();
-        put(state.regs[r].wrapping_sub(8), &v);
+        state.memory.put(state.regs[r].wrapping_sub(8), &v);
     }
     let one = match ins.memory_size() {
         MemorySize::Float80 => {
@@ -363,18 +355,19 @@ fn fill_memory(rng: &mut Rng, ins: &Instruction, state: &mut State, target: u64)
         }
         _ => [rng.vector().to_le_bytes(), rng.vector().to_le_bytes()].concat(),
     };
-    put(target, &one);
+    state.memory.put(target, &one);
     if ins.is_vsib() {
         for i in 0..64 {
-            put(target.wrapping_sub(512) + 16 * i, &rng.vector().to_le_bytes());
+            state.memory.put(target.wrapping_sub(512) + 16 * i, &rng.vector().to_le_bytes());
         }
     }
     if ins.mnemonic() == Mnemonic::Cmpxchg && rng.one_in(2) {
-        put(target, &state.regs[0].to_le_bytes());
+        let rax = state.regs[0].to_le_bytes();
+        state.memory.put(target, &rax);
     }
     // Returns should stay in the page.
     if ins.mnemonic() == Mnemonic::Ret {
-        put(state.regs[4], &(ENTRY + 16 + rng.below(64) as u64).to_le_bytes());
+        let to = ENTRY + 16 + rng.below(64) as u64;
+        state.memory.put(state.regs[4], &to.to_le_bytes());
     }
-    state.set_data(&data);
 }

@@ -3,7 +3,7 @@
 //! Before: what differs from the all-zero state; after: what the instruction changed, and `end=`/`rip=` if it did not
 //! simply go on. Values in hex; `ymmN` (all 64 digits) where the high half matters, else `xmmN`; `mem:ADDRESS=bytes`, `stN=exponent:significand`.
 
-use super::{Case, DATA, DATA_LEN, End, MAX_CODE, Outcome, State};
+use super::{Case, DATA, DATA_LEN, End, FLAGS, MAX_CODE, Outcome, State};
 use ir::TrapKind;
 use std::fmt::Write;
 
@@ -38,7 +38,7 @@ fn changes(from: &State, to: &State) -> String {
             let _ = write!(out, " {name}={:x}", to.regs[i]);
         }
     }
-    let flags = |s: &State| s.rflags & 0xcd5;
+    let flags = |s: &State| s.rflags & FLAGS;
     if flags(from) != flags(to) {
         let _ = write!(out, " rflags={:x}", flags(to));
     }
@@ -66,7 +66,12 @@ fn changes(from: &State, to: &State) -> String {
             let _ = write!(out, " st{i}={se:x}:{mant:x}");
         }
     }
-    let (a, b) = (from.data(), to.data());
+    for (name, a, b) in [("fs", from.fs, to.fs), ("gs", from.gs, to.gs)] {
+        if a != b {
+            let _ = write!(out, " {name}={b:x}");
+        }
+    }
+    let (a, b) = (from.memory.data(), to.memory.data());
     let mut i = 0;
     while i < DATA_LEN {
         if a[i] == b[i] {
@@ -160,15 +165,16 @@ fn apply(state: &mut State, words: &str, end: &mut (End, u64)) -> Result<(), Str
             let (se, mant) = value.split_once(':').ok_or_else(|| format!("{word:?}: no colon"))?;
             state.set_st(i, number(mant)?, number(se)? as u16);
         } else if let Some(at) = name.strip_prefix("mem:") {
-            let at = number(at)?.wrapping_sub(DATA) as usize;
-            let bytes = unhex(value)?;
-            let mut data = state.data();
-            let place = at.checked_add(bytes.len()).and_then(|e| data.get_mut(at..e));
-            place.ok_or_else(|| format!("{word:?} is outside"))?.copy_from_slice(&bytes);
-            state.set_data(&data);
+            let (at, bytes) = (number(at)?, unhex(value)?);
+            if at.wrapping_sub(DATA).saturating_add(bytes.len() as u64) > DATA_LEN as u64 {
+                return Err(format!("{word:?} is outside"));
+            }
+            state.memory.put(at, &bytes);
         } else {
             match name {
                 "rflags" => state.rflags = number(value)?,
+                "fs" => state.fs = number(value)?,
+                "gs" => state.gs = number(value)?,
                 "mxcsr" => state.set_mxcsr(number(value)? as u32),
                 "cw" => state.set_cw(number(value)? as u16),
                 "sw" => state.set_sw(number(value)? as u16),

@@ -2,6 +2,7 @@
 
 use super::compare::differences;
 use super::emulated::Emulated;
+use super::memory::Memory;
 use super::native::Native;
 use super::{Case, State};
 
@@ -42,13 +43,12 @@ fn simplify(case: &Case, mut keeps: impl FnMut(&Case) -> bool) -> Case {
     steps.push(Box::new(move |s| s.set_cw(cw)));
     steps.push(Box::new(|s| s.set_sw(s.sw() & 0x3800)));
     steps.push(Box::new(|s| s.set_sw(0)));
-    steps.push(Box::new(|s| s.memory.clear()));
-    for i in (0..best.state.memory.len()).rev() {
-        steps.push(Box::new(move |s| {
-            if i < s.memory.len() {
-                s.memory.remove(i);
-            }
-        }));
+    steps.push(Box::new(|s| s.fs = 0));
+    steps.push(Box::new(|s| s.gs = 0));
+    steps.push(Box::new(|s| s.memory = Memory::default()));
+    for (at, bytes) in best.state.memory.pieces() {
+        let zero = vec![0; bytes.len()];
+        steps.push(Box::new(move |s| s.memory.put(at, &zero)));
     }
     for step in steps {
         let mut next = best.clone();

@@ -103,6 +103,8 @@ pub fn encode(rng: &mut Rng, t: &Template, vex: &Vex) -> Vec<u8> {
         match rng.below(5) {
             0 => vvvv ^= 1 << rng.below(4),
             1 => long = !long,
+            // AMD's processors carry VPERMQ and VPERMPD out with W = 0 too, against the manuals.
+            2 if vex.map == 3 && matches!(t.opcode[..], [0 | 1]) => {}
             2 => wide = !wide,
             _ => code.push(rng.pick(&[0x66, 0xf2, 0xf3, 0xf0, 0x40, 0x48])),
         }
