@@ -13,7 +13,11 @@ use crate::vector;
 
 /// True if the instruction works on 256 bits.
 pub(crate) fn is_wide(l: &Lifter) -> bool {
-    (0..l.operands()).any(|n| l.is_reg(n) && l.ins.op_register(n).is_ymm())
+    (0..l.operands()).any(|n| match l.ins.op_kind(n) {
+        OpKind::Register => l.ins.op_register(n).is_ymm(),
+        OpKind::Memory => l.ins.memory_size().size() == 32,
+        _ => false,
+    })
 }
 
 /// Slot of operand `n`, an XMM or YMM register (its bits 127:0).
@@ -43,7 +47,7 @@ pub(crate) fn source(l: &mut Lifter, n: u32) -> Result<u8, Unsupported> {
 
 /// Clears slot `d`.
 pub(crate) fn clear(l: &mut Lifter, d: u8) {
-    l.b.emit(Op::VFromR64, d, ZERO, ZERO, ZERO, 0);
+    l.b.emit(Op::Pxor, d, d, d, ZERO, 0);
 }
 
 /// Clears bits 255:128 of the register at `d`: what every 128-bit form does.
@@ -59,10 +63,10 @@ pub(crate) fn copy(l: &mut Lifter, d: u8, from: u8) {
 /// Emits `op` for both halves, or for the low one and clears the high one. The halves must not depend on each other, nor
 /// may the op be able to fault.
 pub(crate) fn halves(l: &mut Lifter, op: Op, d: u8, a: u8, b: u8, imm: i64) {
-    let up = |slot: u8| if slot == ZERO { ZERO } else { slot + HIGH };
     l.b.emit(op, d, a, b, ZERO, imm);
     if is_wide(l) {
-        l.b.emit(op, d + HIGH, up(a), up(b), ZERO, imm);
+        // A slot that the op has not is of no account.
+        l.b.emit(op, d + HIGH, a + HIGH, b + HIGH, ZERO, imm);
     } else {
         clear_high(l, d);
     }
@@ -143,5 +147,49 @@ pub(crate) fn low_only(l: &mut Lifter, op: Op, a: u8, b: u8, imm: i64) -> Lifted
     let d = reg(l, 0)?;
     l.b.emit(op, d, a, b, ZERO, imm);
     clear_high(l, d);
+    Ok(())
+}
+
+/// An op on 128 bits and the one on 256, for what may raise a floating-point exception: then both halves are one op.
+#[derive(Clone, Copy)]
+pub(crate) struct Ops(pub Op, pub Op);
+
+/// `d = op(a, b, c, imm)`
+pub(crate) fn guarded(l: &mut Lifter, ops: Ops, [d, a, b, c]: [u8; 4], imm: i64) {
+    let Ops(narrow, wide) = ops;
+    l.b.emit(if is_wide(l) { wide } else { narrow }, d, a, b, c, imm);
+    // The destination may be narrower than the source.
+    if !l.ins.op_register(0).is_ymm() {
+        clear_high(l, d);
+    }
+}
+
+/// `d = op(a, source)`
+pub(crate) fn guarded_binary(l: &mut Lifter, ops: Ops) -> Lifted {
+    let (d, a, b) = (reg(l, 0)?, reg(l, 1)?, source(l, 2)?);
+    guarded(l, ops, [d, a, b, ZERO], 0);
+    Ok(())
+}
+
+/// `d = op(a, source, imm)`
+pub(crate) fn guarded_binary_imm(l: &mut Lifter, ops: Ops) -> Lifted {
+    let (d, a, b) = (reg(l, 0)?, reg(l, 1)?, source(l, 2)?);
+    let imm = vector::imm8(l, 3);
+    guarded(l, ops, [d, a, b, ZERO], imm);
+    Ok(())
+}
+
+/// `d = op(source)`
+pub(crate) fn guarded_unary(l: &mut Lifter, ops: Ops) -> Lifted {
+    let (d, a) = (reg(l, 0)?, source(l, 1)?);
+    guarded(l, ops, [d, a, ZERO, ZERO], 0);
+    Ok(())
+}
+
+/// `d = op(source, imm)`
+pub(crate) fn guarded_unary_imm(l: &mut Lifter, ops: Ops) -> Lifted {
+    let (d, a) = (reg(l, 0)?, source(l, 1)?);
+    let imm = vector::imm8(l, 2);
+    guarded(l, ops, [d, a, ZERO, ZERO], imm);
     Ok(())
 }

@@ -1,20 +1,13 @@
 //! AVX and AVX2: packed integers, AES, CLMUL, text comparison.
 
-use iced_x86::Mnemonic::{self, *};
+use iced_x86::Mnemonic::*;
 use ir::{HIGH, Op, ZERO};
 
 use crate::Lifter;
 use crate::avx::*;
 use crate::lifter::{Lifted, Unsupported};
-use crate::table::Row;
+use crate::table::{Row, vex};
 use crate::vector::imm8;
-
-/// Rows of instructions whose op has another name: `vex!(shape: Mnemonic Op, …)`.
-macro_rules! vex {
-    ($shape:ident: $($name:ident $op:ident),* $(,)?) => {
-        &[$((Mnemonic::$name, |l| $shape(l, Op::$op))),*]
-    };
-}
 
 pub(crate) const BINARY: &[Row] = vex!(binary:
     Vpand Pand, Vpandn Pandn, Vpor Por, Vpxor Pxor,

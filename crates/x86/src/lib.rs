@@ -14,12 +14,14 @@
 
 mod alu;
 mod avx;
+mod avx_float;
 mod avx_move;
 mod avx_packed;
 mod avx_state;
 mod bits;
 mod control;
 mod cpuid;
+mod fma;
 mod lifter;
 mod mmx;
 mod multiply;

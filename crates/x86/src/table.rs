@@ -5,8 +5,8 @@ use iced_x86::{Code, EncodingKind, Instruction, Mnemonic};
 use crate::cpuid::CpuLevel;
 use crate::lifter::Lifted;
 use crate::{
-    Lifter, alu, avx_move, avx_packed, avx_state, bits, control, mmx, multiply, shift, sse_float,
-    sse_move, sse_packed, string, system, transfer, x87, x87_state,
+    Lifter, alu, avx_float, avx_move, avx_packed, avx_state, bits, control, fma, mmx, multiply,
+    shift, sse_float, sse_move, sse_packed, string, system, transfer, x87, x87_state,
 };
 
 /// Lifts the instruction at hand.
@@ -21,6 +21,22 @@ macro_rules! rows {
     };
 }
 pub(crate) use rows;
+
+/// Rows of instructions whose op has another name: `vex!(shape: Mnemonic Op, …)`.
+macro_rules! vex {
+    ($shape:ident: $($name:ident $op:ident),* $(,)?) => {
+        &[$((iced_x86::Mnemonic::$name, |l| $shape(l, ir::Op::$op))),*]
+    };
+}
+pub(crate) use vex;
+
+/// As [`vex!`] with an op for 128 bits and one for 256: `vex_pairs!(shape: Mnemonic Op Op256, …)`.
+macro_rules! vex_pairs {
+    ($shape:ident: $($name:ident $narrow:ident $wide:ident),* $(,)?) => {
+        &[$((iced_x86::Mnemonic::$name, |l| $shape(l, $crate::avx::Ops(ir::Op::$narrow, ir::Op::$wide)))),*]
+    };
+}
+pub(crate) use vex_pairs;
 
 /// The families. A new one is one line here.
 const FAMILIES: &[&[Row]] = &[
@@ -60,6 +76,21 @@ const V3_FAMILIES: &[&[Row]] = &[
     avx_packed::BINARY,
     avx_packed::UNARY,
     avx_packed::WIDENING,
+    avx_float::BINARY,
+    avx_float::SCALAR,
+    avx_float::SCALAR_IMM,
+    avx_float::UNARY,
+    avx_float::UNARY_IMM,
+    avx_float::BINARY_IMM,
+    avx_float::BINARY_HALVES,
+    avx_float::UNARY_HALVES,
+    avx_float::FLAGS,
+    avx_float::ROWS,
+    fma::PACKED132,
+    fma::PACKED213,
+    fma::PACKED231,
+    fma::SCALAR,
+    fma::ROWS,
 ];
 
 /// More than iced has mnemonics; a larger one would fail the constant evaluation below.

@@ -38,6 +38,10 @@ macro_rules! ops_vector_float {
         Cvtpd2ps256 "cvtpd2ps.256" Yn1(sem::convert::cvtpd2ps);
         Cvtpd2dq256 "cvtpd2dq.256" Yn1(sem::convert::cvtpd2dq);
         Cvttpd2dq256 "cvttpd2dq.256" Yn1(sem::convert::cvttpd2dq);
+        Vpermilps "vpermilps" V2(sem::shuffle::vpermilps);
+        Vpermilpd "vpermilpd" V2(sem::shuffle::vpermilpd);
+        Vtestps "vtestps" Rv2(sem::packed::vtestps);
+        Vtestpd "vtestpd" Rv2(sem::packed::vtestpd);
         // half precision
         Vcvtph2ps "vcvtph2ps" F1(sem::half::vcvtph2ps);
         Vcvtps2ph "vcvtps2ph" F1i(sem::half::vcvtps2ph);

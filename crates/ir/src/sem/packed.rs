@@ -334,6 +334,19 @@ pub fn ptest(a: u128, b: u128) -> u64 {
     u64::from(b & a == 0) << 6 | u64::from(b & !a == 0)
 }
 
+/// `vtestps`: [`ptest`] of the signs of singles.
+pub fn vtestps(a: u128, b: u128) -> u64 {
+    ptest(a, b & SIGNS32)
+}
+
+/// `vtestpd`: [`ptest`] of the signs of doubles.
+pub fn vtestpd(a: u128, b: u128) -> u64 {
+    ptest(a, b & SIGNS64)
+}
+
+const SIGNS32: u128 = 0x8000_0000_8000_0000_8000_0000_8000_0000;
+const SIGNS64: u128 = 0x8000_0000_0000_0000_8000_0000_0000_0000;
+
 /// Carry-less multiplication of the halves chosen by `imm`.
 pub fn pclmulqdq(a: u128, b: u128, imm: u8) -> u128 {
     let x = if imm & 1 == 0 { low(a) } else { high(a) };

@@ -174,6 +174,20 @@ pub fn blendpd(a: u128, b: u128, imm: u8) -> u128 {
     of_u64s(std::array::from_fn(|i| if imm >> i & 1 != 0 { b[i] } else { a[i] }))
 }
 
+/// `vpermilps` by a vector: bits 1:0 of each lane of `b` choose a single of `a`.
+#[inline]
+pub fn vpermilps(a: u128, b: u128) -> u128 {
+    let a = u32s(a);
+    map_u32(b, |x| a[(x & 3) as usize])
+}
+
+/// `vpermilpd` by a vector: bit 1 of each lane of `b` chooses a double of `a`.
+#[inline]
+pub fn vpermilpd(a: u128, b: u128) -> u128 {
+    let a = u64s(a);
+    map_u64(b, |x| a[(x >> 1 & 1) as usize])
+}
+
 /// Bytes of `b` where the mask byte's sign is set, else of `a`.
 #[inline]
 pub fn pblendvb(a: u128, b: u128, mask: u128) -> u128 {
