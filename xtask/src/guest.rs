@@ -1,4 +1,4 @@
-//! `cargo xtask guest`: the guest program for wasm32-wasip1.
+//! `cargo xtask guest`: the guest program for wasm32-wasip1, and how other programs are built for that target.
 //!
 //! With the target installed this is a plain `cargo build`. Without it, `std` is built from the
 //! source that belongs to this compiler and Debian's `wasi-libc` ([`debian`]). rustup is never run.
@@ -20,6 +20,16 @@ const RUSTFLAGS: &str = "-Ctarget-feature=+simd128,+bulk-memory,+multivalue,+sig
 
 /// Builds the guest and returns the path of the finished module.
 pub fn run(workspace: &Workspace) -> Result<PathBuf> {
+    let built = build(workspace, &["--package", "boxer-guest"])?.join("boxer-guest.wasm");
+    let finished = workspace.guest_wasm();
+    install(&built, &finished)?;
+    let size = std::fs::metadata(&finished)?.len();
+    println!("guest: {} ({:.2} MB)", finished.display(), size as f64 / 1e6);
+    Ok(finished)
+}
+
+/// Builds what `what` (arguments of `cargo build`) selects as the guest is built; the directory of the release.
+pub fn build(workspace: &Workspace, what: &[&str]) -> Result<PathBuf> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let sysroot =
         PathBuf::from(process::stdout(Command::new(&rustc).args(["--print", "sysroot"]))?.trim());
@@ -27,7 +37,8 @@ pub fn run(workspace: &Workspace) -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(&workspace.root)
-        .args(["build", "--quiet", "--release", "--package", "boxer-guest", "--target", TARGET])
+        .args(["build", "--quiet", "--release", "--target", TARGET])
+        .args(what)
         .arg("--target-dir")
         .arg(&target_dir)
         .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
@@ -45,13 +56,7 @@ pub fn run(workspace: &Workspace) -> Result<PathBuf> {
     }
     cargo.env("CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS", flags.join(" "));
     process::run(&mut cargo)?;
-
-    let built = target_dir.join(TARGET).join("release/boxer-guest.wasm");
-    let finished = workspace.guest_wasm();
-    install(&built, &finished)?;
-    let size = std::fs::metadata(&finished)?.len();
-    println!("guest: {} ({:.2} MB)", finished.display(), size as f64 / 1e6);
-    Ok(finished)
+    Ok(target_dir.join(TARGET).join("release"))
 }
 
 fn target_is_installed(sysroot: &Path) -> bool {

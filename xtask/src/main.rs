@@ -11,6 +11,7 @@ mod paths;
 mod process;
 mod programs;
 mod registry;
+mod replay;
 mod test;
 mod tidy;
 
@@ -30,6 +31,7 @@ cargo xtask NAME
   hosts     run a small box under every host that is installed for the tests
   programs  compare real programs in a box with the same in a chroot
   fuzz-cpu  compare the CPU with this machine's: [--count N] [--seed S] [--family F]
+  replay-cpu  replay the CPU's fixtures, and fresh cases of fuzz-cpu with its arguments, in Wasm
   bench     print the figures: start-up, interpreter speed, sizes, build time
 ";
 
@@ -54,6 +56,7 @@ fn run() -> Result<()> {
         "programs" => programs::run(&workspace),
         "hosts" => hosts::run(&workspace),
         "demo" => demo::run(&workspace),
+        "replay-cpu" => replay::build_and_run(&workspace, rest),
         "bench" => bench::run(&workspace, &rest),
         // The logic is `testkit::cpu`; a chore only because that is where people look.
         "fuzz-cpu" => process::run(

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that is checked, with all set-up.
 
 use crate::paths::Workspace;
-use crate::{boxer, demo, fixtures, guest, hosts, packages, process, programs, tidy};
+use crate::{boxer, demo, fixtures, guest, hosts, packages, process, programs, replay, tidy};
 use anyhow::Result;
 use std::process::Command;
 
@@ -33,6 +33,8 @@ pub fn run(workspace: &Workspace, rest: &[String]) -> Result<()> {
     let mut test = cargo(workspace);
     test.args(["test", "--release", "--workspace", "--exclude", "boxer-guest"]).args(rest);
     process::run(&mut test)?;
+    step("cpu in wasm");
+    replay::run(workspace, &[])?;
     step("examples");
     demo::examples(workspace)?;
     step("hosts");

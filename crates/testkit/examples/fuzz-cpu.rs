@@ -2,7 +2,8 @@
 //!
 //! Prints each divergence with what differs (`--show` of them for each mnemonic), shrunk to the line that goes into
 //! `fixtures/x86/*.ins` (only the lines with `--lines`), and a summary by mnemonic. `--samples N` prints lines of the
-//! first N cases of each mnemonic that agree: that is how the fixtures were made.
+//! first N cases of each mnemonic that agree: that is how the fixtures were made. `--print` prints the line of every case
+//! with the processor's outcome and compares nothing: input for `replay-cpu`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ fn main() {
     let mut show = 2usize;
     let mut lines = false;
     let mut samples = 0usize;
+    let mut print = false;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().unwrap_or_else(|| panic!("{arg} needs a value"));
@@ -33,6 +35,7 @@ fn main() {
             "--show" => show = value().parse().expect("--show N"),
             "--family" => families = value().split(',').map(str::to_owned).collect(),
             "--lines" => lines = true,
+            "--print" => print = true,
             "--samples" => samples = value().parse().expect("--samples N"),
             _ => {
                 panic!("{arg:?} is unknown; families: sequence {}", templates::families().join(" "))
@@ -64,6 +67,12 @@ fn main() {
             .collect();
         made += batch.len();
         let there = native.run(&batch);
+        if print {
+            for (case, outcome) in batch.iter().zip(&there).filter(|(_, o)| o.end != End::Lost) {
+                println!("{}", line::print(case, outcome));
+            }
+            continue;
+        }
         for (case, native_outcome) in batch.iter().zip(&there) {
             let name = generate::decode(&case.code)
                 .map_or("?".into(), |i| format!("{:?}", i.mnemonic()).to_lowercase());
@@ -107,6 +116,9 @@ fn main() {
         .filter(|(_, v)| v.1 > 0)
         .map(|(k, v)| format!("{k} {}/{}", v.1, v.0))
         .collect();
+    if print {
+        return;
+    }
     eprintln!("{made} cases, {} mnemonics, {lost} lost", tally.len());
     eprintln!("diverging: {}", if bad.is_empty() { "none".into() } else { bad.join(", ") });
     let missing: Vec<String> = missing.iter().map(|(k, n)| format!("{k} {n}")).collect();

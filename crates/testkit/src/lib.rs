@@ -1,6 +1,9 @@
 //! Fixtures, fake host and local registry for tests.
 //!
-//! * `cpu` (feature `cpu`, on by default): the CPU against the one we run on.
+//! Feature `cpu` (on by default): the CPU against the one we run on.
+//!
+//! Feature `registry` (on by default):
+//!
 //! * [`registry::Registry`]: Debian's `docker-registry` on a loopback port, plain or with TLS and htpasswd.
 //! * [`fake_registry::FakeRegistry`]: a pull-only registry in memory, with Bearer tokens and faults on demand.
 //! * [`http::Server`]: the few lines of HTTP under it.
@@ -12,7 +15,11 @@
 
 #[cfg(feature = "cpu")]
 pub mod cpu;
+#[cfg(feature = "registry")]
 pub mod fake_registry;
+#[cfg(feature = "registry")]
 pub mod http;
+#[cfg(feature = "registry")]
 pub mod image;
+#[cfg(feature = "registry")]
 pub mod registry;

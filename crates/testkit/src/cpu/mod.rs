@@ -9,10 +9,13 @@ pub mod emulated;
 pub mod generate;
 pub mod line;
 pub mod memory;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod native;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod processor;
 pub mod promised;
 pub mod random;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod shrink;
 mod state;
 pub mod templates;
