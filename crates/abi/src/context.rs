@@ -34,12 +34,17 @@ pub const EFLAGS_TF: u64 = 0x100;
 /// Resume flag.
 pub const EFLAGS_RF: u64 = 0x1_0000;
 
-/// The 512-byte FXSAVE image (SDM vol. 1, 10.5.1).
+/// x87, SSE and AVX state (SDM vol. 1, 10.5.1 and 13.4).
 #[derive(Clone, PartialEq, Eq)]
-pub struct FpState(pub [u8; 512]);
+pub struct FpState {
+    /// The 512-byte FXSAVE image.
+    pub fx: [u8; 512],
+    /// Bits 255:128 of YMM0 to YMM15, as XSAVE's AVX component. Zero on a processor without AVX.
+    pub high: [u8; 256],
+}
 
 impl FpState {
-    /// Offset of MXCSR.
+    /// Offset of MXCSR in the image.
     pub const MXCSR: usize = 24;
     /// MXCSR bits that the processor implements (SSE2 with DAZ).
     pub const MXCSR_MASK: u32 = 0xffff;
@@ -48,11 +53,11 @@ impl FpState {
 impl Default for FpState {
     /// The state at the start of a program: FCW 0x37f, MXCSR 0x1f80, all else zero.
     fn default() -> Self {
-        let mut image = [0; 512];
-        image[0..2].copy_from_slice(&0x37f_u16.to_le_bytes());
-        image[24..28].copy_from_slice(&0x1f80_u32.to_le_bytes());
-        image[28..32].copy_from_slice(&FpState::MXCSR_MASK.to_le_bytes());
-        FpState(image)
+        let mut fx = [0; 512];
+        fx[0..2].copy_from_slice(&0x37f_u16.to_le_bytes());
+        fx[24..28].copy_from_slice(&0x1f80_u32.to_le_bytes());
+        fx[28..32].copy_from_slice(&FpState::MXCSR_MASK.to_le_bytes());
+        FpState { fx, high: [0; 256] }
     }
 }
 
@@ -75,7 +80,7 @@ pub struct Context {
     pub fs_base: u64,
     /// Base of GS.
     pub gs_base: u64,
-    /// x87 and SSE state.
+    /// x87, SSE and AVX state.
     pub fp: Box<FpState>,
 }
 

@@ -127,6 +127,8 @@ pub const CLD_STOPPED: i32 = 5;
 /// Child continued.
 pub const CLD_CONTINUED: i32 = 6;
 
+/// `uc_flags`: an XSAVE area follows the FXSAVE image.
+pub const UC_FP_XSTATE: u64 = 1;
 /// `uc_flags`: the SS field is meaningful.
 pub const UC_SIGCONTEXT_SS: u64 = 2;
 /// `uc_flags`: SS is restored as saved.

@@ -34,6 +34,7 @@ pub use error::{Cause, Error, Result};
 pub use events::{Events, NoEvents, StepId};
 pub use options::{BuildOptions, rfc3339};
 pub use output::{BoxForm, LinkedBox, box_config, copy_box, link_box, store_box, write_oci};
+pub use rootfs::config::CpuLevel;
 
 use dockerfile::ignore::IgnoreFile;
 use std::path::Path;

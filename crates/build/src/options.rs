@@ -1,5 +1,6 @@
 //! What a caller asks of a build.
 
+use rootfs::config::CpuLevel;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -22,6 +23,8 @@ pub struct BuildOptions {
     pub target: Option<String>,
     /// `--label`.
     pub labels: BTreeMap<String, String>,
+    /// The processor that RUN steps and the box see (`--cpu`).
+    pub cpu: CpuLevel,
     /// Run every step even if its result is known (`--no-cache`).
     pub no_cache: bool,
     /// Ask the registry for base images even if the store has them (`--pull`).

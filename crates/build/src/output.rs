@@ -34,19 +34,24 @@ pub struct LinkedBox {
     pub known: bool,
 }
 
-/// Links an image with the guest program. The same image and guest are linked once; the result
+/// Links an image with the guest program. The same image, guest and processor are linked once; the result
 /// stays in the store.
 ///
 /// # Errors
 /// The image is too large for a box, linking fails, or the store cannot be written.
-pub fn link_box(workshop: &Workshop, built: &Built, form: BoxForm) -> Result<LinkedBox> {
+pub fn link_box(
+    workshop: &Workshop,
+    built: &Built,
+    cpu: CpuLevel,
+    form: BoxForm,
+) -> Result<LinkedBox> {
     let (step, start) = (built.next_step(), Instant::now());
     let name = match form {
         BoxForm::Module => "link wasm",
         BoxForm::Component => "link component",
     };
     workshop.events.started(step, name);
-    let linked = link(workshop, built, form);
+    let linked = link(workshop, built, cpu, form);
     match &linked {
         Ok(linked) if linked.known => workshop.events.cached(step),
         Ok(_) => workshop.events.done(step, start.elapsed()),
@@ -55,7 +60,7 @@ pub fn link_box(workshop: &Workshop, built: &Built, form: BoxForm) -> Result<Lin
     linked
 }
 
-fn link(workshop: &Workshop, built: &Built, form: BoxForm) -> Result<LinkedBox> {
+fn link(workshop: &Workshop, built: &Built, cpu: CpuLevel, form: BoxForm) -> Result<LinkedBox> {
     let guest = workshop.guest.ok_or(link::LinkError::NoGuest)?;
     let store = &workshop.store;
     let cache = Cache::beside(store);
@@ -66,6 +71,7 @@ fn link(workshop: &Workshop, built: &Built, form: BoxForm) -> Result<LinkedBox> 
         config_digest.as_str().as_bytes(),
         guest_digest.as_str().as_bytes(),
         format!("{form:?}").as_bytes(),
+        cpu.name().as_bytes(),
     ]);
     if let Some(Cached::Layer(blob)) = cache.get(&key, store) {
         return Ok(LinkedBox {
@@ -86,7 +92,7 @@ fn link(workshop: &Workshop, built: &Built, form: BoxForm) -> Result<LinkedBox> 
         LinkInput {
             image: &mut io::BufReader::with_capacity(1 << 20, image),
             image_len,
-            config: &box_config(&built.image.config),
+            config: &BoxConfig { cpu, ..box_config(&built.image.config) },
             image_config_json: Some(&config_json),
             output: match form {
                 BoxForm::Module => link::Output::Module,

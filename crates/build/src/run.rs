@@ -54,6 +54,7 @@ impl Builder<'_> {
             stage.workdir().as_bytes(),
             stage.config.config.user.as_bytes(),
             format!("{:?}", self.options.source_date_epoch).as_bytes(),
+            self.options.cpu.name().as_bytes(),
         ]);
         let known = self.cached(&key);
         let hit = known.is_some();
@@ -111,7 +112,7 @@ impl Builder<'_> {
             user: stage.config.config.user.clone(),
             stop_signal: None,
             hostname: "buildkitsandbox".to_owned(),
-            cpu: rootfs::config::CpuLevel::default(),
+            cpu: self.options.cpu,
         };
         let layer_dir = tempfile::tempdir_in(&folder).map_err(write_error)?;
         let script_dir = tempfile::tempdir_in(&folder).map_err(write_error)?;

@@ -112,6 +112,7 @@ impl Bench {
             build_args: BTreeMap::new(),
             target: None,
             labels: BTreeMap::new(),
+            cpu: build::CpuLevel::default(),
             no_cache: false,
             pull: false,
             source_date_epoch: None,

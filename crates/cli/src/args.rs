@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use build::CpuLevel;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Turns a Dockerfile or OCI image into one WebAssembly file that runs its linux/amd64 programs on
@@ -94,6 +95,9 @@ pub struct BuildArgs {
     /// The platform to build for; boxes run linux/amd64
     #[arg(long, default_value = "linux/amd64", value_parser = platform)]
     pub platform: String,
+    /// The processor that the programs of the box see: x86-64-v2 or x86-64-v3 (AVX2, FMA)
+    #[arg(long, default_value = "x86-64-v2", value_parser = cpu, value_name = "LEVEL")]
+    pub cpu: CpuLevel,
     /// Run every step, whatever the build cache knows
     #[arg(long)]
     pub no_cache: bool,
@@ -142,6 +146,9 @@ pub struct RunArgs {
     /// The user: NAME|UID[:GROUP|GID]
     #[arg(short, long, value_name = "USER")]
     pub user: Option<String>,
+    /// The processor that the programs see: x86-64-v2 or x86-64-v3 [default: the box's own]
+    #[arg(long, value_parser = cpu, value_name = "LEVEL")]
+    pub cpu: Option<CpuLevel>,
     /// Keep standard input open; accepted for docker's sake, a box always has it
     #[arg(short, long)]
     pub interactive: bool,
@@ -205,6 +212,14 @@ pub struct ImagesArgs {
 pub struct InspectArgs {
     /// A Wasm file, or the name of a box or image in the store
     pub name: String,
+}
+
+/// A level of the x86-64 psABI.
+fn cpu(text: &str) -> Result<CpuLevel, String> {
+    CpuLevel::from_name(text).ok_or_else(|| {
+        let names = CpuLevel::ALL.map(CpuLevel::name);
+        format!("must be one of {}", names.join(", "))
+    })
 }
 
 fn platform(text: &str) -> Result<String, String> {

@@ -46,6 +46,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
         target: args.target.clone(),
         labels,
         no_cache: args.no_cache,
+        cpu: args.cpu,
         pull: args.pull,
     };
     let warnings = lint(&input, &options);
@@ -59,7 +60,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
     let workshop = session::workshop(global, events)?;
     let fail = |error: build::Error| Failure::build(&error, &input.name, &input.text);
     let built = build::build(&workshop, &options).map_err(fail)?;
-    let digest = finish(&workshop, &built, &outputs, &tags, quiet)?;
+    let digest = finish(&workshop, &built, &outputs, &tags, args.cpu, quiet)?;
     if let Some(path) = &args.iidfile {
         std::fs::write(path, digest.as_str())
             .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
@@ -89,6 +90,7 @@ fn finish(
     built: &Built,
     outputs: &[Output],
     tags: &[Reference],
+    cpu: build::CpuLevel,
     quiet: bool,
 ) -> Result<Digest, Failure> {
     let note = |text: String| {
@@ -101,7 +103,7 @@ fn finish(
         if let Some((_, linked)) = made.iter().find(|(known, _)| *known == form) {
             return Ok(linked.clone());
         }
-        let linked = build::link_box(workshop, built, form)?;
+        let linked = build::link_box(workshop, built, cpu, form)?;
         let size = std::fs::metadata(&linked.path).map(|meta| meta.len()).unwrap_or(0);
         note(format!("{} {}", form_name(form), megabytes(size)));
         made.push((form, linked.clone()));

@@ -49,7 +49,13 @@ pub fn find(global: &Global, name: &str) -> Result<PathBuf, Failure> {
         Artifact::Box(handle) => Ok(store.blob_path(&handle.wasm.digest)),
         Artifact::Image(image) => {
             let workshop = session::workshop(global, Arc::new(NoEvents))?;
-            Ok(build::link_box(&workshop, &Built::from_image(image), BoxForm::Module)?.path)
+            Ok(build::link_box(
+                &workshop,
+                &Built::from_image(image),
+                build::CpuLevel::default(),
+                BoxForm::Module,
+            )?
+            .path)
         }
     }
 }
@@ -100,6 +106,7 @@ fn options(args: &RunArgs) -> Result<RunOptions, Failure> {
             entrypoint: args.entrypoint.clone(),
             workdir: args.workdir.clone(),
             user: args.user.clone(),
+            cpu: args.cpu.map(|level| level.name().to_owned()),
             tty: args.tty.then_some(true),
             tty_size: size.map(|(width, height)| (width.0, height.0)),
             strace: args.strace,

@@ -1,6 +1,7 @@
 //! What this run of the box was asked to do: WASI arguments and environment.
 
 use crate::wasi;
+use rootfs::config::CpuLevel;
 
 /// Whether the standard streams are a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct Invocation {
     pub workdir: Option<String>,
     /// `BOXER_USER`: the user.
     pub user: Option<String>,
+    /// `BOXER_CPU`: the processor that the programs see; a name that is unknown is none.
+    pub cpu: Option<CpuLevel>,
     /// `BOXER_TTY`: `1` or `COLSxROWS` for yes, `0` for no.
     pub terminal: Terminal,
     /// `BOXER_STRACE=1`: print system calls.
@@ -55,6 +58,7 @@ impl Invocation {
             entrypoint: None,
             workdir: None,
             user: None,
+            cpu: None,
             terminal: Terminal::Detect,
             strace: false,
             debug: false,
@@ -80,6 +84,7 @@ impl Invocation {
             b"ENTRYPOINT" => self.entrypoint = Some(value.to_vec()),
             b"WORKDIR" => self.workdir = string(),
             b"USER" => self.user = string(),
+            b"CPU" => self.cpu = std::str::from_utf8(value).ok().and_then(CpuLevel::from_name),
             b"TTY" => self.terminal = if on { Terminal::Yes(size(value)) } else { Terminal::No },
             b"STRACE" => self.strace = on,
             b"DEBUG" => self.debug = on,

@@ -8,6 +8,7 @@ use mem::Phys;
 
 use crate::fs::{Cx, Dentry, Shared};
 use crate::mm::Mm;
+use crate::processor::Processor;
 use crate::syscall::futex::Futexes;
 use crate::syscall::table::Table;
 use crate::task::Tasks;
@@ -51,6 +52,10 @@ pub struct Kernel {
     pub current: ThreadId,
     /// Print calls as strace(1) does.
     pub strace: bool,
+    /// Why the running thread's trap came, for the user if it kills the process.
+    pub death_note: Option<String>,
+    /// What programs are told of the processor.
+    pub processor: Processor,
     /// Host name (uname(2)).
     pub hostname: Vec<u8>,
     /// NIS domain name.
@@ -110,6 +115,8 @@ impl Kernel {
             root,
             current: ThreadId::default(),
             strace: false,
+            death_note: None,
+            processor: Processor::default(),
             hostname: b"localhost".to_vec(),
             domainname: b"(none)".to_vec(),
             futexes: Futexes::default(),

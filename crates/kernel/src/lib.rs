@@ -16,6 +16,7 @@ pub mod fs;
 pub mod host;
 pub mod kernel;
 pub mod mm;
+pub mod processor;
 pub mod sched;
 pub mod signal;
 pub mod strace;

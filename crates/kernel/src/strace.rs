@@ -324,6 +324,11 @@ impl Kernel {
     }
 
     pub(crate) fn log_death(&mut self, tid: ThreadId, signal: u32) {
+        if signal == abi::signal::SIGILL
+            && let Some(note) = self.death_note.take()
+        {
+            self.host.log(&format!("boxer: {note}"));
+        }
         if self.strace {
             let ctx = &self.tasks[tid].ctx;
             let line = format!(

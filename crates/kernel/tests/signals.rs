@@ -58,7 +58,7 @@ fn frame_layout() {
     fp[1] = 3;
     fp[24..28].copy_from_slice(&0x1f80_u32.to_le_bytes());
     let ctx = sys.k.context(sys.tid);
-    ctx.fp.0 = fp;
+    ctx.fp.fx = fp;
     for i in 8..16 {
         ctx.gpr[i] = 0x800 + i as u64;
     }
@@ -104,7 +104,7 @@ fn frame_layout() {
     assert_eq!(u64::from(sys.peek32(info + 16)), me);
     assert_eq!(blocked(&mut sys), 1 << 9 | 1 << 11, "the signal and sa_mask");
     // A handler starts with a fresh floating-point state, and may change anything.
-    assert_eq!(sys.k.context(sys.tid).fp.0[24..28], 0x1f80_u32.to_le_bytes());
+    assert_eq!(sys.k.context(sys.tid).fp.fx[24..28], 0x1f80_u32.to_le_bytes());
     sys.k.context(sys.tid).gpr[abi::RBX] = 99;
     sigreturn(&mut sys);
     let back = sys.k.context(sys.tid).clone();
@@ -114,7 +114,7 @@ fn frame_layout() {
     assert_eq!(back.gpr[9], 0x809);
     assert_eq!(back.gpr[abi::RAX], 0);
     assert_eq!(back.rflags, 0x246 | abi::EFLAGS_DF);
-    assert_eq!(back.fp.0[..416], fp[..416]);
+    assert_eq!(back.fp.fx[..416], fp[..416]);
     assert_eq!(blocked(&mut sys), 0);
 }
 

@@ -1,10 +1,10 @@
-//! Runs a program from an EROFS image natively, for debugging: `native IMAGE [--strace] [--debug] PROGRAM [ARG…]`.
+//! Runs a program from an EROFS image natively, for debugging: `native IMAGE [--strace] [--debug] [--v3] PROGRAM [ARG…]`.
 //! It has no host directories and its standard streams block.
 
 use kernel::Host;
 use machine::{Machine, StartArgs, Step};
 use mem::Phys;
-use rootfs::config::BoxConfig;
+use rootfs::config::{BoxConfig, CpuLevel};
 use std::io::{Read, Write};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -48,9 +48,9 @@ fn main() {
         let at = at.collect::<Vec<_>>().iter().position(|w| *w == name);
         at.map(|i| words.remove(i)).is_some()
     };
-    let (strace, debug) = (flag("--strace"), flag("--debug"));
+    let (strace, debug, v3) = (flag("--strace"), flag("--debug"), flag("--v3"));
     if words.len() < 2 {
-        eprintln!("usage: native IMAGE [--strace] [--debug] PROGRAM [ARG...]");
+        eprintln!("usage: native IMAGE [--strace] [--debug] [--v3] PROGRAM [ARG...]");
         std::process::exit(2);
     }
     let image: &'static [u8] = match std::fs::read(words.remove(0)) {
@@ -81,7 +81,13 @@ fn main() {
             std::process::exit(1);
         }
     };
-    let args = StartArgs { args: words, strace, debug, ..StartArgs::default() };
+    let args = StartArgs {
+        args: words,
+        strace,
+        debug,
+        cpu: v3.then_some(CpuLevel::V3),
+        ..StartArgs::default()
+    };
     if let Err(error) = machine.start(args) {
         eprintln!("native: {error}");
         std::process::exit(error.status());

@@ -6,6 +6,7 @@
 
 mod context;
 mod env;
+mod processor;
 mod start;
 
 pub use start::{StartArgs, StartFailure};
@@ -56,19 +57,26 @@ impl Machine {
         image_base: u32,
         config: BoxConfig,
     ) -> Result<Machine, KernelError> {
-        let level = match config.cpu {
-            CpuLevel::V2 => x86::CpuLevel::V2,
-            CpuLevel::V3 => x86::CpuLevel::V3,
-        };
-        let kernel = Kernel::new(phys, host, image, image_base)?;
-        Ok(Machine {
-            kernel,
+        let cpu = config.cpu;
+        let mut machine = Machine {
+            kernel: Kernel::new(phys, host, image, image_base)?,
             engine: Engine::new(),
             cpu: ir::Cpu::new(),
             config,
-            level,
+            level: x86::CpuLevel::default(),
             debug: false,
-        })
+        };
+        machine.set_cpu(cpu);
+        Ok(machine)
+    }
+
+    /// Chooses the processor that programs see; before the first of them runs.
+    fn set_cpu(&mut self, cpu: CpuLevel) {
+        self.level = match cpu {
+            CpuLevel::V2 => x86::CpuLevel::V2,
+            CpuLevel::V3 => x86::CpuLevel::V3,
+        };
+        self.kernel.processor = processor::describe(self.level);
     }
 
     /// The kernel, for its host and its accounts.
@@ -103,7 +111,7 @@ impl Machine {
     fn run(&mut self, tid: ThreadId) {
         let end = self.engine.retired() + SLICE;
         loop {
-            context::load(&mut self.cpu, self.kernel.context(tid));
+            context::load(&mut self.cpu, self.kernel.context(tid), self.level);
             let fuel = end.saturating_sub(self.engine.retired());
             let before = self.engine.retired();
             let exit = {
@@ -112,7 +120,7 @@ impl Machine {
             };
             // A clock that counts instructions runs at 1 GHz.
             self.kernel.host.advance(self.engine.retired() - before);
-            context::save(&self.cpu, self.kernel.context(tid));
+            context::save(&self.cpu, self.kernel.context(tid), self.level);
             let flow = match exit {
                 Exit::Syscall => self.kernel.syscall(tid),
                 Exit::Fault(fault) => self.fault(tid, fault),
@@ -146,6 +154,10 @@ impl Machine {
         if self.debug {
             self.log_trap(tid, kind);
         }
+        self.kernel.death_note = match kind {
+            TrapKind::Ud => self.missing_level(),
+            _ => None,
+        };
         let kind = match kind {
             TrapKind::Ud => K::InvalidOpcode,
             TrapKind::De => K::DivideError,
@@ -163,14 +175,27 @@ impl Machine {
         self.kernel.trap(tid, kind)
     }
 
-    fn log_trap(&mut self, tid: ThreadId, kind: TrapKind) {
-        let rip = self.cpu.rip;
-        let mut bytes = [0; x86::MAX_INSTRUCTION_LEN];
-        let mut len = bytes.len();
-        while len > 0 && self.kernel.mm.read_user(rip, &mut bytes[..len]).is_err() {
-            len -= 1;
+    /// The bytes of the instruction at rip, as far as they can be read.
+    fn instruction(&mut self) -> Vec<u8> {
+        let mut bytes = vec![0; x86::MAX_INSTRUCTION_LEN];
+        while !bytes.is_empty() && self.kernel.mm.read_user(self.cpu.rip, &mut bytes).is_err() {
+            bytes.pop();
         }
-        let what = x86::describe(&bytes[..len], rip);
+        bytes
+    }
+
+    /// What to do about an undefined instruction, if another processor has it.
+    fn missing_level(&mut self) -> Option<String> {
+        let (bytes, rip) = (self.instruction(), self.cpu.rip);
+        let levels = [(x86::CpuLevel::V2, CpuLevel::V2), (x86::CpuLevel::V3, CpuLevel::V3)];
+        let needed = x86::level_of(&bytes, rip).filter(|level| *level > self.level)?;
+        let (_, named) = levels.into_iter().find(|(level, _)| *level == needed)?;
+        let what = x86::describe(&bytes, rip);
+        Some(format!("illegal instruction: {what}: needs --cpu {}", named.name()))
+    }
+
+    fn log_trap(&mut self, tid: ThreadId, kind: TrapKind) {
+        let what = x86::describe(&self.instruction(), self.cpu.rip);
         self.kernel.host.log(&format!("boxer: thread {}: {kind:?}: {what}", tid.0));
     }
 

@@ -2,6 +2,7 @@
 
 use crate::Machine;
 use kernel::{StartError, StartSpec};
+use rootfs::config::CpuLevel;
 
 /// What the caller says on top of the image's configuration (`docker run`'s rules).
 #[derive(Clone, Debug, Default)]
@@ -16,6 +17,8 @@ pub struct StartArgs {
     pub workdir: Option<String>,
     /// Replaces USER.
     pub user: Option<String>,
+    /// The processor that the programs see, instead of the box's own.
+    pub cpu: Option<CpuLevel>,
     /// Standard streams are a terminal.
     pub tty: bool,
     /// Print system calls as strace(1) does.
@@ -55,6 +58,9 @@ impl Machine {
     pub fn start(&mut self, args: StartArgs) -> Result<(), StartFailure> {
         self.debug = args.debug;
         self.kernel.strace = args.strace;
+        if let Some(cpu) = args.cpu {
+            self.set_cpu(cpu);
+        }
         let config = &self.config;
         let mut argv = match &args.entrypoint {
             Some(words) => words.clone(),

@@ -21,6 +21,24 @@ pub enum CpuLevel {
     V3,
 }
 
+impl CpuLevel {
+    /// All levels, lowest first.
+    pub const ALL: [CpuLevel; 2] = [CpuLevel::V2, CpuLevel::V3];
+
+    /// The psABI's name, as `--cpu` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            CpuLevel::V2 => "x86-64-v2",
+            CpuLevel::V3 => "x86-64-v3",
+        }
+    }
+
+    /// The level with that name.
+    pub fn from_name(name: &str) -> Option<CpuLevel> {
+        CpuLevel::ALL.into_iter().find(|level| level.name() == name)
+    }
+}
+
 /// Run-time configuration of a box, from the OCI image configuration's `config` object.
 ///
 /// Source: the OCI image specification, `config.md`.

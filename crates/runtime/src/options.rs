@@ -26,6 +26,8 @@ pub struct Overrides {
     pub workdir: Option<String>,
     /// `BOXER_USER`: the user, as in `USER`.
     pub user: Option<String>,
+    /// `BOXER_CPU`: the processor that the programs see, by its psABI name (`x86-64-v3`).
+    pub cpu: Option<String>,
     /// `BOXER_TTY`: whether the standard streams are a terminal (`1` or `0`); none lets
     /// the box find out.
     pub tty: Option<bool>,
@@ -45,6 +47,7 @@ impl Overrides {
         put("BOXER_ENTRYPOINT", self.entrypoint.clone());
         put("BOXER_WORKDIR", self.workdir.clone());
         put("BOXER_USER", self.user.clone());
+        put("BOXER_CPU", self.cpu.clone());
         let size = self.tty_size.map(|(columns, rows)| format!("{columns}x{rows}"));
         let yes = size.unwrap_or_else(|| "1".to_owned());
         put("BOXER_TTY", self.tty.map(|is| if is { yes } else { "0".to_owned() }));

@@ -134,6 +134,13 @@ pub fn describe(bytes: &[u8], pc: u64) -> String {
     format!("{name} ({}) at {pc:#x}", hex.join(" "))
 }
 
+/// The least level that has the first instruction of `bytes`; `None` if it is undefined at all levels.
+pub fn level_of(bytes: &[u8], pc: u64) -> Option<CpuLevel> {
+    let ins = Decoder::with_ip(64, bytes, pc, DecoderOptions::NONE).decode();
+    let levels = [CpuLevel::V2, CpuLevel::V3];
+    levels.into_iter().find(|level| table::lookup(&ins, *level).is_some())
+}
+
 /// Mnemonics that have a lifting function, in lower case, sorted.
 pub fn supported_mnemonics() -> Vec<String> {
     table::names()

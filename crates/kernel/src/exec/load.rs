@@ -18,8 +18,6 @@ const PIE_BASE: u64 = 0x5555_4000;
 pub const STACK_TOP: u64 = LOW_END - 0x1000;
 /// Stack that is mapped at once; more on demand.
 const STACK_INITIAL: u64 = 132 << 10;
-/// CPUID.1:EDX of a processor with fpu … sse2, htt (see `x86::cpuid`).
-const HWCAP: u64 = 0x178b_fbff;
 
 /// A program or interpreter to be mapped.
 #[derive(Clone)]
@@ -144,7 +142,6 @@ pub fn load(mm: &mut Mm, program: &Program) -> Result<Entry, Errno> {
     let phdr = elf.phdr_address();
     let mut spec = program.stack.clone();
     let mut auxv = vec![
-        (AT_HWCAP, HWCAP),
         (AT_PAGESZ, PAGE_SIZE as u64),
         (AT_CLKTCK, 100),
         (AT_PHDR, if phdr == 0 { 0 } else { phdr.wrapping_add(bias) }),
@@ -155,7 +152,6 @@ pub fn load(mm: &mut Mm, program: &Program) -> Result<Entry, Errno> {
         (AT_ENTRY, entry),
     ];
     auxv.append(&mut spec.auxv);
-    auxv.push((AT_HWCAP2, 0));
     auxv.push((AT_MINSIGSTKSZ, 2048));
     spec.auxv = auxv;
     let stack = stack::build(mm, STACK_TOP, &spec)?;

@@ -8,7 +8,7 @@ pub mod start;
 
 use std::rc::Rc;
 
-use abi::auxv::{AT_EGID, AT_EUID, AT_GID, AT_SECURE, AT_UID};
+use abi::auxv::{AT_EGID, AT_EUID, AT_GID, AT_HWCAP, AT_HWCAP2, AT_SECURE, AT_UID};
 use abi::fcntl::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
 use abi::signal::{SIGKILL, SigAltStack};
 use abi::stat::{S_ISGID, S_ISUID, S_IXGRP};
@@ -149,6 +149,8 @@ impl Kernel {
                 path: &found.path,
                 random,
                 auxv: vec![
+                    (AT_HWCAP, u64::from(self.processor.hwcap)),
+                    (AT_HWCAP2, self.processor.hwcap2()),
                     (AT_UID, u64::from(creds.uid.real)),
                     (AT_EUID, u64::from(creds.uid.effective)),
                     (AT_GID, u64::from(creds.gid.real)),

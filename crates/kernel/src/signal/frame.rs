@@ -1,6 +1,6 @@
 //! The frame of a signal handler and rt_sigreturn(2), laid out as Linux does on x86-64
-//! (`arch/x86/kernel/signal_64.c`): from high to low addresses the FXSAVE image (64-aligned), then
-//! `struct rt_sigframe { pretcode; ucontext; siginfo }` at an address that is 8 modulo 16.
+//! (`arch/x86/kernel/signal_64.c`): from high to low addresses the FXSAVE image or XSAVE area (64-aligned),
+//! then `struct rt_sigframe { pretcode; ucontext; siginfo }` at an address that is 8 modulo 16.
 
 use abi::signal::*;
 use abi::{Context, EFLAGS_DF, EFLAGS_RF, EFLAGS_TF, Errno, FIX_EFLAGS, FpState, Pod};
@@ -11,7 +11,20 @@ use crate::{Kernel, Stop, SysResult, ThreadId};
 /// Bytes below rsp that belong to the function (psABI).
 const RED_ZONE: u64 = 128;
 /// Size of the FXSAVE image.
-const FX_SIZE: u64 = 512;
+const FX_SIZE: usize = 512;
+/// Offset of the AVX component in an XSAVE area: after the image and the header.
+const AVX_OFFSET: usize = FX_SIZE + 64;
+/// Size of an XSAVE area of x87, SSE and AVX.
+const XSAVE_SIZE: usize = AVX_OFFSET + 256;
+/// Where Linux says in the image's unused bytes what follows it (`struct _fpx_sw_bytes`).
+const SW_RESERVED: usize = 464;
+/// First word of those bytes, if an XSAVE area follows.
+const FP_XSTATE_MAGIC1: u32 = 0x4650_5853;
+/// What stands behind the area.
+const FP_XSTATE_MAGIC2: u32 = 0x4650_5845;
+/// State components: x87 and SSE; AVX.
+const XFEATURES_FPSSE: u64 = 3;
+const XFEATURE_AVX: u64 = 4;
 /// Offset of the ucontext: after the return address.
 const UC_OFFSET: u64 = 8;
 /// Offset of the siginfo.
@@ -54,7 +67,8 @@ impl Kernel {
         if action.flags & SA_ONSTACK != 0 && alt.size != 0 && !nested {
             sp = alt.sp.wrapping_add(alt.size);
         }
-        let fp_at = sp.wrapping_sub(FX_SIZE) & !63;
+        let image = fp_image(&ctx.fp, self.processor.avx);
+        let fp_at = sp.wrapping_sub(image.len() as u64) & !63;
         let frame = (fp_at.wrapping_sub(FRAME_SIZE) & !15).wrapping_sub(8);
         // A nested handler that would leave its alternate stack has overflowed it.
         if nested && !on_altstack(&alt, frame) {
@@ -63,15 +77,14 @@ impl Kernel {
         let stack = SigAltStack { flags: altstack_flags(&alt, rsp), ..alt };
         let (trapno, err, cr2) = thread.fault;
         let uc = Ucontext {
-            flags: UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS,
+            flags: UC_SIGCONTEXT_SS
+                | UC_STRICT_RESTORE_SS
+                | if self.processor.avx { UC_FP_XSTATE } else { 0 },
             link: 0,
             stack,
             mcontext: save(ctx, old_mask, fp_at, (trapno, err, cr2)),
             sigmask: old_mask.0,
         };
-        let mut image = ctx.fp.0;
-        // No XSAVE area follows (`sw_reserved.magic1` = 0).
-        image[464..512].fill(0);
         self.mm.write_user(fp_at, &image)?;
         let mut bytes = [0; FRAME_SIZE as usize];
         action.restorer.to_bytes(&mut bytes);
@@ -104,15 +117,51 @@ impl Kernel {
         Err(Stop::NoReturn)
     }
 
+    /// Reads what [`fp_image`] wrote and a handler may have changed (`fpu__restore_sig`): without the marks around an
+    /// XSAVE area only the image counts, and the rest of the state is as at the start of a program.
+    fn read_fp(&mut self, at: u64) -> Result<FpState, Errno> {
+        let mut fp = FpState::default();
+        self.mm.read_user(at, &mut fp.fx)?;
+        let word = |at: usize| u64::from_bytes(&fp.fx[at..]);
+        let extended = self.processor.avx
+            && word(SW_RESERVED) as u32 == FP_XSTATE_MAGIC1
+            && word(SW_RESERVED + 16) == XSAVE_SIZE as u64;
+        let features = word(SW_RESERVED + 8);
+        let end = at.wrapping_add(XSAVE_SIZE as u64);
+        if extended && self.mm.read_pod::<u32>(end)? == FP_XSTATE_MAGIC2 {
+            let header: [u64; 3] = [
+                self.mm.read_pod(at.wrapping_add(FX_SIZE as u64))?,
+                self.mm.read_pod(at.wrapping_add(FX_SIZE as u64 + 8))?,
+                self.mm.read_pod(at.wrapping_add(FX_SIZE as u64 + 16))?,
+            ];
+            // What XRSTOR refuses: unknown components, the compacted format.
+            if header[0] & !(XFEATURES_FPSSE | XFEATURE_AVX) != 0 || header[1..] != [0, 0] {
+                return Err(Errno::EFAULT);
+            }
+            let present = header[0] & features;
+            let init = FpState::default();
+            if present & 1 == 0 {
+                fp.fx[..FpState::MXCSR].copy_from_slice(&init.fx[..FpState::MXCSR]);
+                fp.fx[32..160].fill(0);
+            }
+            if present & 2 == 0 {
+                fp.fx[160..416].fill(0);
+            }
+            if present & XFEATURE_AVX != 0 {
+                self.mm.read_user(at.wrapping_add(AVX_OFFSET as u64), &mut fp.high)?;
+            }
+        }
+        // Reserved MXCSR bits would fault in FXRSTOR; Linux clears them.
+        let mxcsr = u32::from_bytes(&fp.fx[FpState::MXCSR..]) & FpState::MXCSR_MASK;
+        mxcsr.to_bytes(&mut fp.fx[FpState::MXCSR..]);
+        Ok(fp)
+    }
+
     fn pop_frame(&mut self, tid: ThreadId, frame: u64) -> Result<(), Errno> {
         let uc: Ucontext = self.mm.read_pod(frame.wrapping_add(UC_OFFSET))?;
         let mut fp = FpState::default();
         if uc.mcontext.fpstate != 0 {
-            self.mm.read_user(uc.mcontext.fpstate, &mut fp.0)?;
-            // Reserved MXCSR bits would fault in FXRSTOR; Linux clears them.
-            let at = FpState::MXCSR;
-            let mxcsr = u32::from_bytes(&fp.0[at..]) & FpState::MXCSR_MASK;
-            mxcsr.to_bytes(&mut fp.0[at..]);
+            fp = self.read_fp(uc.mcontext.fpstate)?;
         }
         let thread = &mut self.tasks[tid];
         let rflags = thread.ctx.rflags & !FIX_EFLAGS | uc.mcontext.eflags & FIX_EFLAGS;
@@ -133,6 +182,30 @@ impl Kernel {
         }
         Ok(())
     }
+}
+
+/// What is written at `fpstate`: the FXSAVE image, or an XSAVE area in the standard format and the word after it.
+fn fp_image(fp: &FpState, avx: bool) -> Vec<u8> {
+    let mut image = fp.fx.to_vec();
+    image[SW_RESERVED..].fill(0);
+    if !avx {
+        return image;
+    }
+    image.resize(XSAVE_SIZE + 4, 0);
+    let in_use = if fp.high == [0; 256] { 0 } else { XFEATURE_AVX };
+    let words: [(usize, u64); 4] = [
+        (SW_RESERVED, u64::from(FP_XSTATE_MAGIC1) | (XSAVE_SIZE as u64 + 4) << 32),
+        (SW_RESERVED + 8, XFEATURES_FPSSE | XFEATURE_AVX),
+        (SW_RESERVED + 16, XSAVE_SIZE as u64),
+        // XSTATE_BV; Linux always sets the bits of the legacy state.
+        (FX_SIZE, XFEATURES_FPSSE | in_use),
+    ];
+    for (at, word) in words {
+        word.to_bytes(&mut image[at..]);
+    }
+    image[AVX_OFFSET..XSAVE_SIZE].copy_from_slice(&fp.high);
+    FP_XSTATE_MAGIC2.to_bytes(&mut image[XSAVE_SIZE..]);
+    image
 }
 
 fn save(ctx: &Context, mask: SigSet, fpstate: u64, fault: (u64, u64, u64)) -> Sigcontext {

@@ -9,7 +9,7 @@ impl Kernel {
     /// Content of `/proc/path` for the files that `fs::procfs` does not know itself.
     pub(super) fn system_file(&mut self, path: &str) -> String {
         match path {
-            "cpuinfo" => cpuinfo(),
+            "cpuinfo" => self.processor.cpuinfo(),
             "loadavg" => {
                 let running = self.tasks.threads().filter(|t| matches!(t.run, Run::Ready)).count();
                 let total = self.tasks.threads().count();
@@ -94,17 +94,4 @@ impl Kernel {
             self.tasks.last_id()
         )
     }
-}
-
-/// One processor of level x86-64-v2, as the default `cpuid` describes it.
-fn cpuinfo() -> String {
-    "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 26\nmodel name\t: Boxer Virtual CPU\n\
-     stepping\t: 0\nmicrocode\t: 0x1\ncpu MHz\t\t: 1000.000\ncache size\t: 4096 KB\nphysical id\t: 0\n\
-     siblings\t: 1\ncore id\t\t: 0\ncpu cores\t: 1\napicid\t\t: 0\ninitial apicid\t: 0\nfpu\t\t: yes\n\
-     fpu_exception\t: yes\ncpuid level\t: 13\nwp\t\t: yes\n\
-     flags\t\t: fpu tsc cx8 cmov mmx fxsr sse sse2 syscall nx lm rep_good nopl cpuid pni ssse3 cx16 sse4_1 \
-     sse4_2 popcnt lahf_lm\n\
-     bugs\t\t:\nbogomips\t: 2000.00\nclflush size\t: 64\ncache_alignment\t: 64\n\
-     address sizes\t: 40 bits physical, 48 bits virtual\npower management:\n\n"
-        .into()
 }
