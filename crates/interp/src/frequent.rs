@@ -27,8 +27,8 @@ macro_rules! frequent {
         constant: STORE8I u8 STORE16I u16 STORE32I u32 STORE64I u64;
         v2: Pxor Pand Por Pandn Pcmpeqb Pminub Psubb Paddd Paddq;
         rv1: Pmovmskb VToR64 VToR32;
-        vload: VLoad32 u32 VLoad64 u64 VLoad128 u128;
-        vstore: VStore32 u32 VStore64 u64 VStore128 u128;
+        vload: VLoad32 u32 VLoad64 u64;
+        vstore: VStore32 u32 VStore64 u64;
         sub: sub8 plain Sub8 u8 i8 sub8i alt Sub8 u8 i8 sub16 plain Sub16 u16 i16 sub16i alt Sub16 u16 i16
             sub32 plain Sub32 u32 i32 sub32i alt Sub32 u32 i32 sub64 plain Sub64 u64 i64 sub64i alt Sub64 u64 i64;
         test: logic8 plain Logic8 i8 logic8i alt Logic8 i8 logic16 plain Logic16 i16 logic16i alt Logic16 i16

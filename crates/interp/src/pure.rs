@@ -51,30 +51,30 @@ fn float<R>(cpu: &mut Cpu, f: impl FnOnce(&mut u32, &Cpu) -> R) -> Result<R, Tra
 #[inline(always)]
 fn wide(cpu: &mut Cpu, c: &Code, f: impl Fn(&mut u32, &Cpu, u8) -> u128) -> Result<(), TrapKind> {
     let (low, high) = float(cpu, |m, p| (f(m, p, 0), f(m, p, HIGH)))?;
-    cpu.v[c.d as usize] = low;
-    cpu.v[c.d.wrapping_add(HIGH) as usize] = high;
+    cpu.set_vector(c.d, sem::lanes::whole(low));
+    cpu.set_vector(c.d.wrapping_add(HIGH), sem::lanes::whole(high));
     Ok(())
 }
 
 /// The half of a 256-bit operand in `slot`.
 #[inline(always)]
 fn half(cpu: &Cpu, slot: u8, half: u8) -> u128 {
-    cpu.v[slot.wrapping_add(half) as usize]
+    sem::lanes::of_whole(cpu.vector(slot.wrapping_add(half)))
 }
 
 macro_rules! va {
     ($cpu:ident $c:ident) => {
-        $cpu.v[$c.a as usize]
+        sem::lanes::of_whole($cpu.vector($c.a))
     };
 }
 macro_rules! vb {
     ($cpu:ident $c:ident) => {
-        $cpu.v[$c.b as usize]
+        sem::lanes::of_whole($cpu.vector($c.b))
     };
 }
 macro_rules! vc {
     ($cpu:ident $c:ident) => {
-        $cpu.v[$c.c as usize]
+        sem::lanes::of_whole($cpu.vector($c.c))
     };
 }
 macro_rules! a {
@@ -88,7 +88,12 @@ macro_rules! b {
     };
 }
 macro_rules! slot { ($cpu:ident $c:ident = $e:expr) => {{ let r: u64 = $e; $cpu.slot[$c.d as usize] = r; }} }
-macro_rules! vector { ($cpu:ident $c:ident = $e:expr) => {{ let r: u128 = $e; $cpu.v[$c.d as usize] = r; }} }
+macro_rules! vector {
+    ($cpu:ident $c:ident = $e:expr) => {{
+        let r: u128 = $e;
+        $cpu.set_vector($c.d, sem::lanes::whole(r));
+    }};
+}
 
 /// One arm for each class. The last one is for those of [`needs_environment`] only.
 #[rustfmt::skip]

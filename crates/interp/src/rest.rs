@@ -4,6 +4,7 @@ use crate::Env;
 use crate::code::{ALT, Code};
 use crate::slow::{load, probe, probe_across, store};
 use crate::{masked, string, xstate};
+use ir::sem::lanes::Whole;
 use ir::{Cpu, HIGH, Op, TrapKind, for_each_op, sem};
 use mem::{Fault, Tables};
 
@@ -56,7 +57,7 @@ pub fn run<E: Env>(cpu: &mut Cpu, env: &mut E, tables: Tables, c: &Code) -> Rest
         };
         (VLoadA ($t:ty)) => {{
             aligned!(16);
-            cpu.v[c.d as usize] = access!(load::<$t, E>(env, tables, address(cpu)));
+            cpu.set_vector(c.d, access!(load::<Whole, E>(env, tables, address(cpu))));
         }};
         (VStore ($t:ty)) => {{
             let value = cpu.v[c.d as usize] as $t;
@@ -69,17 +70,17 @@ pub fn run<E: Env>(cpu: &mut Cpu, env: &mut E, tables: Tables, c: &Code) -> Rest
         }};
         (VLoad2 (_)) => {{
             let at = address(cpu);
-            let low = access!(load::<u128, E>(env, tables, at));
-            let high = access!(load::<u128, E>(env, tables, at.wrapping_add(16)));
-            cpu.v[c.d as usize] = low;
-            cpu.v[c.d.wrapping_add(HIGH) as usize] = high;
+            let low = access!(load::<Whole, E>(env, tables, at));
+            let high = access!(load::<Whole, E>(env, tables, at.wrapping_add(16)));
+            cpu.set_vector(c.d, low);
+            cpu.set_vector(c.d.wrapping_add(HIGH), high);
         }};
         (VStore2 (_)) => {{
             let at = address(cpu);
             access!(probe_across(env, at, 32));
-            access!(store::<u128, E>(env, tables, at, cpu.v[c.d as usize]));
-            let high = cpu.v[c.d.wrapping_add(HIGH) as usize];
-            access!(store::<u128, E>(env, tables, at.wrapping_add(16), high))
+            access!(store::<Whole, E>(env, tables, at, cpu.vector(c.d)));
+            let high = cpu.vector(c.d.wrapping_add(HIGH));
+            access!(store::<Whole, E>(env, tables, at.wrapping_add(16), high))
         }};
         (Align ($n:literal)) => {
             aligned!($n)

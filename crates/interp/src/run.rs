@@ -9,6 +9,7 @@ use crate::pure;
 use crate::rest::{self, Rest};
 use crate::slow::{load, store};
 use crate::{Engine, Env, Exit};
+use ir::sem::lanes::{Whole, halves, of_whole, whole};
 use ir::{Cc, Cpu, FlagKind, Flags, Op, TrapKind, for_each_op, reg, sem};
 use mem::Fault;
 
@@ -169,6 +170,11 @@ impl Engine {
         macro_rules! a {
             ($c:ident) => {
                 cpu.slot[$c.a as usize]
+            };
+        }
+        macro_rules! v {
+            ($slot:expr) => {
+                of_whole(cpu.vector($slot))
             };
         }
         macro_rules! set {
@@ -340,25 +346,31 @@ impl Engine {
                             $(private::$co =>
                                 store!($co_t, address!(alt c), i64::from(c.n as i16) as $co_t),)*
                             $(plain::$v2 => {
-                                cpu.v[c.d as usize] =
-                                    meaning::$v2(cpu.v[c.a as usize], cpu.v[c.b as usize])
+                                let r = meaning::$v2(v!(c.a), v!(c.b));
+                                cpu.set_vector(c.d, whole(r))
                             })*
-                            $(plain::$rv1 => set!(c, meaning::$rv1(cpu.v[c.a as usize])),)*
+                            $(plain::$rv1 => set!(c, meaning::$rv1(v!(c.a))),)*
                             $(plain::$vload => {
                                 let value = load!($vload_t, address!(plain c));
-                                cpu.v[c.d as usize] = u128::from(value);
+                                cpu.set_vector(c.d, whole(halves(u64::from(value), 0)));
                             })*
                             $(plain::$vstore =>
-                                store!($vstore_t, address!(plain c), cpu.v[c.d as usize] as $vstore_t),)*
+                                store!($vstore_t, address!(plain c), v!(c.d) as $vstore_t),)*
+                            plain::VLoad128 => {
+                                let value = load!(Whole, address!(plain c));
+                                cpu.set_vector(c.d, value)
+                            }
+                            plain::VStore128 => store!(Whole, address!(plain c), cpu.vector(c.d)),
                             plain::VLoadA128 => {
                                 let va = aligned!(address!(plain c));
-                                cpu.v[c.d as usize] = load!(u128, va);
+                                let value = load!(Whole, va);
+                                cpu.set_vector(c.d, value)
                             }
                             plain::VStoreA128 => {
                                 let va = aligned!(address!(plain c));
-                                store!(u128, va, cpu.v[c.d as usize])
+                                store!(Whole, va, cpu.vector(c.d))
                             }
-                            plain::VMov => cpu.v[c.d as usize] = cpu.v[c.a as usize],
+                            plain::VMov => cpu.set_vector(c.d, cpu.vector(c.a)),
                             plain::Li => set!(c, c.imm as u64),
                             plain::Lea => set!(c, address!(plain c)),
                             plain::Lea32 => set!(c, u64::from(address!(plain c) as u32)),

@@ -19,6 +19,17 @@ macro_rules! bytes {
     })* };
 }
 bytes!(u8 u16 u32 u64 u128);
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+impl Bytes for ir::sem::lanes::Whole {
+    #[inline(always)]
+    fn from_u128(v: u128) -> Self {
+        ir::sem::lanes::whole(v)
+    }
+    #[inline(always)]
+    fn to_u128(self) -> u128 {
+        ir::sem::lanes::of_whole(self)
+    }
+}
 
 /// Loads through the tables or, failing that, the slow path.
 #[inline(always)]

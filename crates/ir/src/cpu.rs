@@ -1,6 +1,7 @@
 //! The state of one virtual CPU (one guest thread).
 
 use crate::flags::{ARITH, DF, FlagKind};
+use crate::sem::lanes::Whole;
 
 /// Arithmetic flags as last recorded; see [`crate::FlagKind`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,6 +104,18 @@ impl Cpu {
             mxcsr: 0x1F80,
             x87: X87::default(),
         }
+    }
+
+    /// The vector slot `slot` in one piece.
+    #[inline(always)]
+    pub fn vector(&self, slot: u8) -> Whole {
+        *bytemuck::cast_ref(&self.v[slot as usize])
+    }
+
+    /// Sets the vector slot `slot` in one piece.
+    #[inline(always)]
+    pub fn set_vector(&mut self, slot: u8, vector: Whole) {
+        *bytemuck::cast_mut(&mut self.v[slot as usize]) = vector;
     }
 
     /// RFLAGS as `pushf` stores it: the arithmetic bits, DF, NT, AC, ID, IF and the fixed bit 1.

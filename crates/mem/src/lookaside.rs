@@ -108,6 +108,8 @@ mod sealed {
 pub trait Value: Copy + sealed::Sealed {}
 macro_rules! values { ($($t:ty)*) => { $(impl sealed::Sealed for $t {} impl Value for $t {})* } }
 values!(u8 u16 u32 u64 u128);
+#[cfg(target_arch = "wasm32")]
+values!(core::arch::wasm32::v128);
 
 /// The tables as raw pointers: `Copy`, to be kept in locals during a run.
 #[derive(Clone, Copy)]
