@@ -48,6 +48,22 @@ impl FpState {
     pub const MXCSR: usize = 24;
     /// MXCSR bits that the processor implements (SSE2 with DAZ).
     pub const MXCSR_MASK: u32 = 0xffff;
+
+    fn half(&self, at: usize) -> u16 {
+        u16::from_le_bytes([self.fx[at], self.fx[at + 1]])
+    }
+    /// x87 control word.
+    pub fn control_word(&self) -> u16 {
+        self.half(0)
+    }
+    /// x87 status word.
+    pub fn status_word(&self) -> u16 {
+        self.half(2)
+    }
+    /// SSE control and status.
+    pub fn mxcsr(&self) -> u32 {
+        u32::from(self.half(FpState::MXCSR)) | u32::from(self.half(FpState::MXCSR + 2)) << 16
+    }
 }
 
 impl Default for FpState {

@@ -100,6 +100,8 @@ pub const SI_TKILL: i32 = -6;
 pub const SEGV_MAPERR: i32 = 1;
 /// Invalid permissions.
 pub const SEGV_ACCERR: i32 = 2;
+/// Invalid address alignment.
+pub const BUS_ADRALN: i32 = 1;
 /// Nonexistent physical address.
 pub const BUS_ADRERR: i32 = 2;
 /// Illegal opcode's operand.
@@ -110,6 +112,12 @@ pub const FPE_INTDIV: i32 = 1;
 pub const FPE_INTOVF: i32 = 2;
 /// Floating-point divide by zero.
 pub const FPE_FLTDIV: i32 = 3;
+/// Floating-point overflow.
+pub const FPE_FLTOVF: i32 = 4;
+/// Floating-point underflow.
+pub const FPE_FLTUND: i32 = 5;
+/// Floating-point inexact result.
+pub const FPE_FLTRES: i32 = 6;
 /// Floating-point invalid operation.
 pub const FPE_FLTINV: i32 = 7;
 /// Breakpoint.

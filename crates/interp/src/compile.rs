@@ -10,11 +10,22 @@ use crate::pure::needs_environment;
 use ir::{Block, Class, IMM, Inst, Mark, Op, Term, TrapKind, ZERO, reg};
 
 /// Traps by number.
-pub const TRAPS: [TrapKind; 8] = [
+pub const TRAPS: [TrapKind; 16] = {
+    let mut all = [TrapKind::Ud; 16];
+    let mut n = 0;
+    while n < KINDS.len() {
+        all[n] = KINDS[n];
+        n += 1;
+    }
+    all
+};
+const KINDS: &[TrapKind] = &[
     TrapKind::Ud,
     TrapKind::De,
     TrapKind::Bp,
     TrapKind::Db,
+    TrapKind::Step,
+    TrapKind::Of,
     TrapKind::Gp,
     TrapKind::Xm,
     TrapKind::Mf,

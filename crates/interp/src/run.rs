@@ -7,7 +7,7 @@ use crate::compile::TRAPS;
 use crate::frequent::frequent;
 use crate::pure;
 use crate::rest::{self, Rest};
-use crate::slow::{load, store};
+use crate::slow::{load, probe, store};
 use crate::{Engine, Env, Exit};
 use ir::sem::lanes::{Whole, halves, of_whole, whole};
 use ir::{Cc, Cpu, FlagKind, Flags, Op, TrapKind, for_each_op, reg, sem};
@@ -91,6 +91,12 @@ fn relations(mask: u8, equal: bool, below: bool, less: bool, negative: bool) -> 
     let bits =
         u8::from(equal) | u8::from(below) << 1 | u8::from(less) << 2 | u8::from(negative) << 3;
     (bits & mask & 0x7F != 0) != (mask & 0x80 != 0)
+}
+
+/// Whether bits 63 to 47 are equal.
+#[inline(always)]
+fn is_canonical(va: u64) -> bool {
+    (va as i64) >> 47 == (va as i64) >> 63
 }
 
 /// Outlined: large and less frequent than branches.
@@ -505,6 +511,13 @@ impl Engine {
                                 follow!(ip, 1)
                             }
                             private::CALL_INDIRECT => {
+                                if !is_canonical(a!(c)) {
+                                    // The push is tried first.
+                                    match probe(env, cpu.slot[RSP].wrapping_sub(8), 8) {
+                                        Ok(()) => trap!(TrapKind::Gp),
+                                        Err(fault) => fault!(fault),
+                                    }
+                                }
                                 let sp = cpu.slot[RSP].wrapping_sub(8);
                                 store!(u64, sp, c.imm as u64);
                                 cpu.slot[RSP] = sp;
@@ -523,7 +536,7 @@ impl Engine {
                             }
                             private::TRAP => {
                                 cpu.rip = c.imm as u64;
-                                leave!(Exit::Trap(TRAPS[(c.a & 7) as usize]));
+                                leave!(Exit::Trap(TRAPS[(c.a & 15) as usize]));
                             }
                             private::PURE => {
                                 if let Err(kind) = (pure::TABLE[c.n as usize % pure::SIZE])(cpu, c) {
@@ -539,6 +552,7 @@ impl Engine {
                         leave!(Exit::OutOfFuel);
                     }
                     let link = link.map(|place| code.index(place));
+                    let (op, end) = (c.op, code.index(ip.back()));
                     let before = self.sync(env);
                     match self.find(env, pc) {
                         Ok(found) => {
@@ -552,7 +566,17 @@ impl Engine {
                             code = self.fetcher();
                             ip = code.place(found);
                         }
-                        Err(fault) => leave!(Exit::Fault(fault)),
+                        Err(fault) => {
+                            if !is_canonical(pc) {
+                                // Reported before the jump (SDM vol. 2, JMP, RET): takes back what it did.
+                                cpu.rip = self.pc_of(end);
+                                if op == private::RET {
+                                    cpu.slot[RSP] = cpu.slot[RSP].wrapping_sub(8);
+                                }
+                                leave!(Exit::Trap(TrapKind::Gp));
+                            }
+                            leave!(Exit::Fault(fault));
+                        }
                     }
                 }
             };

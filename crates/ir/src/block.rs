@@ -41,6 +41,10 @@ pub enum TrapKind {
     Bp,
     /// #DB: int1 (SIGTRAP). `rip` = after the instruction.
     Db,
+    /// #DB: the trap flag is set (SIGTRAP). `rip` = after the instruction.
+    Step,
+    /// #OF: int 4 (SIGSEGV). `rip` = after the instruction.
+    Of,
     /// #GP: privileged or misaligned (SIGSEGV, `SI_KERNEL`). `rip` = the instruction.
     Gp,
     /// #XM: unmasked SSE exception (SIGFPE); MXCSR says which. `rip` = the instruction.

@@ -147,19 +147,25 @@ impl Cpu {
         out
     }
 
-    /// The `i`-th 16 bytes (0..32) of [`Cpu::fxsave`].
+    /// The `i`-th 16 bytes (0..32) of [`Cpu::fxsave`]. The last instruction's pointers are in it only while an unmasked
+    /// exception is pending (AMD's rule; others keep them always, and Linux clears them between processes).
     pub fn fxsave_chunk(&self, i: usize) -> u128 {
         let x = &self.x87;
+        let pending = x.check().is_err();
         match i {
             0 => {
                 let fsw = x.sw & !(7 << 11) | u16::from(x.top & 7) << 11;
                 u128::from(x.cw)
                     | u128::from(fsw) << 16
                     | u128::from(x.valid) << 32
-                    | u128::from(x.fop) << 48
-                    | u128::from(x.fip) << 64
+                    | u128::from(if pending { x.fop } else { 0 }) << 48
+                    | u128::from(if pending { x.fip } else { 0 }) << 64
             }
-            1 => u128::from(x.fdp) | u128::from(self.mxcsr) << 64 | u128::from(MXCSR_MASK) << 96,
+            1 => {
+                u128::from(if pending { x.fdp } else { 0 })
+                    | u128::from(self.mxcsr) << 64
+                    | u128::from(MXCSR_MASK) << 96
+            }
             2..10 => {
                 let st = x.st[(usize::from(x.top) + i - 2) & 7];
                 u128::from(st.mant) | u128::from(st.se) << 64

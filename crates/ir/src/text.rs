@@ -32,11 +32,13 @@ const GPR: [&str; 16] = [
     "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13",
     "r14", "r15",
 ];
-const TRAPS: [(TrapKind, &str); 8] = [
+const TRAPS: [(TrapKind, &str); 10] = [
     (TrapKind::Ud, "ud"),
     (TrapKind::De, "de"),
     (TrapKind::Bp, "bp"),
     (TrapKind::Db, "db"),
+    (TrapKind::Step, "step"),
+    (TrapKind::Of, "of"),
     (TrapKind::Gp, "gp"),
     (TrapKind::Xm, "xm"),
     (TrapKind::Mf, "mf"),

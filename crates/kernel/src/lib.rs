@@ -10,6 +10,7 @@
 //! Code found by virtual address is stale when [`mm::Mm::epoch`] has changed; decoded code of changed frames is named
 //! by `mm.phys.take_code_writes()`.
 
+mod exception;
 pub mod exec;
 pub mod file;
 pub mod fs;
@@ -25,9 +26,10 @@ pub mod task;
 pub mod wait;
 pub mod world;
 
+pub use exception::TrapKind;
 pub use exec::{StartError, StartSpec};
 pub use host::{Host, HostFd};
 pub use kernel::{Kernel, KernelError};
-pub use sched::{Flow, Sched, TrapKind};
+pub use sched::{Flow, Sched};
 pub use task::{ProcessId, ThreadId};
 pub use wait::{OnSignal, Stop, SysResult, Wait, WaitKey, WakeSink};

@@ -1,7 +1,6 @@
 //! Which thread runs: the scheduler, and the entries from the CPU (system call, fault, trap, preemption).
 
-use abi::signal::*;
-use mem::{Access, Fault, FaultKind};
+use abi::signal::SI_KERNEL;
 
 use crate::signal::siginfo;
 use crate::task::{INIT, Run};
@@ -30,25 +29,6 @@ pub enum Flow {
     Continue,
     /// Ask [`Kernel::schedule`].
     Reschedule,
-}
-
-/// Exceptions other than page faults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TrapKind {
-    /// #UD: no such instruction → SIGILL.
-    InvalidOpcode,
-    /// #DE: division by zero or overflow → SIGFPE.
-    DivideError,
-    /// #BP: int3 → SIGTRAP; rip is after it.
-    Breakpoint,
-    /// #DB: single step → SIGTRAP.
-    SingleStep,
-    /// #GP: privileged instruction, non-canonical address in an instruction that says so, misaligned SSE → SIGSEGV.
-    GeneralProtection,
-    /// #XM or #MF: unmasked floating-point exception → SIGFPE.
-    FloatingPoint,
-    /// #AC: alignment check → SIGBUS.
-    Alignment,
 }
 
 impl Kernel {
@@ -107,57 +87,11 @@ impl Kernel {
         // What the instruction itself does (SDM vol. 2, SYSCALL).
         ctx.gpr[abi::RCX] = ctx.rip;
         ctx.gpr[abi::R11] = ctx.rflags;
-        thread.syscall = Some(ctx.gpr[abi::RAX]);
+        // The number is eax, sign-extended (`do_syscall_64`).
+        thread.syscall = Some(ctx.gpr[abi::RAX] as i32 as u64);
         thread.restart = Default::default();
         self.current = tid;
         self.run_syscall(tid);
-        self.after_entry(tid)
-    }
-
-    /// A memory access failed; registers are as before the instruction.
-    pub fn fault(&mut self, tid: ThreadId, fault: Fault) -> Flow {
-        let (signal, code) = match fault.kind {
-            FaultKind::Unmapped => (SIGSEGV, SEGV_MAPERR),
-            FaultKind::Protection => (SIGSEGV, SEGV_ACCERR),
-            FaultKind::PastEnd => (SIGBUS, BUS_ADRERR),
-            FaultKind::OutOfMemory => {
-                self.out_of_memory(tid);
-                return Flow::Reschedule;
-            }
-        };
-        let mut info = siginfo(signal, code);
-        info.fields[0] = fault.addr;
-        // The hardware's error code (SDM vol. 3, 4.7): user mode, kind of access, page present.
-        let present = u64::from(fault.kind == FaultKind::Protection);
-        let kind = match fault.access {
-            Access::Read => 0,
-            Access::Write => 2,
-            Access::Fetch => 16,
-        };
-        if let Some(thread) = self.tasks.thread_mut(tid) {
-            thread.fault = (14, present | kind | 4, fault.addr);
-        }
-        self.force_signal(tid, info);
-        self.after_entry(tid)
-    }
-
-    /// The thread raised an exception; registers as the processor leaves them.
-    pub fn trap(&mut self, tid: ThreadId, kind: TrapKind) -> Flow {
-        let Some(thread) = self.tasks.thread_mut(tid) else { return Flow::Reschedule };
-        let rip = thread.ctx.rip;
-        let (signal, code, addr, number) = match kind {
-            TrapKind::InvalidOpcode => (SIGILL, ILL_ILLOPN, rip, 6),
-            TrapKind::DivideError => (SIGFPE, FPE_INTDIV, rip, 0),
-            TrapKind::Breakpoint => (SIGTRAP, SI_KERNEL, 0, 3),
-            TrapKind::SingleStep => (SIGTRAP, TRAP_TRACE, rip, 1),
-            TrapKind::GeneralProtection => (SIGSEGV, SI_KERNEL, 0, 13),
-            TrapKind::FloatingPoint => (SIGFPE, FPE_FLTINV, rip, 19),
-            TrapKind::Alignment => (SIGBUS, 1, 0, 17),
-        };
-        let mut info = siginfo(signal, code);
-        info.fields[0] = addr;
-        thread.fault = (number, 0, 0);
-        self.force_signal(tid, info);
         self.after_entry(tid)
     }
 
@@ -182,7 +116,7 @@ impl Kernel {
     }
 
     /// After a call or fault: can the thread just go on?
-    fn after_entry(&mut self, tid: ThreadId) -> Flow {
+    pub(crate) fn after_entry(&mut self, tid: ThreadId) -> Flow {
         if !self.mm.trash.borrow().is_empty() {
             self.mm.reap();
         }

@@ -301,7 +301,8 @@ fn traps_without_handler_kill() {
         (TrapKind::InvalidOpcode, 4),
         (TrapKind::DivideError, 8),
         (TrapKind::Breakpoint, 5),
-        (TrapKind::GeneralProtection, 11),
+        (TrapKind::GeneralProtection { error: 0 }, 11),
+        (TrapKind::StackFault, 7),
         (TrapKind::Alignment, 7),
     ] {
         let mut sys = Sys::new();

@@ -15,11 +15,14 @@ use env::Cpu0;
 use interp::{Engine, Exit};
 use ir::TrapKind;
 use kernel::{Flow, Host, Kernel, KernelError, Sched, ThreadId};
-use mem::{Fault, FaultKind, Phys};
+use mem::{Fault, Phys};
 use rootfs::config::{BoxConfig, CpuLevel};
 
 /// Guest instructions after which another thread gets its turn.
 const SLICE: u64 = 1_000_000;
+
+/// #GP without an error code.
+const GENERAL: kernel::TrapKind = kernel::TrapKind::GeneralProtection { error: 0 };
 
 /// What the driver does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,12 +144,29 @@ impl Machine {
             let rip = self.cpu.rip;
             self.kernel.host.log(&format!("boxer: thread {} at {rip:#x}: {fault:?}", tid.0));
         }
-        // A non-canonical address is #GP and not #PF (SDM vol. 1, 3.3.7.1).
-        let canonical = (fault.addr as i64) << 16 >> 16 == fault.addr as i64;
-        if fault.kind == FaultKind::Unmapped && !canonical {
-            return self.kernel.trap(tid, kernel::TrapKind::GeneralProtection);
+        match self.judge(fault) {
+            x86::fault::Report::Load => self.kernel.fault(tid, fault),
+            x86::fault::Report::Store => {
+                self.kernel.fault(tid, Fault { access: mem::Access::Write, ..fault })
+            }
+            x86::fault::Report::General => self.kernel.trap(tid, GENERAL),
+            x86::fault::Report::Stack => self.kernel.trap(tid, kernel::TrapKind::StackFault),
         }
-        self.kernel.fault(tid, fault)
+    }
+
+    /// How the processor would report it.
+    fn judge(&mut self, fault: Fault) -> x86::fault::Report {
+        let mut regs = [0; 18];
+        regs[..16].copy_from_slice(&self.cpu.slot[..16]);
+        regs[16] = self.cpu.slot[ir::FS_BASE as usize];
+        regs[17] = self.cpu.slot[ir::GS_BASE as usize];
+        let rip = self.cpu.rip;
+        let bytes = match fault.access {
+            mem::Access::Fetch => Vec::new(),
+            _ => self.instruction(),
+        };
+        let store = fault.access == mem::Access::Write;
+        x86::fault::judge(&bytes, rip, fault.addr, store, &regs)
     }
 
     fn trap(&mut self, tid: ThreadId, kind: TrapKind) -> Flow {
@@ -162,14 +182,19 @@ impl Machine {
             TrapKind::Ud => K::InvalidOpcode,
             TrapKind::De => K::DivideError,
             TrapKind::Bp => K::Breakpoint,
-            TrapKind::Db => K::SingleStep,
-            TrapKind::Gp => K::GeneralProtection,
-            TrapKind::Xm | TrapKind::Mf => K::FloatingPoint,
+            TrapKind::Db => K::DebugTrap,
+            TrapKind::Step => K::SingleStep,
+            TrapKind::Of => K::Overflow,
+            TrapKind::Gp => {
+                K::GeneralProtection { error: x86::fault::error_code(&self.instruction()) }
+            }
+            TrapKind::Xm => K::Simd,
+            TrapKind::Mf => K::X87,
             TrapKind::Int80 => {
                 // As a kernel without 32-bit emulation: #GP at the instruction (two bytes).
                 let context = self.kernel.context(tid);
                 context.rip = context.rip.wrapping_sub(2);
-                K::GeneralProtection
+                K::GeneralProtection { error: 0x80 << 3 | 2 }
             }
         };
         self.kernel.trap(tid, kind)

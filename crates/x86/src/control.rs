@@ -64,6 +64,10 @@ pub(crate) const ROWS: &[Row] = &[
     (Rdpmc, |l| trap(l, TrapKind::Gp)),
     (Lgdt, |l| trap(l, TrapKind::Gp)),
     (Lidt, |l| trap(l, TrapKind::Gp)),
+    (Lldt, |l| trap(l, TrapKind::Gp)),
+    (Ltr, |l| trap(l, TrapKind::Gp)),
+    (Lmsw, |l| trap(l, TrapKind::Gp)),
+    (Wbnoinvd, |l| trap(l, TrapKind::Gp)),
 ];
 
 fn trap(l: &mut Lifter, kind: TrapKind) -> Lifted {
@@ -76,10 +80,11 @@ fn trap_after(l: &mut Lifter, kind: TrapKind) -> Lifted {
     Ok(())
 }
 
-/// `int n`: 3 is the breakpoint, 0x80 the 32-bit system call, the rest is privileged.
+/// `int n`: Linux lets programs use 3 (breakpoint), 4 (overflow) and 0x80 (32-bit system call).
 fn int(l: &mut Lifter) -> Lifted {
     match l.imm(0) & 0xFF {
         3 => trap_after(l, TrapKind::Bp),
+        4 => trap_after(l, TrapKind::Of),
         0x80 => trap_after(l, TrapKind::Int80),
         _ => trap(l, TrapKind::Gp),
     }
@@ -134,6 +139,10 @@ fn ret(l: &mut Lifter) -> Lifted {
     let extra = if l.operands() == 1 { l.imm(0) & 0xFFFF } else { 0 };
     let t = l.b.temp();
     l.b.emit(Op::Load64, t, reg::RSP, ZERO, 0, 0);
+    if extra != 0 {
+        // The plain form is a code word of its own and checks by itself.
+        l.canonical(t);
+    }
     l.b.r2i(Op::Add64, reg::RSP, reg::RSP, 8 + extra);
     l.term = Some(Term::Ret { slot: t });
     Ok(())

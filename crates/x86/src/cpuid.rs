@@ -89,6 +89,7 @@ pub const FEATURES: &[Feature] = features! {
     "avx2" V3 7 Ebx 5 [AVX2];
     "bmi2" V3 7 Ebx 8 [BMI2];
     "erms" V2 7 Ebx 9 []; // rep movsb and rep stosb are one op here
+    "" V2 7 Ebx 13 []; // FCS and FDS are zero
     "rdseed" V2 7 Ebx 18 [RDSEED];
     "adx" V2 7 Ebx 19 [ADX];
     "sha_ni" V2 7 Ebx 29 [SHA];

@@ -21,6 +21,7 @@ mod avx_state;
 mod bits;
 mod control;
 mod cpuid;
+pub mod fault;
 mod fma;
 mod lifter;
 mod mmx;
@@ -98,7 +99,8 @@ pub fn lift(bytes: &[u8], pc: u64, options: &LiftOptions) -> Result<Block, LiftE
                 };
             }
             l.b.begin(here);
-            return done(l, Term::Trap { kind: TrapKind::Ud, pc: here });
+            let kind = if fault::is_too_long(&bytes[at..]) { TrapKind::Gp } else { TrapKind::Ud };
+            return done(l, Term::Trap { kind, pc: here });
         }
         let straddles = end as u64 > to_page_end;
         if straddles && at != 0 {
@@ -109,6 +111,9 @@ pub fn lift(bytes: &[u8], pc: u64, options: &LiftOptions) -> Result<Block, LiftE
             Some(f) => f(&mut l),
             None => Err(lifter::Unsupported),
         };
+        if lifted.is_ok() {
+            x87_state::note_last(&mut l, &bytes[at..end]);
+        }
         if lifted.is_err() {
             l.b.cancel();
             l.b.begin(here);

@@ -353,6 +353,11 @@ impl Lifter {
         Ok(())
     }
 
+    /// #GP unless `slot` is a canonical address.
+    pub fn canonical(&mut self, slot: u8) {
+        self.b.emit(Op::Canonical, ZERO, slot, ZERO, ZERO, 0);
+    }
+
     /// Pushes the low `bytes` (2 or 8) of `slot`: the store comes before the change of rsp.
     pub fn push(&mut self, slot: u8, bytes: i64) {
         let op = if bytes == 2 { Op::Store16 } else { Op::Store64 };

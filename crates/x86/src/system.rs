@@ -152,9 +152,9 @@ fn read_base(l: &mut Lifter, base: u8) -> Lifted {
     l.write(0, base)
 }
 
-/// A non-canonical base is not refused here; every access through it faults.
 fn write_base(l: &mut Lifter, base: u8) -> Lifted {
     let a = l.read_zx(0)?;
+    l.canonical(a);
     l.b.r1(Op::Mov, base, a);
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 mod integer;
 mod memory;
+mod system;
 mod vector;
 mod vector_float;
 mod x87;
@@ -14,7 +15,7 @@ mod x87;
 #[macro_export]
 macro_rules! for_each_op {
     ($cb:ident) => {
-        $crate::ops_integer! { [ops_memory ops_vector ops_vector_float ops_x87 ops_end] $cb {} }
+        $crate::ops_integer! { [ops_memory ops_vector ops_vector_float ops_x87 ops_system ops_end] $cb {} }
     };
 }
 

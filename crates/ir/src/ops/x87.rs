@@ -6,6 +6,7 @@
 macro_rules! ops_x87 {
     ([$next:ident $($more:ident)*] $cb:ident { $($acc:tt)* }) => { $crate::$next! { [$($more)*] $cb { $($acc)*
         X87Wait "x87.wait" State(sem::x87::wait);
+        X87Last "x87.last" State(sem::x87::last);
         X87Fld32 "x87.fld32" State(sem::x87::fld32);
         X87Fld64 "x87.fld64" State(sem::x87::fld64);
         X87Fld80 "x87.fld80" State(sem::x87::fld80);

@@ -13,5 +13,6 @@ pub mod sha;
 pub mod shuffle;
 pub mod simd_float;
 pub mod softfloat;
+pub mod system;
 pub mod text_compare;
 pub mod x87;

@@ -187,6 +187,12 @@ impl Mm {
             .is_some_and(|(_, vma)| vma.rights.prot & PROT_WRITE != 0)
     }
 
+    /// Whether the processor would find a page at `va`, whatever it allows (pages without any right are not there).
+    pub fn is_present(&self, va: u64) -> bool {
+        let pte = self.spaces.get(&self.current).map(|s| s.table.get(va >> PAGE_SHIFT));
+        pte.is_some_and(|pte| pte.allows(Pte::R) || pte.allows(Pte::W) || pte.allows(Pte::X))
+    }
+
     /// Drops the pages of `start .. end` from the current space.
     pub(super) fn zap(&mut self, start: u64, end: u64) {
         let phys = &mut self.phys;

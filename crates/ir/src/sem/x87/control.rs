@@ -9,6 +9,18 @@ fn slot(cpu: &Cpu, i: u8) -> u64 {
     cpu.slot[usize::from(i)]
 }
 
+/// Notes the last instruction: address imm[47:0], opcode imm[58:48]; if `c` is 1 its operand's address is `a`.
+pub fn last(cpu: &mut Cpu, i: &Inst) -> Done {
+    let operand = slot(cpu, i.a);
+    let x = &mut cpu.x87;
+    x.fip = (i.imm << 16 >> 16) as u64;
+    x.fop = (i.imm >> 48) as u16 & 0x7ff;
+    if i.c == 1 {
+        x.fdp = operand;
+    }
+    Ok(())
+}
+
 /// Exchanges ST(0) and ST(imm).
 pub fn fxch(cpu: &mut Cpu, i: &Inst) -> Done {
     let x = &mut cpu.x87;
@@ -113,7 +125,8 @@ pub fn fnstsw(cpu: &mut Cpu, i: &Inst) -> Done {
     Ok(())
 }
 
-/// `d` = doubleword `imm` (0..7) of the 28-byte environment (SDM vol. 1, figure 8-9).
+/// `d` = doubleword `imm` (0..7) of the 28-byte environment (SDM vol. 1, figure 8-9). FCS and FDS are zero, as on
+/// processors that say so in CPUID.7:EBX\[13\].
 pub fn envget(cpu: &mut Cpu, i: &Inst) -> Done {
     let x = &cpu.x87;
     cpu.slot[usize::from(i.d)] = match i.imm {
@@ -165,18 +178,27 @@ pub fn regput(cpu: &mut Cpu, i: &Inst) -> Done {
     Ok(())
 }
 
-/// Vector `d` = 16 bytes number `imm` of the FXSAVE image.
+/// Which bits of pieces 0 and 1 of the FXSAVE image hold state in the form with 32-bit pointers (imm bit 5).
+fn narrowed(i: &Inst, v: u128) -> u128 {
+    match i.imm {
+        32 => v & (u128::MAX >> 32),
+        33 => v & !(0xffff_ffff << 32),
+        _ => v,
+    }
+}
+
+/// Vector `d` = 16 bytes number imm[4:0] of the FXSAVE image.
 pub fn fxget(cpu: &mut Cpu, i: &Inst) -> Done {
-    cpu.v[usize::from(i.d)] = cpu.fxsave_chunk(i.imm as usize & 31);
+    cpu.v[usize::from(i.d)] = narrowed(i, cpu.fxsave_chunk(i.imm as usize & 31));
     Ok(())
 }
 
-/// 16 bytes number `imm` (0..26) of the FXSAVE image = vector `a`. Number 0 must come before the registers. #GP for
+/// 16 bytes number imm[4:0] (0..26) of the FXSAVE image = vector `a`. Number 0 must come before the registers. #GP for
 /// reserved bits of MXCSR.
 pub fn fxput(cpu: &mut Cpu, i: &Inst) -> Done {
-    let v = cpu.v[usize::from(i.a)];
+    let v = narrowed(i, cpu.v[usize::from(i.a)]);
     let x = &mut cpu.x87;
-    match i.imm {
+    match i.imm & 31 {
         0 => {
             x.set_control(v as u16);
             x.valid = (v >> 32) as u8;

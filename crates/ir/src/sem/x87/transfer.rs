@@ -11,7 +11,8 @@ fn load_ieee(x: &mut X87, w: &Width, bits: u64) -> Done {
     let value = F80::from_ieee(w, bits, &mut flags);
     if x.st(7).is_some() {
         x.push(value); // the stack fault wins over the operand's exceptions
-    } else if x.raise(flags, false) {
+    } else if x.raise(flags, false) || flags & IE == 0 {
+        // A denormal is pushed also where its exception is not masked.
         x.push(value);
     }
     Ok(())

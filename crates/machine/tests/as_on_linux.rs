@@ -1,0 +1,184 @@
+//! Programs of `fixtures/linux`, each compiled and run in a box: what they print must be what they printed on Linux on a
+//! processor (`NAME.expected`; `BOXER_BLESS=1` writes it anew from a run on this machine). `NAME.differs` holds the lines
+//! that are meant to be different here, each with its reason; an entry that no longer differs is an error.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use kernel::Host;
+use machine::{Machine, StartArgs, Step};
+use mem::Phys;
+use rootfs::config::BoxConfig;
+use rootfs::{Metadata, Writer};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::rc::Rc;
+
+/// A host with a clock that counts instructions and a standard output that is kept.
+struct Quiet {
+    clock: u64,
+    output: Rc<RefCell<Vec<u8>>>,
+}
+
+impl Host for Quiet {
+    fn clock_realtime(&self) -> u64 {
+        1_700_000_000_000_000_000 + self.clock
+    }
+    fn clock_monotonic(&self) -> u64 {
+        self.clock
+    }
+    fn advance(&mut self, ns: u64) {
+        self.clock += ns;
+    }
+    fn random(&mut self, buf: &mut [u8]) {
+        buf.fill(0x5a);
+    }
+    fn stdin_read(&mut self, _: &mut [u8]) -> Result<usize, abi::Errno> {
+        Ok(0)
+    }
+    fn stdin_ready(&mut self) -> bool {
+        true
+    }
+    fn stdout_write(&mut self, buf: &[u8]) -> Result<usize, abi::Errno> {
+        self.output.borrow_mut().extend_from_slice(buf);
+        Ok(buf.len())
+    }
+    fn stderr_write(&mut self, buf: &[u8]) -> Result<usize, abi::Errno> {
+        self.stdout_write(buf)
+    }
+    fn log(&mut self, line: &str) {
+        self.output.borrow_mut().extend_from_slice(line.as_bytes());
+    }
+}
+
+/// An image with the program as `/program` and the directories that Linux mounts on.
+fn image(program: &[u8]) -> Vec<u8> {
+    let meta = || Metadata {
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        mtime: 0,
+        mtime_nsec: 0,
+        xattrs: BTreeMap::new(),
+    };
+    let mut tree = Writer::new(meta());
+    let root = tree.root();
+    for name in ["dev", "proc", "sys", "tmp"] {
+        tree.dir(root, name.as_bytes(), meta()).unwrap();
+    }
+    tree.file(root, b"program", meta(), program.len() as u64).unwrap();
+    let mut bytes = Vec::new();
+    tree.write(&mut bytes, |_| Ok(std::io::Cursor::new(program))).unwrap();
+    bytes
+}
+
+/// What the program prints in a box, and its status.
+fn boxed(program: &Path) -> String {
+    let image: &'static [u8] = image(&std::fs::read(program).unwrap()).leak();
+    let mut phys = Phys::new(256 << 20);
+    let base = phys.adopt_static(image).unwrap();
+    let output = Rc::new(RefCell::new(Vec::new()));
+    let host = Quiet { clock: 1, output: output.clone() };
+    let config = BoxConfig::default();
+    let mut machine = Machine::boot(phys, Box::new(host), image, base, config).unwrap();
+    machine.start(StartArgs { args: vec!["/program".into()], ..StartArgs::default() }).unwrap();
+    let status = loop {
+        match machine.step(100_000_000) {
+            Step::Ready => {}
+            // Nobody waits here but for a time.
+            Step::Wait { deadline, .. } => {
+                let now = machine.kernel().now();
+                machine.kernel().host.advance(deadline.unwrap().saturating_sub(now));
+            }
+            Step::Exit(status) => break status,
+        }
+        assert!(machine.retired() < 10_000_000_000, "the program does not end");
+    };
+    let text = String::from_utf8_lossy(&output.borrow()).into_owned();
+    format!("{text}status {status}\n")
+}
+
+/// What the program prints on this machine.
+fn native(program: &Path) -> String {
+    let output = Command::new(program).env_clear().output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    let status = output.status.code().unwrap_or(-1);
+    format!("{text}status {status}\n")
+}
+
+fn compile(source: &Path) -> Option<PathBuf> {
+    let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join(source.file_stem().unwrap());
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-O1", "-Wall", "-static", "-no-pie", "-pthread"]).arg(source).arg("-o").arg(&to);
+    let status = gcc.status().ok()?;
+    assert!(status.success(), "{} does not compile", source.display());
+    Some(to)
+}
+
+/// The lines of `expected` with those of `differs` in the place of the ones that start with the same name.
+fn amended(expected: &str, differs: &str, place: &str) -> String {
+    let name = |line: &str| line.split(": ").next().unwrap_or_default().to_owned();
+    let mut own: BTreeMap<String, &str> =
+        differs.lines().filter(|l| !l.starts_with('#')).map(|l| (name(l), l)).collect();
+    let mut text = String::new();
+    for line in expected.lines() {
+        let line =
+            own.remove(&name(line)).inspect(|l| assert_ne!(*l, line, "{place}")).unwrap_or(line);
+        text.push_str(line);
+        text.push('\n');
+    }
+    assert!(own.is_empty(), "{place}: not in the expected output: {own:?}");
+    text
+}
+
+/// The processors whose output the fixtures record.
+fn is_reference() -> bool {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    cfg!(target_arch = "x86_64") && info.contains("AuthenticAMD")
+}
+
+fn check(name: &str) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/linux");
+    let file = |extension: &str| dir.join(name).with_extension(extension);
+    let Some(program) = compile(&file("c")) else {
+        println!("skipped: no gcc here");
+        return;
+    };
+    if std::env::var_os("BOXER_BLESS").is_some() {
+        std::fs::write(file("expected"), native(&program)).unwrap();
+    }
+    let expected = std::fs::read_to_string(file("expected")).unwrap();
+    if is_reference() {
+        compare("this machine", &expected, &native(&program));
+    } else {
+        println!("not run on this machine: the output is that of another maker's processor");
+    }
+    let differs = std::fs::read_to_string(file("differs")).unwrap_or_default();
+    compare("the box", &amended(&expected, &differs, name), &boxed(&program));
+}
+
+fn compare(place: &str, expected: &str, found: &str) {
+    let mut wrong = Vec::new();
+    let (mut a, mut b) = (expected.lines(), found.lines());
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) => break,
+            (x, y) if x == y => {}
+            (x, y) => {
+                let line = |l: Option<&str>| l.unwrap_or("(no line)").to_owned();
+                wrong.push(format!("- {}\n+ {}", line(x), line(y)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{place} differs in {} lines:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn faults_are_linuxs_signals() {
+    check("faults");
+}
+
+#[test]
+fn x87_state_is_the_processors() {
+    check("x87");
+}

@@ -1,0 +1,113 @@
+//! What the processor reports of an instruction that faulted, where that does not follow from the IR op that did: asked
+//! after the fault, so that it costs no block anything.
+
+use iced_x86::{
+    Decoder, DecoderOptions, InstructionInfoFactory, Mnemonic, OpAccess, Register, UsedMemory,
+};
+
+use crate::MAX_INSTRUCTION_LEN;
+
+/// How a faulting data access is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// #PF of a load.
+    Load,
+    /// #PF of a store, or of an instruction that reads what it then writes: its load asks for the right to write too.
+    Store,
+    /// #GP: not canonical.
+    General,
+    /// #SS: not canonical, and in the stack segment.
+    Stack,
+}
+
+/// Values of the registers: general ones in encoding order, then the bases of FS and GS.
+pub type Registers = [u64; 18];
+
+fn is_canonical(va: u64) -> bool {
+    (va as i64) << 16 >> 16 == va as i64
+}
+
+/// Judges the access to `addr` (the first byte that could not be accessed; `store` says how) by the instruction `bytes`
+/// at `pc`. `regs` are as before the instruction.
+pub fn judge(bytes: &[u8], pc: u64, addr: u64, store: bool, regs: &Registers) -> Report {
+    let ins = Decoder::with_ip(64, bytes, pc, DecoderOptions::NONE).decode();
+    let mut factory = InstructionInfoFactory::new();
+    let used = factory.info(&ins).used_memory();
+    let hit = used.iter().find(|m| {
+        let at = address(m, regs);
+        addr.wrapping_sub(at) < (m.memory_size().size() as u64).max(1)
+    });
+    let size = hit.map_or(1, |m| (m.memory_size().size() as u64).max(1));
+    let start = hit.map_or(addr, |m| address(m, regs));
+    if !is_canonical(addr) || !is_canonical(start.wrapping_add(size - 1)) {
+        let stack = hit.is_some_and(in_stack_segment);
+        return if stack { Report::Stack } else { Report::General };
+    }
+    let reads = |m: &UsedMemory| matches!(m.access(), OpAccess::Read | OpAccess::CondRead);
+    let writes = |m: &UsedMemory| {
+        use OpAccess::*;
+        matches!(m.access(), Write | CondWrite | ReadWrite | ReadCondWrite)
+    };
+    // An instruction with one operand to read and another to write says itself which one failed.
+    if store || used.iter().any(writes) && !used.iter().any(reads) {
+        Report::Store
+    } else {
+        Report::Load
+    }
+}
+
+/// DS, ES, CS and SS prefixes mean nothing in 64-bit mode: the base register alone chooses the stack segment.
+fn in_stack_segment(m: &UsedMemory) -> bool {
+    !matches!(m.segment(), Register::FS | Register::GS)
+        && matches!(m.base().full_register(), Register::RSP | Register::RBP)
+}
+
+fn address(m: &UsedMemory, regs: &Registers) -> u64 {
+    let value = |r: Register, _, _| {
+        let n = match r {
+            Register::FS => 16,
+            Register::GS => 17,
+            r if r.is_segment_register() => return Some(0),
+            r if r.is_gpr() => r.full_register().number(),
+            _ => return None,
+        };
+        let bits = 8 * r.size().clamp(1, 8) as u32;
+        let value = regs.get(n).copied()?;
+        Some(if r.is_segment_register() || bits == 64 { value } else { value & ((1 << bits) - 1) })
+    };
+    m.virtual_address(0, value).unwrap_or(0)
+}
+
+/// The error code that #GP of the instruction `bytes` comes with: the vector of INT n (SDM vol. 3, 6.13).
+pub fn error_code(bytes: &[u8]) -> u16 {
+    let ins = Decoder::new(64, bytes, DecoderOptions::NONE).decode();
+    match ins.mnemonic() {
+        Mnemonic::Int => u16::from(ins.immediate8()) << 3 | 2,
+        _ => 0,
+    }
+}
+
+/// Whether `bytes`, which do not decode, are an instruction of more than 15 bytes (#GP, not #UD; SDM vol. 2, 2.3.11):
+/// with the repeated prefixes left out they decode to one that fills what is left.
+pub(crate) fn is_too_long(bytes: &[u8]) -> bool {
+    let prefix = |b: &u8| matches!(b, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3);
+    let prefixes = bytes.iter().take_while(|b| prefix(b) || **b & 0xf0 == 0x40).count();
+    if prefixes >= MAX_INSTRUCTION_LEN {
+        return true;
+    }
+    let (head, rest) = bytes.split_at(prefixes);
+    let mut kept: Vec<u8> = Vec::new();
+    for (i, b) in head.iter().enumerate() {
+        let last = i + 1 == head.len();
+        let rex = b & 0xf0 == 0x40;
+        if (last && rex) || (!rex && !head[i + 1..].contains(b)) {
+            kept.push(*b);
+        }
+    }
+    let dropped = head.len() - kept.len();
+    kept.extend(rest);
+    // What lies beyond the bytes at hand does not matter: 15 are over already.
+    kept.resize(kept.len() + MAX_INSTRUCTION_LEN, 0);
+    let ins = Decoder::new(64, &kept, DecoderOptions::NONE).decode();
+    !ins.is_invalid() && ins.len() + dropped > MAX_INSTRUCTION_LEN
+}
