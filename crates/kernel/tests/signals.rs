@@ -38,11 +38,67 @@ fn blocked(sys: &mut Sys) -> u64 {
 
 /// Runs rt_sigreturn as the restorer would.
 fn sigreturn(sys: &mut Sys) {
+    assert_eq!(try_sigreturn(sys), Flow::Continue);
+}
+
+/// As [`sigreturn`], of a frame that may be bad.
+fn try_sigreturn(sys: &mut Sys) -> Flow {
     let ctx = sys.k.context(sys.tid);
     // The handler's `ret` popped the restorer's address.
     ctx.gpr[abi::RSP] += 8;
     ctx.gpr[abi::RAX] = SIGRETURN;
-    assert_eq!(sys.k.syscall(sys.tid), Flow::Continue);
+    sys.k.syscall(sys.tid)
+}
+
+/// With AVX an XSAVE area follows the image: its marks, the high halves, and what a handler changes there.
+#[test]
+fn avx_state_is_in_the_frame() {
+    let mut sys = Sys::new();
+    sys.k.processor.avx = true;
+    handle(&mut sys, 10, SIGINFO, 0);
+    let me = u64::from(sys.tid.0);
+    let high: [u8; 256] = std::array::from_fn(|i| i as u8 ^ 0x5a);
+    sys.k.context(sys.tid).fp.high = high;
+    sys.call(KILL, &[me, 10]);
+    let frame = sys.k.context(sys.tid).gpr[abi::RSP];
+    assert_eq!(sys.peek64(frame + 8), 7, "UC_FP_XSTATE too");
+    assert_eq!(sys.k.context(sys.tid).fp.high, [0; 256], "a handler starts with clear registers");
+    let area = sys.peek64(frame + 8 + 40 + 23 * 8);
+    assert_eq!(area % 64, 0);
+    // struct _fpx_sw_bytes: magic1, extended_size, xfeatures, xstate_size.
+    assert_eq!(sys.peek64(area + 464), 836 << 32 | 0x4650_5853);
+    assert_eq!([sys.peek64(area + 472), sys.peek64(area + 480)], [7, 832]);
+    assert_eq!([sys.peek64(area + 512), sys.peek64(area + 520)], [7, 0], "XSTATE_BV, XCOMP_BV");
+    assert_eq!(sys.peek32(area + 832), 0x4650_5845);
+    let mut saved = [0; 256];
+    sys.k.mm.read_user(area + 576, &mut saved).unwrap();
+    assert_eq!(saved, high);
+    sys.k.mm.write_user(area + 576, &[7; 16]).unwrap();
+    sigreturn(&mut sys);
+    let back = sys.k.context(sys.tid).fp.high;
+    assert_eq!((&back[..16], &back[16..]), (&[7; 16][..], &high[16..]));
+}
+
+/// Without its marks the area does not count; with a header that XRSTOR refuses the frame is bad.
+#[test]
+fn a_damaged_avx_area_is_refused_or_ignored() {
+    for (at, value, survives) in [(464u64, 0u64, true), (512, 1 << 9, false), (520, 1 << 63, false)]
+    {
+        let mut sys = Sys::new();
+        sys.k.processor.avx = true;
+        handle(&mut sys, 10, SIGINFO, 0);
+        let me = u64::from(sys.tid.0);
+        sys.k.context(sys.tid).fp.high = [3; 256];
+        sys.call(KILL, &[me, 10]);
+        let frame = sys.k.context(sys.tid).gpr[abi::RSP];
+        let area = sys.peek64(frame + 8 + 40 + 23 * 8);
+        sys.k.mm.write_user(area + at, &value.to_le_bytes()).unwrap();
+        let alive = try_sigreturn(&mut sys) == Flow::Continue;
+        assert_eq!(alive, survives, "{value:#x} at {at}");
+        if alive {
+            assert_eq!(sys.k.context(sys.tid).fp.high, [0; 256], "the initial state");
+        }
+    }
 }
 
 #[test]
