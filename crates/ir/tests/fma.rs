@@ -29,6 +29,10 @@ fn single(seed: &mut u64) -> u32 {
     r & 1 << 31 | exponent << 23 | r & 0x7f_ffff & !0u32 << cut
 }
 
+fn both(x: u64) -> u128 {
+    u128::from(x) | u128::from(x) << 64
+}
+
 #[test]
 fn the_quick_path_is_exact() {
     let seed = &mut 1;
@@ -40,20 +44,29 @@ fn the_quick_path_is_exact() {
             let product = (f64::from_bits(x) * f64::from_bits(y)).to_bits() ^ 1 << 63;
             z = product.wrapping_add(next(seed) % 5).wrapping_sub(2);
         }
-        let (mut quick, mut exact) = (MASKED, MASKED);
-        let r = fmaddpd(&mut quick, x.into(), y.into(), z.into());
+        let mut exact = MASKED;
         let expected = fused(&W64, plain, MASKED, &mut exact, [x, y, z]);
-        assert_eq!((r, quick), (expected.into(), exact), "{x:#x} * {y:#x} + {z:#x}");
+        // With the inexact flag set the lanes are judged together.
+        for set in [0, PE] {
+            let mut quick = MASKED | set;
+            let r = fmaddpd(&mut quick, both(x), both(y), both(z));
+            assert_eq!((r, quick), (both(expected), exact | set), "{x:#x} * {y:#x} + {z:#x}");
+        }
 
         let (x, y, mut z) = (single(seed), single(seed), single(seed));
         if i % 2 == 0 {
             let product = (f32::from_bits(x) * f32::from_bits(y)).to_bits() ^ 1 << 31;
             z = product.wrapping_add(next(seed) as u32 % 5).wrapping_sub(2);
         }
-        let (mut quick, mut exact) = (MASKED, MASKED);
-        let r = fmaddps(&mut quick, x.into(), y.into(), z.into());
+        let mut exact = MASKED;
         let expected = fused(&W32, plain, MASKED, &mut exact, [x.into(), y.into(), z.into()]);
-        assert_eq!((r, quick), (expected.into(), exact), "{x:#x} * {y:#x} + {z:#x}");
+        let four = |x: u32| both(u64::from(x) | u64::from(x) << 32);
+        for set in [0, PE] {
+            let mut quick = MASKED | set;
+            let r = fmaddps(&mut quick, four(x), four(y), four(z));
+            let expected = four(expected as u32);
+            assert_eq!((r, quick), (expected, exact | set), "{x:#x} * {y:#x} + {z:#x}");
+        }
     }
 }
 
@@ -98,11 +111,13 @@ fn lanes_alternate() {
     let two = 0x4000_0000_0000_0000u128;
     let m = &mut MASKED.clone();
     // 2 × 1 ± 1
-    let both = |x: u128| x | x << 64;
     let three = 0x4008_0000_0000_0000u128;
-    let (x, y, z) = (both(two), both(ONE), both(ONE));
-    assert_eq!(fmaddsubpd(m, x, y, z), ONE | three << 64);
-    assert_eq!(fmsubaddpd(m, x, y, z), three | ONE << 64);
+    let (x, y, z) = (two | two << 64, ONE | ONE << 64, ONE | ONE << 64);
+    for set in [0, PE] {
+        *m = MASKED | set;
+        assert_eq!(fmaddsubpd(m, x, y, z), ONE | three << 64);
+        assert_eq!(fmsubaddpd(m, x, y, z), three | ONE << 64);
+    }
 }
 
 #[test]

@@ -9,6 +9,50 @@ fn mode(m: u32) -> Mode {
     Mode::from_bits(m >> mxcsr::RC_SHIFT)
 }
 
+/// The integral number that a conversion to integers gives for `x`, if that is the usual case; PE is raised as due.
+#[inline(always)]
+fn usual_integer(m: &mut u32, mode: Mode, x: f64, limit: f64) -> Option<f64> {
+    // Not a NaN, nor a denormal (which DAZ may make zero).
+    let usual = x == 0.0 || (f64::from(f32::MIN_POSITIVE)..limit).contains(&x.abs());
+    if !usual {
+        return None;
+    }
+    let r = match mode {
+        Mode::Nearest => x.round_ties_even(),
+        Mode::Zero => x.trunc(),
+        Mode::Down | Mode::Up => return None,
+    };
+    if r != x {
+        *m |= PE;
+    }
+    Some(r)
+}
+
+/// Below 2^31 after rounding, whichever way.
+const LIMIT32: f64 = 2147483647.0;
+/// Below 2^63.
+const LIMIT64: f64 = 9.2e18;
+
+#[inline(always)]
+fn double_to_int(mode: Mode, m: &mut u32, a: u64, bits: u32) -> i64 {
+    let limit = if bits == 32 { LIMIT32 } else { LIMIT64 };
+    match usual_integer(m, mode, f64::from_bits(a), limit) {
+        Some(r) => r as i64,
+        None => to_int(&W64, mode, m, a, bits),
+    }
+}
+
+#[inline(always)]
+fn single_to_int(mode: Mode, m: &mut u32, a: u32, bits: u32) -> i64 {
+    let limit = if bits == 32 { LIMIT32 } else { LIMIT64 };
+    match usual_integer(m, mode, f64::from(f32::from_bits(a)), limit) {
+        Some(r) => r as i64,
+        None => to_int(&W32, mode, m, a.into(), bits),
+    }
+}
+
+#[cold]
+#[inline(never)]
 fn to_int(w: &ieee::Width, mode: Mode, m: &mut u32, a: u64, bits: u32) -> i64 {
     let mx = *m;
     ieee::to_integer(w, mode, mx, m, a, bits)
@@ -17,67 +61,49 @@ fn to_int(w: &ieee::Width, mode: Mode, m: &mut u32, a: u64, bits: u32) -> i64 {
 /// `cvttsd2si r64`
 #[inline]
 pub fn cvttsd2si64(m: &mut u32, a: u128) -> u64 {
-    let x = f64::from_bits(low(a));
-    if x.abs() < 9.2e18 && !W64.is_denormal(low(a)) {
-        let r = x as i64;
-        if r as f64 != x {
-            *m |= PE;
-        }
-        return r as u64;
-    }
-    to_int(&W64, Mode::Zero, m, low(a), 64) as u64
+    double_to_int(Mode::Zero, m, low(a), 64) as u64
 }
 
 /// `cvttsd2si r32`
 #[inline]
 pub fn cvttsd2si32(m: &mut u32, a: u128) -> u64 {
-    let x = f64::from_bits(low(a));
-    if x.abs() < 2147483648.0 && !W64.is_denormal(low(a)) {
-        let r = x as i32;
-        if f64::from(r) != x {
-            *m |= PE;
-        }
-        return u64::from(r as u32);
-    }
-    u64::from(to_int(&W64, Mode::Zero, m, low(a), 32) as u32)
+    u64::from(double_to_int(Mode::Zero, m, low(a), 32) as u32)
 }
 
 /// `cvttss2si r64`
+#[inline]
 pub fn cvttss2si64(m: &mut u32, a: u128) -> u64 {
-    to_int(&W32, Mode::Zero, m, u64::from(a as u32), 64) as u64
+    single_to_int(Mode::Zero, m, a as u32, 64) as u64
 }
 
 /// `cvttss2si r32`
+#[inline]
 pub fn cvttss2si32(m: &mut u32, a: u128) -> u64 {
-    let x = f32::from_bits(a as u32);
-    if x.abs() < 2147483648.0 && (x.is_normal() || x == 0.0) {
-        let r = x as i32;
-        if f64::from(r) != f64::from(x) {
-            *m |= PE;
-        }
-        return u64::from(r as u32);
-    }
-    u64::from(to_int(&W32, Mode::Zero, m, u64::from(a as u32), 32) as u32)
+    u64::from(single_to_int(Mode::Zero, m, a as u32, 32) as u32)
 }
 
 /// `cvtsd2si r64`
+#[inline]
 pub fn cvtsd2si64(m: &mut u32, a: u128) -> u64 {
-    to_int(&W64, mode(*m), m, low(a), 64) as u64
+    double_to_int(mode(*m), m, low(a), 64) as u64
 }
 
 /// `cvtsd2si r32`
+#[inline]
 pub fn cvtsd2si32(m: &mut u32, a: u128) -> u64 {
-    u64::from(to_int(&W64, mode(*m), m, low(a), 32) as u32)
+    u64::from(double_to_int(mode(*m), m, low(a), 32) as u32)
 }
 
 /// `cvtss2si r64`
+#[inline]
 pub fn cvtss2si64(m: &mut u32, a: u128) -> u64 {
-    to_int(&W32, mode(*m), m, u64::from(a as u32), 64) as u64
+    single_to_int(mode(*m), m, a as u32, 64) as u64
 }
 
 /// `cvtss2si r32`
+#[inline]
 pub fn cvtss2si32(m: &mut u32, a: u128) -> u64 {
-    u64::from(to_int(&W32, mode(*m), m, u64::from(a as u32), 32) as u32)
+    u64::from(single_to_int(mode(*m), m, a as u32, 32) as u32)
 }
 
 /// `cvtsi2sd r64`: lane 0 of `a` replaced.
@@ -104,11 +130,20 @@ pub fn cvtsi2ss64(m: &mut u32, a: u128, x: u64) -> u128 {
 
 /// `cvtsi2ss r32`
 pub fn cvtsi2ss32(m: &mut u32, a: u128, x: u64) -> u128 {
-    if (x as i32).unsigned_abs() < 1 << 24 {
-        return with_low32(a, (x as i32 as f32).to_bits());
+    with_low32(a, int_to_single(m, x as i32))
+}
+
+#[inline(always)]
+fn int_to_single(m: &mut u32, x: i32) -> u32 {
+    let r = x as f32;
+    if host_rounds(*m) || x.unsigned_abs() < 1 << 24 {
+        if f64::from(r) != f64::from(x) {
+            *m |= PE;
+        }
+        return r.to_bits();
     }
     let mx = *m;
-    with_low32(a, ieee::from_integer(&W32, mx, m, i64::from(x as i32)) as u32)
+    ieee::from_integer(&W32, mx, m, x.into()) as u32
 }
 
 fn single_to_double(m: &mut u32, a: u32) -> u64 {
@@ -158,10 +193,7 @@ pub fn cvtpd2ps(m: &mut u32, a: u128) -> u128 {
 /// `cvtdq2ps`
 pub fn cvtdq2ps(m: &mut u32, a: u128) -> u128 {
     let a = i32s(a);
-    of_u32s(std::array::from_fn(|i| {
-        let mx = *m;
-        ieee::from_integer(&W32, mx, m, a[i].into()) as u32
-    }))
+    of_u32s(std::array::from_fn(|i| int_to_single(m, a[i])))
 }
 
 /// `cvtpi2ps`: two doublewords of `b` to the low singles of `a`.
@@ -177,7 +209,7 @@ pub fn cvtdq2pd(a: u128) -> u128 {
 
 fn singles_to_ints(m: &mut u32, mode: Mode, a: u128) -> u128 {
     let a = u32s(a);
-    of_i32s(std::array::from_fn(|i| to_int(&W32, mode, m, a[i].into(), 32) as i32))
+    of_i32s(std::array::from_fn(|i| single_to_int(mode, m, a[i], 32) as i32))
 }
 
 /// `cvtps2dq`
@@ -201,8 +233,8 @@ pub fn cvttps2pi(m: &mut u32, a: u128) -> u128 {
 }
 
 fn doubles_to_ints(m: &mut u32, mode: Mode, a: u128) -> u128 {
-    let x = to_int(&W64, mode, m, low(a), 32) as i32;
-    of_i32s([x, to_int(&W64, mode, m, high(a), 32) as i32, 0, 0])
+    let x = double_to_int(mode, m, low(a), 32) as i32;
+    of_i32s([x, double_to_int(mode, m, high(a), 32) as i32, 0, 0])
 }
 
 /// `cvtpd2dq` (and `cvtpd2pi`): the high half becomes zero.

@@ -10,8 +10,18 @@
 
 use super::ieee::{self, Signs, W32, W64};
 use super::lanes::*;
+use super::packed_float::{double as packed_double, host_settles, single as packed_single};
+use super::simd::*;
 use super::simd_float::{double as f64s, host_rounds, single as f32s};
 use super::softfloat::PE;
+
+/// Half of a single's last place, in a double's pattern.
+const TIE: u64 = 1 << 28;
+/// 2^27 + 1: multiplied with it, a double splits into halves.
+const SPLITTER: f64 = 134_217_729.0;
+/// 2^-480 and 2^480: no step of [`double`] leaves the normal range with operands between them.
+const LEAST: f64 = f64::from_bits((1023 - 480) << 52);
+const MOST: f64 = f64::from_bits((1023 + 480) << 52);
 
 /// The sum `s` of `x + y` rounded to nearest, with its last bit made odd if it is not exact ("rounded to odd"): a second
 /// rounding to fewer bits then gives what one rounding would have given. And whether it is exact.
@@ -38,8 +48,6 @@ fn single<const NP: bool, const NZ: bool>(m: &mut u32, x: u32, y: u32, z: u32) -
         let s = p + c;
         let mut r = s as f32;
         if f32s::normal(r.to_bits()) || s == 0.0 {
-            /// Half of a single's last place in a double.
-            const TIE: u64 = 1 << 28;
             let tie = s.to_bits() & (2 * TIE - 1) == TIE;
             if tie || *m & PE == 0 {
                 let (odd, exact) = to_odd(s, f64s::two_sum_error(p, c, s));
@@ -57,8 +65,6 @@ fn single<const NP: bool, const NZ: bool>(m: &mut u32, x: u32, y: u32, z: u32) -
 /// `x × y` as the sum of two doubles (Veltkamp's split, Dekker's product).
 #[inline(always)]
 fn two_product(x: f64, y: f64) -> (f64, f64) {
-    /// 2^27 + 1
-    const SPLITTER: f64 = 134_217_729.0;
     let split = |v: f64| {
         let t = SPLITTER * v;
         let high = t - (t - v);
@@ -75,22 +81,19 @@ fn two_sum(x: f64, y: f64) -> (f64, f64) {
     (s, f64s::two_sum_error(x, y, s))
 }
 
-/// Zero, or with an exponent for which no step of [`double`] leaves the normal range.
+/// Zero, or between [`LEAST`] and [`MOST`].
 #[inline(always)]
-fn moderate(x: u64) -> bool {
-    const LOW: u64 = (1023 - 480) << 52;
-    const HIGH: u64 = (1023 + 480) << 52;
-    let x = x & u64::MAX >> 1;
-    x.wrapping_sub(LOW) < HIGH - LOW || x == 0
+fn moderate(x: f64) -> bool {
+    (LEAST..=MOST).contains(&x.abs()) || x == 0.0
 }
 
 /// S. Boldo, G. Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd".
 #[inline(always)]
 fn double<const NP: bool, const NZ: bool>(m: &mut u32, x: u64, y: u64, z: u64) -> u64 {
-    if host_rounds(*m) && moderate(x) && moderate(y) && moderate(z) {
-        let fx = if NP { -f64::from_bits(x) } else { f64::from_bits(x) };
-        let c = if NZ { -f64::from_bits(z) } else { f64::from_bits(z) };
-        let (ph, pl) = two_product(fx, f64::from_bits(y));
+    let [fx, fy, fz] = [x, y, z].map(f64::from_bits);
+    if host_rounds(*m) && moderate(fx) && moderate(fy) && moderate(fz) {
+        let c = if NZ { -fz } else { fz };
+        let (ph, pl) = two_product(if NP { -fx } else { fx }, fy);
         let (th, tl) = two_sum(c, pl);
         let (vh, vl) = two_sum(ph, th);
         let (w, exact) = {
@@ -134,17 +137,102 @@ macro_rules! lane {
     ($f:ident (- -) $($arg:expr),*) => { $f::<true, true>($($arg),*) };
 }
 
+/// True for `-`.
+macro_rules! negative {
+    (+) => {
+        false
+    };
+    (-) => {
+        true
+    };
+}
+
+/// The sign bits to flip in x and in z, given the signs of even and odd lanes.
+macro_rules! flips {
+    ($bits:literal ($p0:tt $z0:tt) ($p1:tt $z1:tt)) => {
+        const {
+            [
+                flipped($bits, [negative!($p0), negative!($p1)]),
+                flipped($bits, [negative!($z0), negative!($z1)]),
+            ]
+        }
+    };
+}
+
+/// A vector of lanes of 32 or 64 bits with the sign bits of even and odd ones.
+const fn flipped(bits: u32, [even, odd]: [bool; 2]) -> u128 {
+    let top = 1u128 << (bits - 1);
+    let pair = if even { top } else { 0 } | if odd { top << bits } else { 0 };
+    if bits == 32 { pair | pair << 64 } else { pair }
+}
+
+/// [`single`] on all lanes together, if they are all of the usual kind.
+#[inline(always)]
+fn singles(m: u32, [flip_x, flip_z]: [u128; 2], x: u128, y: u128, z: u128) -> Option<u128> {
+    if !host_settles(m) {
+        return None;
+    }
+    let (x, y, z) = (F32x4::new(x ^ flip_x), F32x4::new(y), F32x4::new(z ^ flip_z));
+    let ([x0, x1], [y0, y1], [z0, z1]) = (x.promote(), y.promote(), z.promote());
+    let (s0, s1) = (x0 * y0 + z0, x1 * y1 + z1);
+    let r = F32x4::demote([s0, s1]);
+    let no_tie = s0.bits_differ(2 * TIE - 1, TIE) & s1.bits_differ(2 * TIE - 1, TIE);
+    let usual = packed_single::tame(x) & packed_single::tame(y) & packed_single::tame(z);
+    (usual & packed_single::sound(r) & no_tie).all().then(|| r.bits())
+}
+
+/// [`double`] on both lanes together, if they are of the usual kind.
+#[inline(always)]
+fn doubles(m: u32, [flip_x, flip_z]: [u128; 2], x: u128, y: u128, z: u128) -> Option<u128> {
+    if !host_settles(m) {
+        return None;
+    }
+    let (x, y, c) = (F64x2::new(x ^ flip_x), F64x2::new(y), F64x2::new(z ^ flip_z));
+    let moderate = |v: F64x2| {
+        let magnitude = v.abs();
+        let (low, high) = (F64x2::splat(LEAST), F64x2::splat(MOST));
+        magnitude.ge(low) & magnitude.le(high) | v.eq(F64x2::splat(0.0))
+    };
+    let split = |v: F64x2| {
+        let t = F64x2::splat(SPLITTER) * v;
+        let high = t - (t - v);
+        (high, v - high)
+    };
+    let two_sum = |x: F64x2, y: F64x2| {
+        let s = x + y;
+        let t = s - x;
+        (s, (x - (s - t)) + (y - t))
+    };
+    let ph = x * y;
+    let ((xh, xl), (yh, yl)) = (split(x), split(y));
+    let pl = xl * yl - (((ph - xh * yh) - xl * yh) - xh * yl);
+    let (th, tl) = two_sum(c, pl);
+    let (vh, vl) = two_sum(ph, th);
+    let (w, error) = two_sum(tl, vl);
+    let r = vh + w.to_odd(error);
+    let usual = moderate(x) & moderate(y) & moderate(c);
+    (usual & packed_double::sound(r)).all().then(|| r.bits())
+}
+
 macro_rules! packed {
     ($($ps:ident $pd:ident $doc:literal $even:tt $odd:tt;)*) => { $(
         #[doc = concat!("`", stringify!($ps), "`: ", $doc)]
         pub fn $ps(m: &mut u32, x: u128, y: u128, z: u128) -> u128 {
+            if let Some(r) = singles(*m, flips!(32 $even $odd), x, y, z) {
+                return r;
+            }
             let (x, y, z) = (u32s(x), u32s(y), u32s(z));
-            of_u32s(std::array::from_fn(|i| {
-                if i % 2 == 0 { lane!(single $even m, x[i], y[i], z[i]) } else { lane!(single $odd m, x[i], y[i], z[i]) }
-            }))
+            let mut pair = |i: usize, k: usize| {
+                [lane!(single $even m, x[i], y[i], z[i]), lane!(single $odd m, x[k], y[k], z[k])]
+            };
+            let ([a, b], [c, d]) = (pair(0, 1), pair(2, 3));
+            of_u32s([a, b, c, d])
         }
         #[doc = concat!("`", stringify!($pd), "`: ", $doc)]
         pub fn $pd(m: &mut u32, x: u128, y: u128, z: u128) -> u128 {
+            if let Some(r) = doubles(*m, flips!(64 $even $odd), x, y, z) {
+                return r;
+            }
             let (x, y, z) = (u64s(x), u64s(y), u64s(z));
             of_u64s([lane!(double $even m, x[0], y[0], z[0]), lane!(double $odd m, x[1], y[1], z[1])])
         }

@@ -2,10 +2,12 @@
 //! or-ed in. Packed forms work lane by lane; scalar forms keep the other lanes of `a`.
 //!
 //! The usual case (round to nearest, inexact masked, ordinary operands and result) runs on the host's arithmetic; its
-//! inexact flag is worked out exactly unless it is already set. All else goes to [`super::ieee`].
+//! inexact flag is worked out exactly unless it is already set. All else goes to [`super::ieee`]. Packed forms go
+//! through [`super::packed_float`].
 
 use super::ieee::{self, Basic, W32, W64, Width, mxcsr};
 use super::lanes::*;
+use super::packed_float;
 use super::softfloat::*;
 
 /// The case in which the host rounds as the guest does.
@@ -44,6 +46,11 @@ macro_rules! width {
             }
 
             #[inline(always)]
+            fn is_zero(x: $u) -> bool {
+                x & MAGNITUDE == 0
+            }
+
+            #[inline(always)]
             fn inexact(m: &mut u32, test: impl FnOnce() -> bool) {
                 if *m & PE == 0 && test() {
                     *m |= PE;
@@ -61,9 +68,14 @@ macro_rules! width {
             pub fn add(m: &mut u32, a: $u, b: $u) -> $u {
                 let (x, y) = ($f::from_bits(a), $f::from_bits(b));
                 let r = x + y;
-                if host_rounds(*m) && usual(a) && usual(b) && normal(r.to_bits()) {
-                    inexact(m, || two_sum_error(x, y, r) != 0.0);
-                    return r.to_bits();
+                if host_rounds(*m) && usual(a) && usual(b) {
+                    if normal(r.to_bits()) {
+                        inexact(m, || two_sum_error(x, y, r) != 0.0);
+                        return r.to_bits();
+                    }
+                    if r == 0.0 {
+                        return r.to_bits();
+                    }
                 }
                 slow(Basic::Add, m, a, b)
             }
@@ -72,9 +84,14 @@ macro_rules! width {
             pub fn sub(m: &mut u32, a: $u, b: $u) -> $u {
                 let (x, y) = ($f::from_bits(a), $f::from_bits(b));
                 let r = x - y;
-                if host_rounds(*m) && usual(a) && usual(b) && normal(r.to_bits()) {
-                    inexact(m, || two_sum_error(x, -y, r) != 0.0);
-                    return r.to_bits();
+                if host_rounds(*m) && usual(a) && usual(b) {
+                    if normal(r.to_bits()) {
+                        inexact(m, || two_sum_error(x, -y, r) != 0.0);
+                        return r.to_bits();
+                    }
+                    if r == 0.0 {
+                        return r.to_bits();
+                    }
                 }
                 slow(Basic::Sub, m, a, b)
             }
@@ -89,9 +106,14 @@ macro_rules! width {
             #[inline(always)]
             pub fn mul(m: &mut u32, a: $u, b: $u) -> $u {
                 let r = ($f::from_bits(a) * $f::from_bits(b)).to_bits();
-                if host_rounds(*m) && usual(a) && usual(b) && normal(r) {
-                    inexact(m, || (odd(a) * odd(b)) >> ($fraction + 1) != 0);
-                    return r;
+                if host_rounds(*m) && usual(a) && usual(b) {
+                    if is_zero(a) || is_zero(b) {
+                        return r;
+                    }
+                    if normal(r) {
+                        inexact(m, || (odd(a) * odd(b)) >> ($fraction + 1) != 0);
+                        return r;
+                    }
                 }
                 slow(Basic::Mul, m, a, b)
             }
@@ -99,9 +121,14 @@ macro_rules! width {
             #[inline(always)]
             pub fn div(m: &mut u32, a: $u, b: $u) -> $u {
                 let r = ($f::from_bits(a) / $f::from_bits(b)).to_bits();
-                if host_rounds(*m) && usual(a) && usual(b) && normal(r) {
-                    inexact(m, || odd(r) * odd(b) != odd(a));
-                    return r;
+                if host_rounds(*m) && usual(a) && usual(b) && !is_zero(b) {
+                    if is_zero(a) {
+                        return r;
+                    }
+                    if normal(r) {
+                        inexact(m, || odd(r) * odd(b) != odd(a));
+                        return r;
+                    }
                 }
                 slow(Basic::Div, m, a, b)
             }
@@ -219,13 +246,11 @@ macro_rules! binary {
         }
         #[doc = concat!("`", stringify!($ps), "`")]
         pub fn $ps(m: &mut u32, a: u128, b: u128) -> u128 {
-            let (a, b) = (u32s(a), u32s(b));
-            of_u32s(std::array::from_fn(|i| single::$op(m, a[i], b[i])))
+            packed_float::single::$op(m, a, b)
         }
         #[doc = concat!("`", stringify!($pd), "`")]
         pub fn $pd(m: &mut u32, a: u128, b: u128) -> u128 {
-            let (a, b) = (u64s(a), u64s(b));
-            of_u64s(std::array::from_fn(|i| double::$op(m, a[i], b[i])))
+            packed_float::double::$op(m, a, b)
         }
     )* };
 }
@@ -253,12 +278,12 @@ pub fn sqrtsd(m: &mut u32, a: u128, b: u128) -> u128 {
 
 /// `sqrtps`
 pub fn sqrtps(m: &mut u32, a: u128) -> u128 {
-    map_lanes32(a, |x| single::sqrt(m, x))
+    packed_float::single::sqrt(m, a)
 }
 
 /// `sqrtpd`
 pub fn sqrtpd(m: &mut u32, a: u128) -> u128 {
-    map_lanes64(a, |x| double::sqrt(m, x))
+    packed_float::double::sqrt(m, a)
 }
 
 #[inline(always)]
@@ -379,23 +404,25 @@ pub fn dppd(m: &mut u32, a: u128, b: u128, imm: u8) -> u128 {
     of_u64s(std::array::from_fn(|i| if imm >> i & 1 != 0 { sum } else { 0 }))
 }
 
+#[inline(always)]
 fn round_lane(w: &Width, m: &mut u32, a: u64, imm: u8) -> u64 {
     let mx = *m;
     let rc = if imm & 4 != 0 { mx >> mxcsr::RC_SHIFT & 3 } else { u32::from(imm & 3) };
-    if w.bits == 64 && !w.is_nan(a) && !w.is_denormal(a) {
-        let x = f64::from_bits(a);
-        let r = match rc {
-            0 => x.round_ties_even(),
-            1 => x.floor(),
-            2 => x.ceil(),
-            _ => x.trunc(),
-        };
-        if r != x && imm & 8 == 0 {
-            *m |= PE;
-        }
-        return r.to_bits();
+    if w.is_nan(a) || w.is_denormal(a) {
+        return ieee::round_to_integral(w, mx, m, a, imm);
     }
-    ieee::round_to_integral(w, mx, m, a, imm)
+    let x = if w.bits == 64 { f64::from_bits(a) } else { f64::from(f32::from_bits(a as u32)) };
+    let r = match rc {
+        0 => x.round_ties_even(),
+        1 => x.floor(),
+        2 => x.ceil(),
+        _ => x.trunc(),
+    };
+    if r != x && imm & 8 == 0 {
+        *m |= PE;
+    }
+    // An integral value that a single rounds to is a single.
+    if w.bits == 64 { r.to_bits() } else { u64::from((r as f32).to_bits()) }
 }
 
 /// `roundss`: lane 0 of `b`, the rest of `a`.
