@@ -92,12 +92,13 @@ pub struct BuildArgs {
     /// Add a label to the image (repeatable)
     #[arg(long, value_name = "NAME=VALUE")]
     pub label: Vec<String>,
-    /// The platform to build for; boxes run linux/amd64
+    /// The platform to build for; boxes run linux/amd64 (linux/amd64/v3 implies --cpu x86-64-v3)
     #[arg(long, default_value = "linux/amd64", value_parser = platform)]
-    pub platform: String,
+    platform: CpuLevel,
     /// The processor that the programs of the box see: x86-64-v2 or x86-64-v3 (AVX2, FMA)
-    #[arg(long, default_value = "x86-64-v2", value_parser = cpu, value_name = "LEVEL")]
-    pub cpu: CpuLevel,
+    /// [default: the platform's, x86-64-v2]
+    #[arg(long, value_parser = cpu, value_name = "LEVEL")]
+    cpu: Option<CpuLevel>,
     /// Run every step, whatever the build cache knows
     #[arg(long)]
     pub no_cache: bool,
@@ -123,6 +124,13 @@ pub struct BuildArgs {
     /// Check the Dockerfile and build nothing
     #[arg(long)]
     pub check: bool,
+}
+
+impl BuildArgs {
+    /// The processor asked for.
+    pub fn cpu(&self) -> CpuLevel {
+        self.cpu.unwrap_or(self.platform)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -222,9 +230,10 @@ fn cpu(text: &str) -> Result<CpuLevel, String> {
     })
 }
 
-fn platform(text: &str) -> Result<String, String> {
+fn platform(text: &str) -> Result<CpuLevel, String> {
     match text.to_ascii_lowercase().as_str() {
-        "linux/amd64" | "linux/x86_64" => Ok("linux/amd64".to_owned()),
+        "linux/amd64" | "linux/x86_64" | "linux/amd64/v1" | "linux/amd64/v2" => Ok(CpuLevel::V2),
+        "linux/amd64/v3" => Ok(CpuLevel::V3),
         _ => Err("boxes run linux/amd64 only".to_owned()),
     }
 }

@@ -46,7 +46,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
         target: args.target.clone(),
         labels,
         no_cache: args.no_cache,
-        cpu: args.cpu,
+        cpu: args.cpu(),
         pull: args.pull,
     };
     let warnings = lint(&input, &options);
@@ -60,7 +60,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
     let workshop = session::workshop(global, events)?;
     let fail = |error: build::Error| Failure::build(&error, &input.name, &input.text);
     let built = build::build(&workshop, &options).map_err(fail)?;
-    let digest = finish(&workshop, &built, &outputs, &tags, args.cpu, quiet)?;
+    let digest = finish(&workshop, &built, &outputs, &tags, args.cpu(), quiet)?;
     if let Some(path) = &args.iidfile {
         std::fs::write(path, digest.as_str())
             .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;

@@ -67,6 +67,8 @@ fn usage_errors_exit_with_2() {
         &["build"],
         &["build", "--bogus", "context"],
         &["build", "--platform", "linux/arm64", "context"],
+        &["build", "--cpu", "x86-64-v9", "context"],
+        &["run", "--cpu", "haswell", "x.wasm"],
         &["build", "-t", "upper/CASE", "context"],
         &["build", "--output", "type=tar,dest=x", "context"],
         &["build", "--build-context", "x", "context"],
