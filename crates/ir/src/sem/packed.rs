@@ -4,9 +4,14 @@
 use super::lanes::*;
 
 /// `wasm_simd!(f a b)` returns `f(a, b)` in Wasm with SIMD, `f` an intrinsic on `v128`; elsewhere it is nothing, and the
-/// portable lanes that follow do the work. `_` stands for none. `shift f width a n` only if `n` is below `width`.
+/// portable lanes that follow do the work. `_` stands for none. `shift f width a n` only if `n` is below `width`. `|a, b| e`
+/// returns the `v128` expression `e` of the vectors.
 macro_rules! wasm_simd {
     (_ $a:ident $b:ident) => {};
+    ({$f:ident} $a:ident $b:ident) => {
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        return of_whole(wasm::$f(whole($a), whole($b)));
+    };
     ($f:ident $a:ident $b:ident) => {
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         return bytemuck::cast(core::arch::wasm32::$f(bytemuck::cast($a), bytemuck::cast($b)));
@@ -19,6 +24,15 @@ macro_rules! wasm_simd {
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         if $n < $bits {
             return bytemuck::cast(core::arch::wasm32::$f(bytemuck::cast($a), $n as u32));
+        }
+    };
+    (|$($a:ident),*| $e:expr) => {
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        {
+            #[allow(clippy::wildcard_imports)]
+            use core::arch::wasm32::*;
+            $(let $a: v128 = whole($a);)*
+            return of_whole($e);
         }
     };
     (pick [$($t:tt)*] $f:ident $a:ident $b:ident) => {
@@ -38,6 +52,82 @@ macro_rules! lanewise {
             $zip(a, b, |$a, $b| $e)
         }
     )* };
+}
+
+/// What takes more than one instruction in Wasm.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm {
+    use core::arch::wasm32::*;
+
+    #[inline(always)]
+    pub fn pmulhw(a: v128, b: v128) -> v128 {
+        let (low, high) = (i32x4_extmul_low_i16x8(a, b), i32x4_extmul_high_i16x8(a, b));
+        i16x8_shuffle::<1, 3, 5, 7, 9, 11, 13, 15>(low, high)
+    }
+    #[inline(always)]
+    pub fn pmulhuw(a: v128, b: v128) -> v128 {
+        let (low, high) = (u32x4_extmul_low_u16x8(a, b), u32x4_extmul_high_u16x8(a, b));
+        i16x8_shuffle::<1, 3, 5, 7, 9, 11, 13, 15>(low, high)
+    }
+    /// Wasm's instruction saturates the one product that overflows.
+    #[inline(always)]
+    pub fn pmulhrsw(a: v128, b: v128) -> v128 {
+        let least = i16x8_splat(i16::MIN);
+        let overflow = v128_and(i16x8_eq(a, least), i16x8_eq(b, least));
+        v128_xor(i16x8_q15mulr_sat(a, b), overflow)
+    }
+    #[inline(always)]
+    pub fn pmuludq(a: v128, b: v128) -> v128 {
+        u64x2_extmul_low_u32x4(i32x4_shuffle::<0, 2, 0, 2>(a, a), i32x4_shuffle::<0, 2, 0, 2>(b, b))
+    }
+    #[inline(always)]
+    pub fn pmuldq(a: v128, b: v128) -> v128 {
+        i64x2_extmul_low_i32x4(i32x4_shuffle::<0, 2, 0, 2>(a, a), i32x4_shuffle::<0, 2, 0, 2>(b, b))
+    }
+    #[inline(always)]
+    pub fn psignb(a: v128, b: v128) -> v128 {
+        let zero = i8x16_splat(0);
+        v128_and(v128_bitselect(i8x16_neg(a), a, i8x16_lt(b, zero)), i8x16_ne(b, zero))
+    }
+    #[inline(always)]
+    pub fn psignw(a: v128, b: v128) -> v128 {
+        let zero = i16x8_splat(0);
+        v128_and(v128_bitselect(i16x8_neg(a), a, i16x8_lt(b, zero)), i16x8_ne(b, zero))
+    }
+    #[inline(always)]
+    pub fn psignd(a: v128, b: v128) -> v128 {
+        let zero = i32x4_splat(0);
+        v128_and(v128_bitselect(i32x4_neg(a), a, i32x4_lt(b, zero)), i32x4_ne(b, zero))
+    }
+    #[inline(always)]
+    pub fn pmaddubsw(a: v128, b: v128) -> v128 {
+        // A product of an unsigned and a signed byte fits into a word.
+        let low = i16x8_mul(u16x8_extend_low_u8x16(a), i16x8_extend_low_i8x16(b));
+        let high = i16x8_mul(u16x8_extend_high_u8x16(a), i16x8_extend_high_i8x16(b));
+        i16x8_narrow_i32x4(i32x4_extadd_pairwise_i16x8(low), i32x4_extadd_pairwise_i16x8(high))
+    }
+    #[inline(always)]
+    pub fn psadbw(a: v128, b: v128) -> v128 {
+        let differences = v128_or(u8x16_sub_sat(a, b), u8x16_sub_sat(b, a));
+        let sums = u32x4_extadd_pairwise_u16x8(u16x8_extadd_pairwise_u8x16(differences));
+        i64x2_add(u64x2_shr(sums, 32), v128_and(sums, i64x2_splat(0xffff_ffff)))
+    }
+    #[inline(always)]
+    pub fn even16(a: v128, b: v128) -> v128 {
+        i16x8_shuffle::<0, 2, 4, 6, 8, 10, 12, 14>(a, b)
+    }
+    #[inline(always)]
+    pub fn odd16(a: v128, b: v128) -> v128 {
+        i16x8_shuffle::<1, 3, 5, 7, 9, 11, 13, 15>(a, b)
+    }
+    #[inline(always)]
+    pub fn even32(a: v128, b: v128) -> v128 {
+        i32x4_shuffle::<0, 2, 4, 6>(a, b)
+    }
+    #[inline(always)]
+    pub fn odd32(a: v128, b: v128) -> v128 {
+        i32x4_shuffle::<1, 3, 5, 7>(a, b)
+    }
 }
 
 // Second column: the Wasm instruction that does the same (LLVM does not find it behind a `u128`), or `_`.
@@ -82,31 +172,37 @@ lanewise! {
     pcmpgtq = zip_i64 i64x2_gt |a, b| if a > b { !0 } else { 0 };
     pmullw = zip_u16 i16x8_mul |a, b| a.wrapping_mul(b);
     pmulld = zip_u32 i32x4_mul |a, b| a.wrapping_mul(b);
-    pmulhw = zip_i16 _ |a, b| ((i32::from(a) * i32::from(b)) >> 16) as i16;
-    pmulhuw = zip_u16 _ |a, b| ((u32::from(a) * u32::from(b)) >> 16) as u16;
-    pmulhrsw = zip_i16 _ |a, b| ((((i32::from(a) * i32::from(b)) >> 14) + 1) >> 1) as i16;
-    pmuludq = zip_u64 _ |a, b| (a & 0xffff_ffff) * (b & 0xffff_ffff);
-    pmuldq = zip_i64 _ |a, b| i64::from(a as i32) * i64::from(b as i32);
-    psignb = zip_i8 _ |a, b| a.wrapping_mul(b.signum());
-    psignw = zip_i16 _ |a, b| a.wrapping_mul(b.signum());
-    psignd = zip_i32 _ |a, b| a.wrapping_mul(b.signum());
+    pmulhw = zip_i16 {pmulhw} |a, b| ((i32::from(a) * i32::from(b)) >> 16) as i16;
+    pmulhuw = zip_u16 {pmulhuw} |a, b| ((u32::from(a) * u32::from(b)) >> 16) as u16;
+    pmulhrsw = zip_i16 {pmulhrsw} |a, b| ((((i32::from(a) * i32::from(b)) >> 14) + 1) >> 1) as i16;
+    pmuludq = zip_u64 {pmuludq} |a, b| (a & 0xffff_ffff) * (b & 0xffff_ffff);
+    pmuldq = zip_i64 {pmuldq} |a, b| i64::from(a as i32) * i64::from(b as i32);
+    psignb = zip_i8 {psignb} |a, b| a.wrapping_mul(b.signum());
+    psignw = zip_i16 {psignw} |a, b| a.wrapping_mul(b.signum());
+    psignd = zip_i32 {psignd} |a, b| a.wrapping_mul(b.signum());
 }
 
 /// `pabsb` (SDM vol. 2).
 #[inline]
+#[allow(unreachable_code)]
 pub fn pabsb(a: u128) -> u128 {
+    wasm_simd!(|a| i8x16_abs(a));
     map_i8(a, i8::wrapping_abs)
 }
 
 /// `pabsw` (SDM vol. 2).
 #[inline]
+#[allow(unreachable_code)]
 pub fn pabsw(a: u128) -> u128 {
+    wasm_simd!(|a| i16x8_abs(a));
     map_i16(a, i16::wrapping_abs)
 }
 
 /// `pabsd` (SDM vol. 2).
 #[inline]
+#[allow(unreachable_code)]
 pub fn pabsd(a: u128) -> u128 {
+    wasm_simd!(|a| i32x4_abs(a));
     map_i32(a, i32::wrapping_abs)
 }
 
@@ -156,7 +252,9 @@ pub fn pmaddwd(a: u128, b: u128) -> u128 {
 
 /// Multiplies unsigned bytes of `a` by signed bytes of `b`, adds neighbours with signed saturation.
 #[inline]
+#[allow(unreachable_code)]
 pub fn pmaddubsw(a: u128, b: u128) -> u128 {
+    wasm_simd!({pmaddubsw} a b);
     let (a, b) = (u8s(a), i8s(b));
     of_i16s(std::array::from_fn(|i| {
         let product = |k: usize| i32::from(a[k]) * i32::from(b[k]);
@@ -166,7 +264,9 @@ pub fn pmaddubsw(a: u128, b: u128) -> u128 {
 
 /// Sums of absolute differences of unsigned bytes, one for each half.
 #[inline]
+#[allow(unreachable_code)]
 pub fn psadbw(a: u128, b: u128) -> u128 {
+    wasm_simd!({psadbw} a b);
     let (a, b) = (u8s(a), u8s(b));
     let sum = |from: usize| (from..from + 8).map(|i| u64::from(a[i].abs_diff(b[i]))).sum();
     halves(sum(0), sum(8))
@@ -193,10 +293,12 @@ pub fn phminposuw(a: u128) -> u128 {
 }
 
 macro_rules! horizontal {
-    ($($name:ident $split:ident $join:ident $n:literal |$a:ident, $b:ident| $e:expr;)*) => { $(
+    ($($name:ident $split:ident $join:ident $n:literal $even:ident $odd:ident $f:ident |$a:ident, $b:ident| $e:expr;)*) => { $(
         #[doc = concat!("`", stringify!($name), "`: neighbours of `a`, then of `b` (SDM vol. 2).")]
         #[inline]
+        #[allow(unreachable_code)]
         pub fn $name(a: u128, b: u128) -> u128 {
+            wasm_simd!(|a, b| $f(wasm::$even(a, b), wasm::$odd(a, b)));
             let (x, y) = ($split(a), $split(b));
             $join(std::array::from_fn(|i| {
                 let (v, k) = if i < $n / 2 { (&x, 2 * i) } else { (&y, 2 * i - $n) };
@@ -208,12 +310,12 @@ macro_rules! horizontal {
 }
 
 horizontal! {
-    phaddw i16s of_i16s 8 |a, b| a.wrapping_add(b);
-    phaddd i32s of_i32s 4 |a, b| a.wrapping_add(b);
-    phaddsw i16s of_i16s 8 |a, b| a.saturating_add(b);
-    phsubw i16s of_i16s 8 |a, b| a.wrapping_sub(b);
-    phsubd i32s of_i32s 4 |a, b| a.wrapping_sub(b);
-    phsubsw i16s of_i16s 8 |a, b| a.saturating_sub(b);
+    phaddw i16s of_i16s 8 even16 odd16 i16x8_add |a, b| a.wrapping_add(b);
+    phaddd i32s of_i32s 4 even32 odd32 i32x4_add |a, b| a.wrapping_add(b);
+    phaddsw i16s of_i16s 8 even16 odd16 i16x8_add_sat |a, b| a.saturating_add(b);
+    phsubw i16s of_i16s 8 even16 odd16 i16x8_sub |a, b| a.wrapping_sub(b);
+    phsubd i32s of_i32s 4 even32 odd32 i32x4_sub |a, b| a.wrapping_sub(b);
+    phsubsw i16s of_i16s 8 even16 odd16 i16x8_sub_sat |a, b| a.saturating_sub(b);
 }
 
 /// Clamps to `i16`.
@@ -289,15 +391,24 @@ shifts! {
     psrad psradi map_i32 i32x4_shr 32 |x, n| x >> n.min(31);
 }
 
+/// The number of each byte, for swizzles: these give 0 for indices over 15.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(super) const INDICES: core::arch::wasm32::v128 =
+    core::arch::wasm32::u8x16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+
 /// The whole vector shifted left by bytes.
 #[inline]
+#[allow(unreachable_code)]
 pub fn pslldq(a: u128, bytes: u8) -> u128 {
+    wasm_simd!(|a| i8x16_swizzle(a, i8x16_sub(INDICES, u8x16_splat(bytes.min(16)))));
     if bytes > 15 { 0 } else { a << (bytes * 8) }
 }
 
 /// The whole vector shifted right by bytes.
 #[inline]
+#[allow(unreachable_code)]
 pub fn psrldq(a: u128, bytes: u8) -> u128 {
+    wasm_simd!(|a| i8x16_swizzle(a, u8x16_add_sat(INDICES, u8x16_splat(bytes))));
     if bytes > 15 { 0 } else { a >> (bytes * 8) }
 }
 
@@ -330,7 +441,15 @@ pub fn movmskpd(a: u128) -> u64 {
 
 /// ZF if `a & b` is zero, CF if `!a & b` is zero; as RFLAGS bits.
 #[inline]
+#[allow(unreachable_code)]
 pub fn ptest(a: u128, b: u128) -> u64 {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    {
+        use core::arch::wasm32::{v128_and, v128_andnot, v128_any_true};
+        let (a, b) = (whole(a), whole(b));
+        return u64::from(!v128_any_true(v128_and(b, a))) << 6
+            | u64::from(!v128_any_true(v128_andnot(b, a)));
+    }
     u64::from(b & a == 0) << 6 | u64::from(b & !a == 0)
 }
 
