@@ -25,8 +25,20 @@ macro_rules! frequent {
             AND32M u32 And32 OR64M u64 Or64 OR32M u32 Or32 XOR64M u64 Xor64 XOR32M u32 Xor32
             MUL64M u64 Mul64 MUL32M u32 Mul32;
         constant: STORE8I u8 STORE16I u16 STORE32I u32 STORE64I u64;
-        v2: Pxor Pand Por Pandn Pcmpeqb Pminub Psubb Paddd Paddq;
+        v1: Movq Movddup Pmovzxbw Pmovzxwd;
+        v2: Pxor Pand Por Pandn Paddb Paddw Paddd Paddq Psubb Psubw Psubd Psubq Pcmpeqb Pcmpeqw Pcmpeqd Pcmpgtb Pcmpgtw
+            Pcmpgtd Pminub Pmaxub Pmullw Pmulld Pmuludq Pmaddwd Packuswb Packssdw Punpcklbw Punpckhbw Punpcklwd
+            Punpckhwd Punpckldq Punpckhdq Punpcklqdq Punpckhqdq Pshufb Movss Movsd Movlhps Movhlps;
+        v1i: Pshufd Pshuflw Pshufhw Psllwi Pslldi Psllqi Psrlwi Psrldi Psrlqi Psrawi Psradi Pslldq Psrldq;
+        v2i: Palignr Shufps Shufpd;
         rv1: Pmovmskb VToR64 VToR32;
+        vr1: VFromR32 VFromR64;
+        f2: Addss addss Addsd addsd Subss subss Subsd subsd Mulss mulss Mulsd mulsd Divss divss Divsd divsd
+            Minss minss Minsd minsd Maxss maxss Maxsd maxsd Sqrtsd sqrtsd Cvtss2sd cvtss2sd Cvtsd2ss cvtsd2ss;
+        packed: Addps Addpd Subps Subpd Mulps Mulpd Divps Divpd;
+        fvr: Cvtsi2sd32 cvtsi2sd32 Cvtsi2sd64 cvtsi2sd64 Cvtsi2ss32 cvtsi2ss32;
+        rf1: Cvttsd2si32 cvttsd2si32 Cvttsd2si64 cvttsd2si64;
+        rf2: Comiss comiss Comisd comisd Ucomiss ucomiss Ucomisd ucomisd;
         vload: VLoad32 u32 VLoad64 u64;
         vstore: VStore32 u32 VStore64 u64;
         sub: sub8 plain Sub8 u8 i8 sub8i alt Sub8 u8 i8 sub16 plain Sub16 u16 i16 sub16i alt Sub16 u16 i16
@@ -44,15 +56,19 @@ macro_rules! frequent_ops {
         store: $($store:ident $store_t:ident)*; flag: $($flag:ident $flag_kind:ident)*;
         $arithmetic:ident: $($ar:ident)*; $logic:ident: $($lo:ident)*; $shift:ident: $($sh:ident)*;
         $step:ident: $($st:ident)*; $memory:ident: $($me:ident)*; $constant:ident: $($co:ident)*;
-        v2: $($v2:ident)*; rv1: $($rv1:ident)*; $($rest:tt)*
+        v1: $($v1:ident)*; v2: $($v2:ident)*; v1i: $($v1i:ident)*; v2i: $($v2i:ident)*; rv1: $($rv1:ident)*;
+        vr1: $($vr1:ident)*; f2: $($f2:ident $f2_f:ident)*; packed: $($p2:ident)*; fvr: $($fvr:ident $fvr_f:ident)*;
+        rf1: $($rf1:ident $rf1_f:ident)*; rf2: $($rf2:ident $rf2_f:ident)*; $($rest:tt)*
     ) => {
         /// Whether the run loop has a handler for `op` in all its forms.
         pub fn has_handler(op: ir::Op) -> bool {
             use ir::Op;
             matches!(
                 op,
-                Op::Li | Op::Lea | Op::Lea32 | Op::GetCc | Op::SelCc | Op::VMov
-                    $(| Op::$r1)* $(| Op::$r2)* $(| Op::$flag)* $(| Op::$v2)* $(| Op::$rv1)*
+                Op::PutFlags | Op::Li | Op::Lea | Op::Lea32 | Op::GetCc | Op::SelCc | Op::VMov
+                    $(| Op::$r1)* $(| Op::$r2)* $(| Op::$flag)* $(| Op::$v1)* $(| Op::$v2)* $(| Op::$v1i)*
+                    $(| Op::$v2i)* $(| Op::$rv1)* $(| Op::$vr1)* $(| Op::$f2)* $(| Op::$p2)* $(| Op::$fvr)* $(| Op::$rf1)*
+                    $(| Op::$rf2)*
             )
         }
     };

@@ -26,6 +26,7 @@ mod compile;
 mod frequent;
 mod fuse;
 mod masked;
+mod meaning;
 mod pure;
 mod rest;
 mod run;

@@ -5,12 +5,13 @@
 use crate::code::{ALT, Place, branch, private};
 use crate::compile::TRAPS;
 use crate::frequent::frequent;
+use crate::meaning;
 use crate::pure;
 use crate::rest::{self, Rest};
 use crate::slow::{load, probe, store};
 use crate::{Engine, Env, Exit};
 use ir::sem::lanes::{Whole, halves, of_whole, whole};
-use ir::{Cc, Cpu, FlagKind, Flags, Op, TrapKind, for_each_op, reg, sem};
+use ir::{ARITH, Cc, Cpu, FlagKind, Flags, Op, TrapKind, for_each_op, reg, sem};
 use mem::Fault;
 
 /// Handler numbers by op name, so that `match` patterns can name them.
@@ -35,51 +36,6 @@ mod alt {
     }
     for_each_op!(numbers);
 }
-/// What ops compute, by op name.
-#[allow(non_snake_case, dead_code)]
-mod meaning {
-    use super::{for_each_op, sem};
-    macro_rules! function {
-        (R1 $name:ident ($f:path)) => {
-            #[inline(always)]
-            pub fn $name(a: u64) -> u64 {
-                $f(a)
-            }
-        };
-        (R2 $name:ident ($f:path)) => {
-            #[inline(always)]
-            pub fn $name(a: u64, b: u64) -> u64 {
-                $f(a, b)
-            }
-        };
-        (Load $name:ident ($t:ty, $f:path)) => {
-            #[inline(always)]
-            pub fn $name(value: $t) -> u64 {
-                $f(value)
-            }
-        };
-        (V2 $name:ident ($f:path)) => {
-            #[inline(always)]
-            pub fn $name(a: u128, b: u128) -> u128 {
-                $f(a, b)
-            }
-        };
-        (Rv1 $name:ident ($f:path)) => {
-            #[inline(always)]
-            pub fn $name(a: u128) -> u64 {
-                $f(a)
-            }
-        };
-        ($class:ident $name:ident ($($f:tt)*)) => {};
-    }
-    macro_rules! functions {
-        ($($name:ident $text:literal $class:ident ($($f:tt)*);)*) => {
-            $(function!($class $name ($($f)*));)*
-        };
-    }
-    for_each_op!(functions);
-}
-
 /// No link carries this epoch: every block end looks for code anew.
 const STALE: u32 = u32::MAX;
 
@@ -103,6 +59,11 @@ fn is_canonical(va: u64) -> bool {
 #[inline(never)]
 fn holds(flags: &Flags, cc: u8) -> bool {
     flags.cond(Cc::from_number(cc))
+}
+
+#[inline(never)]
+fn put(flags: &mut Flags, bits: u64, mask: u64) {
+    flags.put(bits, mask);
 }
 
 #[inline(never)]
@@ -188,6 +149,24 @@ impl Engine {
                 let value: u64 = $value;
                 cpu.slot[$c.d as usize] = value;
             }};
+        }
+        macro_rules! b {
+            ($c:ident) => {
+                cpu.slot[$c.b as usize]
+            };
+        }
+        macro_rules! set_v {
+            ($c:ident, $value:expr) => {{
+                let value: u128 = $value;
+                cpu.set_vector($c.d, whole(value));
+            }};
+        }
+        macro_rules! pure {
+            ($c:ident, $op:expr) => {
+                if let Err(kind) = (pure::TABLE[$op as usize % pure::SIZE])(cpu, $c) {
+                    trap!(kind);
+                }
+            };
         }
         macro_rules! address {
             (plain $c:ident) => {
@@ -278,7 +257,9 @@ impl Engine {
                 logic: $($lo:ident $loi:ident $lo_kind:ident $lo_f:ident)*;
                 shift: $($sh:ident $sh_kind:ident $sh_f:ident)*; step: $($st:ident $st_kind:ident $st_f:ident)*;
                 memory: $($me:ident $me_t:ident $me_f:ident)*; constant: $($co:ident $co_t:ident)*;
-                v2: $($v2:ident)*; rv1: $($rv1:ident)*;
+                v1: $($v1:ident)*; v2: $($v2:ident)*; v1i: $($v1i:ident)*; v2i: $($v2i:ident)*; rv1: $($rv1:ident)*;
+                vr1: $($vr1:ident)*; f2: $($f2:ident $f2_f:ident)*; packed: $($p2:ident)*; fvr: $($fvr:ident $fvr_f:ident)*;
+                rf1: $($rf1:ident $rf1_f:ident)*; rf2: $($rf2:ident $rf2_f:ident)*;
                 vload: $($vload:ident $vload_t:ident)*; vstore: $($vstore:ident $vstore_t:ident)*;
                 sub: $($bs:ident $bs_form:ident $bs_kind:ident $bs_u:ident $bs_s:ident)*;
                 test: $($bl:ident $bl_form:ident $bl_kind:ident $bl_s:ident)*;
@@ -351,11 +332,37 @@ impl Engine {
                             $(private::$me => with_memory!(c $me_t $me_f),)*
                             $(private::$co =>
                                 store!($co_t, address!(alt c), i64::from(c.n as i16) as $co_t),)*
-                            $(plain::$v2 => {
-                                let r = meaning::$v2(v!(c.a), v!(c.b));
-                                cpu.set_vector(c.d, whole(r))
-                            })*
+                            $(plain::$v1 => set_v!(c, meaning::$v1(v!(c.a))),)*
+                            $(plain::$v2 => set_v!(c, meaning::$v2(v!(c.a), v!(c.b))),)*
+                            $(plain::$v1i => set_v!(c, meaning::$v1i(v!(c.a), c.imm as u8)),)*
+                            $(plain::$v2i => set_v!(c, meaning::$v2i(v!(c.a), v!(c.b), c.imm as u8)),)*
                             $(plain::$rv1 => set!(c, meaning::$rv1(v!(c.a))),)*
+                            $(plain::$vr1 => set_v!(c, meaning::$vr1(a!(c))),)*
+                            $(plain::$f2 => match sem::quick::$f2_f(cpu.mxcsr, v!(c.a), v!(c.b)) {
+                                Some(r) => set_v!(c, r),
+                                None => pure!(c, plain::$f2),
+                            })*
+                            $(plain::$p2 => {
+                                let mut m = cpu.mxcsr;
+                                if sem::quick::masked(m) {
+                                    set_v!(c, meaning::$p2(&mut m, v!(c.a), v!(c.b)));
+                                    cpu.mxcsr = m;
+                                } else {
+                                    pure!(c, plain::$p2);
+                                }
+                            })*
+                            $(plain::$fvr => match sem::quick::$fvr_f(cpu.mxcsr, v!(c.a), b!(c)) {
+                                Some(r) => set_v!(c, r),
+                                None => pure!(c, plain::$fvr),
+                            })*
+                            $(plain::$rf1 => match sem::quick::$rf1_f(cpu.mxcsr, v!(c.a)) {
+                                Some(r) => set!(c, r),
+                                None => pure!(c, plain::$rf1),
+                            })*
+                            $(plain::$rf2 => match sem::quick::$rf2_f(cpu.mxcsr, v!(c.a), v!(c.b)) {
+                                Some(r) => set!(c, r),
+                                None => pure!(c, plain::$rf2),
+                            })*
                             $(plain::$vload => {
                                 let value = load!($vload_t, address!(plain c));
                                 cpu.set_vector(c.d, whole(halves(u64::from(value), 0)));
@@ -381,6 +388,15 @@ impl Engine {
                             plain::Lea => set!(c, address!(plain c)),
                             plain::Lea32 => set!(c, u64::from(address!(plain c) as u32)),
                             alt::Lea32 => set!(c, u64::from(address!(alt c) as u32)),
+                            plain::PutFlags => put(&mut cpu.flags, a!(c), b!(c)),
+                            alt::PutFlags => {
+                                let (bits, mask) = (a!(c), c.imm as u64);
+                                if mask == ARITH {
+                                    cpu.flags = Flags::explicit(bits);
+                                } else {
+                                    put(&mut cpu.flags, bits, mask);
+                                }
+                            }
                             plain::GetCc => set!(c, u64::from(holds(&cpu.flags, c.c))),
                             plain::SelCc => {
                                 let from = if holds(&cpu.flags, c.c) { c.a } else { c.b };
@@ -538,11 +554,7 @@ impl Engine {
                                 cpu.rip = c.imm as u64;
                                 leave!(Exit::Trap(TRAPS[(c.a & 15) as usize]));
                             }
-                            private::PURE => {
-                                if let Err(kind) = (pure::TABLE[c.n as usize % pure::SIZE])(cpu, c) {
-                                    trap!(kind);
-                                }
-                            }
+                            private::PURE => pure!(c, c.n),
                             _ => rest!(c),
                         }
                         continue 'run;

@@ -10,6 +10,7 @@ pub mod int;
 pub mod lanes;
 pub mod packed;
 pub mod packed_float;
+pub mod quick;
 pub mod sha;
 pub mod shuffle;
 pub mod simd;

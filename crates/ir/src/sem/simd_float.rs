@@ -38,6 +38,12 @@ macro_rules! width {
                 (x & MAGNITUDE).wrapping_sub(2 * LEAST) < INFINITY - 2 * LEAST
             }
 
+            /// Neither is a denormal. A zero's magnitude, less one, is the largest number.
+            #[inline(always)]
+            pub fn no_denormal(x: $u, y: $u) -> bool {
+                (x << 1).wrapping_sub(1).min((y << 1).wrapping_sub(1)) >= 2 * LEAST - 1
+            }
+
             /// Significand without trailing zeros.
             #[inline(always)]
             fn odd(x: $u) -> $wide {
