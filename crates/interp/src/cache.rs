@@ -1,8 +1,8 @@
 //! Compiled blocks: finding, linking, dropping them.
 
+use crate::Env;
 use crate::code::{Arena, Fetcher};
 use crate::compile::{compile, cut_after_store};
-use crate::{Env, Lifted};
 use ir::Mark;
 use mem::{Access, Fault, Frame, PAGE_SIZE};
 use std::collections::HashMap;
@@ -12,6 +12,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 const MAX_WORDS: usize = 2 << 20;
 /// Entries of the jump cache (a power of two).
 const JUMPS: usize = 1 << 12;
+/// Entries of the cache of pages that may be written (a power of two).
+const WRITABILITIES: usize = 1 << 7;
 /// Longest x86 instruction: a block that starts this close to a page's end may depend on the next page.
 const MAX_INSTRUCTION: u64 = 15;
 
@@ -46,6 +48,8 @@ struct Key {
     phys: u32,
     /// Physical address of the next page if an instruction at `pc` may reach into it, else 0.
     next: u32,
+    /// The guest may write there through this address: the block ends after a store.
+    writable: bool,
 }
 
 struct BlockInfo {
@@ -53,6 +57,14 @@ struct BlockInfo {
     start: u32,
     end: u32,
     marks: Box<[Mark]>,
+}
+
+/// What [`Env::is_writable`] said of a page while the environment's epoch was this.
+#[derive(Clone, Copy, Default)]
+struct Writability {
+    page: u64,
+    epoch: u32,
+    writable: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -70,6 +82,7 @@ pub struct Engine {
     map: FixedMap<Key, u32>,
     by_frame: FixedMap<u32, Vec<Key>>,
     jumps: Box<[Jump; JUMPS]>,
+    writabilities: Box<[Writability; WRITABILITIES]>,
     /// Epochs of the environment to epochs of links.
     epochs: FixedMap<u32, u32>,
     /// The environment's epoch that `epoch` stands for.
@@ -96,6 +109,7 @@ impl Engine {
             map: FixedMap::default(),
             by_frame: FixedMap::default(),
             jumps: Box::new([Jump::default(); JUMPS]),
+            writabilities: Box::new([Writability::default(); WRITABILITIES]),
             epochs: FixedMap::default(),
             env_epoch: 0,
             epoch: 0,
@@ -171,12 +185,14 @@ impl Engine {
         }
         let phys = env.translate(pc, Access::Fetch)?;
         let page_left = PAGE_SIZE as u64 - pc % PAGE_SIZE as u64;
-        let next = if page_left < MAX_INSTRUCTION {
-            env.translate(pc.wrapping_add(page_left), Access::Fetch).unwrap_or(0)
-        } else {
-            0
-        };
-        let key = Key { pc, phys, next };
+        let mut writable = self.is_writable(env, pc);
+        let mut next = 0;
+        if page_left < MAX_INSTRUCTION {
+            let there = pc.wrapping_add(page_left);
+            next = env.translate(there, Access::Fetch).unwrap_or(0);
+            writable |= self.is_writable(env, there);
+        }
+        let key = Key { pc, phys, next, writable };
         let ip = match self.map.get(&key) {
             Some(&ip) => ip,
             None => self.compile(env, key)?,
@@ -187,9 +203,18 @@ impl Engine {
         Ok(ip)
     }
 
+    fn is_writable<E: Env>(&mut self, env: &mut E, pc: u64) -> bool {
+        let (page, epoch) = (pc / PAGE_SIZE as u64, env.epoch());
+        let entry = &mut self.writabilities[page as usize % WRITABILITIES];
+        if entry.page != page || entry.epoch != epoch {
+            *entry = Writability { page, epoch, writable: env.is_writable(pc) };
+        }
+        entry.writable
+    }
+
     fn compile<E: Env>(&mut self, env: &mut E, key: Key) -> Result<u32, Fault> {
-        let Lifted { mut block, writable } = env.lift(key.pc)?;
-        if writable {
+        let mut block = env.lift(key.pc)?;
+        if key.writable {
             cut_after_store(&mut block);
         }
         if self.arena.len() > MAX_WORDS {

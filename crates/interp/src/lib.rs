@@ -39,14 +39,6 @@ pub use cache::Engine;
 use ir::{Block, TrapKind};
 use mem::{Fault, Frame, Tables, Translate};
 
-/// A freshly lifted block and where it came from.
-pub struct Lifted {
-    /// The IR.
-    pub block: Block,
-    /// The guest can write the page it came from: see the crate's page.
-    pub writable: bool,
-}
-
 /// What the interpreter asks of the machine around it.
 pub trait Env: Translate {
     /// The lookaside tables of the current address space. Constant during a run.
@@ -56,7 +48,10 @@ pub trait Env: Translate {
     fn epoch(&self) -> u32;
     /// Lifts the block at `pc`, which [`Translate::translate`] just resolved for a fetch, and marks its frames as code
     /// ([`mem::Phys::mark_code`]).
-    fn lift(&mut self, pc: u64) -> Result<Lifted, Fault>;
+    fn lift(&mut self, pc: u64) -> Result<Block, Fault>;
+    /// Whether the guest may write to the page of `pc` through this address: see the crate's page. Constant while
+    /// [`Env::epoch`] is.
+    fn is_writable(&self, pc: u64) -> bool;
     /// Frames whose decoded code became stale since the last call ([`mem::Phys::take_code_writes`]).
     fn take_stale(&mut self) -> Vec<Frame>;
     /// Whether [`Env::take_stale`] would return something.

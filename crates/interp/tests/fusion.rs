@@ -5,7 +5,7 @@
 mod flat;
 
 use flat::{Flat, Prot};
-use interp::{Engine, Env, Exit, Lifted};
+use interp::{Engine, Env, Exit};
 use ir::Cpu;
 use mem::{Access, Fault, Frame, Tables, Translate};
 
@@ -25,14 +25,17 @@ impl Env for Single {
     fn epoch(&self) -> u32 {
         self.0.epoch()
     }
-    fn lift(&mut self, pc: u64) -> Result<Lifted, Fault> {
+    fn lift(&mut self, pc: u64) -> Result<ir::Block, Fault> {
         let bytes = self.0.read(pc, 15).expect("code");
         for len in 1..=15 {
             if let Ok(block) = x86::lift(&bytes[..len], pc, &x86::LiftOptions::default()) {
-                return Ok(Lifted { block, writable: false });
+                return Ok(block);
             }
         }
         panic!("no instruction at {pc:#x}");
+    }
+    fn is_writable(&self, _: u64) -> bool {
+        false
     }
     fn take_stale(&mut self) -> Vec<Frame> {
         self.0.take_stale()

@@ -1,6 +1,7 @@
 //! What the interpreter asks of the machine around it.
 
-use interp::{Env, Lifted};
+use interp::Env;
+use ir::Block;
 use kernel::Kernel;
 use mem::{Access, Fault, Frame, PAGE_MASK, PAGE_SIZE, Tables, Translate};
 use x86::{LiftError, LiftOptions, MAX_INSTRUCTION_LEN};
@@ -38,12 +39,11 @@ impl Env for Cpu0<'_> {
         (self.kernel.mm.epoch() as u32).wrapping_add(1).max(1)
     }
 
-    fn lift(&mut self, pc: u64) -> Result<Lifted, Fault> {
+    fn lift(&mut self, pc: u64) -> Result<Block, Fault> {
         let options = LiftOptions { level: self.level };
         let phys = self.translate(pc, Access::Fetch)?;
-        let writable = self.kernel.mm.is_writable(pc);
         match x86::lift(self.code_bytes(phys), pc, &options) {
-            Ok(block) => return Ok(Lifted { block, writable }),
+            Ok(block) => return Ok(block),
             Err(LiftError::Incomplete { .. }) => {}
         }
         // The instruction goes on in the next page.
@@ -51,12 +51,15 @@ impl Env for Cpu0<'_> {
         let next = (pc | PAGE_MASK).wrapping_add(1);
         let phys = self.translate(next, Access::Fetch)?;
         bytes.extend_from_slice(&self.code_bytes(phys)[..MAX_INSTRUCTION_LEN]);
-        let writable = writable || self.kernel.mm.is_writable(next);
         match x86::lift(&bytes, pc, &options) {
-            Ok(block) => Ok(Lifted { block, writable }),
+            Ok(block) => Ok(block),
             // Fifteen more bytes complete every instruction.
             Err(LiftError::Incomplete { .. }) => unreachable!("longer than an instruction can be"),
         }
+    }
+
+    fn is_writable(&self, pc: u64) -> bool {
+        self.kernel.mm.is_writable(pc)
     }
 
     fn take_stale(&mut self) -> Vec<Frame> {

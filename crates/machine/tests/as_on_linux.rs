@@ -182,3 +182,8 @@ fn faults_are_linuxs_signals() {
 fn x87_state_is_the_processors() {
     check("x87");
 }
+
+#[test]
+fn changed_code_is_seen_at_once() {
+    check("selfmod");
+}

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use interp::{Engine, Env, Exit, Lifted};
+use interp::{Engine, Env, Exit};
 use ir::Cpu;
 use mem::{
     Access, Fault, FaultKind, Frame, Lookaside, PAGE_MASK, PAGE_SIZE, Phys, Tables, Translate,
@@ -133,14 +133,12 @@ impl Env for Flat {
     fn epoch(&self) -> u32 {
         self.epoch
     }
-    fn lift(&mut self, pc: u64) -> Result<Lifted, Fault> {
+    fn lift(&mut self, pc: u64) -> Result<ir::Block, Fault> {
         let mut bytes = Vec::new();
-        let mut writable = false;
         for page in [pc & !PAGE_MASK, (pc & !PAGE_MASK) + PAGE_SIZE as u64] {
-            if let Some(&(frame, prot)) = self.pages.get(&page).filter(|p| p.1.exec) {
+            if let Some(&(frame, _)) = self.pages.get(&page).filter(|p| p.1.exec) {
                 self.phys.mark_code(frame);
                 self.look.protect_frame(frame);
-                writable |= prot.write;
                 bytes.extend_from_slice(self.phys.bytes(frame));
             } else {
                 break;
@@ -151,13 +149,16 @@ impl Env for Flat {
         match x86::lift(&bytes[from..], pc, &options) {
             Ok(block) => {
                 block.verify().expect("lifted IR is well-formed");
-                Ok(Lifted { block, writable })
+                Ok(block)
             }
             Err(_) => {
                 let addr = (pc | PAGE_MASK) + 1;
                 Err(Fault { addr, access: Access::Fetch, kind: FaultKind::Unmapped })
             }
         }
+    }
+    fn is_writable(&self, pc: u64) -> bool {
+        self.pages.get(&(pc & !PAGE_MASK)).is_some_and(|p| p.1.write)
     }
     fn take_stale(&mut self) -> Vec<Frame> {
         self.phys.take_code_writes()

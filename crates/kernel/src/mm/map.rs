@@ -219,9 +219,11 @@ impl Mm {
             // Write is granted again by the fault path, which knows what is shared.
             let bits = after.base_bits();
             let keep = if prot & PROT_WRITE != 0 { Pte::W } else { 0 };
+            // Code that becomes writable, or no longer is, is run differently: see [`Mm::is_writable`].
+            let write = (rights.prot ^ prot) & PROT_WRITE != 0;
             let mut exec = false;
             space.table.update(from >> PAGE_SHIFT, to >> PAGE_SHIFT, |_, pte| {
-                exec |= (pte.bits() ^ bits) & Pte::X != 0;
+                exec |= (pte.bits() ^ bits) & Pte::X != 0 || write && bits & Pte::X != 0;
                 pte.with(bits | pte.bits() & keep)
             });
             if exec {

@@ -5,7 +5,7 @@ use super::promised;
 use super::{
     CODE, Case, DATA, DATA_LEN, ENTRY, End, FLAGS, FX_LEN, MAX_CODE, Outcome, State, WRITABLE_LEN,
 };
-use interp::{Engine, Env, Exit, Lifted};
+use interp::{Engine, Env, Exit};
 use ir::{Cpu, FS_BASE, GS_BASE, TrapKind};
 use mem::{Access, Fault, FaultKind, Frame, Lookaside, PAGE_SIZE, Phys, Tables, Translate};
 
@@ -190,7 +190,7 @@ impl Env for Space {
     fn epoch(&self) -> u32 {
         self.epoch
     }
-    fn lift(&mut self, pc: u64) -> Result<Lifted, Fault> {
+    fn lift(&mut self, pc: u64) -> Result<ir::Block, Fault> {
         let at = pc.wrapping_sub(CODE) as usize;
         let missing = Fault { addr: pc, access: Access::Fetch, kind: FaultKind::Unmapped };
         let bytes = self.page.get(at..).ok_or(missing)?;
@@ -198,7 +198,10 @@ impl Env for Space {
             .map_err(|_| Fault { addr: CODE + PAGE_SIZE as u64, ..missing })?;
         let offsets = block.marks.iter().map(|m| m.offset).collect();
         self.blocks.push((block.pc, u64::from(block.len), offsets));
-        Ok(Lifted { block, writable: false })
+        Ok(block)
+    }
+    fn is_writable(&self, _: u64) -> bool {
+        false
     }
     fn take_stale(&mut self) -> Vec<Frame> {
         Vec::new()
