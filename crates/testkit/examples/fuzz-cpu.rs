@@ -1,132 +1,121 @@
-//! Differential fuzzing of the CPU: `fuzz-cpu [--count N] [--seed S] [--family F[,F…]] [--show N] [--lines]`.
+//! Differential fuzzing of the CPU:
+//! `fuzz-cpu [--family all|F[,F…]] [--count N | --instructions N] [--seed S] [--jobs N] [--show N] [--lines] [--samples N]`.
 //!
 //! Prints each divergence with what differs (`--show` of them for each mnemonic), shrunk to the line that goes into
-//! `fixtures/x86/*.ins` (only the lines with `--lines`), and a summary by mnemonic. `--samples N` prints lines of the
-//! first N cases of each mnemonic that agree: that is how the fixtures were made. `--print` prints the line of every case
-//! with the processor's outcome and compares nothing: input for `replay-cpu`.
+//! `fixtures/x86/*.ins` (only the lines with `--lines`), and a summary by family. `--samples N` prints lines of the first
+//! N cases of each form of an instruction that agree: that is how the fixtures were made. The seed, and nothing else,
+//! decides what is run; without one it is taken from the clock. `--print` prints the line of every case with the
+//! processor's outcome and compares nothing: input for `replay-cpu`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::BTreeMap;
-use testkit::cpu::{
-    End,
-    compare::differences,
-    emulated::Emulated,
-    generate, line,
-    native::Native,
-    random::Rng,
-    shrink::{sample, shrink},
-    templates,
-};
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Instant, SystemTime};
+use testkit::cpu::campaign::{self, Goal, Plan, Report};
+use testkit::cpu::native::Native;
 
 fn main() {
-    let mut count = 20_000usize;
-    let mut seed = 1u64;
-    let mut families: Vec<String> = Vec::new();
-    let mut show = 2usize;
+    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock");
+    let mut plan = Plan {
+        seed: clock.as_millis() as u64,
+        families: campaign::families(),
+        goal: Goal::Instructions(1_000_000),
+        jobs: std::thread::available_parallelism().map_or(1, usize::from),
+        show: 2,
+        samples: 0,
+        print: false,
+    };
     let mut lines = false;
-    let mut samples = 0usize;
-    let mut print = false;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().unwrap_or_else(|| panic!("{arg} needs a value"));
+        let mut number = || value().parse().unwrap_or_else(|_| panic!("{arg} needs a number"));
         match arg.as_str() {
-            "--count" => count = value().parse().expect("--count N"),
-            "--seed" => seed = value().parse().expect("--seed S"),
-            "--show" => show = value().parse().expect("--show N"),
-            "--family" => families = value().split(',').map(str::to_owned).collect(),
+            "--count" => plan.goal = Goal::Cases(number()),
+            "--instructions" => plan.goal = Goal::Instructions(number()),
+            "--seed" => plan.seed = number(),
+            "--jobs" => plan.jobs = number() as usize,
+            "--show" => plan.show = number() as usize,
+            "--samples" => plan.samples = number() as usize,
             "--lines" => lines = true,
-            "--print" => print = true,
-            "--samples" => samples = value().parse().expect("--samples N"),
-            _ => {
-                panic!("{arg:?} is unknown; families: sequence {}", templates::families().join(" "))
-            }
+            "--print" => plan.print = true,
+            "--family" => plan.families = families(&value()),
+            _ => panic!("{arg:?} is unknown"),
         }
     }
-    // Not a family of templates: several integer instructions in a row.
-    let sequences = families.iter().any(|f| f == "sequence");
-    let templates: Vec<_> = templates::all()
-        .into_iter()
-        .filter(|t| sequences || families.is_empty() || families.iter().any(|f| f == t.family))
-        .collect();
-    assert!(!templates.is_empty(), "families: {}", templates::families().join(" "));
-    eprintln!("seed {seed}, {count} cases");
-    let mut rng = Rng::new(seed);
-    let (mut native, mut ours) = (Native::new(), Emulated::new());
-    // By mnemonic: cases, divergences.
-    let mut tally: BTreeMap<String, (usize, usize)> = BTreeMap::new();
-    let (mut made, mut lost, mut missing) = (0, 0, BTreeMap::<String, usize>::new());
-    while made < count {
-        let batch: Vec<_> = (0..1024)
-            .filter_map(|_| {
-                if sequences {
-                    return generate::sequence(&mut rng, &templates);
-                }
-                let i = rng.below(templates.len());
-                generate::case(&mut rng, &templates[i])
-            })
-            .collect();
-        made += batch.len();
-        let there = native.run(&batch);
-        if print {
-            for (case, outcome) in batch.iter().zip(&there).filter(|(_, o)| o.end != End::Lost) {
-                println!("{}", line::print(case, outcome));
-            }
-            continue;
-        }
-        for (case, native_outcome) in batch.iter().zip(&there) {
-            let name = generate::decode(&case.code)
-                .map_or("?".into(), |i| format!("{:?}", i.mnemonic()).to_lowercase());
-            let entry = tally.entry(name.clone()).or_default();
-            entry.0 += 1;
-            if native_outcome.end == End::Lost {
-                lost += 1;
-                continue;
-            }
-            let here = ours.run(case);
-            let valid = generate::decode(&case.code).is_some();
-            if valid && here.end == End::Trap(ir::TrapKind::Ud) && native_outcome.end != here.end {
-                *missing.entry(name).or_default() += 1;
-                continue;
-            }
-            if differences(case, native_outcome, &here).is_empty() {
-                // One fault in eight samples is enough.
-                let wanted = native_outcome.end == End::Done || rng.one_in(8);
-                if entry.0 - entry.1 <= samples && wanted {
-                    let small = sample(&mut ours, case);
-                    let expected = native.run(std::slice::from_ref(&small)).remove(0);
-                    println!("{}", line::print(&small, &expected));
-                }
-                continue;
-            }
-            entry.1 += 1;
-            if entry.1 > show {
-                continue;
-            }
-            let small = shrink(&mut native, &mut ours, case);
-            let expected = native.run(std::slice::from_ref(&small)).remove(0);
-            let found = differences(&small, &expected, &ours.run(&small));
-            println!("{}", line::print(&small, &expected));
-            if !lines {
-                println!("    # {name}: {}", found.join("; "));
-            }
-        }
-    }
-    let bad: Vec<String> = tally
-        .iter()
-        .filter(|(_, v)| v.1 > 0)
-        .map(|(k, v)| format!("{k} {}/{}", v.1, v.0))
-        .collect();
-    if print {
+    if let Some(why) = Native::unsuitable() {
+        println!("skipped: {why}");
         return;
     }
-    eprintln!("{made} cases, {} mnemonics, {lost} lost", tally.len());
-    eprintln!("diverging: {}", if bad.is_empty() { "none".into() } else { bad.join(", ") });
-    let missing: Vec<String> = missing.iter().map(|(k, n)| format!("{k} {n}")).collect();
-    eprintln!(
-        "not lifted: {}",
-        if missing.is_empty() { "none".into() } else { missing.join(", ") }
-    );
-    if !bad.is_empty() {
+    println!("# seed {}", plan.seed);
+    let begin = Instant::now();
+    let mut totals: BTreeMap<&str, Report> = BTreeMap::new();
+    let mut shown: HashMap<String, usize> = HashMap::new();
+    let mut sampled = HashMap::new();
+    campaign::run(&plan, |family, report| {
+        for line in &report.lines {
+            println!("{line}");
+        }
+        totals.entry(family).or_default().add(&report);
+        for finding in &report.findings {
+            let n = shown.entry(finding.name.clone()).or_default();
+            *n += 1;
+            if *n > plan.show {
+                continue;
+            }
+            println!("{}", finding.line);
+            if !lines {
+                println!("    # {}: {}", finding.name, finding.differences.join("; "));
+            }
+        }
+        for (form, line) in &report.samples {
+            let n = sampled.entry(*form).or_insert(0);
+            *n += 1;
+            if *n <= plan.samples {
+                println!("{line}");
+            }
+        }
+    });
+    if !plan.print && summary(&totals, begin) {
         std::process::exit(1);
     }
+}
+
+fn families(text: &str) -> Vec<&'static str> {
+    let known = campaign::families();
+    if text == "all" {
+        return known;
+    }
+    let find = |name: &str| {
+        let found = known.iter().find(|k| **k == name);
+        *found.unwrap_or_else(|| panic!("{name:?} is none of all {}", known.join(" ")))
+    };
+    text.split(',').map(find).collect()
+}
+
+/// Prints the numbers; true if anything diverged.
+fn summary(totals: &BTreeMap<&str, Report>, begin: Instant) -> bool {
+    let mut all = Report::default();
+    eprintln!(
+        "{:15} {:>12} {:>12} {:>8} {:>6}",
+        "family", "cases", "instructions", "differ", "lost"
+    );
+    let row = |name: &str, r: &Report| {
+        let differ: u64 = r.diverging.values().sum();
+        eprintln!("{name:15} {:12} {:12} {differ:8} {:6}", r.cases, r.instructions, r.lost);
+    };
+    for (family, report) in totals {
+        row(family, report);
+        all.add(report);
+    }
+    row("all", &all);
+    let list = |names: &BTreeMap<String, u64>| match names.is_empty() {
+        true => "none".to_owned(),
+        false => names.iter().map(|(k, n)| format!("{k} {n}")).collect::<Vec<_>>().join(", "),
+    };
+    eprintln!("diverging: {}", list(&all.diverging));
+    eprintln!("not lifted: {}", list(&all.missing));
+    let seconds = begin.elapsed().as_secs_f64();
+    let rate = all.instructions as f64 / seconds / 1e6;
+    eprintln!("{seconds:.1} s, {rate:.2} million instructions a second");
+    !all.diverging.is_empty()
 }

@@ -4,17 +4,22 @@
 //! Both sides see the same little address space (below 4 GiB, so that the interpreter's tables cover it):
 //! one code page at [`CODE`] that cannot be written, two writable pages at [`DATA`], a read-only page after them, nothing else.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub mod campaign;
 pub mod compare;
 pub mod emulated;
+pub mod encode;
 pub mod generate;
 pub mod line;
 pub mod memory;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod native;
+pub mod operands;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod processor;
 pub mod promised;
 pub mod random;
+pub mod sequence;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod shrink;
 mod state;
@@ -34,7 +39,7 @@ pub const WRITABLE_LEN: usize = 2 * 4096;
 /// Bytes of an FXSAVE image that hold state.
 pub const FX_LEN: usize = 416;
 /// Most bytes of code in a case.
-pub const MAX_CODE: usize = 96;
+pub const MAX_CODE: usize = 256;
 /// RFLAGS bits that belong to a state: CF PF AF ZF SF DF OF.
 pub const FLAGS: u64 = 0xcd5;
 /// Where the instruction starts within the code page.

@@ -2,25 +2,35 @@
 
 use super::{DATA, State};
 
+/// Values kept for states, a few of which each state replaces: making 32 vectors anew costs more than running a case.
+const POOL: usize = 256;
+
 /// SplitMix64: small, good enough, the same everywhere.
 #[derive(Clone, Debug)]
-pub struct Rng(u64);
+pub struct Rng {
+    state: u64,
+    vectors: Vec<u128>,
+    extended: Vec<(u64, u16)>,
+}
 
 impl Rng {
     /// From a seed.
     pub fn new(seed: u64) -> Rng {
-        Rng(seed)
+        let mut rng = Rng { state: seed, vectors: Vec::new(), extended: Vec::new() };
+        rng.vectors = (0..POOL).map(|_| rng.vector()).collect();
+        rng.extended = (0..POOL).map(|_| rng.extended()).collect();
+        rng
     }
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.state ^ self.state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ z >> 31
     }
     /// Below `n`.
     pub fn below(&mut self, n: usize) -> usize {
-        (self.bits() % n.max(1) as u64) as usize
+        ((self.bits() >> 32) * n as u64 >> 32) as usize
     }
     /// True once in `n` times.
     pub fn one_in(&mut self, n: usize) -> bool {
@@ -165,6 +175,12 @@ impl Rng {
         }
     }
 
+    /// A vector from the pool.
+    fn pooled(&mut self) -> u128 {
+        let i = self.below(POOL);
+        self.vectors[i]
+    }
+
     /// A whole state. Registers mostly hold numbers; rsp, rbp, rsi, rdi point into the data pages.
     pub fn state(&mut self) -> State {
         let mut s = State::default();
@@ -178,19 +194,36 @@ impl Rng {
             s.regs[1] = self.below(80) as u64;
         }
         s.rflags = self.bits() & 0x8d5 | if self.one_in(6) { 0x400 } else { 0 };
+        for _ in 0..4 {
+            let i = self.below(POOL);
+            self.vectors[i] = self.vector();
+        }
         for i in 0..16 {
-            let v = self.vector();
+            let v = self.pooled();
             s.set_xmm(i, v);
         }
         // Now and then all zero: the state after VZEROUPPER.
         if !self.one_in(8) {
             for i in 0..16 {
-                s.high[i] = if self.one_in(16) { 0 } else { self.vector() };
+                s.high[i] = if self.one_in(16) { 0 } else { self.pooled() };
             }
+        }
+        if self.one_in(2) {
+            s.fs = self.base();
+            s.gs = self.base();
         }
         s.set_mxcsr(self.mxcsr());
         self.x87(&mut s);
         s
+    }
+
+    /// A base of FS or GS: canonical.
+    fn base(&mut self) -> u64 {
+        match self.below(3) {
+            0 => DATA + 0x100 * self.below(32) as u64,
+            1 => self.bits() >> 17,
+            _ => (self.bits() as i64 >> 17) as u64,
+        }
     }
 
     fn mxcsr(&mut self) -> u32 {
@@ -237,8 +270,13 @@ impl Rng {
             }
         };
         s.set_tags(tags);
+        for _ in 0..2 {
+            let i = self.below(POOL);
+            self.extended[i] = self.extended();
+        }
         for i in 0..8 {
-            let (mant, se) = self.extended();
+            let n = self.below(POOL);
+            let (mant, se) = self.extended[n];
             s.set_st(i, mant, se);
         }
     }

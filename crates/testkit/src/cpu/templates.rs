@@ -2,8 +2,9 @@
 //!
 //! `family: bytes…` where a token is a hex byte, a range `60-6D` of values for the last opcode byte, `+r` (the low three
 //! bits of the byte before are free), `/r` (any ModRM), `/0`…`/7` (fixed reg field), `ib`, `iw`, `iz` (32 bits, 16 with
-//! prefix 66). Leading 66, F2, F3 are mandatory prefixes. Flags: `w` REX.W may be set, `W` is set, `o` prefix 66 may be
-//! added, `rep` F2 or F3 may be added, `m` memory operands only, `g` register operands only.
+//! prefix 66), `rel` (32 bits, mostly small). Leading 66, F2, F3 are mandatory prefixes. Flags: `w` REX.W may be set, `W` is set, `o` prefix 66 may be
+//! added, `rep` F2 or F3 may be added, `m` memory operands only, `g` register operands only, `u` perhaps
+//! not an instruction at all.
 
 /// One template.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +19,7 @@ pub struct Template {
     pub last: u8,
     /// ModRM present: reg field if fixed.
     pub modrm: Option<Option<u8>>,
-    /// Bytes of immediate; 0xff stands for `iz`.
+    /// Bytes of immediate; 0xff stands for `iz`, 0xfe for `rel`.
     pub imm: u8,
     /// REX.W allowed.
     pub wide: bool,
@@ -32,6 +33,8 @@ pub struct Template {
     pub memory_only: bool,
     /// Register operands only.
     pub register_only: bool,
+    /// Need not be an instruction at all.
+    pub undefined: bool,
     /// VEX-encoded.
     pub vex: Option<super::vex::Vex>,
 }
@@ -51,11 +54,22 @@ alu: 81 /r iz w o
 alu: 83 /r ib w o
 alu: 04 ib
 alu: 05 iz w o
+alu: 0C ib
+alu: 0D iz w o
 alu: 14 ib
+alu: 15 iz w o
+alu: 1C ib
 alu: 1D iz w o
+alu: 24 ib
+alu: 25 iz w o
+alu: 2C ib
+alu: 2D iz w o
+alu: 34 ib
+alu: 35 iz w o
+alu: 3C ib
+alu: 3D iz w o
 alu: A8 ib
 alu: A9 iz w o
-alu: 3D iz w o
 alu: F6 /0 ib
 alu: F7 /0 iz w o
 alu: F6 /2
@@ -133,13 +147,84 @@ move: 8F /0 o
 move: FF /6 o
 move: C9
 move: C8 iw ib
-move: C3
-move: C2 iw
 move: D7
 move: 0F 38 F0-F1 /r w o m
 move: 0F C3 /r w m
-move: 70-7F ib
-move: E0-E3 ib
+branch: 70-7F ib
+branch: 0F 80-8F rel
+branch: E0-E3 ib
+branch: EB ib
+branch: E8-E9 rel
+branch: C3
+branch: C2 iw
+branch: FF /2
+branch: FF /4
+branch: 0F 0B
+system: 8C /r w o
+system: F3 0F AE /0 w g
+system: F3 0F AE /1 w g
+system: F3 0F AE /2 w g
+system: F3 0F AE /3 w g
+system: 0F AE /4 w m
+system: 0F AE /5 w m
+system: 0F AE /7 m
+system: 0F AE E8
+system: 0F AE F0
+system: 0F AE F8
+system: F3 90
+system: F3 0F 1E FA
+system: 0F 0D /r o
+system: 0F 18 /r o
+system: 0F 19-1F /r w o
+system: 0F A0
+system: 0F A8
+system: FA-FB
+system: F4
+system: E4-E7 ib
+system: EC-EF o
+system: 6C-6F rep
+system: 0F 06
+system: 0F 08-09
+system: 0F 20-23 /r g
+system: 0F 30
+system: 0F 32
+system: 0F 01 /2 m
+system: 0F 01 /3 m
+system: 0F 01 /7 m
+system: 0F 00 /2
+system: F1
+undefined: 06-07 u
+undefined: 0E u
+undefined: 16-17 u
+undefined: 1E-1F u
+undefined: 27 u
+undefined: 2F u
+undefined: 37 u
+undefined: 3F u
+undefined: 60-61 u
+undefined: 82 /r ib u
+undefined: 9A iz iw u
+undefined: CE u
+undefined: D4-D6 ib u
+undefined: EA iz iw u
+undefined: F0 u
+undefined: 0F 04 u
+undefined: 0F 0A u
+undefined: 0F 0C u
+undefined: 0F 24-27 /r u
+undefined: 0F 36 u
+undefined: 0F 39 u
+undefined: 0F A6-A7 u
+undefined: 0F B9 /r u
+undefined: 0F FF /r u
+undefined: 8F /r u
+undefined: C6 /r ib u
+undefined: FE /r u
+undefined: FF /7 u
+undefined: 0F BA /r ib u
+undefined: 0F 71-73 /r ib u
+undefined: D9 D1-DF u
+undefined: DB E4 u
 string: A4-A7 w o rep
 string: AA-AF w o rep
 sse: 0F 10-17 /r
@@ -303,9 +388,11 @@ fn parse(line: &'static str) -> Template {
             "rep" => t.repeat = true,
             "m" => t.memory_only = true,
             "g" => t.register_only = true,
+            "u" => t.undefined = true,
             "ib" => t.imm += 1,
             "iw" => t.imm += 2,
             "iz" => t.imm = 0xff,
+            "rel" => t.imm = 0xfe,
             "/r" => t.modrm = Some(None),
             "+r" => t.last |= 7,
             _ if token.starts_with('/') => t.modrm = Some(Some(token[1..].parse().expect("digit"))),

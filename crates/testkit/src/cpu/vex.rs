@@ -120,6 +120,6 @@ pub fn encode(rng: &mut Rng, t: &Template, vex: &Vex) -> Vec<u8> {
         code.extend([0xc4, high, u8::from(wide) << 7 | low]);
     }
     code.extend(&t.opcode);
-    super::generate::tail(rng, t, &mut code, t.imm, vex.vsib);
+    super::encode::tail(rng, t, &mut code, t.imm, vex.vsib);
     code
 }
