@@ -37,7 +37,6 @@ fn bit_test(l: &mut Lifter, change: Option<Op>) -> Lifted {
     let index = l.src(1)?;
     let mut place: Option<Mem> = None;
     let a = if l.is_mem(0) {
-        let mut mem = l.mem()?;
         if let Src::Slot(s) = index {
             // Byte offset of the word that holds the bit: (index >> log2(bits)) * bytes.
             let shift = 3 + size as i64;
@@ -45,10 +44,18 @@ fn bit_test(l: &mut Lifter, change: Option<Op>) -> Lifted {
             l.b.r1([Op::Sx16, Op::Sx16, Op::Sx32, Op::Mov][size], t, s);
             l.b.r2i(Op::Sar64, t, t, shift);
             l.b.r2i(Op::Shl64, t, t, size as i64);
-            let at = l.b.temp();
+            // The whole offset is cut to the address size, then the segment's base is added.
+            let mem = l.mem_without_segment()?;
+            let (at, sum) = (l.b.temp(), l.b.temp());
             l.access(Op::Lea, at, mem);
-            mem = Mem { a: at, b: t, c: 0, imm: 0 };
+            let lea = if l.has_narrow_address() { Op::Lea32 } else { Op::Lea };
+            l.b.emit(lea, sum, at, t, 0, 0);
+            place = Some(Mem { a: l.segment_base(), b: sum, c: 0, imm: 0 });
         }
+        let mem = match place {
+            Some(mem) => mem,
+            None => l.mem()?,
+        };
         place = Some(mem);
         let t = l.b.temp();
         l.access([Op::Load16, Op::Load16, Op::Load32, Op::Load64][size], t, mem);

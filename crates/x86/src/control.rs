@@ -1,6 +1,6 @@
 //! Jumps, calls, returns, loops, traps, system calls.
 
-use iced_x86::{Code, Mnemonic::*, OpKind};
+use iced_x86::{Code, Mnemonic::*, OpKind, Register};
 use ir::{Cc, Op, Term, TrapKind, ZERO, reg};
 
 use crate::Lifter;
@@ -192,35 +192,39 @@ fn jump_if_zero(l: &mut Lifter) -> Lifted {
 fn enter(l: &mut Lifter) -> Lifted {
     let size = l.imm(0) & 0xFFFF;
     let level = l.ins.immediate8_2nd() & 31;
-    if l.ins.code() != Code::Enterq_imm16_imm8 {
-        return Err(Unsupported);
-    }
+    let narrow = l.ins.code() == Code::Enterw_imm16_imm8;
+    let (step, load, store, probe) = match narrow {
+        true => (2, Op::Load16, Op::Store16, Op::Probe16),
+        false => (8, Op::Load64, Op::Store64, Op::Probe64),
+    };
     let frame = l.b.temp();
-    l.b.emit(Op::Store64, reg::RBP, reg::RSP, ZERO, 0, -8);
-    l.b.r2i(Op::Sub64, frame, reg::RSP, 8);
-    let mut below = -16;
+    l.b.emit(store, reg::RBP, reg::RSP, ZERO, 0, -step);
+    l.b.r2i(Op::Sub64, frame, reg::RSP, step);
+    let mut below = -2 * step;
     let t = l.b.temp();
     for i in 1..i64::from(level) {
-        l.b.emit(Op::Load64, t, reg::RBP, ZERO, 0, -8 * i);
-        l.b.emit(Op::Store64, t, reg::RSP, ZERO, 0, below);
-        below -= 8;
+        l.b.emit(load, t, reg::RBP, ZERO, 0, -step * i);
+        l.b.emit(store, t, reg::RSP, ZERO, 0, below);
+        below -= step;
     }
     if level > 0 {
-        l.b.emit(Op::Store64, frame, reg::RSP, ZERO, 0, below);
-        below -= 8;
+        l.b.emit(store, frame, reg::RSP, ZERO, 0, below);
+        below -= step;
     }
     // The new top of stack must be writable (SDM vol. 2, ENTER).
-    l.b.emit(Op::Probe64, ZERO, reg::RSP, ZERO, 0, below + 8 - size);
-    l.b.r2i(Op::Add64, reg::RSP, reg::RSP, below + 8 - size);
+    l.b.emit(probe, ZERO, reg::RSP, ZERO, 0, below + step - size);
+    l.b.r2i(Op::Add64, reg::RSP, reg::RSP, below + step - size);
     l.b.r1(Op::Mov, reg::RBP, frame);
     Ok(())
 }
 
 fn leave(l: &mut Lifter) -> Lifted {
-    if l.ins.code() != Code::Leaveq {
-        return Err(Unsupported);
-    }
     let t = l.b.temp();
+    if l.ins.code() == Code::Leavew {
+        l.b.emit(Op::Load16, t, reg::RBP, ZERO, 0, 0);
+        l.b.r2i(Op::Add64, reg::RSP, reg::RBP, 2);
+        return l.write_reg(Register::BP, t);
+    }
     l.b.emit(Op::Load64, t, reg::RBP, ZERO, 0, 0);
     l.b.r2i(Op::Add64, reg::RSP, reg::RBP, 8);
     l.b.r1(Op::Mov, reg::RBP, t);

@@ -104,10 +104,16 @@ pub(crate) fn is_too_long(bytes: &[u8]) -> bool {
             kept.push(*b);
         }
     }
-    let dropped = head.len() - kept.len();
-    kept.extend(rest);
-    // What lies beyond the bytes at hand does not matter: 15 are over already.
-    kept.resize(kept.len() + MAX_INSTRUCTION_LEN, 0);
-    let ins = Decoder::new(64, &kept, DecoderOptions::NONE).decode();
-    !ins.is_invalid() && ins.len() + dropped > MAX_INSTRUCTION_LEN
+    let too_long = |mut kept: Vec<u8>| {
+        let dropped = head.len() - kept.len();
+        kept.extend(rest);
+        // What lies beyond the bytes at hand does not matter: 15 are over already.
+        kept.resize(kept.len() + MAX_INSTRUCTION_LEN, 0);
+        let ins = Decoder::new(64, &kept, DecoderOptions::NONE).decode();
+        !ins.is_invalid() && ins.len() + dropped > MAX_INSTRUCTION_LEN
+    };
+    // Whether it is an instruction at all may depend on 66, F2 and F3, its length (but for 66) does not.
+    let without = |drop: &[u8]| kept.iter().copied().filter(|b| !drop.contains(b)).collect();
+    let (bare, plain) = (without(&[0xf2, 0xf3]), without(&[0x66, 0xf2, 0xf3]));
+    too_long(kept) || too_long(bare) || too_long(plain)
 }

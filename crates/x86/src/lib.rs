@@ -76,7 +76,8 @@ pub enum LiftError {
 /// straddles it) a few more. Such an instruction becomes a block of its own. Undefined instructions end the block with a
 /// #UD trap.
 pub fn lift(bytes: &[u8], pc: u64, options: &LiftOptions) -> Result<Block, LiftError> {
-    let mut decoder = Decoder::with_ip(64, bytes, pc, DecoderOptions::NONE);
+    // F3 90 as NOP, which PAUSE is here: with REX.B it is XCHG, but the decoder says PAUSE to that too.
+    let mut decoder = Decoder::with_ip(64, bytes, pc, DecoderOptions::NO_PAUSE);
     let to_page_end = PAGE - pc % PAGE;
     let mut l = Lifter::new(Builder::new(pc), *options);
     loop {

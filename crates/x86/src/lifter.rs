@@ -270,6 +270,15 @@ impl Lifter {
         }
     }
 
+    /// Whether the address size is 32 bits.
+    pub fn has_narrow_address(&self) -> bool {
+        let ins = &self.ins;
+        let (base, index) = (ins.memory_base(), ins.memory_index());
+        let narrow = |r: Register| r != Register::None && r.size() == 4;
+        let bare = base == Register::None && index == Register::None;
+        narrow(base) || narrow(index) || bare && ins.memory_displ_size() == 4
+    }
+
     /// The memory operand's offset within its segment (what LEA computes).
     pub fn mem_without_segment(&mut self) -> Result<Mem, Unsupported> {
         let ins = &self.ins;
@@ -278,7 +287,7 @@ impl Lifter {
             return Ok(Mem { a: ZERO, b: ZERO, c: 0, imm });
         }
         let (base, index) = (ins.memory_base(), ins.memory_index());
-        let narrow = |r: Register| r != Register::None && r.size() == 4;
+        let narrow = self.has_narrow_address();
         let slot = |r: Register| {
             if r == Register::None { Ok(ZERO) } else { Lifter::gpr(r).map(|g| g.0) }
         };
@@ -288,12 +297,10 @@ impl Lifter {
             c: ins.memory_index_scale().trailing_zeros() as u8,
             imm: ins.memory_displacement64() as i64,
         };
-        let bare32 =
-            base == Register::None && index == Register::None && ins.memory_displ_size() == 4;
         if mem.b != ZERO && mem.a == ZERO && mem.c == 0 {
             (mem.a, mem.b) = (mem.b, ZERO);
         }
-        if narrow(base) || narrow(index) || bare32 {
+        if narrow {
             let t = self.b.temp();
             self.b.emit(Op::Lea32, t, mem.a, mem.b, mem.c, mem.imm);
             return Ok(Mem { a: t, b: ZERO, c: 0, imm: 0 });

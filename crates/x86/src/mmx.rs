@@ -12,7 +12,7 @@ pub(crate) const ROWS: &[Row] =
     &[(Emms, emms), (Movntq, movq), (Movq2dq, movq2dq), (Movdq2q, movdq2q), (Maskmovq, maskmovq)];
 
 /// The pending-exception check that every MMX instruction begins with.
-fn wait(l: &mut Lifter) {
+pub(crate) fn wait(l: &mut Lifter) {
     l.b.emit(Op::X87Wait, ZERO, ZERO, ZERO, ZERO, 0);
 }
 
@@ -22,7 +22,8 @@ pub(crate) fn read(l: &mut Lifter, n: u32) -> Result<u8, Unsupported> {
     get(l, n)
 }
 
-fn get(l: &mut Lifter, n: u32) -> Result<u8, Unsupported> {
+/// MM register operand `n` in a vector temporary, after [`wait`].
+pub(crate) fn get(l: &mut Lifter, n: u32) -> Result<u8, Unsupported> {
     if !is_mm(l, n) {
         return Err(Unsupported);
     }

@@ -100,6 +100,9 @@ fn palignr(l: &mut Lifter) -> Lifted {
 }
 
 fn insert(l: &mut Lifter, op: Op) -> Lifted {
+    if is_mm(l, 0) {
+        mmx::wait(l);
+    }
     let x = if l.is_mem(1) {
         let t = l.b.temp();
         let bytes = l.ins.memory_size().size();
@@ -110,7 +113,7 @@ fn insert(l: &mut Lifter, op: Op) -> Lifted {
     };
     let imm = imm8(l, 2);
     if is_mm(l, 0) {
-        let a = mmx::read(l, 0)?;
+        let a = mmx::get(l, 0)?;
         l.b.emit(op, a, a, x, ZERO, imm & 3);
         return mmx::write(l, 0, a);
     }

@@ -1,6 +1,6 @@
 //! Moves, conditional moves, stack, exchange, sign extension.
 
-use iced_x86::{Mnemonic::*, OpKind, Register};
+use iced_x86::{Code, Mnemonic::*, OpKind, Register};
 use ir::{Cc, Op, Term, TrapKind, ZERO, reg};
 
 use crate::Lifter;
@@ -162,7 +162,10 @@ fn lea(l: &mut Lifter) -> Lifted {
 
 fn push(l: &mut Lifter) -> Lifted {
     let bytes = match l.ins.op_kind(0) {
-        OpKind::Register if l.ins.op_register(0).is_segment_register() => 8,
+        OpKind::Register if l.ins.op_register(0).is_segment_register() => {
+            let narrow = matches!(l.ins.code(), Code::Pushw_FS | Code::Pushw_GS);
+            if narrow { 2 } else { 8 }
+        }
         OpKind::Register | OpKind::Memory => l.size(0) as i64,
         OpKind::Immediate16 | OpKind::Immediate8to16 => 2,
         _ => 8,

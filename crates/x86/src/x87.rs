@@ -32,6 +32,8 @@ pub(crate) const ROWS: &[Row] = &[
     (Fbld, fbld),
     (Fst, |l| fst(l, 0)),
     (Fstp, |l| fst(l, 1)),
+    // FSTP (D9 D8) that is content with an empty register: an old alias.
+    (Fstpnce, |l| fst(l, 3)),
     (Fist, |l| fist(l, 0, [store::I16, store::I32, store::I64])),
     (Fistp, |l| fist(l, 1, [store::I16, store::I32, store::I64])),
     (Fisttp, fisttp),

@@ -31,6 +31,7 @@ macro_rules! ops_memory {
         VStore128 "vstore128" VStore(u128);
         VStoreA128 "vstorea128" VStoreA(u128);
         // Faults as a store of 8, 16 bytes would, writes nothing.
+        Probe16 "probe16" Probe(u16);
         Probe64 "probe64" Probe(u64);
         Probe128 "probe128" Probe(u128);
         VLoad256 "vload256" VLoad2(_);

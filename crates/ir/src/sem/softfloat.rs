@@ -207,6 +207,10 @@ pub fn round(c: &Control, x: Exact) -> Rounded {
         }
         if tiny && c.wrap_underflow {
             exp += WRAP;
+            // FSCALE alone gets this far down.
+            if exp < f.emin {
+                return Rounded { value: Float::zero(sign), flags: UE | PE, up: false };
+            }
         } else {
             sig = shift_jam(sig, f.emin.wrapping_sub(exp) as u32);
             exp = f.emin;
@@ -229,6 +233,8 @@ pub fn round(c: &Control, x: Exact) -> Rounded {
     }
     if exp > f.emax {
         let infinite = match c.mode {
+            // FSCALE alone gets this far up with the exception unmasked.
+            _ if c.wrap_overflow => true,
             Mode::Nearest => true,
             Mode::Down => sign,
             Mode::Up => !sign,

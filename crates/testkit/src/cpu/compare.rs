@@ -170,7 +170,9 @@ pub fn still_undefined(before: u32, ins: &Instruction) -> u32 {
     // A shift by CL may leave all flags as they are.
     let by_cl = (0..ins.op_count())
         .any(|n| ins.op_kind(n) == OpKind::Register && ins.op_register(n) == Register::CL && n > 0);
-    let defined = if by_cl { 0 } else { ins.rflags_modified() & !ins.rflags_undefined() };
+    // A repeated comparison may have nothing to compare.
+    let maybe_none = by_cl || ins.has_rep_prefix() || ins.has_repne_prefix();
+    let defined = if maybe_none { 0 } else { ins.rflags_modified() & !ins.rflags_undefined() };
     before & !defined | ins.rflags_undefined()
 }
 

@@ -1,11 +1,11 @@
 //! Makes cases from templates: random operands, and memory operands that land in the data pages.
 
 use super::encode::{decorate, encode};
-use super::operands::{fill_memory, is_placed_by_code, place, scatter, target};
+use super::operands::{fill_memory, has_memory, is_placed_by_code, place, scatter, target};
 use super::random::Rng;
 use super::templates::Template;
 use super::{Case, ENTRY, State, promised};
-use iced_x86::{FlowControl, Instruction, MemorySize, Mnemonic, OpKind, Register};
+use iced_x86::{Code, FlowControl, Instruction, MemorySize, Mnemonic, OpKind, Register};
 
 pub use super::encode::{all, decode};
 
@@ -30,9 +30,7 @@ pub fn same_code(rng: &mut Rng, template: &Template, states: usize, cases: &mut 
         decorate(rng, &mut code);
     }
     let Some(ins) = decode(&code) else {
-        // What is no instruction must be #UD on both sides (or #GP where it is too long). Not so the accidental ones of
-        // the table: it is coarse, and processors have instructions of their own.
-        if decorated || template.vex.is_some() || template.undefined {
+        if is_undefined(template, &code, decorated) {
             cases.push(Case { code, state: rng.state() });
         }
         return;
@@ -65,6 +63,22 @@ pub fn same_code(rng: &mut Rng, template: &Template, states: usize, cases: &mut 
         fill_memory(rng, &ins, &mut state, at);
         cases.push(Case { code: code.clone(), state });
     }
+}
+
+/// Whether `code`, which does not decode, must be #UD on both sides (or #GP where it is too long). Not so the accidental
+/// ones of the table: it is coarse, and processors have instructions of their own.
+fn is_undefined(template: &Template, code: &[u8], decorated: bool) -> bool {
+    if !decorated {
+        return template.vex.is_some() || template.undefined;
+    }
+    // 66 or REX.W made an immediate shorter or longer: that is an instruction with too few or too many bytes.
+    let padded = [code, &[0xcc; 8]].concat();
+    let resized = all(&padded).first().is_some_and(|ins| !ins.is_invalid());
+    // Where makers differ: the width of a branch with 66; UD0 and UD1 with or without ModRM, which counts when they are
+    // too long; LOCK with moves of control registers, which stands for CR8.
+    let branch = template.family == "branch" && code.contains(&0x66);
+    let control = matches!(template.opcode[..], [0x0f, 0x20 | 0x22]);
+    !(resized || branch || template.undefined || control)
 }
 
 /// A state that gives the instruction something to do.
@@ -148,7 +162,9 @@ pub fn excluded(ins: &Instruction) -> bool {
     let icebp = mnemonic == Int1;
     // Undefined on AMD's processors, a no-operation on Intel's (as which ours introduces itself).
     let reserved = mnemonic == Reservednop && ins.op_kind(0) == OpKind::Register;
-    approximate || kernel || machine || loads_segment || far || icebp || reserved
+    // A load of 16 bits in Intel's manual, of 32 in AMD's.
+    let loads_more = ins.code() == Code::Movsxd_r16_rm16 && has_memory(ins);
+    approximate || loads_more || kernel || machine || loads_segment || far || icebp || reserved
 }
 
 /// Number of a general register.

@@ -214,7 +214,7 @@ pub fn fill_memory(rng: &mut Rng, ins: &Instruction, state: &mut State, target: 
         }
         Mnemonic::Xsave | Mnemonic::Xsave64 | Mnemonic::Xrstor | Mnemonic::Xrstor64 => {
             // Components that this processor and ours both have.
-            state.regs[0] = state.regs[0] & !0xffff_fff8;
+            state.regs[0] &= !0xffff_fff8;
             state.regs[2] &= !0xffff_ffff;
         }
         _ => {}

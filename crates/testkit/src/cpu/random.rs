@@ -30,7 +30,7 @@ impl Rng {
     }
     /// Below `n`.
     pub fn below(&mut self, n: usize) -> usize {
-        ((self.bits() >> 32) * n as u64 >> 32) as usize
+        (((self.bits() >> 32) * n as u64) >> 32) as usize
     }
     /// True once in `n` times.
     pub fn one_in(&mut self, n: usize) -> bool {

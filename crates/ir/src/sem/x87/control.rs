@@ -62,6 +62,10 @@ pub fn fstst(cpu: &mut Cpu, i: &Inst) -> Done {
             x.set((i.imm & 7) as u8, v);
             true
         }
+        None if i.imm >> 5 & 1 != 0 => {
+            x.raise(0, false);
+            true
+        }
         None => {
             let go = x.fault(false);
             if go {
