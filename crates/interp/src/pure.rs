@@ -2,6 +2,7 @@
 //! no handler there.
 
 use crate::code::Code;
+use ir::sem::lanes::{halves, low, of_whole, whole};
 use ir::{Cc, Class, Cpu, FlagKind, Flags, HIGH, IMM, Inst, Op, TrapKind, for_each_op, sem};
 
 /// Executes one op; on an error nothing was changed but sticky bits.
@@ -17,7 +18,6 @@ pub const fn needs_environment(class: Class) -> bool {
             | Class::VLoadA
             | Class::VStore
             | Class::VStoreA
-            | Class::VLoad2
             | Class::VStore2
             | Class::Align
             | Class::MaskLoad
@@ -50,31 +50,37 @@ fn float<R>(cpu: &mut Cpu, f: impl FnOnce(&mut u32, &Cpu) -> R) -> Result<R, Tra
 /// As [`float`] for both halves of 256 bits (`half` is added to a slot): #XM in one leaves both unwritten.
 #[inline(always)]
 fn wide(cpu: &mut Cpu, c: &Code, f: impl Fn(&mut u32, &Cpu, u8) -> u128) -> Result<(), TrapKind> {
-    let (low, high) = float(cpu, |m, p| (f(m, p, 0), f(m, p, HIGH)))?;
-    cpu.set_vector(c.d, sem::lanes::whole(low));
-    cpu.set_vector(c.d.wrapping_add(HIGH), sem::lanes::whole(high));
+    let (low, high) = float(cpu, |m, p| (whole(f(m, p, 0)), whole(f(m, p, HIGH))))?;
+    cpu.set_vector(c.d, low);
+    cpu.set_vector(c.d.wrapping_add(HIGH), high);
     Ok(())
 }
 
 /// The half of a 256-bit operand in `slot`.
 #[inline(always)]
 fn half(cpu: &Cpu, slot: u8, half: u8) -> u128 {
-    sem::lanes::of_whole(cpu.vector(slot.wrapping_add(half)))
+    of_whole(cpu.vector(slot.wrapping_add(half)))
+}
+
+/// The low halves of what `f` makes of both halves of operand `a`.
+#[inline(always)]
+fn narrow(cpu: &mut Cpu, c: &Code, f: impl Fn(&mut u32, u128) -> u128) -> Result<u128, TrapKind> {
+    float(cpu, |m, p| halves(low(f(m, half(p, c.a, 0))), low(f(m, half(p, c.a, HIGH)))))
 }
 
 macro_rules! va {
     ($cpu:ident $c:ident) => {
-        sem::lanes::of_whole($cpu.vector($c.a))
+        of_whole($cpu.vector($c.a))
     };
 }
 macro_rules! vb {
     ($cpu:ident $c:ident) => {
-        sem::lanes::of_whole($cpu.vector($c.b))
+        of_whole($cpu.vector($c.b))
     };
 }
 macro_rules! vc {
     ($cpu:ident $c:ident) => {
-        sem::lanes::of_whole($cpu.vector($c.c))
+        of_whole($cpu.vector($c.c))
     };
 }
 macro_rules! a {
@@ -91,7 +97,15 @@ macro_rules! slot { ($cpu:ident $c:ident = $e:expr) => {{ let r: u64 = $e; $cpu.
 macro_rules! vector {
     ($cpu:ident $c:ident = $e:expr) => {{
         let r: u128 = $e;
-        $cpu.set_vector($c.d, sem::lanes::whole(r));
+        $cpu.set_vector($c.d, whole(r));
+    }};
+}
+
+/// The result of [`float`], in one piece all the way.
+macro_rules! guarded {
+    ($cpu:ident $c:ident = $e:expr) => {{
+        let r = $e;
+        $cpu.set_vector($c.d, r);
     }};
 }
 
@@ -149,14 +163,14 @@ macro_rules! class {
     ($p:ident $c:ident V3 ($f:path)) => { vector!($p $c = $f(va!($p $c), vb!($p $c), vc!($p $c))) };
     ($p:ident $c:ident V1i ($f:path)) => { vector!($p $c = $f(va!($p $c), $c.imm as u8)) };
     ($p:ident $c:ident V2i ($f:path)) => { vector!($p $c = $f(va!($p $c), vb!($p $c), $c.imm as u8)) };
-    ($p:ident $c:ident F1 ($f:path)) => { vector!($p $c = float($p, |m, p| $f(m, va!(p $c)))?) };
-    ($p:ident $c:ident F2 ($f:path)) => { vector!($p $c = float($p, |m, p| $f(m, va!(p $c), vb!(p $c)))?) };
+    ($p:ident $c:ident F1 ($f:path)) => { guarded!($p $c = float($p, |m, p| whole($f(m, va!(p $c))))?) };
+    ($p:ident $c:ident F2 ($f:path)) => { guarded!($p $c = float($p, |m, p| whole($f(m, va!(p $c), vb!(p $c))))?) };
     ($p:ident $c:ident F3 ($f:path)) => {
-        vector!($p $c = float($p, |m, p| $f(m, va!(p $c), vb!(p $c), vc!(p $c)))?)
+        guarded!($p $c = float($p, |m, p| whole($f(m, va!(p $c), vb!(p $c), vc!(p $c))))?)
     };
-    ($p:ident $c:ident F1i ($f:path)) => { vector!($p $c = float($p, |m, p| $f(m, va!(p $c), $c.imm as u8))?) };
+    ($p:ident $c:ident F1i ($f:path)) => { guarded!($p $c = float($p, |m, p| whole($f(m, va!(p $c), $c.imm as u8)))?) };
     ($p:ident $c:ident F2i ($f:path)) => {
-        vector!($p $c = float($p, |m, p| $f(m, va!(p $c), vb!(p $c), $c.imm as u8))?)
+        guarded!($p $c = float($p, |m, p| whole($f(m, va!(p $c), vb!(p $c), $c.imm as u8)))?)
     };
     ($p:ident $c:ident Y1 ($f:path)) => { wide($p, $c, |m, p, h| $f(m, half(p, $c.a, h)))? };
     ($p:ident $c:ident Y2 ($f:path)) => { wide($p, $c, |m, p, h| $f(m, half(p, $c.a, h), half(p, $c.b, h)))? };
@@ -168,16 +182,11 @@ macro_rules! class {
         wide($p, $c, |m, p, h| $f(m, half(p, $c.a, h), half(p, $c.b, h), $c.imm as u8))?
     };
     ($p:ident $c:ident Yw1 ($f:path)) => { wide($p, $c, |m, p, h| $f(m, va!(p $c) >> (h * 4)))? };
-    ($p:ident $c:ident Yn1 ($f:path)) => {
-        vector!($p $c = float($p, |m, p| $f(m, half(p, $c.a, 0)) | $f(m, half(p, $c.a, HIGH)) << 64)?)
-    };
-    ($p:ident $c:ident Yn1i ($f:path)) => {{
-        let imm = $c.imm as u8;
-        vector!($p $c = float($p, |m, p| $f(m, half(p, $c.a, 0), imm) | $f(m, half(p, $c.a, HIGH), imm) << 64)?)
-    }};
+    ($p:ident $c:ident Yn1 ($f:path)) => { vector!($p $c = narrow($p, $c, |m, v| $f(m, v))?) };
+    ($p:ident $c:ident Yn1i ($f:path)) => { vector!($p $c = narrow($p, $c, |m, v| $f(m, v, $c.imm as u8))?) };
     ($p:ident $c:ident Rf1 ($f:path)) => { slot!($p $c = float($p, |m, p| $f(m, va!(p $c)))?) };
     ($p:ident $c:ident Rf2 ($f:path)) => { slot!($p $c = float($p, |m, p| $f(m, va!(p $c), vb!(p $c)))?) };
-    ($p:ident $c:ident Fvr ($f:path)) => { vector!($p $c = float($p, |m, p| $f(m, va!(p $c), b!(p $c)))?) };
+    ($p:ident $c:ident Fvr ($f:path)) => { guarded!($p $c = float($p, |m, p| whole($f(m, va!(p $c), b!(p $c))))?) };
     ($p:ident $c:ident Rv1 ($f:path)) => { slot!($p $c = $f(va!($p $c))) };
     ($p:ident $c:ident Rv2 ($f:path)) => { slot!($p $c = $f(va!($p $c), vb!($p $c))) };
     ($p:ident $c:ident Rv1i ($f:path)) => { slot!($p $c = $f(va!($p $c), $c.imm as u8)) };

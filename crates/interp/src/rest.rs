@@ -68,13 +68,6 @@ pub fn run<E: Env>(cpu: &mut Cpu, env: &mut E, tables: Tables, c: &Code) -> Rest
             let value = cpu.v[c.d as usize];
             access!(store::<$t, E>(env, tables, address(cpu), value))
         }};
-        (VLoad2 (_)) => {{
-            let at = address(cpu);
-            let low = access!(load::<Whole, E>(env, tables, at));
-            let high = access!(load::<Whole, E>(env, tables, at.wrapping_add(16)));
-            cpu.set_vector(c.d, low);
-            cpu.set_vector(c.d.wrapping_add(HIGH), high);
-        }};
         (VStore2 (_)) => {{
             let at = address(cpu);
             access!(probe_across(env, at, 32));

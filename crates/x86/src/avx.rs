@@ -33,7 +33,9 @@ pub(crate) fn load(l: &mut Lifter) -> Result<u8, Unsupported> {
     }
     let mem = l.mem()?;
     let t = l.b.vtemp();
-    l.access(Op::VLoad256, t, mem);
+    // Into a temporary, so that it does not matter which half faults.
+    l.access(Op::VLoad128, t, mem);
+    l.access(Op::VLoad128, t + HIGH, Lifter::offset(mem, 16));
     Ok(t)
 }
 

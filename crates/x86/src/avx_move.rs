@@ -78,16 +78,23 @@ fn full(l: &mut Lifter, aligned: bool) -> Lifted {
     }
     let store = l.is_mem(0);
     let d = reg(l, u32::from(store))?;
+    if wide && !store {
+        // The second load is the last that may fault.
+        let t = l.b.vtemp();
+        l.access(Op::VLoad128, t, mem);
+        l.access(Op::VLoad128, d + HIGH, Lifter::offset(mem, 16));
+        copy(l, d, t);
+        return Ok(());
+    }
     let op = match (store, wide, aligned) {
-        (false, true, _) => Op::VLoad256,
-        (false, false, true) => Op::VLoadA128,
-        (false, false, false) => Op::VLoad128,
+        (false, _, false) => Op::VLoad128,
+        (false, _, true) => Op::VLoadA128,
         (true, true, _) => Op::VStore256,
         (true, false, true) => Op::VStoreA128,
         (true, false, false) => Op::VStore128,
     };
     l.access(op, d, mem);
-    if !store && !wide {
+    if !store {
         clear_high(l, d);
     }
     Ok(())

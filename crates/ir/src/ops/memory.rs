@@ -34,7 +34,6 @@ macro_rules! ops_memory {
         Probe16 "probe16" Probe(u16);
         Probe64 "probe64" Probe(u64);
         Probe128 "probe128" Probe(u128);
-        VLoad256 "vload256" VLoad2(_);
         VStore256 "vstore256" VStore2(_);
         Align32 "align32" Align(32);
         MaskLoad32 "maskload32" MaskLoad(u32);

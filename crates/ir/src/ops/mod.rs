@@ -151,8 +151,6 @@ classes! {
     VStore [Vs Mem] false;
     /// As [`Class::VStore`] with 16 bytes; #GP if the address is not a multiple of 16.
     VStoreA [Vs Mem] false;
-    /// Vector load of 32 bytes into `d` and `d + HIGH`; `_`
-    VLoad2 [Vd Mem] false;
     /// Vector store of 32 bytes, all or nothing, from `d` and `d + HIGH`; `_`
     VStore2 [Vs Mem] false;
     /// #GP if the address is not a multiple of so many bytes; `(number)`
@@ -269,7 +267,6 @@ impl Class {
             Load | Store
                 | VLoad
                 | VLoadA
-                | VLoad2
                 | VStore
                 | VStoreA
                 | VStore2

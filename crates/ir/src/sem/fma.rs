@@ -8,6 +8,8 @@
 //! The usual case (round to nearest, inexact masked, ordinary operands and result) runs on the host's doubles without a
 //! fused instruction, which Wasm has not; all else goes to [`super::ieee::fused`].
 
+use std::ops::{Add, Mul, Sub};
+
 use super::ieee::{self, Signs, W32, W64};
 use super::lanes::*;
 use super::packed_float::{double as packed_double, host_settles, single as packed_single};
@@ -19,6 +21,9 @@ use super::softfloat::PE;
 const TIE: u64 = 1 << 28;
 /// 2^27 + 1: multiplied with it, a double splits into halves.
 const SPLITTER: f64 = 134_217_729.0;
+/// A little less and a little more than 1: by more than the error of a few roundings.
+const LESS: f64 = 1.0 - f64::EPSILON * 4.0;
+const MORE: f64 = 1.0 + f64::EPSILON * 4.0;
 /// 2^-480 and 2^480: no step of [`double`] leaves the normal range with operands between them.
 const LEAST: f64 = f64::from_bits((1023 - 480) << 52);
 const MOST: f64 = f64::from_bits((1023 + 480) << 52);
@@ -64,15 +69,33 @@ fn single<const NP: bool, const NZ: bool>(m: &mut u32, x: u32, y: u32, z: u32) -
 
 /// `x × y` as the sum of two doubles (Veltkamp's split, Dekker's product).
 #[inline(always)]
-fn two_product(x: f64, y: f64) -> (f64, f64) {
-    let split = |v: f64| {
-        let t = SPLITTER * v;
+fn two_product<T>(splitter: T, x: T, y: T) -> (T, T)
+where
+    T: Copy + Sub<Output = T> + Mul<Output = T>,
+{
+    let split = |v: T| {
+        let t = splitter * v;
         let high = t - (t - v);
         (high, v - high)
     };
     let p = x * y;
     let ((xh, xl), (yh, yl)) = (split(x), split(y));
     (p, xl * yl - (((p - xh * yh) - xl * yh) - xh * yl))
+}
+
+/// `s`, the host's `xy + c`, and two results between which the right one is (Ziv's test: if they are equal, it is that).
+/// `factors` are [`SPLITTER`], [`LESS`] and [`MORE`].
+#[inline(always)]
+fn bounds<T>([splitter, less, more]: [T; 3], x: T, y: T, c: T) -> (T, T, T)
+where
+    T: Copy + Add<Output = T> + Sub<Output = T> + Mul<Output = T>,
+{
+    let (p, pl) = two_product(splitter, x, y);
+    let s = p + c;
+    let t = s - p;
+    // What s and p lack; only this sum is rounded.
+    let rest = ((p - (s - t)) + (c - t)) + pl;
+    (s, s + rest * less, s + rest * more)
 }
 
 #[inline(always)]
@@ -92,8 +115,15 @@ fn moderate(x: f64) -> bool {
 fn double<const NP: bool, const NZ: bool>(m: &mut u32, x: u64, y: u64, z: u64) -> u64 {
     let [fx, fy, fz] = [x, y, z].map(f64::from_bits);
     if host_rounds(*m) && moderate(fx) && moderate(fy) && moderate(fz) {
-        let c = if NZ { -fz } else { fz };
-        let (ph, pl) = two_product(if NP { -fx } else { fx }, fy);
+        let (fx, c) = (if NP { -fx } else { fx }, if NZ { -fz } else { fz });
+        if *m & PE != 0 {
+            let (s, low, high) = bounds([SPLITTER, LESS, MORE], fx, fy, c);
+            let zero = low == 0.0;
+            if low == high && (zero || f64s::normal(low.to_bits())) {
+                return if zero { s.to_bits() } else { low.to_bits() };
+            }
+        }
+        let (ph, pl) = two_product(SPLITTER, fx, fy);
         let (th, tl) = two_sum(c, pl);
         let (vh, vl) = two_sum(ph, th);
         let (w, exact) = {
@@ -177,8 +207,16 @@ fn singles(m: u32, [flip_x, flip_z]: [u128; 2], x: u128, y: u128, z: u128) -> Op
     let (s0, s1) = (x0 * y0 + z0, x1 * y1 + z1);
     let r = F32x4::demote([s0, s1]);
     let no_tie = s0.bits_differ(2 * TIE - 1, TIE) & s1.bits_differ(2 * TIE - 1, TIE);
-    let usual = packed_single::tame(x) & packed_single::tame(y) & packed_single::tame(z);
-    (usual & packed_single::sound(r) & no_tie).all().then(|| r.bits())
+    let usual = packed_single::tame(x) & packed_single::tame(y) & packed_single::tame(z) & no_tie;
+    if (usual & packed_single::sound(r)).all() {
+        return Some(r.bits());
+    }
+    // Zeros among them are exact if the sums are.
+    let good = |s: F64x2| {
+        s.abs().ge(F64x2::splat(2.0 * f64::from(f32::MIN_POSITIVE))) | s.eq(F64x2::splat(0.0))
+    };
+    let most = r.abs().le(F32x4::splat(f32::MAX));
+    (usual & most & good(s0) & good(s1)).all().then(|| r.bits())
 }
 
 /// [`double`] on both lanes together, if they are of the usual kind.
@@ -193,48 +231,48 @@ fn doubles(m: u32, [flip_x, flip_z]: [u128; 2], x: u128, y: u128, z: u128) -> Op
         let (low, high) = (F64x2::splat(LEAST), F64x2::splat(MOST));
         magnitude.ge(low) & magnitude.le(high) | v.eq(F64x2::splat(0.0))
     };
-    let split = |v: F64x2| {
-        let t = F64x2::splat(SPLITTER) * v;
-        let high = t - (t - v);
-        (high, v - high)
-    };
-    let two_sum = |x: F64x2, y: F64x2| {
-        let s = x + y;
-        let t = s - x;
-        (s, (x - (s - t)) + (y - t))
-    };
-    let ph = x * y;
-    let ((xh, xl), (yh, yl)) = (split(x), split(y));
-    let pl = xl * yl - (((ph - xh * yh) - xl * yh) - xh * yl);
-    let (th, tl) = two_sum(c, pl);
-    let (vh, vl) = two_sum(ph, th);
-    let (w, error) = two_sum(tl, vl);
-    let r = vh + w.to_odd(error);
-    let usual = moderate(x) & moderate(y) & moderate(c);
-    (usual & packed_double::sound(r)).all().then(|| r.bits())
+    let factors = [SPLITTER, LESS, MORE].map(F64x2::splat);
+    let (s, low, high) = bounds(factors, x, y, c);
+    let zero = F64x2::splat(0.0);
+    let usual = moderate(x) & moderate(y) & moderate(c) & low.eq(high);
+    // If the result is zero, so was `s`, and has its sign.
+    let r = F64x2::select(low.eq(zero), s, low);
+    (usual & (packed_double::sound(r) | r.eq(zero))).all().then(|| r.bits())
 }
 
 macro_rules! packed {
     ($($ps:ident $pd:ident $doc:literal $even:tt $odd:tt;)*) => { $(
         #[doc = concat!("`", stringify!($ps), "`: ", $doc)]
+        #[inline(always)]
         pub fn $ps(m: &mut u32, x: u128, y: u128, z: u128) -> u128 {
             if let Some(r) = singles(*m, flips!(32 $even $odd), x, y, z) {
                 return r;
             }
-            let (x, y, z) = (u32s(x), u32s(y), u32s(z));
-            let mut pair = |i: usize, k: usize| {
-                [lane!(single $even m, x[i], y[i], z[i]), lane!(single $odd m, x[k], y[k], z[k])]
-            };
-            let ([a, b], [c, d]) = (pair(0, 1), pair(2, 3));
-            of_u32s([a, b, c, d])
+            #[cold]
+            #[inline(never)]
+            fn one_by_one(m: &mut u32, x: u128, y: u128, z: u128) -> Whole {
+                let (x, y, z) = (u32s(x), u32s(y), u32s(z));
+                let mut pair = |i: usize, k: usize| {
+                    [lane!(single $even m, x[i], y[i], z[i]), lane!(single $odd m, x[k], y[k], z[k])]
+                };
+                let ([a, b], [c, d]) = (pair(0, 1), pair(2, 3));
+                whole(of_u32s([a, b, c, d]))
+            }
+            of_whole(one_by_one(m, x, y, z))
         }
         #[doc = concat!("`", stringify!($pd), "`: ", $doc)]
+        #[inline(always)]
         pub fn $pd(m: &mut u32, x: u128, y: u128, z: u128) -> u128 {
             if let Some(r) = doubles(*m, flips!(64 $even $odd), x, y, z) {
                 return r;
             }
-            let (x, y, z) = (u64s(x), u64s(y), u64s(z));
-            of_u64s([lane!(double $even m, x[0], y[0], z[0]), lane!(double $odd m, x[1], y[1], z[1])])
+            #[cold]
+            #[inline(never)]
+            fn one_by_one(m: &mut u32, x: u128, y: u128, z: u128) -> Whole {
+                let (x, y, z) = (u64s(x), u64s(y), u64s(z));
+                whole(of_u64s([lane!(double $even m, x[0], y[0], z[0]), lane!(double $odd m, x[1], y[1], z[1])]))
+            }
+            of_whole(one_by_one(m, x, y, z))
         }
     )* };
 }
@@ -251,6 +289,7 @@ packed! {
 macro_rules! form {
     ($f:ident $with:ident $t:ident $signs:tt: $($name:ident ($x:literal $y:literal $z:literal)),*) => { $(
         #[doc = concat!("`", stringify!($name), "`: lane 0; the rest of `a`.")]
+        #[inline]
         pub fn $name(m: &mut u32, a: u128, b: u128, c: u128) -> u128 {
             let op = [a as $t, b as $t, c as $t];
             $with(a, lane!($f $signs m, op[$x], op[$y], op[$z]))

@@ -32,15 +32,19 @@ pub mod mxcsr {
 /// only the flags set; a masked one stays as a sticky flag.
 #[inline(always)]
 pub fn guarded<R>(mx: &mut u32, f: impl FnOnce(&mut u32) -> R) -> Result<R, TrapKind> {
-    const ALL_MASKED: u32 = 0x3f << mxcsr::MASK_SHIFT;
-    if *mx & ALL_MASKED == ALL_MASKED {
-        return Ok(f(mx));
-    }
-    let mut m = *mx & !0x3f;
+    const FLAGS: u32 = 0x3f;
+    const ALL_MASKED: u32 = FLAGS << mxcsr::MASK_SHIFT;
+    let masked = *mx & ALL_MASKED == ALL_MASKED;
+    // One call of `f`, since that is to be inlined.
+    let mut m = if masked { *mx } else { *mx & !FLAGS };
     let r = f(&mut m);
-    let unmasked = m & 0x3f & !(m >> mxcsr::MASK_SHIFT);
+    if masked {
+        *mx = m;
+        return Ok(r);
+    }
+    let unmasked = m & FLAGS & !(m >> mxcsr::MASK_SHIFT);
     // An unmasked exception of the operands comes before any of the result.
-    let seen = if unmasked & (IE | DE | ZE) != 0 { IE | DE | ZE } else { 0x3f };
+    let seen = if unmasked & (IE | DE | ZE) != 0 { IE | DE | ZE } else { FLAGS };
     *mx |= m & seen;
     if unmasked != 0 { Err(TrapKind::Xm) } else { Ok(r) }
 }

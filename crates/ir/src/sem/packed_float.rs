@@ -20,10 +20,11 @@ macro_rules! width {
             use super::simd_float::$width as lane;
             use super::*;
 
-            /// Neither denormal nor NaN.
+            /// Neither denormal nor NaN. (The smallest normal numbers are left out: a comparison with the very smallest is
+            /// what LLVM turns into a longer test of classes.)
             #[inline(always)]
             pub fn tame(x: $v) -> Mask {
-                x.abs().ge($v::splat($f::MIN_POSITIVE)) | x.eq($v::splat(0.0))
+                x.abs().ge($v::splat(2.0 * $f::MIN_POSITIVE)) | x.eq($v::splat(0.0))
             }
 
             /// Finite, normal, and so large that it does not come from rounding a tiny result.
@@ -47,7 +48,7 @@ macro_rules! width {
                 [a, b]: [u128; 2],
                 host: impl Fn($v, $v) -> $v,
                 good: impl Fn($v) -> Option<Mask>,
-                lane: impl Fn(&mut u32, u128, u128) -> u128,
+                lane: impl Fn(&mut u32, u128, u128) -> Whole,
             ) -> u128 {
                 if quick {
                     let (x, y) = ($v::new(a), $v::new(b));
@@ -57,16 +58,16 @@ macro_rules! width {
                         return r.bits();
                     }
                 }
-                lane(m, a, b)
+                of_whole(lane(m, a, b))
             }
 
             macro_rules! one_by_one {
                 ($op:ident) => {{
                     #[cold]
                     #[inline(never)]
-                    fn one_by_one(m: &mut u32, a: u128, b: u128) -> u128 {
+                    fn one_by_one(m: &mut u32, a: u128, b: u128) -> Whole {
                         let (a, b) = ($split(a), $split(b));
-                        $join(std::array::from_fn(|i| lane::$op(m, a[i], b[i])))
+                        whole($join(std::array::from_fn(|i| lane::$op(m, a[i], b[i]))))
                     }
                     one_by_one
                 }};
@@ -119,8 +120,13 @@ macro_rules! width {
                 if host_settles(*m) && (sound(x) & x.ge($v::splat(0.0))).all() {
                     return x.sqrt().bits();
                 }
-                let a = $split(a);
-                $join(std::array::from_fn(|i| lane::sqrt(m, a[i])))
+                #[cold]
+                #[inline(never)]
+                fn one_by_one(m: &mut u32, a: u128) -> Whole {
+                    let a = $split(a);
+                    whole($join(std::array::from_fn(|i| lane::sqrt(m, a[i]))))
+                }
+                of_whole(one_by_one(m, a))
             }
         }
     };

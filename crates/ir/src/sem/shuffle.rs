@@ -438,13 +438,13 @@ pub fn mov(a: u128) -> u128 {
 /// 32 bits of a register, zero-extended to a vector (movd).
 #[inline(always)]
 pub fn from_r32(x: u64) -> u128 {
-    u128::from(x as u32)
+    halves(u64::from(x as u32), 0)
 }
 
 /// 64 bits of a register, zero-extended to a vector (movq).
 #[inline(always)]
 pub fn from_r64(x: u64) -> u128 {
-    u128::from(x)
+    halves(x, 0)
 }
 
 /// The low 32 bits (movd to a register).

@@ -151,15 +151,10 @@ mod host {
         pub fn bits_differ(self, mask: u64, bits: u64) -> Mask {
             Mask(u64x2_ne(v128_and(self.0, u64x2_splat(mask)), u64x2_splat(bits)))
         }
-        /// With the last bit odd where `error`, what self lacks of the exact value, is not zero: rounded to odd.
+        /// Lanes of `a` where `mask` is true, else of `b`.
         #[inline(always)]
-        pub fn to_odd(self, error: F64x2) -> F64x2 {
-            // +1 where the error has self's sign, else −1.
-            let sign = i64x2_shr(v128_xor(self.0, error.0), 63);
-            let step = v128_or(sign, u64x2_splat(1));
-            let even = u64x2_eq(v128_and(self.0, u64x2_splat(1)), u64x2_splat(0));
-            let inexact = f64x2_ne(error.0, f64x2_splat(0.0));
-            F64x2(i64x2_add(self.0, v128_and(step, v128_and(even, inexact))))
+        pub fn select(mask: Mask, a: F64x2, b: F64x2) -> F64x2 {
+            F64x2(v128_bitselect(a.0, b.0, mask.0))
         }
     }
 }
@@ -318,17 +313,10 @@ mod host {
         pub fn bits_differ(self, mask: u64, bits: u64) -> Mask {
             self.compare(self, |x, _| x.to_bits() & mask != bits)
         }
-        /// With the last bit odd where `error`, what self lacks of the exact value, is not zero: rounded to odd.
+        /// Lanes of `a` where `mask` is true, else of `b`.
         #[inline(always)]
-        pub fn to_odd(self, error: F64x2) -> F64x2 {
-            self.zip(error, |s, error| {
-                let bits = s.to_bits();
-                if error == 0.0 || bits & 1 != 0 {
-                    return s;
-                }
-                let outwards = (error > 0.0) == (s > 0.0);
-                f64::from_bits(if outwards { bits.wrapping_add(1) } else { bits.wrapping_sub(1) })
-            })
+        pub fn select(mask: Mask, a: F64x2, b: F64x2) -> F64x2 {
+            F64x2(std::array::from_fn(|i| if mask.0[i] { a.0[i] } else { b.0[i] }))
         }
     }
 }

@@ -241,20 +241,22 @@ width!(double u64 f64 u128 W64 52);
 macro_rules! binary {
     ($($op:ident $ss:ident $sd:ident $ps:ident $pd:ident;)*) => { $(
         #[doc = concat!("`", stringify!($ss), "`")]
-        #[inline]
+        #[inline(always)]
         pub fn $ss(m: &mut u32, a: u128, b: u128) -> u128 {
             with_low32(a, single::$op(m, a as u32, b as u32))
         }
         #[doc = concat!("`", stringify!($sd), "`")]
-        #[inline]
+        #[inline(always)]
         pub fn $sd(m: &mut u32, a: u128, b: u128) -> u128 {
             with_low64(a, double::$op(m, low(a), low(b)))
         }
         #[doc = concat!("`", stringify!($ps), "`")]
+        #[inline(always)]
         pub fn $ps(m: &mut u32, a: u128, b: u128) -> u128 {
             packed_float::single::$op(m, a, b)
         }
         #[doc = concat!("`", stringify!($pd), "`")]
+        #[inline(always)]
         pub fn $pd(m: &mut u32, a: u128, b: u128) -> u128 {
             packed_float::double::$op(m, a, b)
         }
@@ -283,11 +285,13 @@ pub fn sqrtsd(m: &mut u32, a: u128, b: u128) -> u128 {
 }
 
 /// `sqrtps`
+#[inline]
 pub fn sqrtps(m: &mut u32, a: u128) -> u128 {
     packed_float::single::sqrt(m, a)
 }
 
 /// `sqrtpd`
+#[inline]
 pub fn sqrtpd(m: &mut u32, a: u128) -> u128 {
     packed_float::double::sqrt(m, a)
 }
@@ -432,11 +436,13 @@ fn round_lane(w: &Width, m: &mut u32, a: u64, imm: u8) -> u64 {
 }
 
 /// `roundss`: lane 0 of `b`, the rest of `a`.
+#[inline]
 pub fn roundss(m: &mut u32, a: u128, b: u128, imm: u8) -> u128 {
     with_low32(a, round_lane(&W32, m, u64::from(b as u32), imm) as u32)
 }
 
 /// `roundsd`: lane 0 of `b`, the rest of `a`.
+#[inline]
 pub fn roundsd(m: &mut u32, a: u128, b: u128, imm: u8) -> u128 {
     with_low64(a, round_lane(&W64, m, low(b), imm))
 }
