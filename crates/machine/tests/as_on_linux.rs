@@ -1,12 +1,13 @@
 //! Programs of `fixtures/linux`, each compiled and run in a box: what they print must be what they printed on Linux on a
 //! processor (`NAME.expected`; `BOXER_BLESS=1` writes it anew from a run on this machine). `NAME.differs` holds the lines
-//! that are meant to be different here, each with its reason; an entry that no longer differs is an error.
+//! that are meant to be different here, each with its reason; an entry that no longer differs is an error. What depends on
+//! the C library is not recorded but compared with a run on this machine.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use kernel::Host;
 use machine::{Machine, StartArgs, Step};
 use mem::Phys;
-use rootfs::config::BoxConfig;
+use rootfs::config::{BoxConfig, CpuLevel};
 use rootfs::{Metadata, Writer};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -72,14 +73,14 @@ fn image(program: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What the program prints in a box, and its status.
-fn boxed(program: &Path) -> String {
+/// What the program prints in a box with that processor, and its status.
+fn boxed(program: &Path, cpu: CpuLevel) -> String {
     let image: &'static [u8] = image(&std::fs::read(program).unwrap()).leak();
     let mut phys = Phys::new(256 << 20);
     let base = phys.adopt_static(image).unwrap();
     let output = Rc::new(RefCell::new(Vec::new()));
     let host = Quiet { clock: 1, output: output.clone() };
-    let config = BoxConfig::default();
+    let config = BoxConfig { cpu, ..BoxConfig::default() };
     let mut machine = Machine::boot(phys, Box::new(host), image, base, config).unwrap();
     machine.start(StartArgs { args: vec!["/program".into()], ..StartArgs::default() }).unwrap();
     let status = loop {
@@ -98,18 +99,20 @@ fn boxed(program: &Path) -> String {
     format!("{text}status {status}\n")
 }
 
-/// What the program prints on this machine.
-fn native(program: &Path) -> String {
-    let output = Command::new(program).env_clear().output().unwrap();
+/// What the program prints on this machine, with these tunables of the C library.
+fn native(program: &Path, tunables: &str) -> String {
+    let mut command = Command::new(program);
+    let output = command.env_clear().env("GLIBC_TUNABLES", tunables).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     let status = output.status.code().unwrap_or(-1);
     format!("{text}status {status}\n")
 }
 
-fn compile(source: &Path) -> Option<PathBuf> {
+fn compile(source: &Path, flags: &[&str]) -> Option<PathBuf> {
     let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join(source.file_stem().unwrap());
     let mut gcc = Command::new("gcc");
-    gcc.args(["-O1", "-Wall", "-static", "-no-pie", "-pthread"]).arg(source).arg("-o").arg(&to);
+    gcc.args(["-O1", "-Wall", "-static", "-no-pie", "-pthread"]).args(flags);
+    gcc.arg(source).arg("-o").arg(&to).arg("-lm");
     let status = gcc.status().ok()?;
     assert!(status.success(), "{} does not compile", source.display());
     Some(to)
@@ -140,21 +143,40 @@ fn is_reference() -> bool {
 fn check(name: &str) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/linux");
     let file = |extension: &str| dir.join(name).with_extension(extension);
-    let Some(program) = compile(&file("c")) else {
+    let Some(program) = compile(&file("c"), &[]) else {
         println!("skipped: no gcc here");
         return;
     };
     if std::env::var_os("BOXER_BLESS").is_some() {
-        std::fs::write(file("expected"), native(&program)).unwrap();
+        std::fs::write(file("expected"), native(&program, "")).unwrap();
     }
     let expected = std::fs::read_to_string(file("expected")).unwrap();
     if is_reference() {
-        compare("this machine", &expected, &native(&program));
+        compare("this machine", &expected, &native(&program, ""));
     } else {
         println!("not run on this machine: the output is that of another maker's processor");
     }
     let differs = std::fs::read_to_string(file("differs")).unwrap_or_default();
-    compare("the box", &amended(&expected, &differs, name), &boxed(&program));
+    compare("the box", &amended(&expected, &differs, name), &boxed(&program, CpuLevel::default()));
+}
+
+/// Compares the box with this machine, which must have what x86-64-v3 has. `tunables` make the C library choose here what
+/// it chooses on a processor of that level.
+fn agree(name: &str, flags: &[&str], levels: &[(CpuLevel, &str)]) {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    if !["fma", "avx2", "f16c"].iter().all(|f| info.split_whitespace().any(|word| word == *f)) {
+        println!("skipped: this machine is not x86-64-v3");
+        return;
+    }
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/linux");
+    let Some(program) = compile(&dir.join(name).with_extension("c"), flags) else {
+        println!("skipped: no gcc here");
+        return;
+    };
+    for &(cpu, tunables) in levels {
+        let place = format!("{name} on {cpu:?}");
+        compare(&place, &native(&program, tunables), &boxed(&program, cpu));
+    }
 }
 
 fn compare(place: &str, expected: &str, found: &str) {
@@ -186,4 +208,15 @@ fn x87_state_is_the_processors() {
 #[test]
 fn changed_code_is_seen_at_once() {
     check("selfmod");
+}
+
+#[test]
+fn libm_gives_the_same_bits_and_flags() {
+    let plain = "glibc.cpu.hwcaps=-AVX,-AVX2,-FMA,-FMA4,-AVX512F";
+    agree("libm", &["-fno-builtin"], &[(CpuLevel::V2, plain), (CpuLevel::V3, "")]);
+}
+
+#[test]
+fn vector_loops_give_the_same_bits() {
+    agree("vectors", &["-O3", "-march=x86-64-v3"], &[(CpuLevel::V3, "")]);
 }
