@@ -183,7 +183,7 @@ fn pop(l: &mut Lifter) -> Lifted {
         l.b.emit(ld, t, reg::RSP, ZERO, 0, 0);
         // The destination's address is computed with rsp already moved.
         let mut mem = l.mem()?;
-        if l.ins.memory_base() == Register::RSP {
+        if l.ins.memory_base().full_register() == Register::RSP {
             mem = Lifter::offset(mem, bytes as i64);
         }
         l.access(if bytes == 2 { Op::Store16 } else { Op::Store64 }, t, mem);

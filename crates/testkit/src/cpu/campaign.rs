@@ -5,7 +5,7 @@ use super::compare::differences;
 use super::emulated::Emulated;
 use super::encode::{all, decode};
 use super::generate::same_code;
-use super::native::Native;
+use super::native::{Native, keep_from_children};
 use super::operands::has_memory;
 use super::random::Rng;
 use super::sequence::{Grammar, sequence};
@@ -172,7 +172,9 @@ struct Worker<'a> {
 impl<'a> Worker<'a> {
     fn new(plan: &'a Plan, templates: &'a [Template]) -> Worker<'a> {
         let grammar = Grammar::new(templates);
-        Worker { plan, grammar, templates, native: Native::new(), ours: Emulated::new() }
+        let ours = Emulated::new();
+        keep_from_children(ours.physical_memory());
+        Worker { plan, grammar, templates, native: Native::new(), ours }
     }
 
     /// Part number `n`.

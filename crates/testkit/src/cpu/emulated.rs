@@ -1,5 +1,6 @@
 //! Runs cases by `x86::lift` and the interpreter.
 
+use super::encode::behind;
 use super::memory::{LINE, Memory, drain};
 use super::promised;
 use super::{
@@ -65,6 +66,11 @@ impl Emulated {
         Emulated { engine: Engine::new(), space, last: Vec::new() }
     }
 
+    /// Where the physical memory that is in use begins; 4 GiB from a little before it on are reserved.
+    pub fn physical_memory(&self) -> *const u8 {
+        self.space.phys.bytes(self.space.codes).as_ptr()
+    }
+
     /// Runs one case.
     pub fn run(&mut self, case: &Case) -> Outcome {
         self.count(case).0
@@ -127,8 +133,11 @@ impl Emulated {
         space.blocks.clear();
         space.page[at..at + MAX_CODE].fill(0xcc);
         space.page[at..at + code.len()].copy_from_slice(code);
+        // What a program reads there is what it reads on the processor; the lifter sees int3 behind the code.
         let page = space.phys.bytes_mut(space.code);
-        page[at..at + MAX_CODE].copy_from_slice(&space.page[at..at + MAX_CODE]);
+        page[at..at + MAX_CODE + 8].fill(0xcc);
+        page[at..at + code.len()].copy_from_slice(code);
+        page[at + code.len()..at + code.len() + 8].copy_from_slice(&behind(code));
         self.last.clear();
         self.last.extend_from_slice(code);
     }

@@ -1,9 +1,9 @@
 //! Encodes random instances of the templates with legacy prefixes, and decodes what came of it.
 
-use super::ENTRY;
 use super::random::Rng;
 use super::templates::Template;
-use iced_x86::{Decoder, DecoderOptions, Instruction};
+use super::{ENTRY, LEAVE};
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
 
 /// Longest instruction (SDM vol. 2, 2.3.11).
 const LONGEST: usize = 15;
@@ -17,6 +17,34 @@ pub fn decode(code: &[u8]) -> Option<Instruction> {
 /// All instructions of `code`.
 pub fn all(code: &[u8]) -> Vec<Instruction> {
     Decoder::with_ip(64, code, ENTRY, DecoderOptions::NONE).iter().collect()
+}
+
+/// The bytes to put behind `code`: a jump to [`LEAVE`] if it can only end there, in a fault or in a trap; int3 otherwise.
+pub fn behind(code: &[u8]) -> [u8; 8] {
+    let mut bytes = [0xcc; 8];
+    let end = ENTRY + code.len() as u64;
+    if falls_through(code, end) {
+        bytes[0] = 0xe9;
+        let distance = LEAVE.wrapping_sub(end + 5) as i32;
+        bytes[1..5].copy_from_slice(&distance.to_le_bytes());
+    }
+    bytes
+}
+
+fn falls_through(code: &[u8], end: u64) -> bool {
+    let instructions = match decode(code) {
+        Some(ins) => vec![ins],
+        None => all(code),
+    };
+    instructions.last().is_some_and(|last| last.next_ip() == end)
+        && instructions.iter().all(|ins| match ins.flow_control() {
+            FlowControl::Next => !ins.is_invalid(),
+            FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch => {
+                let target = ins.near_branch_target();
+                target == end || instructions.iter().any(|i| i.ip() == target)
+            }
+            _ => false,
+        })
 }
 
 /// A random instance of `t`, as a rule a valid one.

@@ -111,60 +111,48 @@ fn wild_branch(ins: &Instruction) -> bool {
     }
 }
 
-/// What cannot be compared with the processor, and why.
-pub fn excluded(ins: &Instruction) -> bool {
+/// Why instances of `mnemonic` cannot be compared with the processor, if so.
+pub fn incomparable(mnemonic: Mnemonic) -> Option<&'static str> {
     use Mnemonic::*;
+    Some(match mnemonic {
+        Rcpss | Rcpps | Rsqrtss | Rsqrtps | Vrcpss | Vrcpps | Vrsqrtss | Vrsqrtps => {
+            "an approximation: every maker has its own"
+        }
+        Syscall | Sysenter | Int => "the kernel would act on whatever the registers hold",
+        Int3 => "ends a case",
+        Int1 => "hypervisors intercept it, with another instruction pointer",
+        Rdtsc | Rdtscp | Rdrand | Rdseed => "another value each time",
+        Cpuid | Xgetbv | Rdpmc => "says what processor this is",
+        Lsl | Lar | Verr | Verw | Sgdt | Sidt | Sldt | Smsw | Str => "reads the kernel's tables",
+        Lss | Lfs | Lgs | Retf | Iret | Iretd | Iretq => {
+            "loads segment registers, which are not part of a state"
+        }
+        _ => return None,
+    })
+}
+
+/// Whether this form of an instruction cannot be compared with the processor.
+pub fn excluded(ins: &Instruction) -> bool {
+    use Mnemonic::{Endbr32, Endbr64, Prefetch, Prefetchw, Rdsspd, Rdsspq, Reservednop};
     let mnemonic = ins.mnemonic();
     // No-operations where their feature is missing, on every processor.
     let hint = matches!(mnemonic, Endbr32 | Endbr64 | Rdsspd | Rdsspq | Prefetch | Prefetchw);
-    if !hint && !promised::has(ins.code()) {
+    if !hint && !promised::has(ins.code()) || incomparable(mnemonic).is_some() {
         return true;
     }
-    // Approximations: every maker has its own.
-    let approximate = matches!(
-        mnemonic,
-        Rcpss | Rcpps | Rsqrtss | Rsqrtps | Vrcpss | Vrcpps | Vrsqrtss | Vrsqrtps
-    );
-    // Would enter the kernel, which then acts on whatever the registers hold.
-    let kernel = matches!(mnemonic, Syscall | Sysenter | Int)
-        // The harness's own.
-        || mnemonic == Int3;
-    // Other values each time, or those of this machine: time, random numbers, identity, XCR0, the kernel's tables.
-    let machine = matches!(
-        mnemonic,
-        Rdtsc
-            | Rdtscp
-            | Rdrand
-            | Rdseed
-            | Cpuid
-            | Xgetbv
-            | Rdpmc
-            | Lsl
-            | Lar
-            | Verr
-            | Verw
-            | Sgdt
-            | Sidt
-            | Sldt
-            | Smsw
-            | Str
-    );
     // Segment registers are not part of a state. Reading them is harmless.
     let loads_segment = ins.op_count() > 0
         && ins.op0_kind() == OpKind::Register
         && ins.op0_register().is_segment_register()
-        && mnemonic != Push;
+        && mnemonic != Mnemonic::Push;
     let far = matches!(ins.memory_size(), MemorySize::Fword6 | MemorySize::Fword10)
         || matches!(ins.memory_size(), MemorySize::SegPtr16 | MemorySize::SegPtr32)
-        || matches!(ins.memory_size(), MemorySize::SegPtr64)
-        || matches!(mnemonic, Retf | Iret | Iretd | Iretq);
-    // Hypervisors intercept it, with another instruction pointer.
-    let icebp = mnemonic == Int1;
+        || matches!(ins.memory_size(), MemorySize::SegPtr64);
     // Undefined on AMD's processors, a no-operation on Intel's (as which ours introduces itself).
     let reserved = mnemonic == Reservednop && ins.op_kind(0) == OpKind::Register;
     // A load of 16 bits in Intel's manual, of 32 in AMD's.
     let loads_more = ins.code() == Code::Movsxd_r16_rm16 && has_memory(ins);
-    approximate || loads_more || kernel || machine || loads_segment || far || icebp || reserved
+    loads_segment || far || reserved || loads_more
 }
 
 /// Number of a general register.

@@ -42,13 +42,17 @@ pub const FX_LEN: usize = 416;
 pub const MAX_CODE: usize = 256;
 /// RFLAGS bits that belong to a state: CF PF AF ZF SF DF OF.
 pub const FLAGS: u64 = 0xcd5;
+/// Page with the instructions that enter and leave a case natively: below 2 GiB and in reach of a jump from the code page.
+const GATE: u64 = 0x3000_0000;
+/// Where a case jumps to when it is done.
+const LEAVE: u64 = GATE + 0x800;
 /// Where the instruction starts within the code page.
 pub const ENTRY: u64 = CODE + 0x800;
 
 /// One instruction (or a few) and the state it starts from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
-    /// The bytes, placed at [`ENTRY`]; what follows are int3 instructions.
+    /// The bytes, placed at [`ENTRY`]; what follows ends the case.
     pub code: Vec<u8>,
     /// State before.
     pub state: State,

@@ -4,11 +4,10 @@
 //! is in [`super::processor`]. A child that a case kills is replaced; that case is lost.
 #![allow(unsafe_code)]
 
-use super::generate::{all, decode};
+use super::encode::behind;
 use super::memory::{Line, Memory};
 use super::processor::{self, BATCH, Board};
 use super::{Case, ENTRY, End, Outcome, State, WRITABLE_LEN};
-use iced_x86::FlowControl;
 use ir::TrapKind;
 use std::ptr;
 
@@ -86,17 +85,15 @@ impl Native {
         let board = unsafe { &mut *self.board };
         board.used = 0;
         board.results_used = 0;
-        let mut last: Option<(&Case, bool)> = None;
+        let mut last: Option<(&Case, [u8; 8])> = None;
         for (case, slot) in batch.iter().zip(&mut board.slots) {
-            slot.same_code = last.is_some_and(|l| l.0.code == case.code);
-            let falls_through = match last {
-                Some(l) if slot.same_code => l.1,
-                _ => falls_through(case),
-            };
-            last = Some((case, falls_through));
-            slot.falls_through = falls_through;
-            slot.code_len = case.code.len();
+            let before = last.filter(|l| l.0.code == case.code);
+            slot.same_code = before.is_some();
+            let end = before.map_or_else(|| behind(&case.code), |l| l.1);
+            last = Some((case, end));
+            slot.code_len = case.code.len() + end.len();
             slot.code[..case.code.len()].copy_from_slice(&case.code);
+            slot.code[case.code.len()..slot.code_len].copy_from_slice(&end);
             slot.load(&case.state);
             let lines = case.state.memory.lines();
             slot.lines = (board.used, board.used + lines.len());
@@ -121,29 +118,17 @@ impl Native {
     }
 }
 
+/// Keeps what lies within 4 GiB from `start` (a page) on out of processes forked from now on: random addresses would hit
+/// it there.
+pub fn keep_from_children(start: *const u8) {
+    // SAFETY: changes nothing in this process.
+    unsafe { libc::madvise(start.cast_mut().cast(), 0xffff_0000, libc::MADV_DONTFORK) };
+}
+
 impl Default for Native {
     fn default() -> Native {
         Native::new()
     }
-}
-
-/// Whether the case can only end behind its code, in a fault or in a trap: then a jump may stand there.
-fn falls_through(case: &Case) -> bool {
-    let end = ENTRY + case.code.len() as u64;
-    let one = decode(&case.code);
-    let instructions = match one {
-        Some(ins) => vec![ins],
-        None => all(&case.code),
-    };
-    instructions.last().is_some_and(|last| last.next_ip() == end)
-        && instructions.iter().all(|ins| match ins.flow_control() {
-            FlowControl::Next => !ins.is_invalid(),
-            FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch => {
-                let target = ins.near_branch_target();
-                target == end || instructions.iter().any(|i| i.ip() == target)
-            }
-            _ => false,
-        })
 }
 
 impl Child {

@@ -8,7 +8,8 @@
 
 use super::memory::{Line, Memory, drain};
 use super::{
-    CODE, DATA, DATA_LEN, ENTRY, FLAGS, FX_LEN, MAX_CODE, State, WRITABLE_LEN, memory::LINE,
+    CODE, DATA, DATA_LEN, ENTRY, FLAGS, FX_LEN, GATE, LEAVE, MAX_CODE, State, WRITABLE_LEN,
+    memory::LINE,
 };
 use std::arch::global_asm;
 use std::mem::offset_of;
@@ -16,9 +17,9 @@ use std::ptr;
 
 /// Cases on a board.
 pub const BATCH: usize = 256;
+/// Bytes of code with what ends it.
+const CODE_LEN: usize = MAX_CODE + 8;
 const PAGE: usize = 4096;
-/// Page with the instructions that enter and leave a case, below 2 GiB and in reach of a jump from the code page.
-const GATE: u64 = 0x3000_0000;
 /// Page with [`Live`], in reach of 32-bit addresses.
 const LIVE: u64 = GATE + PAGE as u64;
 /// Milliseconds of processor time between two looks at whether a case hangs.
@@ -29,12 +30,11 @@ const LINES: usize = DATA_LEN / LINE;
 /// One case and its result.
 #[repr(C)]
 pub struct Slot {
-    pub code: [u8; MAX_CODE],
+    /// The code and what ends it.
+    pub code: [u8; CODE_LEN],
     pub code_len: usize,
     /// The code is that of the slot before.
     pub same_code: bool,
-    /// A jump to the gate may stand behind the code; else int3.
-    pub falls_through: bool,
     /// Ran to an end of any kind.
     pub finished: bool,
     regs: [u64; 16],
@@ -118,8 +118,6 @@ struct Live {
     error: i64,
     address: u64,
     rip: u64,
-    /// Address of the leaving instructions.
-    leave: u64,
     /// Count of cases, and of those at the last tick.
     ran: u64,
     ran_at_tick: u64,
@@ -303,11 +301,11 @@ unsafe fn map_pages() -> Option<*mut u8> {
         if gate as u64 != GATE {
             return None;
         }
-        let first = &raw const boxer_gate_enter;
-        let len = (&raw const boxer_gate_end).offset_from_unsigned(first);
-        ptr::copy_nonoverlapping(first, gate.cast(), len);
+        let (enter, leave) = (&raw const boxer_gate_enter, &raw const boxer_gate_leave);
+        ptr::copy_nonoverlapping(enter, gate.cast(), leave.offset_from_unsigned(enter));
+        let len = (&raw const boxer_gate_end).offset_from_unsigned(leave);
+        ptr::copy_nonoverlapping(leave, LEAVE as *mut u8, len);
         let live = &mut *(LIVE as *mut Live);
-        live.leave = GATE + (&raw const boxer_gate_leave).offset_from_unsigned(first) as u64;
         live.entry = ENTRY;
         live.mxcsr = 0x1f80;
         if libc::mprotect(gate, PAGE, read | libc::PROT_EXEC) != 0 {
@@ -324,15 +322,8 @@ unsafe fn run(board: &mut Board, alias: *mut u8, i: usize) {
         let slot = &mut board.slots[i];
         if !slot.same_code {
             let entry = alias.add((ENTRY - CODE) as usize);
-            entry.write_bytes(0xcc, MAX_CODE + 8);
+            entry.write_bytes(0xcc, CODE_LEN);
             ptr::copy_nonoverlapping(slot.code.as_ptr(), entry, slot.code_len);
-            if slot.falls_through {
-                let behind = ENTRY + slot.code_len as u64;
-                let jump = entry.add(slot.code_len);
-                jump.write(0xe9);
-                let distance = live.leave.wrapping_sub(behind + 5) as i32;
-                jump.add(1).cast::<i32>().write_unaligned(distance);
-            }
         }
         let data = alias.add(PAGE);
         for line in &board.arena[slot.lines.0..slot.lines.1] {
@@ -422,7 +413,7 @@ extern "C" fn on_signal(signal: i32, _info: *mut libc::siginfo_t, context: *mut 
         live.error = regs[libc::REG_ERR as usize];
         live.address = regs[libc::REG_CR2 as usize] as u64;
         live.rip = rip;
-        regs[libc::REG_RIP as usize] = live.leave as i64;
+        regs[libc::REG_RIP as usize] = LEAVE as i64;
         // No single steps on the way out.
         regs[libc::REG_EFL as usize] &= !0x100;
     }

@@ -217,12 +217,12 @@ impl Rng {
         s
     }
 
-    /// A base of FS or GS: canonical.
+    /// A base of FS or GS: canonical, and far from what this process itself has mapped.
     fn base(&mut self) -> u64 {
         match self.below(3) {
             0 => DATA + 0x100 * self.below(32) as u64,
-            1 => self.bits() >> 17,
-            _ => (self.bits() as i64 >> 17) as u64,
+            1 => self.bits() >> 18,
+            _ => ((self.bits() | 1 << 63) as i64 >> 17) as u64,
         }
     }
 

@@ -223,8 +223,8 @@ undefined: FE /r u
 undefined: FF /7 u
 undefined: 0F BA /r ib u
 undefined: 0F 71-73 /r ib u
-undefined: D9 D1-DF u
-undefined: DB E4 u
+x87: D9 D8-DF
+undefined: D9 D1-D7 u
 string: A4-A7 w o rep
 string: AA-AF w o rep
 sse: 0F 10-17 /r
@@ -312,7 +312,8 @@ mmx: 0F 70 /r ib
 mmx: 0F 71-73 /2 ib g
 mmx: 0F 71-72 /4 ib g
 mmx: 0F 71-73 /6 ib g
-mmx: 0F 74-77 /r
+mmx: 0F 74-76 /r
+mmx: 0F 77
 mmx: 0F 7E-7F /r w
 mmx: 0F C4-C5 /r ib
 mmx: 0F D1-DF /r
@@ -338,14 +339,14 @@ x87: D9 F4-F7
 x87: DA C0-DF
 x87: DA E9
 x87: DB C0-DF
-x87: DB E2-E3
+x87: DB E0-E4
 x87: DB E8-F7
 x87: DC C0-FF
 x87: DD C0-EF
 x87: DE C0-CF
 x87: DE D9
 x87: DE E0-FF
-x87: DF E0
+x87: DF C0-E0
 x87: DF E8-F7
 x87: 9B
 x87: 0F AE /0 w m

@@ -80,12 +80,12 @@ pub fn fstst(cpu: &mut Cpu, i: &Inst) -> Done {
     Ok(())
 }
 
-/// Marks ST(imm[2:0]) empty, moves the top if imm[4] (ffree, ffreep).
+/// Marks ST(imm[2:0]) empty, pops if imm[4] (ffree, ffreep).
 pub fn ffree(cpu: &mut Cpu, i: &Inst) -> Done {
     cpu.x87.free((i.imm & 7) as u8);
     cpu.x87.sw &= !C1;
     if i.imm >> 4 & 1 != 0 {
-        cpu.x87.top = cpu.x87.top.wrapping_add(1) & 7;
+        cpu.x87.pop();
     }
     Ok(())
 }
