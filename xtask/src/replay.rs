@@ -52,7 +52,7 @@ pub fn run(workspace: &Workspace, fuzz: &[String]) -> Result<()> {
         .args(["--example", "fuzz-cpu", "--", "--print"])
         .stdout(create(&lines)?);
     if fuzz.is_empty() {
-        cargo.args(["--count", "20000"]);
+        cargo.args(["--count", "20000", "--seed", "1"]);
     }
     process::run(cargo.args(fuzz))?;
     replay(workspace, &program, &lines, &["--unlifted"]).context("fresh cases in Wasm")

@@ -33,6 +33,8 @@ pub fn run(workspace: &Workspace, rest: &[String]) -> Result<()> {
     let mut test = cargo(workspace);
     test.args(["test", "--release", "--workspace", "--exclude", "boxer-guest"]).args(rest);
     process::run(&mut test)?;
+    step("cpu");
+    fuzz(workspace)?;
     step("cpu in wasm");
     replay::run(workspace, &[])?;
     step("examples");
@@ -42,6 +44,17 @@ pub fn run(workspace: &Workspace, rest: &[String]) -> Result<()> {
     step("programs");
     programs::run(workspace)?;
     Ok(())
+}
+
+/// Compares a million random instructions with this machine's processor. Always the same ones, so that a failure comes
+/// again; `BOXER_CPU_SEED` chooses others.
+fn fuzz(workspace: &Workspace) -> Result<()> {
+    let seed = std::env::var("BOXER_CPU_SEED").unwrap_or_else(|_| "20261122".into());
+    let mut run = cargo(workspace);
+    run.args(["run", "--quiet", "--release", "--package", "boxer-testkit"]);
+    run.args(["--example", "fuzz-cpu", "--", "--family", "all"]);
+    run.args(["--instructions", "1000000", "--seed", &seed]);
+    process::run(&mut run)
 }
 
 fn step(name: &str) {

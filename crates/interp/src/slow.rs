@@ -1,7 +1,7 @@
 //! The slow path of memory accesses: page crossings, demand paging, faults.
 
 use crate::Env;
-use mem::{Access, Fault, FaultKind, PAGE_SIZE, Tables, Value};
+use mem::{Access, Fault, PAGE_SIZE, Tables, Value};
 
 /// Values that can be taken apart into bytes.
 pub trait Bytes: Value {
@@ -58,21 +58,10 @@ fn in_page(va: u64) -> usize {
     PAGE_SIZE - va as usize % PAGE_SIZE
 }
 
-/// An access that begins below the first address that is not canonical and goes on beyond it fails as a whole, and not as
-/// a page fault at its first byte (SDM vol. 1, 3.3.7.1).
-fn leaves_canonical(va: u64, size: usize, access: Access) -> Result<(), Fault> {
-    const END: u64 = 1 << 47;
-    if va < END && END - va < size as u64 {
-        return Err(Fault { addr: END, access, kind: FaultKind::Unmapped });
-    }
-    Ok(())
-}
-
 /// Loads `size` bytes (1 to 16) at any address.
 #[cold]
 #[inline(never)]
 pub fn load_slow<E: Env>(env: &mut E, tables: Tables, va: u64, size: usize) -> Result<u128, Fault> {
-    leaves_canonical(va, size, Access::Read)?;
     let first = size.min(in_page(va));
     let mut phys = env.translate(va, Access::Read)?;
     let mut value = 0;
@@ -96,7 +85,6 @@ pub fn store_slow<E: Env>(
     value: u128,
     size: usize,
 ) -> Result<(), Fault> {
-    leaves_canonical(va, size, Access::Write)?;
     let first = size.min(in_page(va));
     let low = env.translate(va, Access::Write)?;
     let high = if first < size {
@@ -114,7 +102,6 @@ pub fn store_slow<E: Env>(
 /// Faults as a store of `size` bytes would, and stores nothing.
 #[inline(never)]
 pub fn probe<E: Env>(env: &mut E, va: u64, size: usize) -> Result<(), Fault> {
-    leaves_canonical(va, size, Access::Write)?;
     env.translate(va, Access::Write)?;
     if in_page(va) < size {
         env.translate(va.wrapping_add(in_page(va) as u64), Access::Write)?;

@@ -43,7 +43,7 @@ fn main() {
         }
     }
     if let Some(why) = Native::unsuitable() {
-        println!("skipped: {why}");
+        println!("# skipped: {why}");
         return;
     }
     println!("# seed {}", plan.seed);

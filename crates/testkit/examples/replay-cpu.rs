@@ -36,7 +36,8 @@ fn main() {
         }
     }
     println!("{cases} cases, {bad} differ, {unlifted} not lifted");
-    if bad != 0 || cases == 0 {
+    // None at all are fine where this machine's processor cannot say what is right.
+    if bad != 0 || cases == 0 && !skip {
         std::process::exit(1);
     }
 }
