@@ -146,8 +146,12 @@ impl Machine {
         }
         match self.judge(fault) {
             x86::fault::Report::Load => self.kernel.fault(tid, fault),
-            x86::fault::Report::Store => {
-                self.kernel.fault(tid, Fault { access: mem::Access::Write, ..fault })
+            x86::fault::Report::Store(start) => {
+                let fault = Fault { access: mem::Access::Write, ..fault };
+                match self.kernel.mm.translate(start, mem::Access::Write) {
+                    Err(first) if start != fault.addr => self.kernel.fault(tid, first),
+                    _ => self.kernel.fault(tid, fault),
+                }
             }
             x86::fault::Report::General => self.kernel.trap(tid, GENERAL),
             x86::fault::Report::Stack => self.kernel.trap(tid, kernel::TrapKind::StackFault),

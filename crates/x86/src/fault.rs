@@ -2,7 +2,8 @@
 //! after the fault, so that it costs no block anything.
 
 use iced_x86::{
-    Decoder, DecoderOptions, InstructionInfoFactory, Mnemonic, OpAccess, Register, UsedMemory,
+    Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register,
+    UsedMemory,
 };
 
 use crate::MAX_INSTRUCTION_LEN;
@@ -13,7 +14,8 @@ pub enum Report {
     /// #PF of a load.
     Load,
     /// #PF of a store, or of an instruction that reads what it then writes: its load asks for the right to write too.
-    Store,
+    /// Where the operand starts: if that byte cannot be written, it is the one that is reported.
+    Store(u64),
     /// #GP: not canonical.
     General,
     /// #SS: not canonical, and in the stack segment.
@@ -33,12 +35,19 @@ pub fn judge(bytes: &[u8], pc: u64, addr: u64, store: bool, regs: &Registers) ->
     let ins = Decoder::with_ip(64, bytes, pc, DecoderOptions::NONE).decode();
     let mut factory = InstructionInfoFactory::new();
     let used = factory.info(&ins).used_memory();
+    let beyond = bit_string_offset(&ins, regs);
     let hit = used.iter().find(|m| {
-        let at = address(m, regs);
+        let at = address(m, regs).wrapping_add(beyond);
         addr.wrapping_sub(at) < (m.memory_size().size() as u64).max(1)
     });
-    let size = hit.map_or(1, |m| (m.memory_size().size() as u64).max(1));
-    let start = hit.map_or(addr, |m| address(m, regs));
+    // Gathers have no one address; the fault is at the start of an element, but for one that goes on to another page.
+    let element = if ins.is_vsib() { ins.memory_size().element_size() as u64 } else { 1 };
+    let size = hit.map_or(element, |m| (m.memory_size().size() as u64).max(1));
+    // A masked store does not touch the lanes before the one that failed.
+    use Mnemonic::{Vmaskmovpd, Vmaskmovps, Vpmaskmovd, Vpmaskmovq};
+    let masked = matches!(ins.mnemonic(), Vmaskmovps | Vmaskmovpd | Vpmaskmovd | Vpmaskmovq);
+    let whole = hit.filter(|_| !masked);
+    let start = whole.map_or(addr, |m| address(m, regs).wrapping_add(beyond));
     if !is_canonical(addr) || !is_canonical(start.wrapping_add(size - 1)) {
         let stack = hit.is_some_and(in_stack_segment);
         return if stack { Report::Stack } else { Report::General };
@@ -50,10 +59,23 @@ pub fn judge(bytes: &[u8], pc: u64, addr: u64, store: bool, regs: &Registers) ->
     };
     // An instruction with one operand to read and another to write says itself which one failed.
     if store || used.iter().any(writes) && !used.iter().any(reads) {
-        Report::Store
+        Report::Store(start)
     } else {
         Report::Load
     }
+}
+
+/// How far from its memory operand a bit test reaches: its index register counts bits from there, signed.
+fn bit_string_offset(ins: &Instruction, regs: &Registers) -> u64 {
+    use Mnemonic::{Bt, Btc, Btr, Bts};
+    let register = ins.op1_register();
+    if !matches!(ins.mnemonic(), Bt | Btc | Btr | Bts) || !register.is_gpr() {
+        return 0;
+    }
+    let index = regs.get(register.full_register().number()).copied().unwrap_or_default();
+    let bytes = register.size() as i64;
+    let index = (index as i64) << (64 - 8 * bytes) >> (64 - 8 * bytes);
+    (index.div_euclid(8 * bytes) * bytes) as u64
 }
 
 /// DS, ES, CS and SS prefixes mean nothing in 64-bit mode: the base register alone chooses the stack segment.
@@ -112,8 +134,8 @@ pub(crate) fn is_too_long(bytes: &[u8]) -> bool {
         let ins = Decoder::new(64, &kept, DecoderOptions::NONE).decode();
         !ins.is_invalid() && ins.len() + dropped > MAX_INSTRUCTION_LEN
     };
-    // Whether it is an instruction at all may depend on 66, F2 and F3, its length (but for 66) does not.
+    // Whether it is an instruction at all may depend on 66, F0, F2 and F3, its length (but for 66) does not.
     let without = |drop: &[u8]| kept.iter().copied().filter(|b| !drop.contains(b)).collect();
-    let (bare, plain) = (without(&[0xf2, 0xf3]), without(&[0x66, 0xf2, 0xf3]));
-    too_long(kept) || too_long(bare) || too_long(plain)
+    let drops: [&[u8]; 4] = [&[], &[0xf0], &[0xf0, 0xf2, 0xf3], &[0x66, 0xf0, 0xf2, 0xf3]];
+    drops.into_iter().any(|drop| too_long(without(drop)))
 }

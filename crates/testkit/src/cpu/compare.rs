@@ -120,14 +120,11 @@ fn is_xsave(mnemonic: Mnemonic) -> bool {
     matches!(mnemonic, Mnemonic::Xsave | Mnemonic::Xsave64 | Mnemonic::Xrstor | Mnemonic::Xrstor64)
 }
 
-/// Our end, or the processor's where the two mean the same. A read-modify-write is a write from its first byte on
-/// there, but a load comes first here; a program cannot tell but by the error code in its signal frame. FXSAVE, FNSAVE
-/// and their kin try their bytes in an order of their own.
+/// Our end, or the processor's where the two mean the same: FXSAVE, FNSAVE and their kin try their bytes in an order of
+/// their own.
 fn comparable_end(native: End, ours: End, image: bool) -> End {
-    let reach = if image { 832 } else { 32 };
     match (native, ours) {
-        (End::Fault(a, true), End::Fault(b, false)) if b.wrapping_sub(a) < reach => native,
-        (End::Fault(a, x), End::Fault(b, y)) if image && (x == y || x) && a.abs_diff(b) < reach => {
+        (End::Fault(a, x), End::Fault(b, y)) if image && (x == y || x) && a.abs_diff(b) < 832 => {
             native
         }
         _ => ours,

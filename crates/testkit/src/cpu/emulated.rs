@@ -9,6 +9,7 @@ use super::{
 use interp::{Engine, Env, Exit};
 use ir::{Cpu, FS_BASE, GS_BASE, TrapKind};
 use mem::{Access, Fault, FaultKind, Frame, Lookaside, PAGE_SIZE, Phys, Tables, Translate};
+use x86::fault::Report;
 
 /// Pages for code: each new code gets the next, so that what was compiled before need not be dropped each time.
 const CODE_PAGES: u32 = 64;
@@ -93,11 +94,7 @@ impl Emulated {
         let (end, rip) = match exit {
             Exit::Trap(TrapKind::Bp) => (End::Done, cpu.rip.wrapping_sub(1)),
             Exit::Trap(kind) => (End::Trap(kind), cpu.rip),
-            // Non-canonical addresses are #GP on hardware.
-            Exit::Fault(f) if (f.addr as i64) << 16 >> 16 != f.addr as i64 => {
-                (End::Trap(TrapKind::Gp), cpu.rip)
-            }
-            Exit::Fault(f) => (End::Fault(f.addr, f.access == Access::Write), cpu.rip),
+            Exit::Fault(f) => (space.report(&cpu, f), cpu.rip),
             Exit::Syscall | Exit::OutOfFuel => (End::Lost, cpu.rip),
         };
         let executed = self.engine.retired() - before + space.in_last_block(rip);
@@ -140,6 +137,29 @@ impl Emulated {
         page[at + code.len()..at + code.len() + 8].copy_from_slice(&behind(code));
         self.last.clear();
         self.last.extend_from_slice(code);
+    }
+}
+
+impl Space {
+    /// A fault as the machine reports it to the kernel.
+    fn report(&mut self, cpu: &Cpu, fault: Fault) -> End {
+        let mut regs = [0; 18];
+        regs[..16].copy_from_slice(&cpu.slot[..16]);
+        regs[16] = cpu.slot[usize::from(FS_BASE)];
+        regs[17] = cpu.slot[usize::from(GS_BASE)];
+        let at = cpu.rip.wrapping_sub(CODE) as usize;
+        let fetch = fault.access == Access::Fetch;
+        let bytes = if fetch { &[][..] } else { self.page.get(at..).unwrap_or(&[]) };
+        let bytes = &bytes[..bytes.len().min(x86::MAX_INSTRUCTION_LEN)];
+        let store = fault.access == Access::Write;
+        match x86::fault::judge(bytes, cpu.rip, fault.addr, store, &regs) {
+            Report::Load => End::Fault(fault.addr, false),
+            Report::Store(start) => {
+                let first = self.translate(start, Access::Write).err();
+                End::Fault(first.map_or(fault.addr, |f| f.addr), true)
+            }
+            Report::General | Report::Stack => End::Trap(TrapKind::Gp),
+        }
     }
 }
 
