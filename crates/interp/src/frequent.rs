@@ -34,8 +34,8 @@ macro_rules! frequent {
         rv1: Pmovmskb VToR64 VToR32;
         vr1: VFromR32 VFromR64;
         f2: Addss addss Addsd addsd Subss subss Subsd subsd Mulss mulss Mulsd mulsd Divss divss Divsd divsd
-            Minss minss Minsd minsd Maxss maxss Maxsd maxsd Sqrtsd sqrtsd Cvtss2sd cvtss2sd Cvtsd2ss cvtsd2ss;
-        packed: Addps Addpd Subps Subpd Mulps Mulpd Divps Divpd;
+            Minss minss Minsd minsd Maxss maxss Maxsd maxsd Sqrtsd sqrtsd Cvtss2sd cvtss2sd Cvtsd2ss cvtsd2ss
+            Addps addps Addpd addpd Subps subps Subpd subpd Mulps mulps Mulpd mulpd Divps divps Divpd divpd;
         fvr: Cvtsi2sd32 cvtsi2sd32 Cvtsi2sd64 cvtsi2sd64 Cvtsi2ss32 cvtsi2ss32;
         rf1: Cvttsd2si32 cvttsd2si32 Cvttsd2si64 cvttsd2si64;
         rf2: Comiss comiss Comisd comisd Ucomiss ucomiss Ucomisd ucomisd;
@@ -57,7 +57,7 @@ macro_rules! frequent_ops {
         $arithmetic:ident: $($ar:ident)*; $logic:ident: $($lo:ident)*; $shift:ident: $($sh:ident)*;
         $step:ident: $($st:ident)*; $memory:ident: $($me:ident)*; $constant:ident: $($co:ident)*;
         v1: $($v1:ident)*; v2: $($v2:ident)*; v1i: $($v1i:ident)*; v2i: $($v2i:ident)*; rv1: $($rv1:ident)*;
-        vr1: $($vr1:ident)*; f2: $($f2:ident $f2_f:ident)*; packed: $($p2:ident)*; fvr: $($fvr:ident $fvr_f:ident)*;
+        vr1: $($vr1:ident)*; f2: $($f2:ident $f2_f:ident)*; fvr: $($fvr:ident $fvr_f:ident)*;
         rf1: $($rf1:ident $rf1_f:ident)*; rf2: $($rf2:ident $rf2_f:ident)*; $($rest:tt)*
     ) => {
         /// Whether the run loop has a handler for `op` in all its forms.
@@ -67,7 +67,7 @@ macro_rules! frequent_ops {
                 op,
                 Op::PutFlags | Op::Li | Op::Lea | Op::Lea32 | Op::GetCc | Op::SelCc | Op::VMov
                     $(| Op::$r1)* $(| Op::$r2)* $(| Op::$flag)* $(| Op::$v1)* $(| Op::$v2)* $(| Op::$v1i)*
-                    $(| Op::$v2i)* $(| Op::$rv1)* $(| Op::$vr1)* $(| Op::$f2)* $(| Op::$p2)* $(| Op::$fvr)* $(| Op::$rf1)*
+                    $(| Op::$v2i)* $(| Op::$rv1)* $(| Op::$vr1)* $(| Op::$f2)* $(| Op::$fvr)* $(| Op::$rf1)*
                     $(| Op::$rf2)*
             )
         }

@@ -45,12 +45,6 @@ macro_rules! function {
             $f(a, b, imm)
         }
     };
-    (F2 $name:ident ($f:path)) => {
-        #[inline(always)]
-        pub fn $name(m: &mut u32, a: u128, b: u128) -> u128 {
-            $f(m, a, b)
-        }
-    };
     (Vr1 $name:ident ($f:path)) => {
         #[inline(always)]
         pub fn $name(a: u64) -> u128 {

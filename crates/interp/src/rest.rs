@@ -1,11 +1,13 @@
 //! Accesses and questions to the environment that the run loop has no handler of its own for.
 
 use crate::Env;
-use crate::code::{ALT, Code};
+use crate::code::{ALT, Code, PRIVATE, private};
+use crate::frequent::frequent;
+use crate::meaning;
 use crate::slow::{load, probe, probe_across, store};
 use crate::{masked, string, xstate};
 use ir::sem::lanes::Whole;
-use ir::{Cpu, HIGH, Op, TrapKind, for_each_op, sem};
+use ir::{Cpu, HIGH, Op, TrapKind, for_each_op, reg, sem};
 use mem::{Fault, Tables};
 
 /// How such an op ended.
@@ -20,9 +22,13 @@ pub enum Rest {
     Again,
 }
 
-/// Runs one op of a class that needs the environment ([`crate::pure::needs_environment`]).
+/// Runs one op of a class that needs the environment ([`crate::pure::needs_environment`]), or the fused word of one: all
+/// of those, and what the run loop could not do on the fast path.
 #[inline(never)]
 pub fn run<E: Env>(cpu: &mut Cpu, env: &mut E, tables: Tables, c: &Code) -> Rest {
+    if c.op >= PRIVATE {
+        return fused(cpu, env, tables, c);
+    }
     let op = if c.op >= ALT { c.op - ALT } else { c.op };
     let Some(&op) = Op::ALL.get(op as usize) else { return Rest::Done };
     let address = |cpu: &Cpu| {
@@ -127,3 +133,52 @@ pub fn run<E: Env>(cpu: &mut Cpu, env: &mut E, tables: Tables, c: &Code) -> Rest
     for_each_op!(dispatch);
     Rest::Done
 }
+
+macro_rules! fused {
+    (
+        r1: $($r1:ident)*; r2: $($r2:ident)*; load: $($load:ident $load_t:ident)*;
+        store: $($store:ident $store_t:ident)*; flag: $($flag:ident $flag_kind:ident)*;
+        arithmetic: $($ar:ident)*; logic: $($lo:ident)*; shift: $($sh:ident)*; step: $($st:ident)*;
+        memory: $($me:ident $me_t:ident $me_f:ident)*; constant: $($co:ident $co_t:ident)*; $($rest:tt)*
+    ) => {
+        fn fused<E: Env>(cpu: &mut Cpu, env: &mut E, tables: Tables, c: &Code) -> Rest {
+            let address = |cpu: &Cpu| {
+                let index = cpu.slot[c.b as usize] << (c.c & 3);
+                cpu.slot[c.a as usize].wrapping_add(index).wrapping_add(c.imm as u64)
+            };
+            macro_rules! access {
+                ($result:expr) => {
+                    match $result {
+                        Ok(value) => value,
+                        Err(fault) => return Rest::Fault(fault),
+                    }
+                };
+            }
+            let rsp = reg::RSP as usize;
+            let sp = cpu.slot[rsp];
+            match c.op {
+                $(private::$me => {
+                    let value = access!(load::<$me_t, E>(env, tables, address(cpu)));
+                    let a = cpu.slot[(c.n & 0xFF) as usize];
+                    cpu.slot[c.d as usize] = meaning::$me_f(a, u64::from(value));
+                })*
+                $(private::$co => {
+                    let value = i64::from(c.n as i16) as $co_t;
+                    let va = cpu.slot[c.a as usize].wrapping_add(c.imm as u64);
+                    access!(store(env, tables, va, value))
+                })*
+                private::PUSH => {
+                    access!(store(env, tables, sp.wrapping_sub(8), cpu.slot[c.d as usize]));
+                    cpu.slot[rsp] = sp.wrapping_sub(8);
+                }
+                private::POP => {
+                    cpu.slot[c.d as usize] = access!(load(env, tables, sp));
+                    cpu.slot[rsp] = sp.wrapping_add(8);
+                }
+                _ => {}
+            }
+            Rest::Done
+        }
+    };
+}
+frequent!(fused);

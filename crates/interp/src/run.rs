@@ -113,7 +113,14 @@ impl Engine {
                 leave!(Exit::Trap(kind));
             }};
         }
+        // At a block's end; elsewhere the fast path alone is here and `slow` says where to go on.
         macro_rules! load {
+            ($slow:lifetime $t:ty, $va:expr) => {
+                match tables.load::<$t>($va) {
+                    Some(value) => value,
+                    None => break $slow,
+                }
+            };
             ($t:ty, $va:expr) => {
                 match load::<$t, E>(env, tables, $va) {
                     Ok(value) => value,
@@ -122,6 +129,11 @@ impl Engine {
             };
         }
         macro_rules! store {
+            ($slow:lifetime $t:ty, $va:expr, $value:expr) => {
+                if !tables.store::<$t>($va, $value) {
+                    break $slow;
+                }
+            };
             ($t:ty, $va:expr, $value:expr) => {{
                 let (va, value): (u64, $t) = ($va, $value);
                 if !tables.store::<$t>(va, value) {
@@ -218,8 +230,8 @@ impl Engine {
             }};
         }
         macro_rules! with_memory {
-            ($c:ident $t:ident $f:ident) => {{
-                let value = load!($t, address!(plain $c));
+            ($slow:lifetime $c:ident $t:ident $f:ident) => {{
+                let value = load!($slow $t, address!(plain $c));
                 set!($c, meaning::$f(cpu.slot[($c.n & 0xFF) as usize], u64::from(value)));
             }};
         }
@@ -241,10 +253,10 @@ impl Engine {
             };
         }
         macro_rules! aligned {
-            ($va:expr) => {{
+            ($slow:lifetime $va:expr) => {{
                 let va: u64 = $va;
                 if va % 16 != 0 {
-                    trap!(TrapKind::Gp);
+                    break $slow;
                 }
                 va
             }};
@@ -258,7 +270,7 @@ impl Engine {
                 shift: $($sh:ident $sh_kind:ident $sh_f:ident)*; step: $($st:ident $st_kind:ident $st_f:ident)*;
                 memory: $($me:ident $me_t:ident $me_f:ident)*; constant: $($co:ident $co_t:ident)*;
                 v1: $($v1:ident)*; v2: $($v2:ident)*; v1i: $($v1i:ident)*; v2i: $($v2i:ident)*; rv1: $($rv1:ident)*;
-                vr1: $($vr1:ident)*; f2: $($f2:ident $f2_f:ident)*; packed: $($p2:ident)*; fvr: $($fvr:ident $fvr_f:ident)*;
+                vr1: $($vr1:ident)*; f2: $($f2:ident $f2_f:ident)*; fvr: $($fvr:ident $fvr_f:ident)*;
                 rf1: $($rf1:ident $rf1_f:ident)*; rf2: $($rf2:ident $rf2_f:ident)*;
                 vload: $($vload:ident $vload_t:ident)*; vstore: $($vstore:ident $vstore_t:ident)*;
                 sub: $($bs:ident $bs_form:ident $bs_kind:ident $bs_u:ident $bs_s:ident)*;
@@ -305,22 +317,24 @@ impl Engine {
                                 decide!(relations(c.c, r == 0, $below, $less, r < 0))
                             }};
                         }
-                        match c.op {
+                        // What the arms cannot do on the fast path is done by one call: many would cost the loop its registers.
+                        'slow: {
+match c.op {
                             $(plain::$r1 => set!(c, meaning::$r1(a!(c))),)*
                             $(plain::$r2 => set!(c, meaning::$r2(a!(c), operand!(plain c))),
                               alt::$r2 => set!(c, meaning::$r2(a!(c), operand!(alt c))),)*
                             $(plain::$load => {
-                                let value = load!($load_t, address!(plain c));
+                                let value = load!('slow $load_t, address!(plain c));
                                 set!(c, meaning::$load(value))
                               }
                               alt::$load => {
-                                let value = load!($load_t, address!(alt c));
+                                let value = load!('slow $load_t, address!(alt c));
                                 set!(c, meaning::$load(value))
                               })*
                             $(plain::$store =>
-                                store!($store_t, address!(plain c), cpu.slot[c.d as usize] as $store_t),
+                                store!('slow $store_t, address!(plain c), cpu.slot[c.d as usize] as $store_t),
                               alt::$store =>
-                                store!($store_t, address!(alt c), cpu.slot[c.d as usize] as $store_t),)*
+                                store!('slow $store_t, address!(alt c), cpu.slot[c.d as usize] as $store_t),)*
                             $(plain::$flag => record!($flag_kind, a!(c), operand!(plain c)),
                               alt::$flag => record!($flag_kind, a!(c), operand!(alt c)),)*
                             $(private::$ar => arithmetic!(c plain $ar_kind $ar_f),
@@ -329,9 +343,9 @@ impl Engine {
                               private::$loi => logic!(c alt $lo_kind $lo_f),)*
                             $(private::$sh => arithmetic!(c alt $sh_kind $sh_f),)*
                             $(private::$st => step!(c $st_kind $st_f),)*
-                            $(private::$me => with_memory!(c $me_t $me_f),)*
+                            $(private::$me => with_memory!('slow c $me_t $me_f),)*
                             $(private::$co =>
-                                store!($co_t, address!(alt c), i64::from(c.n as i16) as $co_t),)*
+                                store!('slow $co_t, address!(alt c), i64::from(c.n as i16) as $co_t),)*
                             $(plain::$v1 => set_v!(c, meaning::$v1(v!(c.a))),)*
                             $(plain::$v2 => set_v!(c, meaning::$v2(v!(c.a), v!(c.b))),)*
                             $(plain::$v1i => set_v!(c, meaning::$v1i(v!(c.a), c.imm as u8)),)*
@@ -341,15 +355,6 @@ impl Engine {
                             $(plain::$f2 => match sem::quick::$f2_f(cpu.mxcsr, v!(c.a), v!(c.b)) {
                                 Some(r) => set_v!(c, r),
                                 None => pure!(c, plain::$f2),
-                            })*
-                            $(plain::$p2 => {
-                                let mut m = cpu.mxcsr;
-                                if sem::quick::masked(m) {
-                                    set_v!(c, meaning::$p2(&mut m, v!(c.a), v!(c.b)));
-                                    cpu.mxcsr = m;
-                                } else {
-                                    pure!(c, plain::$p2);
-                                }
                             })*
                             $(plain::$fvr => match sem::quick::$fvr_f(cpu.mxcsr, v!(c.a), b!(c)) {
                                 Some(r) => set_v!(c, r),
@@ -364,24 +369,24 @@ impl Engine {
                                 None => pure!(c, plain::$rf2),
                             })*
                             $(plain::$vload => {
-                                let value = load!($vload_t, address!(plain c));
+                                let value = load!('slow $vload_t, address!(plain c));
                                 cpu.set_vector(c.d, whole(halves(u64::from(value), 0)));
                             })*
                             $(plain::$vstore =>
-                                store!($vstore_t, address!(plain c), v!(c.d) as $vstore_t),)*
+                                store!('slow $vstore_t, address!(plain c), v!(c.d) as $vstore_t),)*
                             plain::VLoad128 => {
-                                let value = load!(Whole, address!(plain c));
+                                let value = load!('slow Whole, address!(plain c));
                                 cpu.set_vector(c.d, value)
                             }
-                            plain::VStore128 => store!(Whole, address!(plain c), cpu.vector(c.d)),
+                            plain::VStore128 => store!('slow Whole, address!(plain c), cpu.vector(c.d)),
                             plain::VLoadA128 => {
-                                let va = aligned!(address!(plain c));
-                                let value = load!(Whole, va);
+                                let va = aligned!('slow address!(plain c));
+                                let value = load!('slow Whole, va);
                                 cpu.set_vector(c.d, value)
                             }
                             plain::VStoreA128 => {
-                                let va = aligned!(address!(plain c));
-                                store!(Whole, va, cpu.vector(c.d))
+                                let va = aligned!('slow address!(plain c));
+                                store!('slow Whole, va, cpu.vector(c.d))
                             }
                             plain::VMov => cpu.set_vector(c.d, cpu.vector(c.a)),
                             plain::Li => set!(c, c.imm as u64),
@@ -408,12 +413,12 @@ impl Engine {
                             }
                             private::PUSH => {
                                 let sp = cpu.slot[RSP].wrapping_sub(8);
-                                store!(u64, sp, cpu.slot[c.d as usize]);
+                                store!('slow u64, sp, cpu.slot[c.d as usize]);
                                 cpu.slot[RSP] = sp;
                             }
                             private::POP => {
                                 let sp = cpu.slot[RSP];
-                                cpu.slot[c.d as usize] = load!(u64, sp);
+                                cpu.slot[c.d as usize] = load!('slow u64, sp);
                                 cpu.slot[RSP] = sp.wrapping_add(8);
                             }
                             $(branch::$bs::E => {
@@ -555,8 +560,11 @@ impl Engine {
                                 leave!(Exit::Trap(TRAPS[(c.a & 15) as usize]));
                             }
                             private::PURE => pure!(c, c.n),
-                            _ => rest!(c),
+                            _ => break 'slow,
                         }
+                        continue 'run;
+                        }
+                        rest!(c);
                         continue 'run;
                     };
                     cpu.rip = pc;

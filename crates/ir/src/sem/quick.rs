@@ -4,27 +4,21 @@
 
 use super::ieee::mxcsr;
 use super::lanes::*;
+use super::packed_float;
+use super::simd::{F32x4, F64x2};
 use super::simd_float::{double, single};
 use super::softfloat::PE;
-
-/// Bits of the exceptions' masks.
-const MASKS: u32 = 0x3f << mxcsr::MASK_SHIFT;
-
-/// Whether no exception can trap.
-#[inline(always)]
-pub fn masked(m: u32) -> bool {
-    m & MASKS == MASKS
-}
 
 /// Whether an inexact result of the host's is the guest's and changes nothing else: rounding to nearest, all exceptions
 /// masked, PE set already.
 #[inline(always)]
 fn settled(m: u32) -> bool {
+    const MASKS: u32 = 0x3f << mxcsr::MASK_SHIFT;
     m & (mxcsr::RC | MASKS | PE) == MASKS | PE
 }
 
 macro_rules! arithmetic {
-    ($($ss:ident $sd:ident $op:tt;)*) => { $(
+    ($($ss:ident $sd:ident $ps:ident $pd:ident $op:tt;)*) => { $(
         #[doc = concat!("`", stringify!($ss), "`")]
         #[inline(always)]
         pub fn $ss(m: u32, a: u128, b: u128) -> Option<u128> {
@@ -41,15 +35,31 @@ macro_rules! arithmetic {
             let fits = settled(m) && double::no_denormal(x, y) && double::normal(r.to_bits());
             fits.then(|| with_low_f64(a, r))
         }
+        #[doc = concat!("`", stringify!($ps), "`")]
+        #[inline(always)]
+        pub fn $ps(m: u32, a: u128, b: u128) -> Option<u128> {
+            use packed_float::single::{sound, tame};
+            let (x, y) = (F32x4::new(a), F32x4::new(b));
+            let r = x $op y;
+            (settled(m) && (tame(x) & tame(y) & sound(r)).all()).then(|| r.bits())
+        }
+        #[doc = concat!("`", stringify!($pd), "`")]
+        #[inline(always)]
+        pub fn $pd(m: u32, a: u128, b: u128) -> Option<u128> {
+            use packed_float::double::{sound, tame};
+            let (x, y) = (F64x2::new(a), F64x2::new(b));
+            let r = x $op y;
+            (settled(m) && (tame(x) & tame(y) & sound(r)).all()).then(|| r.bits())
+        }
     )* };
 }
 
 // A normal result has no NaN and no infinity as operand (a quotient by one is zero).
 arithmetic! {
-    addss addsd +;
-    subss subsd -;
-    mulss mulsd *;
-    divss divsd /;
+    addss addsd addps addpd +;
+    subss subsd subps subpd -;
+    mulss mulsd mulps mulpd *;
+    divss divsd divps divpd /;
 }
 
 macro_rules! extremes {
