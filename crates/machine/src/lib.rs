@@ -15,7 +15,7 @@ use env::Cpu0;
 use interp::{Engine, Exit};
 use ir::TrapKind;
 use kernel::{Flow, Host, Kernel, KernelError, Sched, ThreadId};
-use mem::{Fault, Phys};
+use mem::{Fault, Phys, Translate};
 use rootfs::config::{BoxConfig, CpuLevel};
 
 /// Guest instructions after which another thread gets its turn.
