@@ -15,9 +15,10 @@
 //! A recorder whose flags are overwritten later in the block is removed only if nothing between the two can fault: a
 //! signal handler sees the flags as the processor has them (cost: 3 % over ten kernels, since most recorders are fused).
 //!
-//! **Speed.** `examples/mips.rs` runs static programs; eleven kernels (gcc -O2: integer, branches, calls, pointers, strings,
-//! floating point, packed integers), million guest instructions a second of CPU time in wasmtime 50 with SIMD and LTO:
-//! 228 (floating point) to 788 (sieve), geometric mean 480. In real programs (bash, python, perl) a third of the words
+//! **Speed.** `cargo xtask bench` runs ten kernels (gcc -O2: integer, branches, calls, pointers, strings, floating point,
+//! packed integers), million guest instructions a second of CPU time in wasmtime 48 with SIMD and LTO: 390 (strings) and
+//! 440 (floating point) to 780 (crc), geometric mean 580. What a handler calls, and what it keeps in memory by halves,
+//! costs most: see [`rest`] and `Whole` in `ir`. In real programs (bash, python, perl) a third of the words
 //! are loads and stores, a sixth pushes and pops; ops without a handler of their own ([`pure`]) are below 2 %.
 
 mod cache;
