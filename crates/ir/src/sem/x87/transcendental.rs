@@ -208,11 +208,13 @@ pub fn arctan2(cw: u16, y: F80, x: F80) -> Outcome {
             let first = if compare(b, a).is_le() {
                 let t = q.div(p);
                 if t.0.exp < -70 {
-                    // atan t = t here; an exact quotient stays exact, a tiny one underflows.
+                    // atan t is t but for less than the last of 128 bits; a tiny one underflows.
                     if !v.sign {
-                        let r = round(&full_control(cw), div(b, a));
-                        let value = Float { sign: w.sign, ..r.value };
-                        return (F80::pack(value), flags | r.flags | PE | tiny(r.value), r.up);
+                        let quotient = div(b, a);
+                        let exact = quotient.sig as u64 == 0;
+                        let sig = quotient.sig - u128::from(exact);
+                        let r = round(&full_control(cw), Exact { sign: w.sign, sig, ..quotient });
+                        return (F80::pack(r.value), flags | r.flags | PE | tiny(r.value), r.up);
                     }
                     t
                 } else {
