@@ -96,12 +96,22 @@ pub struct Context {
     pub fs_base: u64,
     /// Base of GS.
     pub gs_base: u64,
+    /// Selectors of ES, DS, FS, GS.
+    pub segments: [u16; 4],
     /// x87, SSE and AVX state.
     pub fp: Box<FpState>,
 }
 
 impl Default for Context {
     fn default() -> Self {
-        Context { gpr: [0; 16], rip: 0, rflags: 0x202, fs_base: 0, gs_base: 0, fp: Box::default() }
+        Context {
+            gpr: [0; 16],
+            rip: 0,
+            rflags: 0x202,
+            fs_base: 0,
+            gs_base: 0,
+            segments: [0; 4],
+            fp: Box::default(),
+        }
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::Env;
 use crate::code::{Arena, Fetcher};
-use crate::compile::{compile, cut_after_store};
-use ir::Mark;
+use crate::compile::{compile, cut, cut_after_store};
+use ir::ops::StringOp;
+use ir::{Block, Class, Mark, Op};
 use mem::{Access, Fault, Frame, PAGE_SIZE};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -221,7 +222,42 @@ impl Engine {
             self.clear();
             self.sync(env);
         }
-        let compiled = compile(&block);
+        let start = self.add(&block);
+        self.map.insert(key, start);
+        let page = |addr: u32| Frame::containing(addr).addr();
+        self.by_frame.entry(page(key.phys)).or_default().push(key);
+        if key.next != 0 {
+            self.by_frame.entry(page(key.next)).or_default().push(key);
+        }
+        Ok(start)
+    }
+
+    /// Compiles the instruction at `pc` as a block of its own that nothing links to; true if it loads SS. Such blocks
+    /// are not kept for a second time: stepping is rare.
+    pub(crate) fn compile_single<E: Env>(
+        &mut self,
+        env: &mut E,
+        pc: u64,
+    ) -> Result<(u32, bool), Fault> {
+        env.translate(pc, Access::Fetch)?;
+        let mut block = env.lift(pc)?;
+        cut(&mut block, 1);
+        let mut loads_ss = false;
+        for inst in &mut block.insts {
+            if inst.op.class() == Class::Str {
+                inst.imm |= StringOp::ONCE;
+            }
+            loads_ss |= inst.op == Op::Segment && inst.imm == 2;
+        }
+        if self.arena.len() > MAX_WORDS {
+            self.clear();
+        }
+        Ok((self.add(&block), loads_ss))
+    }
+
+    /// Adds the code of `block` to the arena.
+    fn add(&mut self, block: &Block) -> u32 {
+        let compiled = compile(block);
         let start = self.arena.len() as u32;
         self.arena.extend(&compiled.words);
         self.blocks.push(BlockInfo {
@@ -230,13 +266,7 @@ impl Engine {
             end: self.arena.len() as u32,
             marks: compiled.marks.into_boxed_slice(),
         });
-        self.map.insert(key, start);
-        let page = |addr: u32| Frame::containing(addr).addr();
-        self.by_frame.entry(page(key.phys)).or_default().push(key);
-        if key.next != 0 {
-            self.by_frame.entry(page(key.next)).or_default().push(key);
-        }
-        Ok(start)
+        start
     }
 
     /// Guest address of the instruction that the word at `ip` belongs to.

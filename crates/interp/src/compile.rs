@@ -147,9 +147,14 @@ pub fn cut_after_store(block: &mut Block) {
     let stores = |i: &Inst| i.op.class().stores() || matches!(i.op, Op::Movs | Op::Stos);
     let Some(at) = block.insts.iter().position(stores) else { return };
     let Some(next) = block.marks.iter().position(|m| m.inst as usize > at) else { return };
-    let mark = block.marks[next];
+    cut(block, next);
+}
+
+/// Leaves the first `n` guest instructions.
+pub fn cut(block: &mut Block, n: usize) {
+    let Some(&mark) = block.marks.get(n) else { return };
     block.insts.truncate(mark.inst as usize);
-    block.marks.truncate(next);
+    block.marks.truncate(n);
     block.len = mark.offset;
     block.term = Term::Jump { target: block.pc.wrapping_add(u64::from(mark.offset)) };
 }

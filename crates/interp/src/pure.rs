@@ -30,6 +30,7 @@ pub const fn needs_environment(class: Class) -> bool {
             | Class::Cpuid
             | Class::Rdtsc
             | Class::Rdrand
+            | Class::PutRflags
     )
 }
 
@@ -156,7 +157,6 @@ macro_rules! class {
         $p.flags.put(a!($p $c), mask);
     }};
     ($p:ident $c:ident GetRflags (_)) => { slot!($p $c = $p.rflags()) };
-    ($p:ident $c:ident PutRflags (_)) => { $p.set_rflags_masked(a!($p $c), $c.imm as u64) };
     ($p:ident $c:ident SetDf (_)) => { $p.df = $c.imm != 0 };
     ($p:ident $c:ident V1 ($f:path)) => { vector!($p $c = $f(va!($p $c))) };
     ($p:ident $c:ident V2 ($f:path)) => { vector!($p $c = $f(va!($p $c), vb!($p $c))) };

@@ -112,6 +112,10 @@ pub fn run<E: Env>(cpu: &mut Cpu, env: &mut E, tables: Tables, c: &Code) -> Rest
                 cpu.slot[slot] = u64::from(value);
             }
         }};
+        // The run loop looks at the trap flag at the end of the block.
+        (PutRflags (_)) => {
+            cpu.set_rflags_masked(cpu.slot[c.a as usize], c.imm as u64)
+        };
         (Rdtsc (_)) => {
             cpu.slot[c.d as usize] = env.rdtsc()
         };

@@ -75,21 +75,45 @@ impl Engine {
     /// Runs `cpu` from its `rip` until something needs the machine, or until about `fuel` guest instructions were
     /// retired (checked at each block's end).
     pub fn run<E: Env>(&mut self, cpu: &mut Cpu, env: &mut E, fuel: u64) -> Exit {
+        if cpu.single_steps() {
+            return self.step(cpu, env);
+        }
         let full = i64::try_from(fuel).unwrap_or(i64::MAX);
         let mut left = full;
-        let exit = self.run_loop(cpu, env, &mut left);
+        self.sync(env);
+        let exit = match self.find(env, cpu.rip) {
+            Ok(at) => self.run_loop(cpu, env, &mut left, at),
+            Err(fault) => Exit::Fault(fault),
+        };
         self.retired += (full - left).max(0) as u64;
         exit
     }
 
-    fn run_loop<E: Env>(&mut self, cpu: &mut Cpu, env: &mut E, left: &mut i64) -> Exit {
+    /// Runs one instruction, which is followed by #DB (SDM vol. 3, 17.3.1.4): by itself, and of a repeated string
+    /// instruction one round. No trap follows one that loads SS, but the next (SDM vol. 3, 6.8.3).
+    fn step<E: Env>(&mut self, cpu: &mut Cpu, env: &mut E) -> Exit {
+        loop {
+            self.sync(env);
+            let (at, inhibits) = match self.compile_single(env, cpu.rip) {
+                Ok(found) => found,
+                Err(fault) => return Exit::Fault(fault),
+            };
+            self.retired += 1;
+            // Without fuel the block's end is the end.
+            match self.run_loop(cpu, env, &mut 0, at) {
+                Exit::OutOfFuel if inhibits => {}
+                Exit::OutOfFuel => return Exit::Trap(TrapKind::Step),
+                exit => return exit,
+            }
+        }
+    }
+
+    /// Runs from the code word at `start`.
+    fn run_loop<E: Env>(&mut self, cpu: &mut Cpu, env: &mut E, left: &mut i64, start: u32) -> Exit {
         let tables = env.tables();
         let mut fuel = *left;
         let mut epoch = self.sync(env);
-        let mut ip = match self.find(env, cpu.rip) {
-            Ok(ip) => self.fetcher().place(ip),
-            Err(fault) => return Exit::Fault(fault),
-        };
+        let mut ip = self.fetcher().place(start);
         let mut code = self.fetcher();
 
         macro_rules! leave {
@@ -239,7 +263,7 @@ impl Engine {
             ($c:ident) => {
                 match rest::run(cpu, env, tables, $c) {
                     Rest::Done => {
-                        if env.has_stale() {
+                        if env.has_stale() || cpu.single_steps() {
                             epoch = STALE;
                         }
                     }
@@ -567,12 +591,19 @@ match c.op {
                         rest!(c);
                         continue 'run;
                     };
+                    if !is_canonical(pc) {
+                        // Reported before the jump (SDM vol. 2, JMP, RET): takes back what it did.
+                        cpu.rip = self.pc_of(code.index(ip.back()));
+                        if c.op == private::RET {
+                            cpu.slot[RSP] = cpu.slot[RSP].wrapping_sub(8);
+                        }
+                        leave!(Exit::Trap(TrapKind::Gp));
+                    }
                     cpu.rip = pc;
-                    if fuel < 0 {
+                    if fuel < 0 || cpu.single_steps() {
                         leave!(Exit::OutOfFuel);
                     }
                     let link = link.map(|place| code.index(place));
-                    let (op, end) = (c.op, code.index(ip.back()));
                     let before = self.sync(env);
                     match self.find(env, pc) {
                         Ok(found) => {
@@ -586,17 +617,7 @@ match c.op {
                             code = self.fetcher();
                             ip = code.place(found);
                         }
-                        Err(fault) => {
-                            if !is_canonical(pc) {
-                                // Reported before the jump (SDM vol. 2, JMP, RET): takes back what it did.
-                                cpu.rip = self.pc_of(end);
-                                if op == private::RET {
-                                    cpu.slot[RSP] = cpu.slot[RSP].wrapping_sub(8);
-                                }
-                                leave!(Exit::Trap(TrapKind::Gp));
-                            }
-                            leave!(Exit::Fault(fault));
-                        }
+                        Err(fault) => leave!(Exit::Fault(fault)),
                     }
                 }
             };

@@ -31,6 +31,8 @@ struct Shape {
     while_not_equal: bool,
     /// Mask of addresses and counter.
     mask: u64,
+    /// One round of a repetition.
+    single: bool,
 }
 
 /// Runs a [`ir::Class::Str`] op.
@@ -41,6 +43,7 @@ pub fn run<E: Env>(op: Op, cpu: &mut Cpu, env: &mut E, tables: Tables, c: &Code)
         base: cpu.slot[c.a as usize],
         rep: c.imm & (StringOp::REP | StringOp::REPNE) != 0,
         while_not_equal: c.imm & StringOp::REPNE != 0,
+        single: c.imm & StringOp::ONCE != 0,
         mask: if c.imm & StringOp::ADDR32 != 0 { 0xFFFF_FFFF } else { u64::MAX },
     };
     let result = if shape.rep {
@@ -57,7 +60,7 @@ pub fn run<E: Env>(op: Op, cpu: &mut Cpu, env: &mut E, tables: Tables, c: &Code)
 
 /// True when the instruction is done, false when it should go on later.
 fn repeat<E: Env>(s: &Shape, cpu: &mut Cpu, env: &mut E, tables: Tables) -> Result<bool, Fault> {
-    let mut budget = MAX_BYTES;
+    let mut budget = if s.single { 1 } else { MAX_BYTES };
     loop {
         let count = cpu.slot[RCX] & s.mask;
         if count == 0 {
@@ -184,7 +187,7 @@ fn bulk<E: Env>(
     tables: Tables,
     count: u64,
 ) -> Result<u64, Fault> {
-    if cpu.df || s.mask != u64::MAX {
+    if cpu.df || s.mask != u64::MAX || s.single {
         return Ok(0);
     }
     let source = cpu.slot[RSI].wrapping_add(s.base);

@@ -2,6 +2,7 @@
 
 use crate::flags::{ARITH, DF, FlagKind};
 use crate::sem::lanes::Whole;
+use crate::sem::system::{USER_CS, USER_SS};
 
 /// Arithmetic flags as last recorded; see [`crate::FlagKind`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,16 +71,23 @@ pub struct Cpu {
     pub flags: Flags,
     /// Direction flag.
     pub df: bool,
-    /// User-changeable bits of RFLAGS that have no meaning here but are kept: TF excluded, AC (18), ID (21), NT (14).
+    /// User-changeable bits of RFLAGS that ops do not look at: TF (8; single steps, the interpreter's business), NT (14),
+    /// AC (18; kept, but alignment is not checked), ID (21).
     pub other_flags: u64,
+    /// Selectors of ES, CS, SS, DS, FS, GS (encoding order). CS and SS never change.
+    pub selectors: [u16; 6],
+    /// Error code of the last #GP that has one; whoever reports it sets it to 0.
+    pub error: u16,
     /// SSE control and status.
     pub mxcsr: u32,
     /// x87 and MMX.
     pub x87: X87,
 }
 
-/// Bits of RFLAGS that `popf` may change and that only `pushf` reads back: NT, AC, ID.
-const KEPT: u64 = 1 << 14 | 1 << 18 | 1 << 21;
+/// Trap flag.
+const TF: u64 = 1 << 8;
+/// Bits of RFLAGS that `popf` may change and that no op looks at: TF, NT, AC, ID.
+const KEPT: u64 = TF | 1 << 14 | 1 << 18 | 1 << 21;
 /// Always-set bit 1, and IF.
 const FIXED: u64 = 1 << 1 | 1 << 9;
 /// MXCSR bits that exist.
@@ -101,6 +109,8 @@ impl Cpu {
             flags: Flags::default(),
             df: false,
             other_flags: 0,
+            selectors: [0, USER_CS, USER_SS, 0, 0, 0],
+            error: 0,
             mxcsr: 0x1F80,
             x87: X87::default(),
         }
@@ -118,7 +128,13 @@ impl Cpu {
         *bytemuck::cast_mut(&mut self.v[slot as usize]) = vector;
     }
 
-    /// RFLAGS as `pushf` stores it: the arithmetic bits, DF, NT, AC, ID, IF and the fixed bit 1.
+    /// Whether the trap flag is set: #DB after each instruction.
+    #[inline(always)]
+    pub fn single_steps(&self) -> bool {
+        self.other_flags & TF != 0
+    }
+
+    /// RFLAGS as `pushf` stores it: the arithmetic bits, TF, DF, NT, AC, ID, IF and the fixed bit 1.
     pub fn rflags(&self) -> u64 {
         self.flags.bits() | if self.df { DF } else { 0 } | self.other_flags | FIXED
     }

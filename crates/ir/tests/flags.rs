@@ -103,7 +103,7 @@ fn rflags_round_trip() {
     let mut cpu = Cpu::new();
     assert_eq!(cpu.rflags(), 0x202);
     cpu.set_rflags(u64::MAX);
-    assert_eq!(cpu.rflags(), 0x24_4ED7, "NT, AC, ID and IF beside the arithmetic flags and DF");
+    assert_eq!(cpu.rflags(), 0x24_4FD7, "TF, NT, AC, ID and IF beside the arithmetic flags and DF");
     cpu.set_rflags(0);
     assert_eq!(cpu.rflags(), 0x202);
 }

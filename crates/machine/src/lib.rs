@@ -190,7 +190,11 @@ impl Machine {
             TrapKind::Step => K::SingleStep,
             TrapKind::Of => K::Overflow,
             TrapKind::Gp => {
-                K::GeneralProtection { error: x86::fault::error_code(&self.instruction()) }
+                let error = match std::mem::take(&mut self.cpu.error) {
+                    0 => x86::fault::error_code(&self.instruction()),
+                    selector => selector,
+                };
+                K::GeneralProtection { error }
             }
             TrapKind::Xm => K::Simd,
             TrapKind::Mf => K::X87,

@@ -220,3 +220,8 @@ fn libm_gives_the_same_bits_and_flags() {
 fn vector_loops_give_the_same_bits() {
     agree("vectors", &["-O3", "-march=x86-64-v3"], &[(CpuLevel::V3, "")]);
 }
+
+#[test]
+fn segments_far_transfers_and_single_steps() {
+    check("system");
+}

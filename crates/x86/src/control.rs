@@ -5,12 +5,13 @@ use ir::{Cc, Op, Term, TrapKind, ZERO, reg};
 
 use crate::Lifter;
 use crate::lifter::{Lifted, Unsupported};
+use crate::segment;
 use crate::table::Row;
 use crate::transfer::condition;
 
 pub(crate) const ROWS: &[Row] = &[
-    (Jmp, jmp),
-    (Call, call),
+    (Jmp, |l| if segment::is_far(l) { segment::jump(l) } else { jmp(l) }),
+    (Call, |l| if segment::is_far(l) { segment::call(l) } else { call(l) }),
     (Ret, ret),
     (Ja, jcc),
     (Jae, jcc),
@@ -61,6 +62,9 @@ pub(crate) const ROWS: &[Row] = &[
     (Invd, |l| trap(l, TrapKind::Gp)),
     (Swapgs, |l| trap(l, TrapKind::Gp)),
     (Sysretq, |l| trap(l, TrapKind::Gp)),
+    (Sysret, |l| trap(l, TrapKind::Gp)),
+    (Sysexit, |l| trap(l, TrapKind::Gp)),
+    (Sysexitq, |l| trap(l, TrapKind::Gp)),
     (Rdpmc, |l| trap(l, TrapKind::Gp)),
     (Lgdt, |l| trap(l, TrapKind::Gp)),
     (Lidt, |l| trap(l, TrapKind::Gp)),
@@ -90,7 +94,8 @@ fn int(l: &mut Lifter) -> Lifted {
     }
 }
 
-/// Target of a near branch to a constant.
+/// Target of a near branch to a constant. An operand-size prefix changes nothing, as on Intel's processors, one of which
+/// CPUID describes; AMD's cut the target to 16 bits.
 fn direct(l: &Lifter) -> Option<u64> {
     match l.ins.op_kind(0) {
         OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => {
@@ -103,7 +108,7 @@ fn direct(l: &Lifter) -> Option<u64> {
 /// Slot with the target of an indirect near branch.
 fn indirect(l: &mut Lifter) -> Result<u8, Unsupported> {
     if l.size(0) != 8 {
-        return Err(Unsupported); // far forms
+        return Err(Unsupported);
     }
     let slot = l.read(0)?;
     if slot != reg::RSP {
@@ -218,6 +223,7 @@ fn enter(l: &mut Lifter) -> Lifted {
     Ok(())
 }
 
+/// The stack pointer has 64 bits with either operand size.
 fn leave(l: &mut Lifter) -> Lifted {
     let t = l.b.temp();
     if l.ins.code() == Code::Leavew {

@@ -26,6 +26,7 @@ mod fma;
 mod lifter;
 mod mmx;
 mod multiply;
+mod segment;
 mod shift;
 mod sse_float;
 mod sse_move;

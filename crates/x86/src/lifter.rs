@@ -123,7 +123,8 @@ impl Lifter {
                 let r = self.ins.op_register(n);
                 if r.is_segment_register() {
                     let t = self.b.temp();
-                    self.b.li(t, selector(r));
+                    let n = i64::from(r.number() as u8);
+                    self.b.emit(Op::Selector, t, ZERO, ZERO, ZERO, n);
                     return Ok(t);
                 }
                 let (slot, high) = Lifter::gpr(r)?;
@@ -370,14 +371,5 @@ impl Lifter {
         let op = if bytes == 2 { Op::Store16 } else { Op::Store64 };
         self.b.emit(op, slot, reg::RSP, ZERO, 0, -bytes);
         self.b.r2i(Op::Sub64, reg::RSP, reg::RSP, bytes);
-    }
-}
-
-/// What a segment register reads as in a 64-bit Linux process.
-fn selector(r: Register) -> i64 {
-    match r {
-        Register::CS => 0x33,
-        Register::SS => 0x2B,
-        _ => 0,
     }
 }

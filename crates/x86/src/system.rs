@@ -1,7 +1,7 @@
 //! Flags as a word, CPU identification, time, randomness, thread pointers, hints.
 
 use iced_x86::{Mnemonic::*, Register};
-use ir::{AF, CF, FS_BASE, GS_BASE, OF, Op, PF, SF, ZERO, ZF, reg};
+use ir::{AF, CF, FS_BASE, GS_BASE, OF, Op, PF, SF, Term, ZERO, ZF, reg};
 
 use crate::Lifter;
 use crate::lifter::Lifted;
@@ -105,7 +105,7 @@ fn pushf(l: &mut Lifter, bytes: i64) -> Lifted {
     Ok(())
 }
 
-/// The trap flag is not kept: single-stepping does not exist here.
+/// Ends the block: the trap flag may be set now.
 fn popf(l: &mut Lifter, bytes: i64) -> Lifted {
     let t = l.b.temp();
     let load = if bytes == 2 { Op::Load16 } else { Op::Load64 };
@@ -113,6 +113,7 @@ fn popf(l: &mut Lifter, bytes: i64) -> Lifted {
     l.b.r2i(Op::Add64, reg::RSP, reg::RSP, bytes);
     let mask = if bytes == 2 { 0xFFFF } else { -1 };
     l.b.emit(Op::PutRflags, ZERO, t, ZERO, ZERO, mask);
+    l.term = Some(Term::Jump { target: l.next });
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use crate::cpuid::CpuLevel;
 use crate::lifter::Lifted;
 use crate::{
     Lifter, alu, avx_float, avx_move, avx_packed, avx_state, bits, control, fma, mmx, multiply,
-    shift, sse_float, sse_move, sse_packed, string, system, transfer, x87, x87_state,
+    segment, shift, sse_float, sse_move, sse_packed, string, system, transfer, x87, x87_state,
 };
 
 /// Lifts the instruction at hand.
@@ -44,6 +44,7 @@ const FAMILIES: &[&[Row]] = &[
     bits::ROWS,
     control::ROWS,
     multiply::ROWS,
+    segment::ROWS,
     shift::ROWS,
     string::ROWS,
     system::ROWS,

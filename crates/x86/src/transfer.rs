@@ -1,10 +1,11 @@
 //! Moves, conditional moves, stack, exchange, sign extension.
 
-use iced_x86::{Code, Mnemonic::*, OpKind, Register};
+use iced_x86::{Mnemonic::*, OpKind, Register};
 use ir::{Cc, Op, Term, TrapKind, ZERO, reg};
 
 use crate::Lifter;
 use crate::lifter::{Lifted, Unsupported};
+use crate::segment;
 use crate::table::Row;
 
 pub(crate) const ROWS: &[Row] = &[
@@ -78,8 +79,9 @@ fn mov(l: &mut Lifter) -> Lifted {
         return l.write(0, slot);
     }
     let to = l.ins.op_register(0);
-    if !to.is_gpr() {
-        return Err(Unsupported); // loading a segment register
+    if to.is_segment_register() {
+        let slot = l.read(1)?;
+        return segment::load(l, to, slot);
     }
     let (d, high) = Lifter::gpr(to)?;
     let size = l.size(0);
@@ -163,8 +165,7 @@ fn lea(l: &mut Lifter) -> Lifted {
 fn push(l: &mut Lifter) -> Lifted {
     let bytes = match l.ins.op_kind(0) {
         OpKind::Register if l.ins.op_register(0).is_segment_register() => {
-            let narrow = matches!(l.ins.code(), Code::Pushw_FS | Code::Pushw_GS);
-            if narrow { 2 } else { 8 }
+            -i64::from(l.ins.stack_pointer_increment())
         }
         OpKind::Register | OpKind::Memory => l.size(0) as i64,
         OpKind::Immediate16 | OpKind::Immediate8to16 => 2,
@@ -176,8 +177,19 @@ fn push(l: &mut Lifter) -> Lifted {
 }
 
 fn pop(l: &mut Lifter) -> Lifted {
-    let bytes = l.size(0);
+    let mut bytes = l.size(0);
+    let register = l.is_reg(0).then(|| l.ins.op_register(0));
+    if register.is_some_and(Register::is_segment_register) {
+        bytes = l.ins.stack_pointer_increment() as usize;
+    }
     let ld = if bytes == 2 { Op::Load16 } else { Op::Load64 };
+    if let Some(register) = register.filter(|r| r.is_segment_register()) {
+        let t = l.b.temp();
+        l.b.emit(ld, t, reg::RSP, ZERO, 0, 0);
+        segment::load(l, register, t)?;
+        l.b.r2i(Op::Add64, reg::RSP, reg::RSP, bytes as i64);
+        return Ok(());
+    }
     if l.is_mem(0) {
         let t = l.b.temp();
         l.b.emit(ld, t, reg::RSP, ZERO, 0, 0);

@@ -334,4 +334,6 @@ impl StringOp {
     pub const REPNE: i64 = 2;
     /// 32-bit addresses and counter.
     pub const ADDR32: i64 = 4;
+    /// Of a repetition one round.
+    pub const ONCE: i64 = 8;
 }

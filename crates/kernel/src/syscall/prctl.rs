@@ -146,6 +146,7 @@ pub fn arch_prctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         }
         0x1002 => {
             k.tasks[tid].ctx.fs_base = addr;
+            k.tasks[tid].ctx.segments[2] = 0;
             Ok(0)
         }
         // ARCH_GET_FS, ARCH_GET_GS

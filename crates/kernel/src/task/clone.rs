@@ -116,6 +116,7 @@ impl Kernel {
         }
         if flags & CLONE_SETTLS != 0 {
             ctx.fs_base = args.tls;
+            ctx.segments[2] = 0;
         }
         let files = if flags & CLONE_FILES != 0 {
             parent.files.clone()
