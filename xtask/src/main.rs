@@ -30,7 +30,7 @@ cargo xtask NAME
   examples  build and run every example of Dockerfile.examples/
   hosts     run a small box under every host that is installed for the tests
   programs  compare real programs in a box with the same in a chroot
-  fuzz-cpu  compare the CPU with this machine's: [--count N] [--seed S] [--family F]
+  fuzz-cpu  compare the CPU with this machine's: [--instructions N] [--seed S] [--family F,F…] [--jobs N]
   replay-cpu  replay the CPU's fixtures, and fresh cases of fuzz-cpu with its arguments, in Wasm
   bench     print the figures: start-up, interpreter speed, sizes, build time
 ";

@@ -7,7 +7,7 @@ use super::{
     CODE, Case, DATA, DATA_LEN, ENTRY, End, FLAGS, FX_LEN, MAX_CODE, Outcome, State, WRITABLE_LEN,
 };
 use interp::{Engine, Env, Exit};
-use ir::{Cpu, FS_BASE, GS_BASE, TrapKind};
+use ir::{Cpu, FS_BASE, GS_BASE, TrapKind, X87};
 use mem::{Access, Fault, FaultKind, Frame, Lookaside, PAGE_SIZE, Phys, Tables, Translate};
 use x86::fault::Report;
 
@@ -18,6 +18,8 @@ const CODE_PAGES: u32 = 64;
 pub struct Emulated {
     engine: Engine,
     space: Space,
+    /// Kept between cases: most of it is temporaries, which mean nothing between instructions.
+    cpu: Box<Cpu>,
     /// Code of the last case.
     last: Vec<u8>,
 }
@@ -64,7 +66,7 @@ impl Emulated {
             page: [0xcc; PAGE_SIZE],
             blocks: Vec::new(),
         };
-        Emulated { engine: Engine::new(), space, last: Vec::new() }
+        Emulated { engine: Engine::new(), space, cpu: Box::new(Cpu::new()), last: Vec::new() }
     }
 
     /// Where the physical memory that is in use begins; 4 GiB from a little before it on are reserved.
@@ -88,13 +90,14 @@ impl Emulated {
             let bytes = space.phys.bytes_mut(space.data.offset(page));
             bytes[at..at + LINE].copy_from_slice(&line.bytes);
         }
-        let mut cpu = load(case);
+        let cpu = &mut *self.cpu;
+        load(cpu, case);
         let before = self.engine.retired();
-        let exit = self.engine.run(&mut cpu, space, 4096);
+        let exit = self.engine.run(cpu, space, 4096);
         let (end, rip) = match exit {
             Exit::Trap(TrapKind::Bp) => (End::Done, cpu.rip.wrapping_sub(1)),
             Exit::Trap(kind) => (End::Trap(kind), cpu.rip),
-            Exit::Fault(f) => (space.report(&cpu, f), cpu.rip),
+            Exit::Fault(f) => (space.report(cpu, f), cpu.rip),
             Exit::Syscall | Exit::OutOfFuel => (End::Lost, cpu.rip),
         };
         let executed = self.engine.retired() - before + space.in_last_block(rip);
@@ -168,8 +171,9 @@ fn page_and_offset(line: u32) -> (u32, usize) {
     (line / per_page, (line % per_page) as usize * LINE)
 }
 
-fn load(case: &Case) -> Cpu {
-    let mut cpu = Cpu::new();
+fn load(cpu: &mut Cpu, case: &Case) {
+    cpu.x87 = X87::default();
+    cpu.other_flags = 0;
     let mut image = [0; 512];
     image[..FX_LEN].copy_from_slice(&case.state.fx);
     // Reserved bits of MXCSR cannot be set in a frame either.
@@ -180,7 +184,6 @@ fn load(case: &Case) -> Cpu {
     cpu.set_rflags(case.state.rflags);
     cpu.v[16..32].copy_from_slice(&case.state.high);
     cpu.rip = ENTRY;
-    cpu
 }
 
 impl Space {
