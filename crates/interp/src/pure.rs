@@ -181,6 +181,12 @@ macro_rules! class {
     ($p:ident $c:ident Y2i ($f:path)) => {
         wide($p, $c, |m, p, h| $f(m, half(p, $c.a, h), half(p, $c.b, h), $c.imm as u8))?
     };
+    ($p:ident $c:ident Yy2i ($f:path)) => {{
+        let halves = |p: &Cpu, slot| [half(p, slot, 0), half(p, slot, HIGH)];
+        let r = float($p, |m, p| $f(m, halves(p, $c.a), halves(p, $c.b), $c.imm as u8).map(whole))?;
+        $p.set_vector($c.d, r[0]);
+        $p.set_vector($c.d.wrapping_add(HIGH), r[1]);
+    }};
     ($p:ident $c:ident Yw1 ($f:path)) => { wide($p, $c, |m, p, h| $f(m, va!(p $c) >> (h * 4)))? };
     ($p:ident $c:ident Yn1 ($f:path)) => { vector!($p $c = narrow($p, $c, |m, v| $f(m, v))?) };
     ($p:ident $c:ident Yn1i ($f:path)) => { vector!($p $c = narrow($p, $c, |m, v| $f(m, v, $c.imm as u8))?) };

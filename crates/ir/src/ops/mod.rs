@@ -227,6 +227,8 @@ classes! {
     Y1i [Yd Ya Imm] false;
     /// [`Class::F2i`] on both halves, as [`Class::Y1`].
     Y2i [Yd Ya Yb Imm] false;
+    /// `yd = f(m, ya, yb, imm)`, each as its low and its high half; `fn(&mut u32, [u128; 2], [u128; 2], u8) -> [u128; 2]`
+    Yy2i [Yd Ya Yb Imm] false;
     /// Widening: `yd = (f(m, va), f(m, va >> 64))`, as [`Class::Y1`]; `fn(&mut u32, u128) -> u128` of the low 64 bits
     Yw1 [Yd Va] false;
     /// Narrowing: `vd = (f(m, low half of ya), f(m, high half of ya) << 64)`; `fn(&mut u32, u128) -> u128` to the low 64 bits
@@ -290,6 +292,7 @@ impl Class {
                 | Y3
                 | Y1i
                 | Y2i
+                | Yy2i
                 | Yw1
                 | Yn1
                 | Yn1i

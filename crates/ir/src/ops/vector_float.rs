@@ -28,7 +28,7 @@ macro_rules! ops_vector_float {
         Sqrtpd256 "sqrtpd.256" Y1(sem::simd_float::sqrtpd);
         Cmpps256 "cmpps.256" Y2i(sem::simd_float::cmpps);
         Cmppd256 "cmppd.256" Y2i(sem::simd_float::cmppd);
-        Dpps256 "dpps.256" Y2i(sem::simd_float::dpps);
+        Dpps256 "dpps.256" Yy2i(sem::simd_float::dpps256);
         Roundps256 "roundps.256" Y1i(sem::simd_float::roundps);
         Roundpd256 "roundpd.256" Y1i(sem::simd_float::roundpd);
         Cvtdq2ps256 "cvtdq2ps.256" Y1(sem::convert::cvtdq2ps);

@@ -28,12 +28,16 @@ pub mod mxcsr {
     pub const VALID: u32 = 0xffff;
 }
 
+/// All flags.
+const FLAGS: u32 = 0x3f;
+const ALL_MASKED: u32 = FLAGS << mxcsr::MASK_SHIFT;
+/// Set by [`step`] beside the flags in MXCSR: the operation stopped by itself, its flags are final.
+const STOPPED: u32 = 1 << 31;
+
 /// Runs an SSE operation `f` on MXCSR: an exception that it raises anew and that is not masked becomes #XM and leaves
 /// only the flags set; a masked one stays as a sticky flag.
 #[inline(always)]
 pub fn guarded<R>(mx: &mut u32, f: impl FnOnce(&mut u32) -> R) -> Result<R, TrapKind> {
-    const FLAGS: u32 = 0x3f;
-    const ALL_MASKED: u32 = FLAGS << mxcsr::MASK_SHIFT;
     let masked = *mx & ALL_MASKED == ALL_MASKED;
     // One call of `f`, since that is to be inlined.
     let mut m = if masked { *mx } else { *mx & !FLAGS };
@@ -42,11 +46,31 @@ pub fn guarded<R>(mx: &mut u32, f: impl FnOnce(&mut u32) -> R) -> Result<R, Trap
         *mx = m;
         return Ok(r);
     }
+    let (seen, unmasked) = judged(m);
+    *mx |= seen;
+    if unmasked { Err(TrapKind::Xm) } else { Ok(r) }
+}
+
+/// The flags in `m`, all raised anew, that become visible, and whether one of them is not masked: an unmasked exception
+/// of the operands comes before any of the result.
+#[inline(always)]
+fn judged(m: u32) -> (u32, bool) {
     let unmasked = m & FLAGS & !(m >> mxcsr::MASK_SHIFT);
-    // An unmasked exception of the operands comes before any of the result.
-    let seen = if unmasked & (IE | DE | ZE) != 0 { IE | DE | ZE } else { FLAGS };
-    *mx |= m & seen;
-    if unmasked != 0 { Err(TrapKind::Xm) } else { Ok(r) }
+    let early = unmasked & (IE | DE | ZE) != 0 && m & STOPPED == 0;
+    (m & if early { IE | DE | ZE } else { FLAGS }, unmasked != 0)
+}
+
+/// One step within [`guarded`] of an operation that has several, each of which raises its exceptions before the next.
+/// `None` if one is not masked.
+pub fn step<R>(mx: &mut u32, f: impl FnOnce(&mut u32) -> R) -> Option<R> {
+    if *mx & ALL_MASKED == ALL_MASKED {
+        return Some(f(mx));
+    }
+    let mut m = *mx & !FLAGS;
+    let r = f(&mut m);
+    let (seen, unmasked) = judged(m);
+    *mx |= seen | if unmasked { STOPPED } else { 0 };
+    (!unmasked).then_some(r)
 }
 
 /// Field widths of a format.

@@ -393,24 +393,47 @@ horizontal! {
 
 /// `dpps`: dot product of the lanes in `imm[7:4]` to the lanes in `imm[3:0]`, summed in pairs.
 pub fn dpps(m: &mut u32, a: u128, b: u128, imm: u8) -> u128 {
-    let (a, b) = (u32s(a), u32s(b));
-    let p: [u32; 4] =
-        std::array::from_fn(
-            |i| if imm >> (4 + i) & 1 != 0 { single::mul(m, a[i], b[i]) } else { 0 },
-        );
-    let (x, y) = (single::add(m, p[0], p[1]), single::add(m, p[2], p[3]));
-    let sum = single::add(m, x, y);
-    of_u32s(std::array::from_fn(|i| if imm >> i & 1 != 0 { sum } else { 0 }))
+    let [r] = dot(m, [a], [b], imm);
+    r
 }
 
-/// `dppd`
+/// `vdpps` of 256 bits: [`dpps`] of each half.
+pub fn dpps256(m: &mut u32, a: [u128; 2], b: [u128; 2], imm: u8) -> [u128; 2] {
+    dot(m, a, b, imm)
+}
+
+/// Each of the three steps raises its exceptions, those of all vectors, before the next (seen on the processor); zeros if
+/// one is not masked.
+fn dot<const N: usize>(m: &mut u32, a: [u128; N], b: [u128; N], imm: u8) -> [u128; N] {
+    let products = |m: &mut u32| -> [[u32; 4]; N] {
+        std::array::from_fn(|v| {
+            let (a, b) = (u32s(a[v]), u32s(b[v]));
+            let used = |i: usize| imm >> (4 + i) & 1 != 0;
+            std::array::from_fn(|i| if used(i) { single::mul(m, a[i], b[i]) } else { 0 })
+        })
+    };
+    let sums = ieee::step(m, products)
+        .and_then(|p| {
+            ieee::step(m, |m| {
+                p.map(|p| [(p[0], p[1]), (p[2], p[3])].map(|(x, y)| single::add(m, x, y)))
+            })
+        })
+        .and_then(|p| ieee::step(m, |m| p.map(|[x, y]| single::add(m, x, y))))
+        .unwrap_or([0; N]);
+    sums.map(|sum| of_u32s(std::array::from_fn(|i| if imm >> i & 1 != 0 { sum } else { 0 })))
+}
+
+/// `dppd`, in two steps; see `dpps`.
 pub fn dppd(m: &mut u32, a: u128, b: u128, imm: u8) -> u128 {
     let (a, b) = (u64s(a), u64s(b));
-    let p: [u64; 2] =
+    let products = |m: &mut u32| -> [u64; 2] {
         std::array::from_fn(
             |i| if imm >> (4 + i) & 1 != 0 { double::mul(m, a[i], b[i]) } else { 0 },
-        );
-    let sum = double::add(m, p[0], p[1]);
+        )
+    };
+    let sum = ieee::step(m, products)
+        .and_then(|p| ieee::step(m, |m| double::add(m, p[0], p[1])))
+        .unwrap_or(0);
     of_u64s(std::array::from_fn(|i| if imm >> i & 1 != 0 { sum } else { 0 }))
 }
 
