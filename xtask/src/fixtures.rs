@@ -5,12 +5,14 @@
 //! | `debian/rootfs`, `debian/layout` | Debian 12 (debootstrap, minbase, python3, perl …) as a tree and as an OCI layout |
 //! | `alpine/rootfs`, `alpine/layout` | Alpine's minimal root filesystem, where its archive is at hand |
 //! | `programs` | small static programs |
+//! | `real/rootfs`, `real/layout` | the Debian tree with openssl, python's tests, stress-ng, ffmpeg, gmp's and zlib's tests; only for `programs --real` |
 //!
 //! Each is kept with its recipe and made again when the recipe changes.
 
 mod alpine;
 mod debian;
 mod layout;
+mod real;
 mod static_programs;
 
 use crate::packages;
@@ -35,6 +37,11 @@ pub fn debian(workspace: &Workspace) -> Result<PathBuf> {
 /// The Alpine fixture's directory, if its archive is at hand.
 pub fn alpine(workspace: &Workspace) -> Result<Option<PathBuf>> {
     alpine::make(workspace)
+}
+
+/// The directory of Debian with the programs of `fixtures/programs/real.txt`. Needs the network.
+pub fn real(workspace: &Workspace) -> Result<PathBuf> {
+    real::make(workspace)
 }
 
 /// The directory of the static programs.

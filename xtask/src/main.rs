@@ -29,7 +29,8 @@ cargo xtask NAME
   fixtures  make the test material (root filesystems, image layouts, programs)
   examples  build and run every example of Dockerfile.examples/
   hosts     run a small box under every host that is installed for the tests
-  programs  compare real programs in a box with the same in a chroot
+  programs  compare programs in a box with the same in a chroot: [--real] [NAME-PART...]; --real is the long list
+            (openssl, python's tests, stress-ng, ffmpeg, gmp, zlib), which needs the network once and up to an hour
   fuzz-cpu  compare the CPU with this machine's: [--instructions N] [--seed S] [--family F,F…] [--jobs N]
   replay-cpu  replay the CPU's fixtures, and fresh cases of fuzz-cpu with its arguments, in Wasm
   bench     print the figures: start-up, interpreter speed, sizes, build time
@@ -53,7 +54,7 @@ fn run() -> Result<()> {
         "test" | "ci" => test::run(&workspace, &rest),
         "fixtures" => fixtures::run(&workspace),
         "examples" => demo::examples(&workspace),
-        "programs" => programs::run(&workspace),
+        "programs" => programs::run(&workspace, &rest),
         "hosts" => hosts::run(&workspace),
         "demo" => demo::run(&workspace),
         "replay-cpu" => replay::build_and_run(&workspace, rest),

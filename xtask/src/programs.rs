@@ -8,9 +8,13 @@ use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
-/// Compares every case on every tree that is at hand.
-pub fn run(workspace: &Workspace) -> Result<()> {
+/// Compares every case on every tree that is at hand. `--real` takes the long list `real.txt` instead of the short ones; other
+/// words choose the cases whose names contain one of them.
+pub fn run(workspace: &Workspace, rest: &[String]) -> Result<()> {
+    let real = rest.iter().any(|word| word == "--real");
+    let parts: Vec<&String> = rest.iter().filter(|word| *word != "--real").collect();
     packages::ensure(&[packages::DEMO])?;
     let cases = workspace.root.join("fixtures/programs");
     let known = std::fs::read_to_string(cases.join("known-failures.txt")).unwrap_or_default();
@@ -18,15 +22,23 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     let mut known: BTreeSet<String> = known.map(str::to_owned).collect();
     let mut wrong = Vec::new();
     let mut total = 0;
-    let debian = fixtures::debian(workspace)?;
-    let mut trees = vec![("debian", "bookworm", debian)];
-    trees.extend(fixtures::alpine(workspace)?.map(|dir| ("alpine", "latest", dir)));
+    let mut trees = Vec::new();
+    if real {
+        trees.push(("real", "bookworm", fixtures::real(workspace)?));
+    } else {
+        trees.push(("debian", "bookworm", fixtures::debian(workspace)?));
+        trees.extend(fixtures::alpine(workspace)?.map(|dir| ("alpine", "latest", dir)));
+    }
     for (name, tag, dir) in trees {
         let text = std::fs::read_to_string(cases.join(name).with_extension("txt"))?;
         let tree = Tree::new(workspace, name, tag, dir)?;
         let mut passed = 0;
         for case in parse(&text)? {
             let label = format!("{name}: {}", case.name);
+            if !parts.is_empty() && !parts.iter().any(|part| case.name.contains(*part)) {
+                continue;
+            }
+            let start = Instant::now();
             let expected = tree.native(&case)?;
             // glibc and others choose other code with AVX2.
             let mut different = None;
@@ -38,7 +50,12 @@ pub fn run(workspace: &Workspace) -> Result<()> {
                 }
             }
             match (different, known.remove(&label)) {
-                (None, false) => passed += 1,
+                (None, false) => {
+                    passed += 1;
+                    if real {
+                        println!("{label}: {} s", start.elapsed().as_secs());
+                    }
+                }
                 (Some(_), true) => println!("known failure: {label}"),
                 (None, true) => {
                     wrong.push(format!("{label}: passes, take it out of known-failures.txt"))

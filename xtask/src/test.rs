@@ -42,7 +42,7 @@ pub fn run(workspace: &Workspace, rest: &[String]) -> Result<()> {
     step("hosts");
     hosts::run(workspace)?;
     step("programs");
-    programs::run(workspace)?;
+    programs::run(workspace, &[])?;
     Ok(())
 }
 
