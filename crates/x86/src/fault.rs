@@ -36,7 +36,14 @@ pub fn judge(bytes: &[u8], pc: u64, addr: u64, store: bool, regs: &Registers) ->
     let mut factory = InstructionInfoFactory::new();
     let used = factory.info(&ins).used_memory();
     let beyond = bit_string_offset(&ins, regs);
-    let hit = used.iter().find(|m| {
+    let reads = |m: &UsedMemory| matches!(m.access(), OpAccess::Read | OpAccess::CondRead);
+    let writes = |m: &UsedMemory| {
+        use OpAccess::*;
+        matches!(m.access(), Write | CondWrite | ReadWrite | ReadCondWrite)
+    };
+    // CALL and others read one place and write another, which may overlap.
+    let mut candidates = used.iter().filter(|m| !store || writes(m));
+    let hit = candidates.find(|m| {
         let at = address(m, regs).wrapping_add(beyond);
         addr.wrapping_sub(at) < (m.memory_size().size() as u64).max(1)
     });
@@ -52,11 +59,6 @@ pub fn judge(bytes: &[u8], pc: u64, addr: u64, store: bool, regs: &Registers) ->
         let stack = hit.is_some_and(in_stack_segment);
         return if stack { Report::Stack } else { Report::General };
     }
-    let reads = |m: &UsedMemory| matches!(m.access(), OpAccess::Read | OpAccess::CondRead);
-    let writes = |m: &UsedMemory| {
-        use OpAccess::*;
-        matches!(m.access(), Write | CondWrite | ReadWrite | ReadCondWrite)
-    };
     // An instruction with one operand to read and another to write says itself which one failed.
     if store || used.iter().any(writes) && !used.iter().any(reads) {
         Report::Store(start)
@@ -126,16 +128,17 @@ pub(crate) fn is_too_long(bytes: &[u8]) -> bool {
             kept.push(*b);
         }
     }
+    // Whether they are an instruction then, and if so whether its length is too much.
     let too_long = |mut kept: Vec<u8>| {
         let dropped = head.len() - kept.len();
         kept.extend(rest);
         // What lies beyond the bytes at hand does not matter: 15 are over already.
         kept.resize(kept.len() + MAX_INSTRUCTION_LEN, 0);
         let ins = Decoder::new(64, &kept, DecoderOptions::NONE).decode();
-        !ins.is_invalid() && ins.len() + dropped > MAX_INSTRUCTION_LEN
+        (!ins.is_invalid()).then(|| ins.len() + dropped > MAX_INSTRUCTION_LEN)
     };
     // Whether it is an instruction at all may depend on 66, F0, F2 and F3, its length (but for 66) does not.
     let without = |drop: &[u8]| kept.iter().copied().filter(|b| !drop.contains(b)).collect();
     let drops: [&[u8]; 4] = [&[], &[0xf0], &[0xf0, 0xf2, 0xf3], &[0x66, 0xf0, 0xf2, 0xf3]];
-    drops.into_iter().any(|drop| too_long(without(drop)))
+    drops.into_iter().find_map(|drop| too_long(without(drop))).unwrap_or(false)
 }
