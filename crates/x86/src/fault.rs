@@ -2,8 +2,8 @@
 //! after the fault, so that it costs no block anything.
 
 use iced_x86::{
-    Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register,
-    UsedMemory,
+    CodeSize, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess,
+    Register, UsedMemory,
 };
 
 use crate::MAX_INSTRUCTION_LEN;
@@ -44,7 +44,7 @@ pub fn judge(bytes: &[u8], pc: u64, addr: u64, store: bool, regs: &Registers) ->
     // CALL and others read one place and write another, which may overlap.
     let mut candidates = used.iter().filter(|m| !store || writes(m));
     let hit = candidates.find(|m| {
-        let at = address(m, regs).wrapping_add(beyond);
+        let at = reached(m, regs, beyond);
         addr.wrapping_sub(at) < (m.memory_size().size() as u64).max(1)
     });
     // Gathers have no one address; the fault is at the start of an element, but for one that goes on to another page.
@@ -54,7 +54,7 @@ pub fn judge(bytes: &[u8], pc: u64, addr: u64, store: bool, regs: &Registers) ->
     use Mnemonic::{Vmaskmovpd, Vmaskmovps, Vpmaskmovd, Vpmaskmovq};
     let masked = matches!(ins.mnemonic(), Vmaskmovps | Vmaskmovpd | Vpmaskmovd | Vpmaskmovq);
     let whole = hit.filter(|_| !masked);
-    let start = whole.map_or(addr, |m| address(m, regs).wrapping_add(beyond));
+    let start = whole.map_or(addr, |m| reached(m, regs, beyond));
     if !is_canonical(addr) || !is_canonical(start.wrapping_add(size - 1)) {
         let stack = hit.is_some_and(in_stack_segment);
         return if stack { Report::Stack } else { Report::General };
@@ -84,6 +84,20 @@ fn bit_string_offset(ins: &Instruction, regs: &Registers) -> u64 {
 fn in_stack_segment(m: &UsedMemory) -> bool {
     !matches!(m.segment(), Register::FS | Register::GS)
         && matches!(m.base().full_register(), Register::RSP | Register::RBP)
+}
+
+/// The address `beyond` the operand `m`, cut to the address size before the segment's base is added.
+fn reached(m: &UsedMemory, regs: &Registers, beyond: u64) -> u64 {
+    let at = address(m, regs);
+    if m.address_size() != CodeSize::Code32 {
+        return at.wrapping_add(beyond);
+    }
+    let base = match m.segment() {
+        Register::FS => regs[16],
+        Register::GS => regs[17],
+        _ => 0,
+    };
+    base.wrapping_add(at.wrapping_sub(base).wrapping_add(beyond) & 0xffff_ffff)
 }
 
 fn address(m: &UsedMemory, regs: &Registers) -> u64 {
@@ -140,5 +154,6 @@ pub(crate) fn is_too_long(bytes: &[u8]) -> bool {
     // Whether it is an instruction at all may depend on 66, F0, F2 and F3, its length (but for 66) does not.
     let without = |drop: &[u8]| kept.iter().copied().filter(|b| !drop.contains(b)).collect();
     let drops: [&[u8]; 4] = [&[], &[0xf0], &[0xf0, 0xf2, 0xf3], &[0x66, 0xf0, 0xf2, 0xf3]];
+    // The first that is one says it: without 66 an immediate may be longer.
     drops.into_iter().find_map(|drop| too_long(without(drop))).unwrap_or(false)
 }
