@@ -117,6 +117,11 @@ pub trait Host {
         let _ = self.stderr_write(b"\n");
     }
 
+    /// The way out, if the host grants one.
+    fn network(&mut self) -> Option<&mut dyn net::Outside> {
+        None
+    }
+
     /// Host directories to mount.
     fn preopens(&self) -> Vec<Preopen> {
         Vec::new()
