@@ -63,11 +63,11 @@ fn drive(machine: &mut Machine, fixed_clock: bool) -> i32 {
     loop {
         match machine.step(BUDGET) {
             Step::Ready => {}
-            Step::Wait { deadline: None, stdin: false } => {
+            Step::Wait { deadline: None, stdin: false, network: false } => {
                 eprintln!("boxer: every process waits for something that cannot come");
                 return DEADLOCK;
             }
-            Step::Wait { deadline, stdin } => {
+            Step::Wait { deadline, stdin, .. } => {
                 let host = &mut machine.kernel().host;
                 let now = host.clock_monotonic();
                 let timeout = deadline.map(|deadline| deadline.saturating_sub(now));

@@ -17,6 +17,8 @@ pub enum Sched {
         deadline: Option<u64>,
         /// Somebody waits for standard input.
         stdin: bool,
+        /// Events of the network (`net::Outside::event`) may wake somebody.
+        network: bool,
     },
     /// The box has ended with this exit status (128 + n for signal n).
     Exited(i32),
@@ -52,7 +54,9 @@ impl Kernel {
                 if self.poll_stdin(true) {
                     continue;
                 }
-                return Sched::Idle { deadline: self.next_deadline(), stdin: self.wants_stdin() };
+                let network = self.host.network().is_some();
+                let (deadline, stdin) = (self.next_deadline(), self.wants_stdin());
+                return Sched::Idle { deadline, stdin, network };
             };
             self.rounds = self.rounds.wrapping_add(1);
             if self.rounds.is_multiple_of(64) {

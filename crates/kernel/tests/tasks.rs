@@ -299,7 +299,10 @@ fn idle_tells_what_is_waited_for() {
     sys.poke64(time, 2);
     let now = sys.outside.clock.get();
     sys.blocks(35, &[time, 0]);
-    assert_eq!(sys.k.schedule(), Sched::Idle { deadline: Some(now + 2_000_000_000), stdin: false });
+    assert_eq!(
+        sys.k.schedule(),
+        Sched::Idle { deadline: Some(now + 2_000_000_000), stdin: false, network: false }
+    );
     sys.advance(2_000_000_000);
     let tid = sys.tid;
     sys.run(tid);

@@ -99,8 +99,8 @@ fn main() {
                 let now = machine.kernel().now();
                 std::thread::sleep(Duration::from_nanos(deadline.saturating_sub(now)));
             }
-            Step::Wait { deadline: None, stdin: true } => {}
-            Step::Wait { deadline: None, stdin: false } => {
+            Step::Wait { deadline: None, stdin: true, .. } => {}
+            Step::Wait { deadline: None, stdin: false, .. } => {
                 eprintln!("native: deadlock");
                 std::process::exit(125);
             }

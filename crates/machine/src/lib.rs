@@ -29,12 +29,14 @@ const GENERAL: kernel::TrapKind = kernel::TrapKind::GeneralProtection { error: 0
 pub enum Step {
     /// Call [`Machine::step`] again.
     Ready,
-    /// Everybody waits: call again at `deadline` (monotonic ns) or, if `stdin`, when standard input is readable.
+    /// Everybody waits: call again at `deadline` (monotonic ns) or, if `stdin`, when standard input is readable, or if `network`, when the way out is.
     Wait {
         /// Monotonic nanoseconds; none means no timer runs.
         deadline: Option<u64>,
         /// Somebody reads standard input.
         stdin: bool,
+        /// The box has a way out, whose events may wake somebody: call again when it is readable too.
+        network: bool,
     },
     /// The box has ended with this status.
     Exit(i32),
@@ -98,7 +100,9 @@ impl Machine {
         loop {
             match self.kernel.schedule() {
                 Sched::Run(tid) => self.run(tid),
-                Sched::Idle { deadline, stdin } => return Step::Wait { deadline, stdin },
+                Sched::Idle { deadline, stdin, network } => {
+                    return Step::Wait { deadline, stdin, network };
+                }
                 Sched::Exited(status) => {
                     self.report();
                     return Step::Exit(status);
