@@ -1,6 +1,6 @@
 //! COPY and ADD.
 
-use crate::instruction::Word;
+use crate::words::Word;
 
 /// `COPY`
 #[derive(Clone, Debug, PartialEq, Eq)]

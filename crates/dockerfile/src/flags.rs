@@ -1,8 +1,8 @@
 //! The `--flag` words of an instruction, checked against the ones it knows.
 
 use crate::error::{Cause, Error, Span};
-use crate::instruction::Word;
 use crate::suggest::did_you_mean;
+use crate::words::Word;
 
 /// How a flag takes its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,22 +4,7 @@ use crate::copy::{Add, Copy};
 use crate::error::{Cause, Error, Span};
 use crate::heredoc::Heredoc;
 use crate::mount::MountSpec;
-
-/// A word as written, quotes and all, and the line it starts on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Word {
-    /// The text, not expanded.
-    pub text: String,
-    /// The physical line, 1-based.
-    pub line: u32,
-}
-
-impl Word {
-    /// An error on this word's line.
-    pub fn error(&self, cause: Cause) -> Error {
-        Error::new(Span::line(self.line), cause)
-    }
-}
+use crate::words::Word;
 
 /// One instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]

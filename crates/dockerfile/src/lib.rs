@@ -34,9 +34,10 @@ pub use error::{Cause, Error, Span};
 pub use heredoc::Heredoc;
 pub use instruction::{
     ArgDefinition, Command, From, HealthTest, Healthcheck, Instruction, InstructionKind, KeyValue,
-    Run, Word,
+    Run,
 };
 pub use mount::{Mount, MountKind, MountSpec, Sharing};
 pub use parse::Dockerfile;
 pub use reader::{CheckDirective, Directives};
 pub use suggest::did_you_mean;
+pub use words::Word;

@@ -6,12 +6,13 @@ use crate::copy::CopySource;
 use crate::error::Span;
 use crate::expand;
 use crate::ignore::{IgnoreFile, clean};
-use crate::instruction::{Command, HealthTest, Instruction, InstructionKind, Word};
+use crate::instruction::{Command, HealthTest, Instruction, InstructionKind};
 use crate::parse::Dockerfile;
 use crate::pattern;
 use crate::plan::{Options, Plan, Source};
 use crate::scope::{Globals, Platform, Scope};
 use crate::suggest::did_you_mean;
+use crate::words::Word;
 
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! `RUN --mount=type=...,...`.
 
 use crate::error::{Cause, Error, Span};
-use crate::instruction::Word;
 use crate::suggest::did_you_mean;
+use crate::words::Word;
 
 /// A mount as written: keys checked, values not expanded.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,13 +6,13 @@ use crate::flags::Flags;
 use crate::heredoc::parse_introducer;
 use crate::instruction::{
     ArgDefinition, Command, From, HealthTest, Healthcheck, Instruction, InstructionKind, KeyValue,
-    Run, Word,
+    Run,
 };
 use crate::mount::MountSpec;
 use crate::reader::{Directives, LogicalLine, read};
 use crate::suggest::did_you_mean;
 use crate::timing::nanoseconds;
-use crate::words::{Piece, is_separator, split_flags, split_plain, split_quoted};
+use crate::words::{Piece, Word, is_separator, split_flags, split_plain, split_quoted};
 
 /// A parsed Dockerfile.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::error::{Cause, Error};
 use crate::expand::{self, Expansion, Variables};
-use crate::instruction::{ArgDefinition, InstructionKind, Word};
+use crate::instruction::{ArgDefinition, InstructionKind};
+use crate::words::Word;
 
 /// ARGs that need no declaration in a stage to reach RUN, and that stay out of the cache key and
 /// the image's history.

@@ -1,5 +1,23 @@
 //! Splitting an instruction's text into words, as BuildKit's line parsers do.
 
+use crate::error::{Cause, Error, Span};
+
+/// A word as written, quotes and all, and the line it starts on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// The text, not expanded.
+    pub text: String,
+    /// The physical line, 1-based.
+    pub line: u32,
+}
+
+impl Word {
+    /// An error on this word's line.
+    pub fn error(&self, cause: Cause) -> Error {
+        Error::new(Span::line(self.line), cause)
+    }
+}
+
 /// What separates words on a logical line (newlines are gone by then).
 pub(crate) fn is_separator(c: char) -> bool {
     matches!(c, '\t' | '\u{b}' | '\u{c}' | '\r' | ' ')

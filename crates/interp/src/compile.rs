@@ -7,7 +7,7 @@ use crate::code::{ALT, Code, private};
 use crate::frequent::has_handler;
 use crate::fuse::{self, Step};
 use crate::pure::needs_environment;
-use ir::{Block, Class, IMM, Inst, Mark, Op, Term, TrapKind, ZERO, reg};
+use ir::{Block, Class, IMM, Inst, Mark, Op, Term, TrapKind, ZERO};
 
 /// Traps by number.
 pub const TRAPS: [TrapKind; 16] = {
@@ -157,17 +157,4 @@ pub fn cut(block: &mut Block, n: usize) {
     block.marks.truncate(n);
     block.len = mark.offset;
     block.term = Term::Jump { target: block.pc.wrapping_add(u64::from(mark.offset)) };
-}
-
-/// True for `d = rsp + delta` in any of its forms.
-pub fn moves_rsp(i: &Inst, delta: i64) -> bool {
-    if i.d != reg::RSP || i.a != reg::RSP {
-        return false;
-    }
-    match i.op {
-        Op::Add64 => i.b == IMM && i.imm == delta,
-        Op::Sub64 => i.b == IMM && i.imm == -delta,
-        Op::Lea => i.b == ZERO && i.imm == delta,
-        _ => false,
-    }
 }

@@ -1,7 +1,6 @@
 //! What is left out, and what becomes one word.
 
 use crate::code::{Code, branch, private};
-use crate::compile::moves_rsp;
 use ir::{ARITH, Block, CF, Cc, Class, FS_BASE, IMM, Inst, Op, T0, Term, ZERO, reg};
 
 /// How the next IR instructions are compiled.
@@ -347,4 +346,17 @@ pub fn late_branch(block: &Block, dead: &[bool], cc: Cc) -> Option<(u16, u8)> {
         _ => return None,
     };
     Some((op, relations | if cc as u8 & 1 != 0 { 0x80 } else { 0 }))
+}
+
+/// True for `d = rsp + delta` in any of its forms.
+fn moves_rsp(i: &Inst, delta: i64) -> bool {
+    if i.d != reg::RSP || i.a != reg::RSP {
+        return false;
+    }
+    match i.op {
+        Op::Add64 => i.b == IMM && i.imm == delta,
+        Op::Sub64 => i.b == IMM && i.imm == -delta,
+        Op::Lea => i.b == ZERO && i.imm == delta,
+        _ => false,
+    }
 }

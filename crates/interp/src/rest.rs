@@ -4,23 +4,11 @@ use crate::Env;
 use crate::code::{ALT, Code, PRIVATE, private};
 use crate::frequent::frequent;
 use crate::meaning;
-use crate::slow::{load, probe, probe_across, store};
+use crate::slow::{Rest, load, probe, probe_across, store};
 use crate::{masked, string, xstate};
 use ir::sem::lanes::Whole;
 use ir::{Cpu, HIGH, Op, TrapKind, for_each_op, reg, sem};
-use mem::{Fault, Tables};
-
-/// How such an op ended.
-pub enum Rest {
-    /// Done.
-    Done,
-    /// An access failed; nothing was changed but a string instruction's progress.
-    Fault(Fault),
-    /// A trap; nothing was changed.
-    Trap(TrapKind),
-    /// A string instruction that is not done: let others run, then execute it again.
-    Again,
-}
+use mem::Tables;
 
 /// Runs one op of a class that needs the environment ([`crate::pure::needs_environment`]), or the fused word of one: all
 /// of those, and what the run loop could not do on the fast path.

@@ -1,7 +1,20 @@
 //! The slow path of memory accesses: page crossings, demand paging, faults.
 
 use crate::Env;
+use ir::TrapKind;
 use mem::{Access, Fault, PAGE_SIZE, Tables, Value};
+
+/// How an op that needs the environment ended.
+pub enum Rest {
+    /// Done.
+    Done,
+    /// An access failed; nothing was changed but a string instruction's progress.
+    Fault(Fault),
+    /// A trap; nothing was changed.
+    Trap(TrapKind),
+    /// A string instruction that is not done: let others run, then execute it again.
+    Again,
+}
 
 /// Values that can be taken apart into bytes.
 pub trait Bytes: Value {

@@ -4,9 +4,8 @@
 
 use crate::Env;
 use crate::code::Code;
-use crate::rest::Rest;
 use crate::run::record;
-use crate::slow::{load, store};
+use crate::slow::{Rest, load, store};
 use ir::ops::StringOp;
 use ir::{Cpu, FlagKind, Op, reg};
 use mem::{Access, Fault, PAGE_SIZE, Tables};

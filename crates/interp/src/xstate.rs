@@ -1,8 +1,7 @@
 //! XSAVE and XRSTOR in the standard format (SDM vol. 1, 13.7 and 13.8): legacy region, header, AVX component.
 
 use crate::Env;
-use crate::rest::Rest;
-use crate::slow::{load, store};
+use crate::slow::{Rest, load, store};
 use ir::{Cpu, HIGH, MXCSR_MASK, Op, TrapKind, X87, reg};
 use mem::{Access, Fault, PAGE_SIZE, Tables};
 
