@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: figures as ratios, taken in one run.
 
+mod system;
+
 use crate::paths::{Workspace, make_dir};
 use crate::{boxer, fixtures, guest, packages, process};
 use anyhow::{Context, Result, bail};
@@ -28,7 +30,8 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     print!("{}", machine()?);
     bench.start()?;
     bench.sizes()?;
-    bench.interpreter()
+    bench.interpreter()?;
+    bench.system()
 }
 
 struct Bench<'a> {
