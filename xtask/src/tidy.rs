@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: the rules that the compiler does not check.
 
+mod circles;
 mod imports;
 mod sources;
 
@@ -10,6 +11,7 @@ use anyhow::{Result, bail};
 pub fn run(workspace: &Workspace) -> Result<()> {
     let mut report = Report::default();
     imports::check(workspace, &mut report)?;
+    circles::check(workspace, &mut report)?;
     sources::check(workspace, &mut report)?;
     for warning in &report.warnings {
         println!("tidy: warning: {warning}");

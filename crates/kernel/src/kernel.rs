@@ -86,8 +86,7 @@ impl Kernel {
     ) -> Result<Kernel, KernelError> {
         let mut kernel = Kernel::unmounted(phys, host)?;
         let mut cx = Cx::new(&mut kernel, crate::fs::Cred::root());
-        let root =
-            crate::fs::mounts::boot(&mut cx, image, image_base).map_err(KernelError::Rootfs)?;
+        let root = crate::mounts::boot(&mut cx, image, image_base).map_err(KernelError::Rootfs)?;
         kernel.root = root;
         Ok(kernel)
     }
@@ -96,7 +95,7 @@ impl Kernel {
     pub fn with_empty_root(phys: Phys, host: Box<dyn Host>) -> Result<Kernel, KernelError> {
         let mut kernel = Kernel::unmounted(phys, host)?;
         let mut cx = Cx::new(&mut kernel, crate::fs::Cred::root());
-        let root = crate::fs::mounts::boot_empty(&mut cx).map_err(KernelError::Rootfs)?;
+        let root = crate::mounts::boot_empty(&mut cx).map_err(KernelError::Rootfs)?;
         kernel.root = root;
         Ok(kernel)
     }
@@ -104,8 +103,8 @@ impl Kernel {
     fn unmounted(phys: Phys, host: Box<dyn Host>) -> Result<Kernel, KernelError> {
         let mm = Mm::new(phys).ok_or(KernelError::NoMemory)?;
         let wakes = WakeSink::default();
-        let shared = Shared::new(wakes.clone(), mm.trash.clone());
-        let root = crate::fs::mounts::nowhere(&shared);
+        let shared = Shared::new(wakes.clone(), mm.trash.clone(), crate::file::open_kind);
+        let root = crate::mounts::nowhere(&shared);
         Ok(Kernel {
             mm,
             tasks: Tasks::default(),

@@ -1,7 +1,7 @@
 //! How system calls end and what they wait for (the restart model).
 //!
 //! A call that must wait returns [`Stop::Block`] having changed nothing but its thread's
-//! [`Restart`](crate::task::Restart) scratch. The thread is parked and the same call runs again with the same
+//! `Restart` scratch (`task::Restart`). The thread is parked and the same call runs again with the same
 //! arguments when a key is woken, the deadline passes or a signal is to be delivered. Spurious wake-ups are fine.
 
 use std::cell::RefCell;

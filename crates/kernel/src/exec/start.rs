@@ -6,10 +6,11 @@ use std::rc::Rc;
 use abi::fcntl::AT_FDCWD;
 use abi::{Context, Errno};
 
+use crate::fs::PathCx;
 use crate::fs::ops::find_executable;
 use crate::fs::walk::{Lookup, resolve};
-use crate::fs::{PathCx, mounts};
 use crate::mm::Limits;
+use crate::mounts;
 use crate::task::{Creds, INIT, Process, Run, Thread};
 use crate::{Kernel, ThreadId};
 

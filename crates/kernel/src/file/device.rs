@@ -9,7 +9,7 @@ use abi::tty::RNDGETENTCNT;
 
 use super::{FileOps, OpenFile, tty};
 use crate::fs::{Cx, Dentry, Res};
-use crate::mm::source::{MapSource, SharedAnon};
+use crate::source::{MapSource, SharedAnon};
 
 /// Bytes that a mapping of `/dev/zero` may reach to.
 const ZERO_PAGES: u64 = 1 << 36;

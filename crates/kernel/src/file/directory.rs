@@ -10,6 +10,7 @@ use abi::fcntl::{SEEK_CUR, SEEK_SET};
 
 use super::{FileOps, OpenFile};
 use crate::fs::inode::{DirItem, Kind};
+use crate::fs::open_file::seek_to;
 use crate::fs::{Cx, Res};
 
 /// An open directory. The file offset counts entries.
@@ -64,7 +65,7 @@ impl FileOps for Directory {
         if !matches!(whence, SEEK_SET | SEEK_CUR) {
             return Err(Errno::EINVAL);
         }
-        let at = super::regular::seek_to(file, offset, whence, 0)?;
+        let at = seek_to(file, offset, whence, 0)?;
         if at == 0 {
             *self.listing.borrow_mut() = None;
         }

@@ -2,8 +2,8 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::rc::Rc;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::{Rc, Weak};
 
 use abi::Errno;
 use abi::fcntl::{O_ACCMODE, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY};
@@ -21,6 +21,10 @@ pub const PIPE_BUF: usize = 4096;
 const CAPACITY: usize = 65536;
 /// Largest capacity without privilege (`fs.pipe-max-size`).
 const MAX_CAPACITY: usize = 1 << 20;
+
+/// Open FIFOs by (dev, ino).
+#[derive(Default)]
+struct Fifos(RefCell<BTreeMap<(u64, u64), Weak<Pipe>>>);
 
 /// The buffer between both ends.
 pub struct Pipe {
@@ -125,7 +129,11 @@ pub fn pipe(cx: &mut Cx, flags: u32) -> (Rc<OpenFile>, Rc<OpenFile>) {
     let pipe = Pipe::new(&shared);
     if let Ok(meta) = dentry.inode().meta(cx) {
         // So that /proc/self/fd/N can be opened again.
-        shared.fifos.borrow_mut().insert((meta.dev, meta.ino), Rc::downgrade(&pipe));
+        shared
+            .registry::<Fifos>()
+            .0
+            .borrow_mut()
+            .insert((meta.dev, meta.ino), Rc::downgrade(&pipe));
     }
     let (reader, writer) = (pipe.open_end(true, false), pipe.open_end(false, true));
     let flags = flags & O_NONBLOCK;
@@ -140,7 +148,8 @@ pub fn pipe(cx: &mut Cx, flags: u32) -> (Rc<OpenFile>, Rc<OpenFile>) {
 pub fn open_fifo(cx: &mut Cx, dentry: &Rc<Dentry>, flags: u32) -> Res<Rc<dyn FileOps>> {
     let meta = dentry.inode().meta(cx)?;
     let key = (meta.dev, meta.ino);
-    let mut fifos = cx.shared.fifos.borrow_mut();
+    let registry = cx.shared.registry::<Fifos>();
+    let mut fifos = registry.0.borrow_mut();
     fifos.retain(|_, pipe| pipe.strong_count() > 0);
     let pipe = match fifos.get(&key).and_then(|p| p.upgrade()) {
         Some(pipe) => pipe,

@@ -4,30 +4,17 @@ use std::any::Any;
 use std::rc::Rc;
 
 use abi::Errno;
-use abi::fcntl::{O_APPEND, O_NOATIME, SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET};
+use abi::fcntl::{O_APPEND, O_NOATIME, SEEK_DATA, SEEK_END, SEEK_HOLE};
 use abi::poll::{IN_ACCESS, IN_MODIFY};
 use abi::stat::ST_RDONLY;
 
 use super::{FileOps, OpenFile};
+use crate::fs::open_file::seek_to;
 use crate::fs::{Cx, Res};
-use crate::mm::source::MapSource;
+use crate::source::MapSource;
 
 /// An open regular file.
 pub struct Regular;
-
-/// The new position for lseek(2), given the size for SEEK_END.
-pub fn seek_to(file: &OpenFile, offset: i64, whence: u32, size: u64) -> Res<u64> {
-    let base = match whence {
-        SEEK_SET => 0,
-        SEEK_CUR => file.pos.get(),
-        SEEK_END => size,
-        _ => return Err(Errno::EINVAL),
-    };
-    let at = base.checked_add_signed(offset).filter(|at| *at <= i64::MAX as u64);
-    let at = at.ok_or(if offset < 0 { Errno::EINVAL } else { Errno::EOVERFLOW })?;
-    file.pos.set(at);
-    Ok(at)
-}
 
 impl FileOps for Regular {
     fn kind_name(&self) -> &'static str {

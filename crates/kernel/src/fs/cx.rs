@@ -1,21 +1,20 @@
 //! What file operations are given: who asks ([`Cred`]), the rest of the kernel ([`World`]), and the registries that
 //! outlive single operations ([`Shared`]).
 
+use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use mem::Phys;
 
+use super::lock::LockTable;
 use super::notify::Watches;
+use super::open_file::OpenKind;
 use super::procfs::ProcView;
-use super::{Dentry, Time};
-use crate::file::lock::LockTable;
-use crate::file::pipe::Pipe;
-use crate::file::socket::UnixNames;
-use crate::file::tty::Terminals;
+use super::{Dentry, OpenFile, Time};
 use crate::host::Host;
-use crate::mm::source::FrameTrash;
+use crate::source::FrameTrash;
 use crate::wait::{WaitKey, WakeSink};
 
 /// Credentials as the file layer sees them (credentials(7)): filesystem ids and effective capabilities.
@@ -98,7 +97,7 @@ pub trait World {
     fn take_signal(&mut self, mask: u64) -> Option<[u8; 128]>;
     /// The key that is woken when a signal becomes pending for the caller.
     fn signal_key(&self) -> WaitKey;
-    /// Makes terminal `index` (see [`Terminals`]) the controlling terminal of session `sid`, or takes it away.
+    /// Makes terminal `index` (its number in devpts, or the console) the controlling terminal of session `sid`, or takes it away.
     fn set_controlling_tty(&mut self, sid: u32, tty: Option<u32>);
     /// The caller's controlling terminal.
     fn controlling_tty(&self) -> Option<u32>;
@@ -158,45 +157,53 @@ pub struct Shared {
     pub trash: FrameTrash,
     /// Advisory locks of all files.
     pub locks: LockTable,
-    /// Open FIFOs by (dev, ino).
-    pub fifos: RefCell<BTreeMap<(u64, u64), Weak<Pipe>>>,
-    /// Unix sockets by address.
-    pub unix: UnixNames,
     /// inotify(7) watches.
     pub watches: Watches,
-    /// Pseudo-terminals and the console.
-    pub ttys: Terminals,
     /// Roots of the mounted filesystems, in order of mounting.
     pub mounts: RefCell<Vec<Rc<Dentry>>>,
     /// Files that were queued in sockets when these were closed. They are dropped one by one and not inside each
     /// other, because a queue may hold sockets whose queues hold sockets, as deep as a program likes.
-    pub graveyard: Rc<RefCell<Vec<Rc<crate::file::OpenFile>>>>,
+    pub graveyard: Rc<RefCell<Vec<Rc<OpenFile>>>>,
     /// Terminals whose master side was closed: the session and the foreground group that get SIGHUP.
     pub hangups: Rc<RefCell<Vec<(u32, u32)>>>,
     /// FIFOs being opened, by thread: whoever waits for the other end holds its own end.
-    pub opening: RefCell<BTreeMap<u32, Rc<crate::file::OpenFile>>>,
+    pub opening: RefCell<BTreeMap<u32, Rc<OpenFile>>>,
     /// Host files that were closed and are to be given back to the host.
     pub host_closes: Rc<RefCell<Vec<crate::host::HostFd>>>,
+    /// How inodes without a way of their own are opened.
+    pub open_kind: OpenKind,
+    registries: RefCell<BTreeMap<TypeId, Rc<dyn Any>>>,
     next: Cell<u64>,
 }
 
 impl Shared {
-    /// Fresh registries that report to `wakes` and give frames back through `trash`.
-    pub fn new(wakes: WakeSink, trash: FrameTrash) -> Rc<Shared> {
+    /// Fresh registries that report to `wakes` and give frames back through `trash`; `open_kind` knows the kinds of
+    /// files.
+    pub fn new(wakes: WakeSink, trash: FrameTrash, open_kind: OpenKind) -> Rc<Shared> {
         Rc::new(Shared {
             wakes,
             trash,
             locks: LockTable::new(WaitKey::object(0)),
-            fifos: RefCell::default(),
-            unix: UnixNames::default(),
             watches: Watches::default(),
-            ttys: Terminals::default(),
             mounts: RefCell::default(),
             graveyard: Rc::default(),
             hangups: Rc::default(),
             opening: RefCell::default(),
             host_closes: Rc::default(),
+            open_kind,
+            registries: RefCell::default(),
             next: Cell::new(1),
+        })
+    }
+
+    /// The registry `T` of one kind of file (terminals, FIFOs, names of sockets), empty at first.
+    pub fn registry<T: Default + 'static>(&self) -> Rc<T> {
+        let mut all = self.registries.borrow_mut();
+        let known = all.get(&TypeId::of::<T>()).cloned();
+        known.and_then(|registry| registry.downcast().ok()).unwrap_or_else(|| {
+            let registry = Rc::new(T::default());
+            all.insert(TypeId::of::<T>(), registry.clone());
+            registry
         })
     }
 

@@ -10,11 +10,10 @@ use abi::fcntl::{O_APPEND, O_TRUNC};
 use mem::{FaultKind, Frame, PAGE_SIZE, Phys};
 
 use super::inode::{DirItem, Inode, InodeRef, Kind, Meta, Names, NewNode, SetAttr};
+use super::open_file::{FileOps, OpenFile, seek_to};
 use super::{Cx, Dentry, Res, Time, ops};
-use crate::file::regular::seek_to;
-use crate::file::{FileOps, OpenFile};
 use crate::host::{HostFd, HostKind, HostOpen, HostStat};
-use crate::mm::source::{FrameTrash, MapSource, SourceName, Use};
+use crate::source::{FrameTrash, MapSource, SourceName, Use};
 
 /// Largest host file that can be mapped, in pages: a mapping is a copy.
 const MAX_MAPPED_PAGES: u64 = 1 << 16;

@@ -8,9 +8,8 @@ use abi::stat::{
     S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, dirent_type,
 };
 
-use super::{Cx, Dentry, Res, Time};
-use crate::file::FileOps;
-use crate::mm::source::MapSource;
+use super::{Cx, Dentry, FileOps, Res, Time};
+use crate::source::MapSource;
 
 /// A shared inode. Identity is the pointer.
 pub type InodeRef = Rc<dyn Inode>;

@@ -7,14 +7,14 @@
 
 pub mod cx;
 pub mod dentry;
-pub mod devpts;
 pub mod export;
 pub mod hostfs;
 pub mod inode;
+pub mod lock;
 pub mod lower;
 pub mod memfs;
-pub mod mounts;
 pub mod notify;
+pub mod open_file;
 pub mod ops;
 pub mod perm;
 pub mod procfs;
@@ -25,6 +25,7 @@ pub mod walk;
 pub use cx::{Cred, Cx, Job, Notifier, Shared, World};
 pub use dentry::{Dentry, Mount};
 pub use inode::{DirItem, Inode, InodeRef, Kind, Meta, NewNode, SetAttr};
+pub use open_file::{FileOps, OpenFile};
 pub use time::Time;
 pub use walk::{Lookup, PathCx};
 

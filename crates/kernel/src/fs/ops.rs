@@ -19,8 +19,7 @@ use abi::stat::{R_OK, S_IFMT, S_ISGID, S_ISUID, ST_NODEV, ST_NOEXEC, W_OK, X_OK}
 use super::cx::cap;
 use super::inode::{InodeRef, Kind, Meta, NewNode, SetAttr};
 use super::walk::{Last, LastName, Lookup, PathCx, Walker, resolve, resolve_parent};
-use super::{Cx, Dentry, Res, Time, perm};
-use crate::file::OpenFile;
+use super::{Cx, Dentry, OpenFile, Res, Time, perm};
 
 /// Arguments of openat2(2).
 #[derive(Clone, Copy, Debug, Default)]

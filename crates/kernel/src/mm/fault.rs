@@ -3,10 +3,10 @@
 use abi::mman::{PROT_EXEC, PROT_WRITE};
 use mem::{Access, Fault, FaultKind, Frame, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Translate};
 
-use super::source::Use;
 use super::table::Pte;
 use super::vma::Vma;
 use super::{MIN_ADDR, Mm, TASK_SIZE};
+use crate::source::Use;
 
 /// Pages kept free between a growing stack and the mapping below it (`stack_guard_gap`).
 const STACK_GUARD: u64 = 256 << PAGE_SHIFT;

@@ -6,10 +6,10 @@ use abi::Errno;
 use abi::mman::{PROT_EXEC, PROT_READ, PROT_WRITE};
 use mem::{PAGE_MASK, PAGE_SHIFT};
 
-use super::source::{MapSource, SharedAnon};
 use super::table::Pte;
 use super::vma::{Rights, Vma};
 use super::{LOW_END, MAX_MAPS, MIN_ADDR, Mm, Space, TASK_SIZE};
+use crate::source::{MapSource, SharedAnon};
 
 /// Where a mapping shall lie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

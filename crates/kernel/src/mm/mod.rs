@@ -11,7 +11,6 @@ pub mod advise;
 pub mod fault;
 pub mod map;
 pub mod remap;
-pub mod source;
 pub mod space;
 pub mod table;
 pub mod user;
@@ -21,8 +20,8 @@ use std::collections::BTreeMap;
 
 use mem::{Frame, Lookaside, Phys};
 
+pub use crate::source::{FrameTrash, MapSource, SharedAnon, SourceName, Use};
 pub use map::MapRequest;
-pub use source::{FrameTrash, MapSource, SharedAnon, SourceName, Use};
 pub use space::{Layout, Limits, Space, SpaceId};
 pub use vma::{Rights, Vma};
 

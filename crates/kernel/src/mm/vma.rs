@@ -6,8 +6,8 @@ use std::rc::Rc;
 use abi::mman::{PROT_EXEC, PROT_READ, PROT_WRITE};
 use mem::PAGE_SHIFT;
 
-use super::source::MapSource;
 use super::table::Pte;
+use crate::source::MapSource;
 
 /// Protection and sharing of a mapping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,32 +9,12 @@ pub mod process;
 pub mod thread;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::{Index, IndexMut};
 
+pub use crate::id::{ProcessId, ThreadId};
 pub use creds::Creds;
 pub use process::Process;
 pub use thread::{Restart, Run, Thread};
-
-/// A thread id (gettid(2)).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ThreadId(pub u32);
-
-/// A process (thread group) id (getpid(2)); its first thread has the same number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProcessId(pub u32);
-
-impl fmt::Display for ThreadId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for ProcessId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// The first process: its end is the end of the box.
 pub const INIT: ProcessId = ProcessId(1);

@@ -1,6 +1,5 @@
 //! Files of one task in proc(5).
 
-use std::cell::RefCell;
 use std::fmt::Write;
 use std::rc::Rc;
 
@@ -9,9 +8,8 @@ use abi::time::{RLIM_INFINITY, RLIMIT_SIGPENDING, RLIMIT_STACK};
 use mem::{PAGE_SHIFT, PAGE_SIZE};
 
 use super::maps;
-use crate::file::FdTable;
 use crate::fs::procfs::ProcView;
-use crate::fs::{Dentry, Res};
+use crate::fs::{Dentry, OpenFile, Res};
 use crate::mm::Space;
 use crate::syscall::time::TICK_NS;
 use crate::task::{Process, Run, Thread};
@@ -297,8 +295,13 @@ impl ProcView for Kernel {
         }
     }
 
-    fn files(&self, tid: u32) -> Option<Rc<RefCell<FdTable>>> {
-        self.thread_of(tid).map(|t| t.files.clone())
+    fn fds(&self, tid: u32) -> Option<Vec<i32>> {
+        self.thread_of(tid).map(|t| t.files.borrow().fds())
+    }
+
+    fn file(&self, tid: u32, fd: i32) -> Option<(Rc<OpenFile>, bool)> {
+        let files = self.thread_of(tid)?.files.borrow();
+        Some((files.get(fd).ok()?, files.cloexec(fd) == Ok(true)))
     }
 
     fn place(&self, tid: u32, name: &str) -> Option<Rc<Dentry>> {

@@ -1,5 +1,6 @@
 //! Terminals: the console on the host's stdio, and pseudo-terminals (tty(4), pty(7), pts(4)).
 
+pub mod devpts;
 pub mod discipline;
 pub mod termios;
 
@@ -60,7 +61,7 @@ impl Terminals {
 
 /// The dentry of `/dev/console`; ENXIO before it is mounted.
 pub fn console_dentry(cx: &Cx) -> Res<Rc<Dentry>> {
-    cx.shared.ttys.console_at.borrow().clone().ok_or(Errno::ENXIO)
+    cx.shared.registry::<Terminals>().console_at.borrow().clone().ok_or(Errno::ENXIO)
 }
 
 /// The device number of terminal `index`.
@@ -310,10 +311,11 @@ impl Tty {
 /// Opens terminal `index` (a slave, or the console); it may become the controlling terminal.
 pub fn open_index(cx: &mut Cx, index: u32, flags: u32) -> Res<Rc<dyn FileOps>> {
     let shared = cx.shared.clone();
-    if index == CONSOLE && shared.ttys.get(CONSOLE).is_none() {
-        *shared.ttys.console.borrow_mut() = Some(Tty::new(cx, CONSOLE));
+    let ttys = shared.registry::<Terminals>();
+    if index == CONSOLE && ttys.get(CONSOLE).is_none() {
+        *ttys.console.borrow_mut() = Some(Tty::new(cx, CONSOLE));
     }
-    let tty = shared.ttys.get(index).ok_or(Errno::ENXIO)?;
+    let tty = ttys.get(index).ok_or(Errno::ENXIO)?;
     if tty.locked.get() || tty.hung_up.get() {
         return Err(Errno::EIO);
     }
@@ -330,7 +332,8 @@ pub fn open_index(cx: &mut Cx, index: u32, flags: u32) -> Res<Rc<dyn FileOps>> {
 /// Opens `/dev/ptmx`: a new pair.
 pub fn open_master(cx: &mut Cx) -> Res<Rc<dyn FileOps>> {
     let shared = cx.shared.clone();
-    let mut all = shared.ttys.all.borrow_mut();
+    let ttys = shared.registry::<Terminals>();
+    let mut all = ttys.all.borrow_mut();
     all.retain(|_, tty| tty.strong_count() > 0);
     let index = (0..MAX_PTYS).find(|i| !all.contains_key(i)).ok_or(Errno::ENOSPC)?;
     let tty = Tty::new(cx, index);

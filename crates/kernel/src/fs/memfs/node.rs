@@ -20,7 +20,7 @@ use crate::fs::cx::cap;
 use crate::fs::inode::{DirItem, Inode, InodeRef, Kind, Meta, NewNode, SetAttr, Xattr};
 use crate::fs::lower::LowerData;
 use crate::fs::{Cx, Dentry, Res, Time, perm};
-use crate::mm::source::{MapSource, SourceName, Use};
+use crate::source::{MapSource, SourceName, Use};
 
 /// Seconds after which relatime renews an access time (mount(8)).
 const RELATIME_SECONDS: i64 = 24 * 60 * 60;

@@ -12,8 +12,8 @@ use abi::fcntl::SEEK_END;
 
 use self::tables::{NAMESPACES, SYSTEM, System, TASK, Task};
 use super::inode::{DirItem, Inode, InodeRef, Kind, Meta, Names, NewNode, SetAttr};
+use super::open_file::{FileOps, OpenFile, seek_to};
 use super::{Cx, Dentry, Res};
-use crate::file::{FdTable, FileOps, OpenFile};
 
 /// What proc(5) shows of processes and of the system. `Kernel` implements it.
 pub trait ProcView {
@@ -25,8 +25,10 @@ pub trait ProcView {
     fn process_of(&self, tid: u32) -> Option<u32>;
     /// Effective user and group of the task.
     fn owner(&self, tid: u32) -> Option<(u32, u32)>;
-    /// Its descriptor table.
-    fn files(&self, tid: u32) -> Option<Rc<RefCell<FdTable>>>;
+    /// Its open descriptors, ascending.
+    fn fds(&self, tid: u32) -> Option<Vec<i32>>;
+    /// The file of its descriptor `fd`, and whether it is closed by execve(2).
+    fn file(&self, tid: u32, fd: i32) -> Option<(Rc<OpenFile>, bool)>;
     /// Its `cwd`, `root` or `exe`.
     fn place(&self, tid: u32, name: &str) -> Option<Rc<Dentry>>;
     /// Content of `/proc/TID/name`; `whole` asks for the process and not one thread.
@@ -124,12 +126,21 @@ impl ProcInode {
         }
     }
 
-    fn table(cx: &mut Cx, tid: u32) -> Res<Rc<RefCell<FdTable>>> {
+    /// EACCES unless the caller may look at the descriptors of `tid`.
+    fn check_owner(cx: &mut Cx, tid: u32) -> Res<()> {
         let (uid, _) = cx.world.procs().owner(tid).ok_or(Errno::ENOENT)?;
-        if cx.cred.uid != uid && !cx.cred.capable(super::cx::cap::DAC_OVERRIDE) {
-            return Err(Errno::EACCES);
-        }
-        cx.world.procs().files(tid).ok_or(Errno::ENOENT)
+        let allowed = cx.cred.uid == uid || cx.cred.capable(super::cx::cap::DAC_OVERRIDE);
+        if allowed { Ok(()) } else { Err(Errno::EACCES) }
+    }
+
+    fn fds(cx: &mut Cx, tid: u32) -> Res<Vec<i32>> {
+        Self::check_owner(cx, tid)?;
+        cx.world.procs().fds(tid).ok_or(Errno::ENOENT)
+    }
+
+    fn file(cx: &mut Cx, tid: u32, fd: i32) -> Res<(Rc<OpenFile>, bool)> {
+        Self::check_owner(cx, tid)?;
+        cx.world.procs().file(tid, fd).ok_or(Errno::ENOENT)
     }
 
     /// The text of a file.
@@ -150,9 +161,8 @@ impl ProcInode {
                 None => Err(Errno::ENOENT),
             },
             Node::FdInfo { tid, fd } => {
-                let file = Self::table(cx, *tid)?.borrow().get(*fd).map_err(|_| Errno::ENOENT)?;
+                let (file, cloexec) = Self::file(cx, *tid, *fd)?;
                 let meta = file.dentry().inode().meta(cx)?;
-                let cloexec = Self::table(cx, *tid)?.borrow().cloexec(*fd) == Ok(true);
                 let flags = file.flags() | if cloexec { abi::fcntl::O_CLOEXEC } else { 0 };
                 let mut text = format!(
                     "pos:\t{}\nflags:\t0{:o}\nmnt_id:\t{}\nino:\t{}\n",
@@ -208,7 +218,7 @@ impl Inode for ProcInode {
         };
         let mut mode = self.mode();
         if let Node::Fd { tid, fd } = &self.node
-            && let Ok(file) = Self::table(cx, *tid)?.borrow().get(*fd)
+            && let Ok((file, _)) = Self::file(cx, *tid, *fd)
         {
             let read = if file.is_readable() { 0o500 } else { 0o100 };
             mode = Kind::Symlink.bits() | read | if file.is_writable() { 0o300 } else { 0o100 };
@@ -301,7 +311,7 @@ impl Inode for ProcInode {
                     Some(Task::FdDir | Task::FdInfoDir) => {
                         let fd = number().and_then(|n| i32::try_from(n).ok());
                         let fd = fd.ok_or(Errno::ENOENT)?;
-                        Self::table(cx, tid)?.borrow().get(fd).map_err(|_| Errno::ENOENT)?;
+                        Self::file(cx, tid, fd)?;
                         let link = self.task_row().map(|r| r.2) == Some(Task::FdDir);
                         let node =
                             if link { Node::Fd { tid, fd } } else { Node::FdInfo { tid, fd } };
@@ -360,12 +370,12 @@ impl Inode for ProcInode {
                 let tid = *tid;
                 match self.task_row().map(|r| r.2) {
                     Some(Task::FdDir) => {
-                        for fd in Self::table(cx, tid)?.borrow().fds() {
+                        for fd in Self::fds(cx, tid)? {
                             items.push((fd.to_string(), Node::Fd { tid, fd }));
                         }
                     }
                     Some(Task::FdInfoDir) => {
-                        for fd in Self::table(cx, tid)?.borrow().fds() {
+                        for fd in Self::fds(cx, tid)? {
                             items.push((fd.to_string(), Node::FdInfo { tid, fd }));
                         }
                     }
@@ -429,10 +439,9 @@ impl Inode for ProcInode {
 
     fn magic(&self, cx: &mut Cx) -> Option<Res<Rc<Dentry>>> {
         match &self.node {
-            Node::Fd { tid, fd } => Some(Self::table(cx, *tid).and_then(|table| {
-                let file = table.borrow().get(*fd).map_err(|_| Errno::ENOENT)?;
-                Ok(file.dentry().clone())
-            })),
+            Node::Fd { tid, fd } => {
+                Some(Self::file(cx, *tid, *fd).map(|(file, _)| file.dentry().clone()))
+            }
             Node::TaskFile { tid, .. } => match self.task_row() {
                 Some((name, _, Task::Place)) => {
                     Some(cx.world.procs().place(*tid, name).ok_or(Errno::ENOENT))
@@ -508,7 +517,7 @@ impl FileOps for ProcFile {
         if whence == SEEK_END {
             return Err(Errno::EINVAL);
         }
-        crate::file::regular::seek_to(file, offset, whence, 0)
+        seek_to(file, offset, whence, 0)
     }
 
     fn is_seekable(&self) -> bool {

@@ -6,7 +6,7 @@ use abi::Errno;
 use abi::fcntl::*;
 
 use crate::file::OpenFile;
-use crate::file::lock::{Owner, Range};
+use crate::fs::lock::{Owner, Range};
 use crate::syscall::Args;
 use crate::{Kernel, SysResult, ThreadId, Wait};
 

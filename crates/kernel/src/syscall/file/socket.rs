@@ -7,7 +7,7 @@ use abi::socket::*;
 use abi::stat::{S_IFSOCK, W_OK};
 
 use crate::file::socket::unix::Place;
-use crate::file::socket::{self, Address, Socket, UnixSocket};
+use crate::file::socket::{self, Address, Socket, UnixNames, UnixSocket};
 use crate::fs::ops;
 use crate::fs::walk::{Lookup, resolve};
 use crate::fs::{Kind, Res, perm};
@@ -83,7 +83,7 @@ impl Kernel {
                 Place::Inode(meta.dev, meta.ino)
             }
         };
-        self.shared.unix.find(&place)
+        self.shared.registry::<UnixNames>().find(&place)
     }
 }
 
@@ -136,10 +136,18 @@ pub fn bind(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         None => {
             // Autobind: five hexadecimal digits in the abstract namespace (unix(7)).
             let name = format!("{:05x}", shared.unique() & 0xfffff).into_bytes();
-            socket.bind(&shared.unix, Address::Abstract(name.clone()), Place::Abstract(name))?;
+            socket.bind(
+                &shared.registry::<UnixNames>(),
+                Address::Abstract(name.clone()),
+                Place::Abstract(name),
+            )?;
         }
         Some(Address::Abstract(name)) => {
-            socket.bind(&shared.unix, Address::Abstract(name.clone()), Place::Abstract(name))?;
+            socket.bind(
+                &shared.registry::<UnixNames>(),
+                Address::Abstract(name.clone()),
+                Place::Abstract(name),
+            )?;
         }
         Some(Address::Path(path)) => {
             let at = k.path_cx(tid);
@@ -150,7 +158,7 @@ pub fn bind(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
                 made.map_err(|e| if e == Errno::EEXIST { Errno::EADDRINUSE } else { e })?;
             let meta = dentry.inode().meta(&mut cx)?;
             let place = Place::Inode(meta.dev, meta.ino);
-            socket.bind(&shared.unix, Address::Path(path), place)?;
+            socket.bind(&shared.registry::<UnixNames>(), Address::Path(path), place)?;
         }
     }
     Ok(0)

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use abi::Errno;
 use abi::stat::makedev;
 
-use super::inode::{DirItem, Inode, InodeRef, Kind, Meta, Names, SetAttr};
-use super::{Cx, Res};
-use crate::file::tty::Tty;
+use super::{CONSOLE, Terminals, Tty};
+use crate::fs::inode::{DirItem, Inode, InodeRef, Kind, Meta, Names, SetAttr};
+use crate::fs::{Cx, Res};
 
 /// Group `tty` of Debian and Alpine, which owns the slaves (mount option `gid=5`).
 const TTY_GID: u32 = 5;
@@ -81,16 +81,21 @@ impl Inode for PtsInode {
         }
         let index = std::str::from_utf8(name).ok().and_then(|n| n.parse::<u32>().ok());
         let index = index.filter(|i| i.to_string().as_bytes() == name).ok_or(Errno::ENOENT)?;
-        if index == crate::file::tty::CONSOLE {
+        if index == CONSOLE {
             return Err(Errno::ENOENT);
         }
-        let tty = cx.shared.ttys.get(index).filter(|t| !t.is_hung_up()).ok_or(Errno::ENOENT)?;
+        let tty = cx
+            .shared
+            .registry::<Terminals>()
+            .get(index)
+            .filter(|t| !t.is_hung_up())
+            .ok_or(Errno::ENOENT)?;
         Ok(Rc::new(PtsInode { dev: self.dev, node: Node::Slave(tty) }))
     }
 
     fn list(&self, cx: &mut Cx) -> Res<Vec<DirItem>> {
         let mut items: Vec<DirItem> = Vec::new();
-        for index in cx.shared.ttys.ptys() {
+        for index in cx.shared.registry::<Terminals>().ptys() {
             let name = index.to_string().into_bytes().into();
             items.push(DirItem { name, ino: u64::from(index) + 3, kind: Kind::Char });
         }

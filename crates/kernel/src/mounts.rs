@@ -9,11 +9,12 @@ use abi::stat::{
     ST_RDONLY, ST_RELATIME, SYSFS_MAGIC, TMPFS_MAGIC, V9FS_MAGIC, makedev,
 };
 
-use super::inode::{InodeRef, Kind, NewNode};
-use super::lower::Lower;
-use super::memfs::{MemFs, Node};
-use super::walk::{Lookup, PathCx, resolve};
-use super::{Cx, Dentry, Mount, Res, Shared, Time, devpts, hostfs, procfs, synth};
+use crate::file::tty::{Terminals, devpts};
+use crate::fs::inode::{InodeRef, Kind, NewNode};
+use crate::fs::lower::Lower;
+use crate::fs::memfs::{MemFs, Node};
+use crate::fs::walk::{Lookup, PathCx, resolve};
+use crate::fs::{Cx, Dentry, Mount, Res, Shared, Time, hostfs, procfs, synth};
 
 /// Device nodes of `/dev`: name, minor, major, permission bits.
 const DEVICES: &[(&[u8], u32, u32)] = &[
@@ -199,7 +200,7 @@ pub fn add_console(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
         Ok(inode) => inode,
         Err(_) => dev.inode().lookup(cx, b"console")?,
     };
-    cx.shared.ttys.set_console_dentry(&dev.child(b"console", inode));
+    cx.shared.registry::<Terminals>().set_console_dentry(&dev.child(b"console", inode));
     Ok(())
 }
 

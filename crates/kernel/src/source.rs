@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use mem::{FaultKind, Frame, Phys};
 
-/// Frames whose owner went away without having physical memory at hand. Released by [`super::Mm::reap`].
+/// Frames whose owner went away without having physical memory at hand. Released by `mm::Mm::reap`.
 pub type FrameTrash = Rc<RefCell<Vec<Frame>>>;
 
 /// How a mapping uses its source.

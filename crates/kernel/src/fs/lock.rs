@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::fs::InodeRef;
+use super::InodeRef;
 use crate::wait::{WaitKey, WakeSink};
 
 /// Who holds a record lock.
