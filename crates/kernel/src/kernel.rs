@@ -73,6 +73,8 @@ pub struct Kernel {
     /// Monotonic ns at which the box was started.
     pub boot_ns: u64,
     pub(crate) rounds: u32,
+    /// Where system calls keep bytes on their way; what it holds between calls means nothing.
+    pub(crate) scratch: Vec<u8>,
 }
 
 impl Kernel {
@@ -126,6 +128,7 @@ impl Kernel {
             next_timer: None,
             boot_ns: 0,
             rounds: 0,
+            scratch: Vec::new(),
         })
     }
 

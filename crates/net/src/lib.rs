@@ -2,7 +2,9 @@
 //! It knows neither tasks nor files nor hosts: the kernel's socket files are thin rows over it.
 
 pub mod interface;
+pub mod options;
 pub mod outside;
 
 pub use interface::{Interface, Interfaces, Path, RouteKind};
+pub use options::SocketOptions;
 pub use outside::{Conn, Event, Outside, Transport};

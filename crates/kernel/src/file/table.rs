@@ -75,16 +75,18 @@ impl FdTable {
 
     /// Gives `file` the lowest free descriptor at or above `min`; EMFILE at `limit` (RLIMIT_NOFILE).
     pub fn add(&mut self, file: Rc<OpenFile>, cloexec: bool, min: u64, limit: u64) -> Res<i32> {
-        let limit = limit.min(NR_OPEN);
+        let fd = self.free(min, limit)?;
+        self.put(fd, Slot { file, cloexec });
+        Ok(fd as i32)
+    }
+
+    /// The lowest free descriptor at or above `min`; EMFILE at `limit`.
+    pub fn free(&self, min: u64, limit: u64) -> Res<usize> {
         let mut fd = usize::try_from(min).map_err(|_| Errno::EINVAL)?;
         while self.slots.get(fd).is_some_and(Option::is_some) {
             fd += 1;
         }
-        if fd as u64 >= limit {
-            return Err(Errno::EMFILE);
-        }
-        self.put(fd, Slot { file, cloexec });
-        Ok(fd as i32)
+        if fd as u64 >= limit.min(NR_OPEN) { Err(Errno::EMFILE) } else { Ok(fd) }
     }
 
     /// Makes `fd` stand for `file`, closing what it stood for (dup2(2)).

@@ -39,6 +39,10 @@ pub mod cap {
     pub const FOWNER: u32 = 3;
     pub const FSETID: u32 = 4;
     pub const SETFCAP: u32 = 31;
+    pub const NET_BIND_SERVICE: u32 = 10;
+    pub const NET_BROADCAST: u32 = 11;
+    pub const NET_ADMIN: u32 = 12;
+    pub const NET_RAW: u32 = 13;
     pub const SYS_CHROOT: u32 = 18;
     pub const SYS_ADMIN: u32 = 21;
     pub const SYS_RESOURCE: u32 = 24;

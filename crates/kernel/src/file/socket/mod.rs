@@ -1,5 +1,8 @@
-//! Sockets. Unix sockets (unix(7)) are complete in memory; other families refuse with `EAFNOSUPPORT`.
+//! Sockets: one file object for all families. A family is a row of [`FAMILIES`] and an implementation of [`SocketOps`].
 
+mod message;
+mod ops;
+pub mod options;
 pub mod unix;
 
 use std::any::Any;
@@ -7,46 +10,53 @@ use std::rc::Rc;
 
 use abi::Errno;
 use abi::fcntl::{O_NONBLOCK, O_RDWR};
-use abi::socket::{AF_UNIX, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM, SOCK_TYPE_MASK};
+use abi::socket::{AF_MAX, AF_UNIX, MSG_DONTWAIT, SOCK_MAX, SOCK_TYPE_MASK};
 use abi::tty::FIONREAD;
 
 use super::{FileOps, OpenFile, anon};
 use crate::fs::{Cx, Kind, Res};
 use crate::wait::WaitKey;
 
-pub use unix::{Address, Message, UnixNames, UnixSocket};
+pub use message::{Control, Incoming, Outgoing};
+pub use ops::{OptionValue, SocketOps};
+pub use unix::UnixNames;
+
+/// Makes a socket of a family: socket(2)'s type (without flags, below `SOCK_MAX`) and protocol.
+type Create = fn(&mut Cx, kind: u32, protocol: u32) -> Res<Rc<dyn SocketOps>>;
+
+/// The address families that there are.
+const FAMILIES: &[(u16, Create)] = &[(AF_UNIX, unix::create)];
 
 /// An open socket: the last one closes it.
 pub struct Socket {
     /// The socket.
-    pub unix: Rc<UnixSocket>,
+    pub ops: Rc<dyn SocketOps>,
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.unix.close();
+        self.ops.close();
     }
 }
 
-/// The socket type of socket(2)'s second argument, checked.
-fn type_of(family: u32, kind: u32, protocol: u32) -> Res<u32> {
-    if family != u32::from(AF_UNIX) {
+fn make(cx: &mut Cx, family: u32, kind: u32, protocol: u32) -> Res<Rc<dyn SocketOps>> {
+    let kind = kind & SOCK_TYPE_MASK;
+    if family >= AF_MAX {
         return Err(Errno::EAFNOSUPPORT);
     }
-    if protocol != 0 && protocol != u32::from(AF_UNIX) {
-        return Err(Errno::EPROTONOSUPPORT);
+    if kind >= SOCK_MAX {
+        return Err(Errno::EINVAL);
     }
-    match kind & SOCK_TYPE_MASK {
-        // SOCK_RAW counts as SOCK_DGRAM (unix(7) since Linux 2.6).
-        3 => Ok(SOCK_DGRAM),
-        kind @ (SOCK_STREAM | SOCK_DGRAM | SOCK_SEQPACKET) => Ok(kind),
-        _ => Err(Errno::ESOCKTNOSUPPORT),
-    }
+    let row = FAMILIES.iter().find(|(number, _)| u32::from(*number) == family);
+    let (_, create) = row.ok_or(Errno::EAFNOSUPPORT)?;
+    let socket = create(cx, kind, protocol)?;
+    socket.options().borrow_mut().cookie = cx.shared.unique();
+    Ok(socket)
 }
 
-/// socket(2).
+/// socket(2): `kind` with its flags.
 pub fn create(cx: &mut Cx, family: u32, kind: u32, protocol: u32) -> Res<Rc<OpenFile>> {
-    let socket = UnixSocket::new(cx, type_of(family, kind, protocol)?);
+    let socket = make(cx, family, kind, protocol)?;
     Ok(wrap(cx, socket, kind & O_NONBLOCK))
 }
 
@@ -57,21 +67,25 @@ pub fn pair(
     kind: u32,
     protocol: u32,
 ) -> Res<(Rc<OpenFile>, Rc<OpenFile>)> {
-    let one = type_of(family, kind, protocol).map_err(|e| match e {
-        Errno::EAFNOSUPPORT if family == 2 || family == 10 => Errno::EOPNOTSUPP,
-        e => e,
-    })?;
-    let (a, b) = (UnixSocket::new(cx, one), UnixSocket::new(cx, one));
-    UnixSocket::join(&a, &b);
-    let flags = kind & O_NONBLOCK;
-    Ok((wrap(cx, a, flags), wrap(cx, b, flags)))
+    let one = make(cx, family, kind, protocol)?;
+    let one = wrap(cx, one, kind & O_NONBLOCK);
+    let two = make(cx, family, kind, protocol)?;
+    let two = wrap(cx, two, kind & O_NONBLOCK);
+    if let (Some(a), Some(b)) = (one.object::<Socket>(), two.object::<Socket>()) {
+        a.ops.pair(&*b.ops)?;
+    }
+    Ok((one, two))
 }
 
 /// An open file for a socket.
-pub fn wrap(cx: &mut Cx, unix: Rc<UnixSocket>, flags: u32) -> Rc<OpenFile> {
+pub fn wrap(cx: &mut Cx, ops: Rc<dyn SocketOps>, flags: u32) -> Rc<OpenFile> {
     let shared = cx.shared.clone();
     let dentry = anon::dentry(&shared, "socket", Kind::Socket, cx.cred.uid, cx.cred.gid);
-    OpenFile::new(&shared, &dentry, Rc::new(Socket { unix }), O_RDWR | flags)
+    OpenFile::new(&shared, &dentry, Rc::new(Socket { ops }), O_RDWR | flags)
+}
+
+fn wait_flag(file: &OpenFile) -> u32 {
+    if file.is_nonblocking() { MSG_DONTWAIT } else { 0 }
 }
 
 impl FileOps for Socket {
@@ -83,31 +97,42 @@ impl FileOps for Socket {
         self
     }
 
-    fn read(&self, _cx: &mut Cx, _file: &OpenFile, buf: &mut [u8]) -> Res<usize> {
-        self.unix.receive(buf, false, &mut Vec::new()).map(|r| r.len)
+    fn read(&self, cx: &mut Cx, file: &OpenFile, buf: &mut [u8]) -> Res<usize> {
+        if buf.is_empty() {
+            // sock_read_iter: "match SYS5 behaviour".
+            return Ok(0);
+        }
+        let got = self.ops.receive(cx, buf, wait_flag(file))?;
+        // Passed files that nobody can take are closed, but not inside each other.
+        cx.shared.graveyard.borrow_mut().extend(got.files);
+        Ok(got.len)
     }
 
-    fn write(&self, cx: &mut Cx, _file: &OpenFile, buf: &[u8]) -> Res<usize> {
-        self.unix.send(cx, buf, Vec::new(), None)
+    fn write(&self, cx: &mut Cx, file: &OpenFile, buf: &[u8]) -> Res<usize> {
+        let flags = wait_flag(file);
+        self.ops.send(cx, &mut Outgoing { data: buf, flags, ..Outgoing::default() })
     }
 
-    fn poll(&self, _cx: &mut Cx) -> u32 {
-        self.unix.poll()
+    fn poll(&self, cx: &mut Cx) -> u32 {
+        self.ops.poll(cx)
     }
 
     fn keys(&self, _cx: &mut Cx, out: &mut Vec<WaitKey>) {
-        self.unix.keys(out);
+        self.ops.keys(out);
     }
 
     fn generation(&self) -> u64 {
-        self.unix.generation()
+        self.ops.generation()
     }
 
-    fn ioctl(&self, _: &mut Cx, _: &OpenFile, request: u32, _: u64, data: &mut [u8]) -> Res<u64> {
-        if request != FIONREAD {
-            return Err(Errno::ENOTTY);
+    fn ioctl(&self, cx: &mut Cx, _: &OpenFile, request: u32, _: u64, data: &mut [u8]) -> Res<u64> {
+        match self.ops.ioctl(cx, request, data) {
+            Err(Errno::ENOTTY) if request == FIONREAD => {
+                let pending = i32::try_from(self.ops.pending()).unwrap_or(i32::MAX);
+                data.copy_from_slice(&pending.to_le_bytes());
+                Ok(0)
+            }
+            result => result,
         }
-        data.copy_from_slice(&(self.unix.pending_bytes() as u32).to_le_bytes());
-        Ok(0)
     }
 }

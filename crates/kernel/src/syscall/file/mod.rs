@@ -113,8 +113,10 @@ impl Kernel {
         nonblock: bool,
         write: bool,
     ) -> Stop {
-        let timeouts = file.object::<Socket>().map_or((0, 0), |s| s.unix.timeouts.get());
-        let timeout = if write { timeouts.1 } else { timeouts.0 };
+        let timeout = file.object::<Socket>().map_or(0, |socket| {
+            let options = socket.ops.options().borrow();
+            if write { options.send_timeout } else { options.receive_timeout }
+        });
         if timeout == 0 || nonblock || file.is_nonblocking() {
             return self.wait_file(tid, file, nonblock);
         }

@@ -7,16 +7,20 @@ use abi::socket::*;
 
 use super::rw::Iov;
 use crate::file::OpenFile;
-use crate::file::socket::UnixSocket;
+use crate::file::socket::{Control, Incoming, Outgoing, SocketOps};
 use crate::syscall::Args;
 use crate::{Kernel, Stop, SysResult, ThreadId};
 
 /// Most bytes one message moves.
 const MESSAGE_MAX: u64 = 1 << 20;
-/// Most bytes of control data.
-const CONTROL_MAX: u64 = 1 << 16;
+/// Most bytes of control data that can be sent (`net.core.optmem_max`).
+const CONTROL_MAX: u64 = 20480;
+/// Most bytes of control data that are received at once.
+const CONTROL_ROOM: u64 = 1 << 16;
 /// Bytes of `struct cmsghdr`.
 const CMSG_HEADER: usize = 16;
+/// Most bytes of a socket address.
+const SOCKADDR_MAX: u32 = 128;
 /// Bytes of `struct mmsghdr`.
 const MMSG: u64 = 64;
 /// Most messages in one sendmmsg or recvmmsg.
@@ -46,86 +50,133 @@ abi::pod! {
     }
 }
 
+/// What a send or receive call was given besides its message.
+#[derive(Clone, Copy)]
+struct Call {
+    tid: ThreadId,
+    fd: i32,
+    flags: u32,
+    /// One of several messages: bytes on the way are not kept when the call waits.
+    one_of_many: bool,
+}
+
 impl Kernel {
-    fn send_one(&mut self, tid: ThreadId, fd: i32, msg: &MsgHdr, flags: u32) -> SysResult {
+    fn message_header(&mut self, va: u64) -> Result<MsgHdr, Errno> {
+        let mut msg: MsgHdr = self.mm.read_pod(va)?;
+        if msg.name == 0 {
+            msg.namelen = 0;
+        }
+        if (msg.namelen as i32) < 0 {
+            return Err(Errno::EINVAL);
+        }
+        msg.namelen = msg.namelen.min(SOCKADDR_MAX);
+        if msg.iovlen > abi::fcntl::IOV_MAX {
+            return Err(Errno::EMSGSIZE);
+        }
+        Ok(msg)
+    }
+
+    fn send_one(&mut self, call: Call, va: u64) -> SysResult {
+        let socket = self.socket_of(call.tid, call.fd)?;
+        let msg = self.message_header(va)?;
+        let to = match msg.namelen {
+            0 => None,
+            len => Some(self.mm.read_vec(msg.name, len as usize)?),
+        };
         let iov = Iov::read(self, msg.iov, msg.iovlen)?;
-        let files = self.read_control(tid, msg)?;
-        self.send_iov(tid, fd, &iov, (msg.name, u64::from(msg.namelen)), files, flags)
+        let (files, control) = self.read_control(call.tid, &msg)?;
+        let passed = (files.as_slice(), control.as_slice());
+        self.send_iov(call, &*socket, &iov, to.as_deref(), passed)
     }
 
     fn send_iov(
         &mut self,
-        tid: ThreadId,
-        fd: i32,
+        call: Call,
+        socket: &dyn SocketOps,
         iov: &Iov,
-        (name, namelen): (u64, u64),
-        files: Vec<Rc<OpenFile>>,
-        flags: u32,
+        to: Option<&[u8]>,
+        passed: (&[Rc<OpenFile>], &[Control]),
     ) -> SysResult {
-        let socket = self.socket_of(tid, fd)?;
-        if flags & MSG_OOB != 0 {
-            return Err(Errno::EOPNOTSUPP.into());
-        }
-        let address = match name {
-            0 => None,
-            name => self.read_address(name, namelen)?,
-        };
-        let target = match &address {
-            Some(_) if socket.kind() != SOCK_DGRAM => {
-                let connected = socket.remote().is_ok();
-                return Err(if connected { Errno::EISCONN } else { Errno::EOPNOTSUPP }.into());
-            }
-            Some(address) => Some(self.find_socket(tid, address)?),
-            None => None,
-        };
-        let mut done = self.tasks[tid].restart.done.min(iov.total());
+        let mut buf = std::mem::take(&mut self.scratch);
+        let result = self.send_chunks(call, socket, iov, to, passed, &mut buf);
+        self.scratch = buf;
+        result
+    }
+
+    fn send_chunks(
+        &mut self,
+        call: Call,
+        socket: &dyn SocketOps,
+        iov: &Iov,
+        to: Option<&[u8]>,
+        (files, control): (&[Rc<OpenFile>], &[Control]),
+        buf: &mut Vec<u8>,
+    ) -> SysResult {
+        let Call { tid, fd, .. } = call;
+        let file = self.file(tid, fd)?;
+        let nonblock = call.flags & MSG_DONTWAIT != 0;
+        let flags = call.flags | if file.is_nonblocking() { MSG_DONTWAIT } else { 0 };
+        let stream = socket.kind() == SOCK_STREAM;
+        let before = if call.one_of_many { 0 } else { self.tasks[tid].restart.done };
+        let mut done = before.min(iov.total());
+        let at = self.path_cx(tid);
         loop {
             let want = (iov.total() - done).min(MESSAGE_MAX) as usize;
-            let mut data = vec![0; want];
-            let got = iov.gather(self, done, &mut data);
-            if got < want {
-                return Err(Errno::EFAULT.into());
+            let data = room(buf, want);
+            let got = iov.gather(self, done, data);
+            if got < want && (!stream || got == 0) {
+                return if done > 0 { Ok(done) } else { Err(Errno::EFAULT.into()) };
             }
-            let passed = if done == 0 { files.clone() } else { Vec::new() };
-            match socket.send(&mut self.cx(tid), &data, passed, target.as_ref()) {
+            let mut message = Outgoing {
+                data: &data[..got],
+                to,
+                control,
+                files: if done == 0 { files } else { &[] },
+                flags,
+                at: Some(&at),
+                keys: Vec::new(),
+            };
+            match socket.send(&mut self.cx(tid), &mut message) {
                 Ok(n) => done += n as u64,
-                Err(Errno::EAGAIN) => {
-                    let nonblock = flags & MSG_DONTWAIT != 0;
-                    let file = self.file(tid, fd)?;
+                Err(e @ (Errno::EAGAIN | Errno::EINPROGRESS | Errno::EALREADY)) => {
+                    let keys = message.keys;
                     let stop = self.wait_transfer(tid, &file, nonblock, true);
-                    if !matches!(stop, Stop::Block(_)) && done > 0 {
-                        return Ok(done);
-                    }
-                    self.tasks[tid].restart.done = done;
-                    return Err(match (stop, &target) {
-                        // A datagram waits for room at its target, which need not be the peer.
-                        (Stop::Block(mut wait), Some(target)) => {
-                            wait.keys.push(target.key());
-                            Stop::Block(wait)
+                    return match stop {
+                        Stop::Block(mut wait) => {
+                            if !call.one_of_many {
+                                self.tasks[tid].restart.done = done;
+                            }
+                            wait.keys.extend(keys);
+                            Err(Stop::Block(wait))
                         }
-                        (stop, _) => stop,
-                    });
+                        _ if done > 0 => Ok(done),
+                        _ => Err(e.into()),
+                    };
                 }
+                Err(_) if done > 0 => return Ok(done),
                 Err(e) => {
-                    if e == Errno::EPIPE
-                        && flags & MSG_NOSIGNAL == 0
-                        && socket.kind() == SOCK_STREAM
-                    {
+                    let quiet = call.flags & MSG_NOSIGNAL != 0 || !socket.raises_sigpipe();
+                    if e == Errno::EPIPE && !quiet {
                         self.raise_sigpipe(tid);
                     }
-                    return if done > 0 { Ok(done) } else { Err(e.into()) };
+                    return Err(e.into());
                 }
             }
-            if done >= iov.total() || socket.kind() != SOCK_STREAM {
+            if done >= iov.total() || !stream || got < want {
                 return Ok(done);
             }
         }
     }
 
-    /// The files of SCM_RIGHTS in the control data. SCM_CREDENTIALS is checked and the kernel's own used.
-    fn read_control(&mut self, tid: ThreadId, msg: &MsgHdr) -> Result<Vec<Rc<OpenFile>>, Errno> {
+    /// The control data: files of SCM_RIGHTS, and the other messages (`__scm_send`).
+    fn read_control(
+        &mut self,
+        tid: ThreadId,
+        msg: &MsgHdr,
+    ) -> Result<(Vec<Rc<OpenFile>>, Vec<Control>), Errno> {
+        let (mut files, mut control) = (Vec::new(), Vec::new());
         if msg.control == 0 || msg.controllen == 0 {
-            return Ok(Vec::new());
+            return Ok((files, control));
         }
         if msg.controllen > CONTROL_MAX {
             return Err(Errno::ENOBUFS);
@@ -135,22 +186,21 @@ impl Kernel {
             let bytes = data.get(at..at + 4).and_then(|b| b.try_into().ok());
             u32::from_le_bytes(bytes.unwrap_or_default())
         };
-        let mut files = Vec::new();
         let mut at = 0;
         while data.len() - at >= CMSG_HEADER {
-            let len = word(at) as usize;
+            let len = match word(at + 4) {
+                0 => word(at) as usize,
+                _ => usize::MAX,
+            };
             let end = at.checked_add(len).filter(|e| len >= CMSG_HEADER && *e <= data.len());
             let end = end.ok_or(Errno::EINVAL)?;
-            if word(at + 8) == SOL_SOCKET {
-                match word(at + 12) {
-                    SCM_RIGHTS => {
-                        for fd in (at + CMSG_HEADER..end).step_by(4).filter(|i| i + 4 <= end) {
-                            files.push(self.any_file(tid, word(fd) as i32)?);
-                        }
-                    }
-                    SCM_CREDENTIALS if len == CMSG_HEADER + 12 => {}
-                    _ => return Err(Errno::EINVAL),
+            let (level, kind) = (word(at + 8), word(at + 12));
+            if (level, kind) == (SOL_SOCKET, SCM_RIGHTS) {
+                for fd in (at + CMSG_HEADER..end).step_by(4).filter(|i| i + 4 <= end) {
+                    files.push(self.any_file(tid, word(fd) as i32)?);
                 }
+            } else {
+                control.push(Control { level, kind, data: data[at + CMSG_HEADER..end].to_vec() });
             }
             at = match end.checked_next_multiple_of(8) {
                 Some(next) if next < data.len() => next,
@@ -160,77 +210,65 @@ impl Kernel {
         if files.len() > SCM_MAX_FD {
             return Err(Errno::EINVAL);
         }
-        Ok(files)
+        Ok((files, control))
     }
 
-    fn recv_one(&mut self, tid: ThreadId, fd: i32, va: u64, flags: u32) -> SysResult {
-        let mut msg: MsgHdr = self.mm.read_pod(va)?;
+    fn recv_one(&mut self, call: Call, va: u64) -> SysResult {
+        let socket = self.socket_of(call.tid, call.fd)?;
+        let mut msg = self.message_header(va)?;
         let iov = Iov::read(self, msg.iov, msg.iovlen)?;
-        let socket = self.socket_of(tid, fd)?;
-        let mut files = Vec::new();
-        let (got, stored) = self.recv_iov(tid, fd, &socket, &iov, &mut files, flags)?;
-        let mut out_flags = 0;
+        let (mut got, stored) = self.recv_iov(call, &*socket, &iov)?;
+        let mut out_flags = got.flags;
         if got.full_len > got.len {
             out_flags |= MSG_TRUNC;
         }
         if msg.name != 0 {
-            let bytes = match &got.from {
-                Some(from) => super::socket::encode(Some(from)),
-                None => Vec::new(),
-            };
-            let n = bytes.len().min(msg.namelen as usize);
-            self.mm.write_user(msg.name, &bytes[..n])?;
-            msg.namelen = bytes.len() as u32;
+            let from = got.from.take().unwrap_or_default();
+            let n = from.len().min(msg.namelen as usize);
+            self.mm.write_user(msg.name, &from[..n])?;
+            msg.namelen = from.len() as u32;
         }
-        let (control, cut) = self.control_data(tid, &socket, &msg, got.cred, files, flags)?;
+        let full_len = got.full_len;
+        let (control, cut) = self.control_data(call, &msg, got)?;
         self.mm.write_user(msg.control, &control)?;
         msg.controllen = control.len() as u64;
         msg.flags = out_flags | if cut { MSG_CTRUNC } else { 0 };
-        if flags & MSG_CMSG_CLOEXEC != 0 {
-            msg.flags |= MSG_CMSG_CLOEXEC;
-        }
+        msg.flags |= call.flags & MSG_CMSG_CLOEXEC;
         self.mm.write_pod(va, &msg)?;
-        Ok(if flags & MSG_TRUNC != 0 { got.full_len as u64 } else { stored })
+        Ok(if call.flags & MSG_TRUNC != 0 { (full_len as u64).max(stored) } else { stored })
     }
 
-    /// Control data for a received message: credentials if wanted, and descriptors for the passed files that fit.
+    /// Control data for a received message, and descriptors for the passed files, as far as they fit (`put_cmsg`).
     fn control_data(
         &mut self,
-        tid: ThreadId,
-        socket: &UnixSocket,
+        call: Call,
         msg: &MsgHdr,
-        cred: (u32, u32, u32),
-        files: Vec<Rc<OpenFile>>,
-        flags: u32,
+        got: Incoming,
     ) -> Result<(Vec<u8>, bool), Errno> {
-        let room = if msg.control == 0 { 0 } else { msg.controllen.min(CONTROL_MAX) as usize };
+        let room = if msg.control == 0 { 0 } else { msg.controllen.min(CONTROL_ROOM) as usize };
         let mut out = Vec::new();
         let mut cut = false;
-        let header = |out: &mut Vec<u8>, kind: u32, payload: usize| {
-            out.extend_from_slice(&((CMSG_HEADER + payload) as u64).to_le_bytes());
-            out.extend_from_slice(&SOL_SOCKET.to_le_bytes());
-            out.extend_from_slice(&kind.to_le_bytes());
-        };
-        if socket.pass_cred.get() {
-            cut = room < CMSG_HEADER + 12;
-            if room >= CMSG_HEADER {
-                // What does not fit is cut off (recvmsg(2), MSG_CTRUNC).
-                header(&mut out, SCM_CREDENTIALS, (room - CMSG_HEADER).min(12));
-                for value in [cred.0, cred.1, cred.2] {
-                    out.extend_from_slice(&value.to_le_bytes());
-                }
-                out.truncate(room);
-                out.resize(out.len().next_multiple_of(8).min(room), 0);
+        for control in &got.control {
+            let left = room - out.len();
+            if left < CMSG_HEADER {
+                cut = true;
+                break;
             }
+            // What does not fit is cut off (recvmsg(2), MSG_CTRUNC).
+            let payload = control.data.len().min(left - CMSG_HEADER);
+            cut |= payload < control.data.len();
+            put_header(&mut out, control.level, control.kind, payload);
+            out.extend_from_slice(&control.data[..payload]);
+            out.resize(out.len().next_multiple_of(8).min(room), 0);
         }
-        if !files.is_empty() {
+        if !got.files.is_empty() {
             let fits = room.saturating_sub(out.len() + CMSG_HEADER) / 4;
-            let count = files.len().min(fits);
-            cut |= count < files.len();
-            let cloexec = flags & MSG_CMSG_CLOEXEC != 0;
+            let count = got.files.len().min(fits);
+            cut |= count < got.files.len();
+            let cloexec = call.flags & MSG_CMSG_CLOEXEC != 0;
             let mut fds = Vec::new();
-            for file in files.into_iter().take(count) {
-                match self.add_file(tid, file, cloexec) {
+            for file in got.files.into_iter().take(count) {
+                match self.add_file(call.tid, file, cloexec) {
                     Ok(fd) => fds.push(fd as u32),
                     Err(_) => {
                         cut = true;
@@ -239,7 +277,7 @@ impl Kernel {
                 }
             }
             if !fds.is_empty() {
-                header(&mut out, SCM_RIGHTS, fds.len() * 4);
+                put_header(&mut out, SOL_SOCKET, SCM_RIGHTS, fds.len() * 4);
                 fds.iter().for_each(|fd| out.extend_from_slice(&fd.to_le_bytes()));
                 out.resize(out.len().next_multiple_of(8).min(room), 0);
             }
@@ -249,114 +287,184 @@ impl Kernel {
 
     fn recv_iov(
         &mut self,
-        tid: ThreadId,
-        fd: i32,
-        socket: &Rc<UnixSocket>,
+        call: Call,
+        socket: &dyn SocketOps,
         iov: &Iov,
-        files: &mut Vec<Rc<OpenFile>>,
-        flags: u32,
-    ) -> Result<(crate::file::socket::unix::Received, u64), Stop> {
-        if flags & MSG_OOB != 0 {
-            return Err(Errno::EOPNOTSUPP.into());
-        }
-        let mut done = self.tasks[tid].restart.done.min(iov.total());
-        let mut buf = vec![0; (iov.total() - done).min(MESSAGE_MAX) as usize];
+    ) -> Result<(Incoming, u64), Stop> {
+        let mut buf = std::mem::take(&mut self.scratch);
+        let result = self.recv_chunks(call, socket, iov, &mut buf);
+        self.scratch = buf;
+        result
+    }
+
+    fn recv_chunks(
+        &mut self,
+        call: Call,
+        socket: &dyn SocketOps,
+        iov: &Iov,
+        buf: &mut Vec<u8>,
+    ) -> Result<(Incoming, u64), Stop> {
+        let Call { tid, fd, flags, .. } = call;
+        let file = self.file(tid, fd)?;
+        let nonblock = if file.is_nonblocking() { MSG_DONTWAIT } else { 0 };
+        let stream = socket.kind() == SOCK_STREAM;
+        let before = if call.one_of_many { 0 } else { self.tasks[tid].restart.done };
+        let mut done = before.min(iov.total());
         let wait_all =
-            flags & MSG_WAITALL != 0 && flags & MSG_PEEK == 0 && socket.kind() == SOCK_STREAM;
+            flags & MSG_WAITALL != 0 && flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) == 0 && stream;
+        let mut how = flags | nonblock;
         loop {
-            let want = buf.len().min((iov.total() - done) as usize);
-            let mut got = match socket.receive(&mut buf[..want], flags & MSG_PEEK != 0, files) {
+            let want = (iov.total() - done).min(MESSAGE_MAX) as usize;
+            let data = room(buf, want);
+            let mut got = match socket.receive(&mut self.cx(tid), data, how) {
                 Ok(got) => got,
+                Err(Errno::EAGAIN) if flags & MSG_ERRQUEUE != 0 => return Err(Errno::EAGAIN.into()),
                 Err(Errno::EAGAIN) => {
-                    let nonblock = flags & MSG_DONTWAIT != 0;
-                    let file = self.file(tid, fd)?;
-                    let stop = self.wait_transfer(tid, &file, nonblock, false);
-                    if done > 0 && !matches!(stop, Stop::Block(_)) {
-                        return Ok((Default::default(), done));
+                    let stop = self.wait_transfer(tid, &file, flags & MSG_DONTWAIT != 0, false);
+                    match stop {
+                        Stop::Block(_) if !call.one_of_many => self.tasks[tid].restart.done = done,
+                        Stop::Block(_) => {}
+                        _ if done > 0 => return Ok((Incoming::default(), done)),
+                        // The time is over: what is there counts, low-water mark or not.
+                        _ if how & MSG_DONTWAIT == 0 => {
+                            how |= MSG_DONTWAIT;
+                            continue;
+                        }
+                        _ => {}
                     }
-                    self.tasks[tid].restart.done = done;
                     return Err(stop);
                 }
-                Err(_) if done > 0 => return Ok((Default::default(), done)),
+                Err(_) if done > 0 => return Ok((Incoming::default(), done)),
                 Err(e) => return Err(e.into()),
             };
-            let stored = iov.scatter(self, done, &buf[..got.len]);
+            got.full_len = got.full_len.max(got.len);
+            let discards = flags & MSG_TRUNC != 0 && stream && socket.family() != AF_UNIX;
+            let stored = match discards {
+                true => got.len,
+                false => iov.scatter(self, done, &data[..got.len]),
+            };
             if stored < got.len {
                 return Err(Errno::EFAULT.into());
             }
             done += stored as u64;
-            if !wait_all || got.len == 0 || done >= iov.total() || !files.is_empty() {
-                got.full_len = got.full_len.max(got.len);
+            let ended = got.len == 0 || done >= iov.total();
+            if !wait_all || ended || !got.files.is_empty() || !got.control.is_empty() {
                 return Ok((got, done));
             }
         }
     }
+
+    /// Calls `one` for each of `count` `struct mmsghdr` at `va` until `deadline`. What was done counts, even if a later
+    /// message fails or a signal comes.
+    fn each_message(
+        &mut self,
+        tid: ThreadId,
+        va: u64,
+        count: u32,
+        deadline: Option<u64>,
+        mut one: impl FnMut(&mut Kernel, u64, u64) -> SysResult,
+    ) -> SysResult {
+        let mut done = self.tasks[tid].restart.done;
+        while done < u64::from(count.min(MMSG_MAX)) {
+            let at = va.wrapping_add(done * MMSG);
+            match one(self, at, done) {
+                Ok(n) => self.mm.write_pod(at.wrapping_add(56), &(n as u32))?,
+                Err(Stop::Block(wait)) => {
+                    self.tasks[tid].restart.done = done;
+                    return Err(Stop::Block(wait));
+                }
+                Err(_) if done > 0 => break,
+                Err(stop) => return Err(stop),
+            }
+            done += 1;
+            if deadline.is_some_and(|d| d <= self.now()) {
+                break;
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// The first `len` bytes of the buffer, which grows as needed.
+fn room(buf: &mut Vec<u8>, len: usize) -> &mut [u8] {
+    if buf.len() < len {
+        buf.resize(len, 0);
+    }
+    &mut buf[..len]
+}
+
+fn put_header(out: &mut Vec<u8>, level: u32, kind: u32, payload: usize) {
+    out.extend_from_slice(&((CMSG_HEADER + payload) as u64).to_le_bytes());
+    out.extend_from_slice(&level.to_le_bytes());
+    out.extend_from_slice(&kind.to_le_bytes());
 }
 
 /// sendto(2)
 pub fn sendto(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let call = Call { tid, fd: a.i32(0), flags: a.u32(3), one_of_many: false };
+    let socket = k.socket_of(tid, call.fd)?;
+    let to = match a.u64(4) {
+        0 => None,
+        va => Some(k.read_address(va, a.i32(5))?),
+    };
     let iov = Iov::one(a.u64(1), a.u64(2));
-    k.send_iov(tid, a.i32(0), &iov, (a.u64(4), u64::from(a.u32(5))), Vec::new(), a.u32(3))
+    k.send_iov(call, &*socket, &iov, to.as_deref(), (&[], &[]))
 }
 
 /// recvfrom(2)
 pub fn recvfrom(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let (fd, flags) = (a.i32(0), a.u32(3));
+    let call = Call { tid, fd: a.i32(0), flags: a.u32(3), one_of_many: false };
     let iov = Iov::one(a.u64(1), a.u64(2));
-    let socket = k.socket_of(tid, fd)?;
-    let (got, stored) = k.recv_iov(tid, fd, &socket, &iov, &mut Vec::new(), flags)?;
+    let socket = k.socket_of(tid, call.fd)?;
+    let (got, stored) = k.recv_iov(call, &*socket, &iov)?;
+    k.shared.graveyard.borrow_mut().extend(got.files);
     if a.u64(4) != 0 {
-        match &got.from {
-            Some(from) => k.write_address(Some(from), a.u64(4), a.u64(5))?,
-            None => k.mm.write_pod(a.u64(5), &0u32)?,
-        }
+        k.write_address(&got.from.unwrap_or_default(), a.u64(4), a.u64(5))?;
     }
-    Ok(if flags & MSG_TRUNC != 0 { got.full_len as u64 } else { stored })
+    Ok(if call.flags & MSG_TRUNC != 0 { (got.full_len as u64).max(stored) } else { stored })
 }
 
 /// sendmsg(2)
 pub fn sendmsg(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let msg: MsgHdr = k.mm.read_pod(a.u64(1))?;
-    k.send_one(tid, a.i32(0), &msg, a.u32(2))
+    let call = Call { tid, fd: a.i32(0), flags: a.u32(2), one_of_many: false };
+    k.send_one(call, a.u64(1))
 }
 
 /// recvmsg(2)
 pub fn recvmsg(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    k.recv_one(tid, a.i32(0), a.u64(1), a.u32(2))
+    let call = Call { tid, fd: a.i32(0), flags: a.u32(2), one_of_many: false };
+    k.recv_one(call, a.u64(1))
 }
 
 /// sendmmsg(2)
 pub fn sendmmsg(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let mut sent = 0;
-    for i in 0..u64::from(a.u32(2).min(MMSG_MAX)) {
-        let va = a.u64(1).wrapping_add(i * MMSG);
-        let msg: MsgHdr = k.mm.read_pod(va)?;
-        // Only the first message may wait; what was sent counts.
-        let flags = if sent > 0 { a.u32(3) | MSG_DONTWAIT } else { a.u32(3) };
-        match k.send_one(tid, a.i32(0), &msg, flags) {
-            Ok(n) => k.mm.write_pod(va.wrapping_add(56), &(n as u32))?,
-            Err(_) if sent > 0 => break,
-            Err(stop) => return Err(stop),
-        }
-        k.tasks[tid].restart.done = 0;
-        sent += 1;
-    }
-    Ok(sent)
+    let call = Call { tid, fd: a.i32(0), flags: a.u32(3), one_of_many: true };
+    k.socket_of(tid, call.fd)?;
+    k.each_message(tid, a.u64(1), a.u32(2), None, |k, at, _| k.send_one(call, at))
 }
 
-/// recvmmsg(2). Waits for the first message only, as with MSG_WAITFORONE.
+/// recvmmsg(2). The time is looked at after each message, as its BUGS section says.
 pub fn recvmmsg(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let mut received = 0;
     let flags = a.u32(3) & !MSG_WAITFORONE;
-    for i in 0..u64::from(a.u32(2).min(MMSG_MAX)) {
-        let va = a.u64(1).wrapping_add(i * MMSG);
-        let flags = if received > 0 { flags | MSG_DONTWAIT } else { flags };
-        match k.recv_one(tid, a.i32(0), va, flags) {
-            Ok(n) => k.mm.write_pod(va.wrapping_add(56), &(n as u32))?,
-            Err(_) if received > 0 => break,
-            Err(stop) => return Err(stop),
-        }
-        received += 1;
+    let call = Call { tid, fd: a.i32(0), flags, one_of_many: true };
+    let time_va = a.u64(4);
+    // The deadline lies in `value`: the one of the call itself is for SO_RCVTIMEO.
+    let mut deadline = k.tasks[tid].restart.value;
+    if time_va != 0 && deadline == 0 {
+        let time: abi::Timespec = k.mm.read_pod(time_va)?;
+        deadline = k.now().saturating_add(time.to_ns().ok_or(Errno::EINVAL)?);
+        k.tasks[tid].restart.value = deadline;
     }
-    Ok(received)
+    let until = (time_va != 0).then_some(deadline);
+    k.socket_of(tid, call.fd)?;
+    let first_only = a.u32(3) & MSG_WAITFORONE != 0;
+    let done = k.each_message(tid, a.u64(1), a.u32(2), until, |k, at, done| {
+        let wait = if first_only && done > 0 { MSG_DONTWAIT } else { 0 };
+        k.recv_one(Call { flags: call.flags | wait, ..call }, at)
+    })?;
+    if time_va != 0 {
+        let left = abi::Timespec::from_ns(deadline.saturating_sub(k.now()));
+        k.mm.write_pod(time_va, &left)?;
+    }
+    Ok(done)
 }

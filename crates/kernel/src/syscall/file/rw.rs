@@ -9,6 +9,7 @@ use abi::fcntl::{
 use abi::signal::{SI_KERNEL, SIGXFSZ};
 
 use crate::file::OpenFile;
+use crate::file::socket::Socket;
 use crate::syscall::Args;
 use crate::{Kernel, Stop, SysResult, ThreadId};
 
@@ -179,7 +180,9 @@ impl Kernel {
             let n = match result {
                 Ok(n) => n,
                 Err(Errno::EPIPE) => {
-                    self.raise_sigpipe(tid);
+                    if file.object::<Socket>().is_none_or(|s| s.ops.raises_sigpipe()) {
+                        self.raise_sigpipe(tid);
+                    }
                     return if done > 0 { Ok(done) } else { Err(Errno::EPIPE.into()) };
                 }
                 Err(Errno::EAGAIN) => {

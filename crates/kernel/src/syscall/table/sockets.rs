@@ -11,9 +11,11 @@ const FAMILY: &[(u64, &str)] = &[
     (AF_INET as u64, "AF_INET"),
     (AF_INET6 as u64, "AF_INET6"),
     (AF_NETLINK as u64, "AF_NETLINK"),
+    (AF_PACKET as u64, "AF_PACKET"),
 ];
 const TYPE: &[(u64, &str)] = &[
     (SOCK_SEQPACKET as u64, "SOCK_SEQPACKET"),
+    (SOCK_RAW as u64, "SOCK_RAW"),
     (SOCK_STREAM as u64, "SOCK_STREAM"),
     (SOCK_DGRAM as u64, "SOCK_DGRAM"),
     (SOCK_NONBLOCK as u64, "SOCK_NONBLOCK"),
@@ -47,6 +49,6 @@ pub(super) static ROWS: &[Row] = crate::syscall_rows! {
     54 setsockopt(fd: Fd, level: Int, option: Int, value: Ptr, len: Int) = socket::setsockopt, Partial, "buffer sizes are fixed";
     55 getsockopt(fd: Fd, level: Int, option: Int, value: Ptr, len: Ptr) = socket::getsockopt, Partial, "buffer sizes are fixed";
     288 accept4(fd: Fd, address: Ptr, len: Ptr, flags: Flags(TYPE)) = socket::accept4, Full, "";
-    299 recvmmsg(fd: Fd, msgs: Ptr, count: Int, flags: Flags(MSG), timeout: Timespec) = msg::recvmmsg, Partial, "waits for the first message only";
+    299 recvmmsg(fd: Fd, msgs: Ptr, count: Int, flags: Flags(MSG), timeout: Timespec) = msg::recvmmsg, Full, "";
     307 sendmmsg(fd: Fd, msgs: Ptr, count: Int, flags: Flags(MSG)) = msg::sendmmsg, Full, "";
 };

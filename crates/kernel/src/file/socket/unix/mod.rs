@@ -1,17 +1,26 @@
 //! Unix sockets: stream, datagram and sequenced packet, with descriptor passing (unix(7)).
 
+mod address;
+mod ops;
+
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 
 use abi::Errno;
 use abi::poll::{POLLERR, POLLHUP, POLLRDHUP, READABLE, WRITABLE};
 use abi::socket::{SHUT_RD, SHUT_RDWR, SHUT_WR, SOCK_DGRAM, SOCK_STREAM};
 
+use net::SocketOptions;
+
 use crate::file::OpenFile;
 use crate::fs::cx::Notifier;
 use crate::fs::{Cx, Res};
 use crate::wait::WaitKey;
+
+use address::Place;
+pub use address::{Address, UnixNames};
+pub use ops::create;
 
 /// Bytes that one socket's queue holds (`net.core.wmem_default`).
 const QUEUE_BYTES: usize = 212_992;
@@ -19,46 +28,6 @@ const QUEUE_BYTES: usize = 212_992;
 const QUEUE_MESSAGES: usize = 512;
 /// Largest backlog (`net.core.somaxconn`).
 const MAX_BACKLOG: usize = 4096;
-
-/// A socket address.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Address {
-    /// A path, as it was given.
-    Path(Vec<u8>),
-    /// A name in the abstract namespace, without its leading NUL.
-    Abstract(Vec<u8>),
-}
-
-/// What an address leads to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    /// The socket inode (dev, ino).
-    Inode(u64, u64),
-    /// An abstract name.
-    Abstract(Vec<u8>),
-}
-
-/// Bound sockets.
-#[derive(Default)]
-pub struct UnixNames(RefCell<BTreeMap<Place, Weak<UnixSocket>>>);
-
-impl UnixNames {
-    /// The socket bound to `place`; ECONNREFUSED if there is none any more.
-    pub fn find(&self, place: &Place) -> Res<Rc<UnixSocket>> {
-        let names = self.0.borrow();
-        names.get(place).and_then(Weak::upgrade).ok_or(Errno::ECONNREFUSED)
-    }
-
-    fn bind(&self, place: Place, socket: &Rc<UnixSocket>) -> Res<()> {
-        let mut names = self.0.borrow_mut();
-        names.retain(|_, s| s.strong_count() > 0);
-        if names.contains_key(&place) {
-            return Err(Errno::EADDRINUSE);
-        }
-        names.insert(place, Rc::downgrade(socket));
-        Ok(())
-    }
-}
 
 /// Process, user and group of a sender (SCM_CREDENTIALS).
 pub type Ucred = (u32, u32, u32);
@@ -72,7 +41,7 @@ pub struct Message {
     from: Option<Address>,
 }
 
-/// What [`UnixSocket::receive`] got.
+/// What [`UnixSocket::take`] got.
 #[derive(Clone, Debug, Default)]
 pub struct Received {
     /// Bytes stored.
@@ -107,10 +76,8 @@ pub struct UnixSocket {
     cred: Cell<Ucred>,
     peer_cred: Cell<Ucred>,
     reset: Cell<bool>,
-    /// SO_PASSCRED.
-    pub pass_cred: Cell<bool>,
-    /// SO_RCVTIMEO and SO_SNDTIMEO in ns, 0 = none.
-    pub timeouts: Cell<(u64, u64)>,
+    options: RefCell<SocketOptions>,
+    me: Weak<UnixSocket>,
     graveyard: Rc<RefCell<Vec<Rc<OpenFile>>>>,
     notifier: Notifier,
 }
@@ -119,7 +86,7 @@ impl UnixSocket {
     /// A socket of type `kind`, not connected.
     pub fn new(cx: &mut Cx, kind: u32) -> Rc<UnixSocket> {
         let cred = (cx.world.job().pid, cx.cred.uid, cx.cred.gid);
-        Rc::new(UnixSocket {
+        Rc::new_cyclic(|me| UnixSocket {
             kind,
             inbox: RefCell::default(),
             inbox_bytes: Cell::new(0),
@@ -134,17 +101,17 @@ impl UnixSocket {
             cred: Cell::new(cred),
             peer_cred: Cell::new((0, u32::MAX, u32::MAX)),
             reset: Cell::new(false),
-            pass_cred: Cell::new(false),
-            timeouts: Cell::new((0, 0)),
+            options: RefCell::default(),
+            me: me.clone(),
             graveyard: cx.shared.graveyard.clone(),
             notifier: cx.shared.notifier(),
         })
     }
 
     /// Connects two sockets to each other.
-    pub fn join(a: &Rc<UnixSocket>, b: &Rc<UnixSocket>) {
+    pub fn join(a: &UnixSocket, b: &UnixSocket) {
         for (one, other) in [(a, b), (b, a)] {
-            *one.peer.borrow_mut() = Rc::downgrade(other);
+            one.peer.borrow_mut().clone_from(&other.me);
             one.connected.set(true);
             one.peer_cred.set(other.cred.get());
             *one.remote.borrow_mut() = other.local.borrow().clone();
@@ -152,23 +119,23 @@ impl UnixSocket {
         }
     }
 
-    /// Its type (`SOCK_STREAM` …).
-    pub fn kind(&self) -> u32 {
-        self.kind
-    }
-
     /// Whether it has a listening backlog.
-    pub fn is_listening(&self) -> bool {
+    fn has_backlog(&self) -> bool {
         self.backlog.borrow().is_some()
     }
 
     /// The address it is bound to.
-    pub fn local(&self) -> Option<Address> {
+    fn local_address(&self) -> Option<Address> {
         self.local.borrow().clone()
     }
 
+    /// Whether it is or was connected.
+    fn is_connected(&self) -> bool {
+        self.connected.get()
+    }
+
     /// The peer's address; ENOTCONN without a peer.
-    pub fn remote(&self) -> Res<Option<Address>> {
+    fn remote_address(&self) -> Res<Option<Address>> {
         if !self.connected.get() {
             return Err(Errno::ENOTCONN);
         }
@@ -176,27 +143,27 @@ impl UnixSocket {
     }
 
     /// Credentials of the peer at the time of the connection (SO_PEERCRED).
-    pub fn peer_cred(&self) -> Ucred {
+    fn peer_credentials(&self) -> Ucred {
         self.peer_cred.get()
     }
 
-    /// SO_ERROR: the pending error, taken.
-    pub fn take_error(&self) -> u32 {
-        if self.reset.replace(false) { Errno::ECONNRESET.raw() as u32 } else { 0 }
+    /// Whether the peer was closed with unread data; told once.
+    fn take_reset(&self) -> bool {
+        self.reset.replace(false)
     }
 
     /// bind(2); the inode of a path has been made.
-    pub fn bind(self: &Rc<Self>, names: &UnixNames, address: Address, place: Place) -> Res<()> {
+    fn name(&self, names: &UnixNames, address: Address, place: Place) -> Res<()> {
         if self.local.borrow().is_some() {
             return Err(Errno::EINVAL);
         }
-        names.bind(place, self)?;
+        names.bind(place, &self.me)?;
         *self.local.borrow_mut() = Some(address);
         Ok(())
     }
 
     /// listen(2).
-    pub fn listen(&self, max: usize) -> Res<()> {
+    fn start_listening(&self, cx: &mut Cx, max: usize) -> Res<()> {
         if self.kind == SOCK_DGRAM {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -204,6 +171,7 @@ impl UnixSocket {
             return Err(Errno::EINVAL);
         }
         let max = max.min(MAX_BACKLOG);
+        self.cred.set((cx.world.job().pid, cx.cred.uid, cx.cred.gid));
         match &mut *self.backlog.borrow_mut() {
             Some(backlog) => backlog.max = max,
             none => *none = Some(Backlog { waiting: VecDeque::new(), max }),
@@ -212,20 +180,20 @@ impl UnixSocket {
     }
 
     /// connect(2) to `target`; EAGAIN while its backlog is full.
-    pub fn connect(self: &Rc<Self>, cx: &mut Cx, target: &Rc<UnixSocket>) -> Res<()> {
+    fn join_to(&self, cx: &mut Cx, target: &Rc<UnixSocket>) -> Res<()> {
         if target.kind != self.kind {
             return Err(Errno::EPROTOTYPE);
         }
         if self.kind == SOCK_DGRAM {
             *self.peer.borrow_mut() = Rc::downgrade(target);
-            *self.remote.borrow_mut() = target.local();
+            *self.remote.borrow_mut() = target.local_address();
             self.connected.set(true);
             return Ok(());
         }
         if self.connected.get() {
             return Err(Errno::EISCONN);
         }
-        if self.is_listening() {
+        if self.has_backlog() {
             return Err(Errno::EINVAL);
         }
         let mut backlog = target.backlog.borrow_mut();
@@ -238,7 +206,8 @@ impl UnixSocket {
         }
         let server = UnixSocket::new(cx, self.kind);
         server.cred.set(target.cred.get());
-        *server.local.borrow_mut() = target.local();
+        *server.local.borrow_mut() = target.local_address();
+        *server.options.borrow_mut() = target.options.borrow().clone();
         let job = cx.world.job();
         self.cred.set((job.pid, cx.cred.uid, cx.cred.gid));
         UnixSocket::join(self, &server);
@@ -248,14 +217,14 @@ impl UnixSocket {
     }
 
     /// connect(2) with AF_UNSPEC on a datagram socket: forgets the peer.
-    pub fn disconnect(&self) {
+    fn disconnect(&self) {
         *self.peer.borrow_mut() = Weak::new();
         *self.remote.borrow_mut() = None;
         self.connected.set(false);
     }
 
     /// accept(2): the next connection; EAGAIN if there is none.
-    pub fn accept(&self) -> Res<Rc<UnixSocket>> {
+    fn next_connection(&self) -> Res<Rc<UnixSocket>> {
         let mut backlog = self.backlog.borrow_mut();
         let backlog = backlog.as_mut().ok_or(Errno::EINVAL)?;
         let next = backlog.waiting.pop_front().ok_or(Errno::EAGAIN)?;
@@ -268,11 +237,11 @@ impl UnixSocket {
     }
 
     /// Queues `data` (with `files`) at the peer, or at `to`. A stream may take less than all.
-    pub fn send(
+    fn queue(
         &self,
         cx: &mut Cx,
         data: &[u8],
-        files: Vec<Rc<OpenFile>>,
+        files: &[Rc<OpenFile>],
         to: Option<&Rc<UnixSocket>>,
     ) -> Res<usize> {
         let job = cx.world.job();
@@ -312,9 +281,9 @@ impl UnixSocket {
         let message = Message {
             data: data[..n].to_vec(),
             at: 0,
-            files,
+            files: files.to_vec(),
             cred: (job.pid, cx.cred.uid, cx.cred.gid),
-            from: self.local(),
+            from: self.local_address(),
         };
         target.inbox_bytes.set(target.inbox_bytes.get() + n);
         target.inbox.borrow_mut().push_back(message);
@@ -331,12 +300,7 @@ impl UnixSocket {
 
     /// Takes (or with `peek` copies) what is queued: bytes into `buf`, passed files into `files`. A stream joins
     /// messages up to the next one with files. EAGAIN when nothing is there.
-    pub fn receive(
-        &self,
-        buf: &mut [u8],
-        peek: bool,
-        files: &mut Vec<Rc<OpenFile>>,
-    ) -> Res<Received> {
+    fn take(&self, buf: &mut [u8], peek: bool, files: &mut Vec<Rc<OpenFile>>) -> Res<Received> {
         let stream = self.kind == SOCK_STREAM;
         if stream && !self.connected.get() {
             return Err(Errno::EINVAL);
@@ -402,7 +366,7 @@ impl UnixSocket {
     }
 
     /// Bytes that can be read (FIONREAD): of the first datagram, or all of a stream.
-    pub fn pending_bytes(&self) -> usize {
+    fn pending_bytes(&self) -> usize {
         match self.kind {
             SOCK_STREAM => self.inbox_bytes.get(),
             _ => self.inbox.borrow().front().map_or(0, |m| m.data.len()),
@@ -410,7 +374,7 @@ impl UnixSocket {
     }
 
     /// shutdown(2).
-    pub fn shutdown(&self, how: u32) -> Res<()> {
+    fn shut(&self, how: u32) -> Res<()> {
         if how > SHUT_RDWR {
             return Err(Errno::EINVAL);
         }
@@ -428,7 +392,7 @@ impl UnixSocket {
     }
 
     /// The last descriptor was closed.
-    pub fn close(&self) {
+    fn end(&self) {
         self.closed.set(true);
         let unread = !self.inbox.borrow().is_empty();
         let inbox = std::mem::take(&mut *self.inbox.borrow_mut());
@@ -452,7 +416,7 @@ impl UnixSocket {
     }
 
     /// `POLL*` events.
-    pub fn poll(&self) -> u32 {
+    fn events(&self) -> u32 {
         if let Some(backlog) = &*self.backlog.borrow() {
             return if backlog.waiting.is_empty() { 0 } else { READABLE };
         }
@@ -480,7 +444,7 @@ impl UnixSocket {
     }
 
     /// The keys to wait on: its own, and the peer's for room to write.
-    pub fn keys(&self, out: &mut Vec<WaitKey>) {
+    fn wait_keys(&self, out: &mut Vec<WaitKey>) {
         out.push(self.notifier.key());
         if let Some(peer) = self.peer() {
             out.push(peer.notifier.key());
@@ -488,13 +452,13 @@ impl UnixSocket {
     }
 
     /// Changes of readiness so far.
-    pub fn generation(&self) -> u64 {
+    fn changes(&self) -> u64 {
         let peer = self.peer().map_or(0, |p| p.notifier.generation());
         self.notifier.generation().wrapping_add(peer)
     }
 
     /// The key on which a connecting socket waits for room in this one's backlog.
-    pub fn key(&self) -> WaitKey {
+    fn key(&self) -> WaitKey {
         self.notifier.key()
     }
 }

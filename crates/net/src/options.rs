@@ -1,0 +1,87 @@
+//! The state behind the options of level `SOL_SOCKET` (socket(7)), the same for every family.
+
+/// Default buffer sizes in bytes (`net.core.{w,r}mem_default`).
+pub const BUFFER_DEFAULT: u32 = 212_992;
+
+/// What setsockopt(2) has set. Sizes are in bytes, times in ns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// Options that are on or off, bit n = option n (below 128).
+    flags: u128,
+    /// SO_LINGER: seconds, if it is on.
+    pub linger: Option<u32>,
+    /// The seconds of SO_LINGER, on or off.
+    pub linger_seconds: u32,
+    /// SO_SNDBUF (what getsockopt(2) shows: twice what was asked for).
+    pub send_buffer: u32,
+    /// SO_RCVBUF, likewise.
+    pub receive_buffer: u32,
+    /// SO_BUF_LOCK: which of both were set by the program (1 send, 2 receive).
+    pub buffer_lock: u32,
+    /// SO_RCVLOWAT.
+    pub low_water: u32,
+    /// SO_RCVTIMEO, 0 = none.
+    pub receive_timeout: u64,
+    /// SO_SNDTIMEO, 0 = none.
+    pub send_timeout: u64,
+    /// SO_PRIORITY.
+    pub priority: u32,
+    /// SO_MARK.
+    pub mark: u32,
+    /// Index of the interface of SO_BINDTODEVICE, 0 = any.
+    pub device: u32,
+    /// SO_INCOMING_CPU.
+    pub incoming_cpu: i32,
+    /// SO_PEEK_OFF, -1 = off.
+    pub peek_offset: i32,
+    /// SO_MAX_PACING_RATE.
+    pub pacing_rate: u64,
+    /// SO_BUSY_POLL.
+    pub busy_poll: u32,
+    /// SO_TIMESTAMPING flags.
+    pub timestamping: u32,
+    /// SO_TXREHASH.
+    pub rehash: u32,
+    /// Unique number (SO_COOKIE).
+    pub cookie: u64,
+}
+
+impl Default for SocketOptions {
+    fn default() -> SocketOptions {
+        SocketOptions {
+            flags: 0,
+            linger: None,
+            linger_seconds: 0,
+            send_buffer: BUFFER_DEFAULT,
+            receive_buffer: BUFFER_DEFAULT,
+            buffer_lock: 0,
+            low_water: 1,
+            receive_timeout: 0,
+            send_timeout: 0,
+            priority: 0,
+            mark: 0,
+            device: 0,
+            incoming_cpu: -1,
+            peek_offset: -1,
+            pacing_rate: u64::MAX,
+            busy_poll: 0,
+            timestamping: 0,
+            rehash: 0,
+            cookie: 0,
+        }
+    }
+}
+
+impl SocketOptions {
+    /// Whether a flag such as `SO_KEEPALIVE` is on.
+    pub fn is_on(&self, option: u32) -> bool {
+        option < 128 && self.flags >> option & 1 != 0
+    }
+
+    /// Switches a flag.
+    pub fn set(&mut self, option: u32, on: bool) {
+        if option < 128 {
+            self.flags = self.flags & !(1 << option) | u128::from(on) << option;
+        }
+    }
+}
