@@ -179,7 +179,8 @@ pub fn box_config(config: &ImageConfig) -> BoxConfig {
         workdir: run.working_dir.clone(),
         user: run.user.clone(),
         stop_signal: run.stop_signal.clone(),
-        hostname: "box".to_owned(),
+        // Made up at each start, as docker does.
+        hostname: String::new(),
         cpu: CpuLevel::default(),
     }
 }

@@ -51,6 +51,8 @@ fn start_args(invocation: Invocation, tty: bool) -> StartArgs {
             .map(|word| if word.is_empty() { Vec::new() } else { vec![text(word)] }),
         workdir: invocation.workdir,
         user: invocation.user,
+        hostname: invocation.hostname,
+        naming: invocation.naming,
         cpu: invocation.cpu,
         tty: tty || matches!(invocation.terminal, Terminal::Yes(_)),
         strace: invocation.strace,

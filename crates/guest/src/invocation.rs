@@ -1,6 +1,7 @@
 //! What this run of the box was asked to do: WASI arguments and environment.
 
 use crate::wasi;
+use machine::Naming;
 use rootfs::config::CpuLevel;
 
 /// Whether the standard streams are a terminal.
@@ -30,6 +31,10 @@ pub struct Invocation {
     pub workdir: Option<String>,
     /// `BOXER_USER`: the user.
     pub user: Option<String>,
+    /// `BOXER_HOSTNAME`: the host name.
+    pub hostname: Option<String>,
+    /// `BOXER_ADD_HOST=NAME:IP,…`, `BOXER_DNS=IP,…`, `BOXER_DNS_SEARCH=DOMAIN,…`, `BOXER_DNS_OPTION=OPTION,…`.
+    pub naming: Naming,
     /// `BOXER_CPU`: the processor that the programs see; a name that is unknown is none.
     pub cpu: Option<CpuLevel>,
     /// `BOXER_TTY`: `1` or `COLSxROWS` for yes, `0` for no.
@@ -58,6 +63,8 @@ impl Invocation {
             entrypoint: None,
             workdir: None,
             user: None,
+            hostname: None,
+            naming: Naming::default(),
             cpu: None,
             terminal: Terminal::Detect,
             strace: false,
@@ -84,6 +91,16 @@ impl Invocation {
             b"ENTRYPOINT" => self.entrypoint = Some(value.to_vec()),
             b"WORKDIR" => self.workdir = string(),
             b"USER" => self.user = string(),
+            b"HOSTNAME" => self.hostname = string(),
+            b"ADD_HOST" => {
+                let pair = |entry: String| {
+                    entry.split_once([':', '=']).map(|(name, ip)| (name.to_owned(), ip.to_owned()))
+                };
+                self.naming.hosts = list(value).into_iter().filter_map(pair).collect();
+            }
+            b"DNS" => self.naming.servers = list(value),
+            b"DNS_SEARCH" => self.naming.search = list(value),
+            b"DNS_OPTION" => self.naming.options = list(value),
             b"CPU" => self.cpu = std::str::from_utf8(value).ok().and_then(CpuLevel::from_name),
             b"TTY" => self.terminal = if on { Terminal::Yes(size(value)) } else { Terminal::No },
             b"STRACE" => self.strace = on,
@@ -95,6 +112,13 @@ impl Invocation {
             _ => {}
         }
     }
+}
+
+/// Words between commas. Spaces and line ends have no place in the files that the words go to.
+fn list(value: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(value);
+    let words = text.split(',').filter(|w| !w.is_empty() && !w.contains(char::is_whitespace));
+    words.map(str::to_owned).collect()
 }
 
 /// `COLSxROWS`.

@@ -11,6 +11,7 @@
 //! by `mm.phys.take_code_writes()`.
 
 pub mod bpf;
+pub mod etc;
 mod exception;
 pub mod exec;
 pub mod file;

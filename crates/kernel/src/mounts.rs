@@ -1,5 +1,5 @@
-//! The mount table of a box, as docker's default container has it, but without docker's files over the image's
-//! `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`: there is no network yet that they would describe.
+//! The mount table of a box, as docker's default container has it. Docker's files over the image's `/etc/hosts`,
+//! `/etc/hostname` and `/etc/resolv.conf` come when the box starts (`crate::etc`).
 
 use std::rc::Rc;
 
@@ -36,16 +36,25 @@ const LINKS: &[(&[u8], &[u8])] = &[
 ];
 
 /// How a filesystem is mounted.
-struct Spec<'a> {
-    fstype: &'static str,
-    source: &'a str,
-    flags: u64,
-    options: &'a str,
-    magic: u64,
-    dev: u64,
+pub struct Spec<'a> {
+    /// Type.
+    pub fstype: &'static str,
+    /// What is mounted.
+    pub source: &'a str,
+    /// The mounted directory or file, within the filesystem.
+    pub root: String,
+    /// `ST_*` flags.
+    pub flags: u64,
+    /// Options, comma separated.
+    pub options: &'a str,
+    /// Magic number for statfs(2).
+    pub magic: u64,
+    /// Device number.
+    pub dev: u64,
 }
 
-fn new_dev(shared: &Shared) -> u64 {
+/// A device number for a further filesystem.
+pub fn new_dev(shared: &Shared) -> u64 {
     // Unnamed device numbers: major 0.
     makedev(0, 64 + shared.mounts.borrow().len() as u32)
 }
@@ -57,7 +66,7 @@ fn new_root(shared: &Shared, inode: InodeRef, parent: u32, spec: Spec) -> Rc<Den
         dev: spec.dev,
         fstype: spec.fstype,
         source: spec.source.to_string(),
-        root: "/".to_string(),
+        root: spec.root,
         flags: spec.flags,
         options: spec.options.to_string(),
         magic: spec.magic,
@@ -94,6 +103,7 @@ pub fn boot(cx: &mut Cx, image: &'static [u8], image_base: u32) -> Res<Rc<Dentry
     let spec = Spec {
         fstype: "overlay",
         source: "overlay",
+        root: "/".to_owned(),
         flags: ST_RELATIME,
         options,
         magic: OVERLAYFS_SUPER_MAGIC,
@@ -116,7 +126,7 @@ pub fn boot_empty(cx: &mut Cx) -> Res<Rc<Dentry>> {
 }
 
 fn tmpfs_spec<'a>(source: &'a str, flags: u64, options: &'a str, dev: u64) -> Spec<'a> {
-    Spec { fstype: "tmpfs", source, flags, options, magic: TMPFS_MAGIC, dev }
+    Spec { fstype: "tmpfs", source, root: "/".to_owned(), flags, options, magic: TMPFS_MAGIC, dev }
 }
 
 fn mount_system(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
@@ -127,6 +137,7 @@ fn mount_system(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
     let spec = Spec {
         fstype: "proc",
         source: "proc",
+        root: "/".to_owned(),
         flags: careful,
         options: "",
         magic: PROC_SUPER_MAGIC,
@@ -144,6 +155,7 @@ fn mount_system(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
     let spec = Spec {
         fstype: "devpts",
         source: "devpts",
+        root: "/".to_owned(),
         flags: ST_NOSUID | ST_NOEXEC | ST_RELATIME,
         options: "gid=5,mode=620,ptmxmode=666",
         magic: DEVPTS_SUPER_MAGIC,
@@ -166,6 +178,7 @@ fn mount_system(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
     let spec = Spec {
         fstype: "sysfs",
         source: "sysfs",
+        root: "/".to_owned(),
         flags: careful | ST_RDONLY,
         options: "",
         magic: SYSFS_MAGIC,
@@ -218,6 +231,7 @@ pub fn mount_preopens(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
         let spec = Spec {
             fstype: "9p",
             source: "host",
+            root: "/".to_owned(),
             flags: ST_RELATIME | read_only,
             options: "",
             magic: V9FS_MAGIC,
@@ -228,7 +242,8 @@ pub fn mount_preopens(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
     Ok(())
 }
 
-fn at_root(root: &Rc<Dentry>) -> PathCx {
+/// Paths as from the root of the tree.
+pub fn at_root(root: &Rc<Dentry>) -> PathCx {
     PathCx { root: root.clone(), cwd: root.clone(), umask: 0 }
 }
 
@@ -238,7 +253,7 @@ fn find(cx: &mut Cx, root: &Rc<Dentry>, path: &[u8]) -> Res<Rc<Dentry>> {
 
 /// Mounts `inode` as a filesystem at absolute `path`, making the mount point if it is missing (not as a change of the
 /// image). Returns the mounted root.
-fn mount_at(
+pub fn mount_at(
     cx: &mut Cx,
     root: &Rc<Dentry>,
     path: &[u8],

@@ -264,3 +264,30 @@ fn new_names_links_and_attributes_are_in_the_layer() {
         ]
     );
 }
+
+#[test]
+fn generated_files_lie_over_etc_and_are_in_no_layer() {
+    let mut b = Boxed::new();
+    // One is in the image as a link to nowhere, as systemd-resolved leaves it; the others are not there.
+    let root = b.k.root.clone();
+    b.with(|cx, at| ops::symlink(cx, at, b"../run/stub", &at.root, b"/etc/resolv.conf")).unwrap();
+    let naming = kernel::etc::Naming::default();
+    b.with(|cx, _| kernel::etc::lay(cx, &root, &naming, "web", None)).unwrap();
+    assert_eq!(b.read("/etc/hostname", 0, 10), b"web\n");
+    assert_eq!(b.list("/etc"), ["hard", "hostname", "hosts", "passwd", "resolv.conf", "shadow"]);
+    assert!(b.read("/run/stub", 0, 100).starts_with(b"# Generated"));
+    // Writable in place; neither removed nor replaced.
+    b.write("/etc/hosts", 0, b"1.2.3.4 mine\n");
+    assert!(b.read("/etc/hosts", 0, 100).starts_with(b"1.2.3.4 mine\n"));
+    b.write("/etc/new", 0, b"x");
+    assert_eq!(b.remove("/etc/hosts", false), Err(Errno::EBUSY));
+    assert_eq!(b.rename("/etc/new", "/etc/hosts"), Err(Errno::EBUSY));
+    assert_eq!(b.rename("/etc/hosts", "/etc/other"), Err(Errno::EBUSY));
+    assert_eq!(b.layer(), ["5 etc/", "0 etc/new 1", "2 etc/resolv.conf -> ../run/stub"]);
+    // They go along with a directory that is renamed.
+    b.rename("/etc", "/etc2").unwrap();
+    assert_eq!(b.read("/etc2/hostname", 0, 10), b"web\n");
+    let layer = b.layer();
+    assert!(layer.contains(&"0 etc2/new 1".to_owned()), "{layer:?}");
+    assert!(!layer.iter().any(|l| l.contains("host")), "{layer:?}");
+}

@@ -14,6 +14,7 @@ pub use start::{StartArgs, StartFailure};
 use env::Cpu0;
 use interp::{Engine, Exit};
 use ir::TrapKind;
+pub use kernel::etc::Naming;
 use kernel::{Flow, Host, Kernel, KernelError, Sched, ThreadId};
 use mem::{Fault, Phys, Translate};
 use rootfs::config::{BoxConfig, CpuLevel};

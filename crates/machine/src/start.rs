@@ -1,6 +1,7 @@
 //! The first program: image configuration, arguments and overrides → what is executed.
 
 use crate::Machine;
+use kernel::etc::Naming;
 use kernel::{StartError, StartSpec};
 use rootfs::config::CpuLevel;
 
@@ -17,6 +18,10 @@ pub struct StartArgs {
     pub workdir: Option<String>,
     /// Replaces USER.
     pub user: Option<String>,
+    /// Replaces the image's host name; without either it is made up.
+    pub hostname: Option<String>,
+    /// Hosts and name servers of `/etc/hosts` and `/etc/resolv.conf`.
+    pub naming: Naming,
     /// The processor that the programs see, instead of the box's own.
     pub cpu: Option<CpuLevel>,
     /// Standard streams are a terminal.
@@ -79,7 +84,8 @@ impl Machine {
             env: bytes(&merge(&config.env, &args.env)),
             cwd: if workdir.is_empty() { b"/".to_vec() } else { workdir.into_bytes() },
             user: args.user.unwrap_or_else(|| config.user.clone()),
-            hostname: config.hostname.clone().into_bytes(),
+            hostname: args.hostname.unwrap_or_else(|| config.hostname.clone()).into_bytes(),
+            naming: args.naming,
             tty: args.tty,
         };
         match self.kernel.start(spec) {

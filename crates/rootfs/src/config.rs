@@ -56,7 +56,7 @@ pub struct BoxConfig {
     pub user: String,
     /// `StopSignal` as written (`SIGTERM`, `15`); none means SIGTERM.
     pub stop_signal: Option<String>,
-    /// The guest's host name.
+    /// The host name; empty = twelve hexadecimal digits, new at each start.
     pub hostname: String,
     /// The CPU that the guest sees.
     pub cpu: CpuLevel,

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use abi::fcntl::AT_FDCWD;
 use abi::{Context, Errno};
 
+use crate::etc::{self, Naming, Reach};
 use crate::fs::PathCx;
 use crate::fs::ops::find_executable;
 use crate::fs::walk::{Lookup, resolve};
@@ -25,8 +26,10 @@ pub struct StartSpec {
     pub cwd: Vec<u8>,
     /// `name`, `uid`, `name:group`, `uid:gid`; empty = root.
     pub user: String,
-    /// Host name; empty leaves it.
+    /// Host name; empty = twelve hexadecimal digits by entropy.
     pub hostname: Vec<u8>,
+    /// Hosts and name servers.
+    pub naming: Naming,
     /// Standard streams are a terminal (`docker run -t`).
     pub tty: bool,
 }
@@ -94,9 +97,13 @@ impl Kernel {
         let Some(program) = spec.argv.first().cloned() else { return Err(StartError::NoCommand) };
         self.boot_ns = self.now();
         self.slice_start = self.boot_ns;
-        if !spec.hostname.is_empty() {
-            self.hostname = spec.hostname.clone();
-        }
+        self.hostname = if spec.hostname.is_empty() {
+            let mut bytes = [0; 6];
+            self.host.random(&mut bytes);
+            bytes.iter().map(|b| format!("{b:02x}")).collect::<String>().into_bytes()
+        } else {
+            spec.hostname.clone()
+        };
         let tid = self.first_thread();
         let result = self.start_program(tid, &program, spec);
         if result.is_err() {
@@ -167,7 +174,11 @@ impl Kernel {
         if let Err(errno) = mounts::mount_preopens(&mut cx, &root) {
             cx.host().log(&format!("boxer: cannot mount the host's files: {errno}"));
         }
+        if let Err(errno) = self.lay_etc(tid, &spec.naming) {
+            self.host.log(&format!("boxer: cannot lay files over /etc: {errno}"));
+        }
         if spec.tty {
+            let mut cx = self.cx(tid);
             mounts::add_console(&mut cx, &root).map_err(StartError::Streams)?;
         }
         self.enter_cwd(tid, &spec.cwd)?;
@@ -198,6 +209,19 @@ impl Kernel {
             Errno::ENOENT | Errno::ENOTDIR => StartError::NotFound(shown(program)),
             errno => StartError::NotExecutable(shown(program), errno),
         })
+    }
+
+    /// `/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf` over the image's.
+    fn lay_etc(&mut self, tid: ThreadId, naming: &Naming) -> Result<(), Errno> {
+        let root = self.root.clone();
+        let hostname = String::from_utf8_lossy(&self.hostname).into_owned();
+        let families = self.host.network().map(|outside| outside.families());
+        let reach = families.map(|(v4, v6)| Reach {
+            own: net::interface::ETH0_V4.into(),
+            gateway: net::interface::GATEWAY_V4.into(),
+            resolves: v4 || v6,
+        });
+        etc::lay(&mut self.cx(tid), &root, naming, &hostname, reach)
     }
 
     fn is_executable(&mut self, tid: ThreadId, path: &[u8]) -> bool {

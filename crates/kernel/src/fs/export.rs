@@ -112,7 +112,8 @@ impl Export<'_> {
             };
             if !unmoved {
                 let replaces = dir.lower_name(&name).map_err(errno)?.is_some();
-                self.whole(cx, &node, &full, replaces && node.is_dir())?;
+                let opaque = replaces && node.is_dir();
+                self.whole(cx, &node, below.as_ref(), &full, opaque)?;
             } else if has_changes(&node, below.as_ref())? {
                 if node.is_dir() {
                     self.changes(cx, &node, below.as_ref(), &full)?;
@@ -125,15 +126,27 @@ impl Export<'_> {
     }
 
     /// A file or tree that is not in the image at this place.
-    fn whole(&mut self, cx: &mut Cx, node: &Rc<Node>, path: &[u8], opaque: bool) -> io::Result<()> {
+    fn whole(
+        &mut self,
+        cx: &mut Cx,
+        node: &Rc<Node>,
+        at: Option<&Rc<Dentry>>,
+        path: &[u8],
+        opaque: bool,
+    ) -> io::Result<()> {
         self.entry(cx, node, path)?;
         if opaque {
             self.whiteout(&join(path, b".wh..wh..opq"))?;
         }
         if node.is_dir() {
             for item in node.merged().map_err(errno)? {
+                // A directory that was renamed takes what is mounted below it along.
+                if is_mountpoint(at, &item.name) {
+                    continue;
+                }
                 if let Some(child) = node.find(&item.name).map_err(errno)? {
-                    self.whole(cx, &child, &join(path, &item.name), false)?;
+                    let below = at.and_then(|d| d.live_child(&item.name));
+                    self.whole(cx, &child, below.as_ref(), &join(path, &item.name), false)?;
                 }
             }
         }
