@@ -6,6 +6,7 @@
 //! | `alpine/rootfs`, `alpine/layout` | Alpine's minimal root filesystem, where its archive is at hand |
 //! | `programs` | small static programs |
 //! | `real/rootfs`, `real/layout` | the Debian tree with openssl, python's tests, stress-ng, ffmpeg, gmp's and zlib's tests; only for `programs --real` |
+//! | `suites/rootfs`, `suites/layout` | the Debian tree with python's tests, stress-ng and Go's compiled tests; only for `suites` |
 //!
 //! Each is kept with its recipe and made again when the recipe changes.
 
@@ -14,6 +15,7 @@ mod debian;
 mod layout;
 mod real;
 mod static_programs;
+mod suites;
 
 use crate::packages;
 use crate::paths::{Workspace, make_dir};
@@ -42,6 +44,11 @@ pub fn alpine(workspace: &Workspace) -> Result<Option<PathBuf>> {
 /// The directory of Debian with the programs of `fixtures/programs/real.txt`. Needs the network.
 pub fn real(workspace: &Workspace) -> Result<PathBuf> {
     real::make(workspace)
+}
+
+/// The directory of Debian with the suites of `fixtures/programs/suites.txt`. Needs the network.
+pub fn suites(workspace: &Workspace) -> Result<PathBuf> {
+    suites::make(workspace)
 }
 
 /// The directory of the static programs.

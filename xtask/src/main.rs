@@ -12,6 +12,7 @@ mod process;
 mod programs;
 mod registry;
 mod replay;
+mod suites;
 mod test;
 mod tidy;
 
@@ -31,6 +32,8 @@ cargo xtask NAME
   hosts     run a small box under every host that is installed for the tests
   programs  compare programs in a box with the same in a chroot: [--real] [NAME-PART...]; --real is the long list
             (openssl, python's tests, stress-ng, ffmpeg, gmp, zlib), which needs the network once and up to an hour
+  suites    compare python's, Go's and stress-ng's own tests in a box with the same in a chroot, case by case: [NAME-PART...];
+            it needs the network once and some hours
   fuzz-cpu  compare the CPU with this machine's: [--instructions N] [--seed S] [--family F,F…] [--jobs N]
   replay-cpu  replay the CPU's fixtures, and fresh cases of fuzz-cpu with its arguments, in Wasm
   bench     print the figures: start-up, interpreter speed, sizes, build time
@@ -55,6 +58,7 @@ fn run() -> Result<()> {
         "fixtures" => fixtures::run(&workspace),
         "examples" => demo::examples(&workspace),
         "programs" => programs::run(&workspace, &rest),
+        "suites" => suites::run(&workspace, &rest),
         "hosts" => hosts::run(&workspace),
         "demo" => demo::run(&workspace),
         "replay-cpu" => replay::build_and_run(&workspace, rest),

@@ -82,10 +82,13 @@ pub fn run(workspace: &Workspace, rest: &[String]) -> Result<()> {
 const LEVELS: [&str; 2] = ["x86-64-v2", "x86-64-v3"];
 
 /// One script.
-struct Case {
-    name: String,
-    shell: String,
-    script: String,
+pub struct Case {
+    /// What it is called.
+    pub name: String,
+    /// Path of the shell.
+    pub shell: String,
+    /// What the shell is given.
+    pub script: String,
 }
 
 /// Cases start with `== NAME` or `== NAME |SHELL`; lines before the first are comments.
@@ -110,7 +113,7 @@ fn parse(text: &str) -> Result<Vec<Case>> {
 const OWN_FILES: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
 
 /// A tree, natively and as a box.
-struct Tree<'a> {
+pub struct Tree<'a> {
     workspace: &'a Workspace,
     fixture: PathBuf,
     wasm: PathBuf,
@@ -118,7 +121,8 @@ struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    fn new(workspace: &'a Workspace, name: &str, tag: &str, fixture: PathBuf) -> Result<Self> {
+    /// Builds the box of `fixture`, whose layout has `tag`.
+    pub fn new(workspace: &'a Workspace, name: &str, tag: &str, fixture: PathBuf) -> Result<Self> {
         let out = workspace.target.join("programs");
         make_dir(&out)?;
         let wasm = out.join(name).with_extension("wasm");
@@ -149,7 +153,7 @@ impl<'a> Tree<'a> {
 
     /// Output and status in a chroot of the tree under an overlay, with `/proc` and `/dev`. Kept, because
     /// it does not change.
-    fn native(&self, case: &Case) -> Result<String> {
+    pub fn native(&self, case: &Case) -> Result<String> {
         let recipe =
             format!("{}\0{}\0{}\0{SET_UP}", self.fixture.display(), case.shell, case.script);
         let kept = self.out.join(format!("{}.expected", process::digest(recipe.as_bytes())));
@@ -166,7 +170,8 @@ impl<'a> Tree<'a> {
         Ok(text)
     }
 
-    fn boxed(&self, case: &Case, cpu: &str) -> Result<String> {
+    /// Output and status in a box with the processor `cpu`.
+    pub fn boxed(&self, case: &Case, cpu: &str) -> Result<String> {
         let mut boxer = boxer::command(self.workspace)?;
         boxer.args([
             "run",
