@@ -68,6 +68,8 @@ pub struct Kernel {
     pub(crate) exit: Option<i32>,
     /// When the running thread was put on the CPU, monotonic ns.
     pub(crate) slice_start: u64,
+    /// Nobody has run since then.
+    pub(crate) idle: bool,
     /// The next expiry of any timer, monotonic ns.
     pub(crate) next_timer: Option<u64>,
     /// Monotonic ns at which the box was started.
@@ -125,6 +127,7 @@ impl Kernel {
             unlisted: BTreeMap::new(),
             exit: None,
             slice_start: 0,
+            idle: false,
             next_timer: None,
             boot_ns: 0,
             rounds: 0,

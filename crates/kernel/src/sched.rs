@@ -56,6 +56,7 @@ impl Kernel {
                 }
                 let network = self.host.network().is_some();
                 let (deadline, stdin) = (self.next_deadline(), self.wants_stdin());
+                self.idle = true;
                 return Sched::Idle { deadline, stdin, network };
             };
             self.rounds = self.rounds.wrapping_add(1);
@@ -201,11 +202,14 @@ impl Kernel {
         ready && idle
     }
 
-    /// Charges the CPU time since the last switch to the thread that had it.
+    /// Charges the CPU time since the last switch to the thread that had it. Nobody had it while the box was idle.
     pub(crate) fn account(&mut self) {
         let now = self.now();
         let spent = now.saturating_sub(self.slice_start);
         self.slice_start = now;
+        if std::mem::take(&mut self.idle) {
+            return;
+        }
         let tid = self.current;
         let Some(thread) = self.tasks.thread_mut(tid) else { return };
         thread.cpu_ns += spent;

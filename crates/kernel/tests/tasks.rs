@@ -310,6 +310,26 @@ fn idle_tells_what_is_waited_for() {
 }
 
 #[test]
+fn time_in_which_nobody_runs_is_nobodys() {
+    let mut sys = Sys::new();
+    let time = sys.map(4096);
+    let cpu = |sys: &mut Sys| {
+        sys.ok(228, &[2, time + 64]);
+        sys.peek64(time + 64) * 1_000_000_000 + sys.peek64(time + 72)
+    };
+    let before = cpu(&mut sys);
+    sys.poke64(time, 2);
+    sys.blocks(35, &[time, 0]);
+    assert!(matches!(sys.k.schedule(), Sched::Idle { .. }));
+    sys.advance(2_000_000_000);
+    let tid = sys.tid;
+    sys.run(tid);
+    assert_eq!(cpu(&mut sys), before);
+    sys.advance(5_000);
+    assert_eq!(cpu(&mut sys), before + 5_000);
+}
+
+#[test]
 fn unlisted_calls_are_counted() {
     let mut sys = Sys::new();
     for _ in 0..3 {
