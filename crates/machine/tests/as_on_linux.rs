@@ -225,3 +225,8 @@ fn vector_loops_give_the_same_bits() {
 fn segments_far_transfers_and_single_steps() {
     check("system");
 }
+
+#[test]
+fn terminals_outlive_their_sessions() {
+    check("sessions");
+}

@@ -103,6 +103,8 @@ pub trait World {
     fn signal_key(&self) -> WaitKey;
     /// Makes terminal `index` (its number in devpts, or the console) the controlling terminal of session `sid`, or takes it away.
     fn set_controlling_tty(&mut self, sid: u32, tty: Option<u32>);
+    /// The caller alone has no controlling terminal any more.
+    fn leave_controlling_tty(&mut self);
     /// The caller's controlling terminal.
     fn controlling_tty(&self) -> Option<u32>;
     /// Whether process group `pgrp` exists in session `sid`.

@@ -4,6 +4,7 @@ use abi::signal::*;
 
 use super::process::Usage;
 use super::{INIT, ProcessId, Run, ThreadId};
+use crate::file::tty::Terminals;
 use crate::signal::siginfo;
 use crate::{Kernel, WaitKey};
 
@@ -184,25 +185,18 @@ impl Kernel {
         }
     }
 
-    /// A session leader that ends lets its terminal go: SIGHUP to the foreground group (credentials(7)).
+    /// A session leader that ends lets its terminal go, for others to take: SIGHUP to the foreground group (credentials(7)).
     fn hang_up(&mut self, pid: ProcessId) {
         let process = &self.tasks[pid];
-        if process.sid != pid || process.tty.is_none() {
-            return;
+        let Some(index) = process.tty.filter(|_| process.sid == pid) else { return };
+        for member in self.tasks.processes_mut().filter(|p| p.sid == pid) {
+            member.tty = None;
         }
-        let sid = process.sid;
-        let members: Vec<ProcessId> = self
-            .tasks
-            .processes()
-            .filter(|p| p.sid == sid && p.pid != pid)
-            .map(|p| p.pid)
-            .collect();
-        for member in members {
-            if let Some(process) = self.tasks.process_mut(member) {
-                process.tty = None;
-            }
+        let Some(tty) = self.shared.registry::<Terminals>().get(index) else { return };
+        let foreground = ProcessId(tty.foreground());
+        tty.leave_session(pid.0);
+        for member in self.tasks.group(foreground) {
             self.send_to_process(member, siginfo(SIGHUP, SI_KERNEL), false);
-            self.send_to_process(member, siginfo(SIGCONT, SI_KERNEL), false);
         }
     }
 

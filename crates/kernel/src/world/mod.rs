@@ -84,6 +84,13 @@ impl World for Kernel {
         }
     }
 
+    fn leave_controlling_tty(&mut self) {
+        let pid = self.tasks.thread(self.current).map(|t| t.pid);
+        if let Some(process) = pid.and_then(|pid| self.tasks.process_mut(pid)) {
+            process.tty = None;
+        }
+    }
+
     fn controlling_tty(&self) -> Option<u32> {
         let thread = self.tasks.thread(self.current)?;
         self.tasks.process(thread.pid)?.tty

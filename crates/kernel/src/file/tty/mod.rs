@@ -12,7 +12,7 @@ use std::rc::{Rc, Weak};
 use abi::Errno;
 use abi::fcntl::O_NOCTTY;
 use abi::poll::{POLLHUP, READABLE, WRITABLE};
-use abi::signal::{SIGTTIN, SIGTTOU, SIGWINCH};
+use abi::signal::{SIGCONT, SIGHUP, SIGTTIN, SIGTTOU, SIGWINCH};
 use abi::stat::makedev;
 use abi::tty::*;
 
@@ -265,8 +265,13 @@ impl Tty {
                 }
                 let job = cx.world.job();
                 if job.pid == job.sid {
+                    for signal in [SIGHUP, SIGCONT] {
+                        cx.world.signal_group(self.foreground.get(), signal);
+                    }
                     self.leave_session(job.sid);
                     cx.world.set_controlling_tty(job.sid, None);
+                } else {
+                    cx.world.leave_controlling_tty();
                 }
             }
             TIOCGPGRP | TIOCGSID => {
