@@ -115,6 +115,7 @@ fn options(args: &RunArgs) -> Result<RunOptions, Failure> {
         stdin: Input::Inherit,
         stdout: Output::Inherit,
         stderr: Output::Inherit,
+        descriptors: Vec::new(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! Runs the machine to its end as a WASI command.
 
+use crate::control::Control;
 use crate::host::WasiHost;
 use crate::invocation::{Invocation, Terminal};
 use crate::{boot, layer, wasi};
@@ -26,9 +27,14 @@ pub fn run() -> i32 {
     let host = WasiHost::new(&invocation, hidden);
     let tty = host.is_terminal(0) && host.is_terminal(1);
     machine.kernel().host = Box::new(host);
-    let (build, fixed_clock) = (invocation.build, invocation.clock.is_some());
+    let build = invocation.build;
+    let mut driver = Driver {
+        fixed_clock: invocation.clock.is_some(),
+        control: Control::new(invocation.control),
+        network: invocation.network,
+    };
     let status = match machine.start(start_args(invocation, tty)) {
-        Ok(()) => drive(&mut machine, fixed_clock),
+        Ok(()) => driver.run(&mut machine),
         Err(failure) => {
             eprintln!("boxer: {failure}");
             failure.status()
@@ -60,28 +66,49 @@ fn start_args(invocation: Invocation, tty: bool) -> StartArgs {
     }
 }
 
-/// With `fixed_clock`, waiting takes no time: the clock jumps to the deadline.
-fn drive(machine: &mut Machine, fixed_clock: bool) -> i32 {
-    loop {
-        match machine.step(BUDGET) {
-            Step::Ready => {}
-            Step::Wait { deadline: None, stdin: false, network: false } => {
-                eprintln!("boxer: every process waits for something that cannot come");
-                return DEADLOCK;
-            }
-            Step::Wait { deadline, stdin, .. } => {
-                let host = &mut machine.kernel().host;
-                let now = host.clock_monotonic();
-                let timeout = deadline.map(|deadline| deadline.saturating_sub(now));
-                if let Some(timeout) = timeout
-                    && fixed_clock
-                {
-                    host.advance(timeout);
-                    continue;
+/// What drives the machine, and what it waits for beside the machine's own.
+struct Driver {
+    /// Waiting takes no time: the clock jumps to the deadline.
+    fixed_clock: bool,
+    control: Control,
+    network: Option<wasi::Fd>,
+}
+
+impl Driver {
+    /// Runs to the end; the exit status.
+    fn run(&mut self, machine: &mut Machine) -> i32 {
+        loop {
+            let step = machine.step(BUDGET);
+            // What the host has told may have woken somebody.
+            let told = self.control.obey(machine.kernel());
+            match step {
+                Step::Ready => {}
+                Step::Wait { .. } if told => {}
+                Step::Exit(status) => return status,
+                Step::Wait { deadline, stdin, network } => {
+                    let fds: Vec<wasi::Fd> = (stdin.then_some(0).into_iter())
+                        .chain(self.network.filter(|_| network))
+                        .chain(self.control.fd())
+                        .collect();
+                    if fds.is_empty() && deadline.is_none() {
+                        eprintln!("boxer: every process waits for something that cannot come");
+                        return DEADLOCK;
+                    }
+                    self.wait(machine, &fds, deadline);
                 }
-                wasi::wait(stdin.then_some(0), timeout);
             }
-            Step::Exit(status) => return status,
+        }
+    }
+
+    fn wait(&mut self, machine: &mut Machine, fds: &[wasi::Fd], deadline: Option<u64>) {
+        let host = &mut machine.kernel().host;
+        let now = host.clock_monotonic();
+        let timeout = deadline.map(|deadline| deadline.saturating_sub(now));
+        match timeout {
+            Some(timeout) if self.fixed_clock => host.advance(timeout),
+            _ => {
+                wasi::wait(fds, timeout);
+            }
         }
     }
 }

@@ -131,7 +131,7 @@ impl Host for WasiHost {
     }
 
     fn stdin_ready(&mut self) -> bool {
-        wasi::wait(Some(STDIN), Some(0)) == wasi::Woken::Readable
+        !wasi::wait(&[STDIN], Some(0)).is_empty()
     }
 
     fn stdout_write(&mut self, buf: &[u8]) -> Result<usize, Errno> {
@@ -152,7 +152,7 @@ impl Host for WasiHost {
 
     fn window_size(&self) -> Option<(u16, u16)> {
         match self.terminal {
-            Terminal::Yes(size) => size,
+            Terminal::Yes(size) => size.map(|size| (size.rows, size.columns)),
             _ => None,
         }
     }

@@ -11,8 +11,17 @@ pub enum Terminal {
     Detect,
     /// They are not.
     No,
-    /// They are; with columns and rows when known.
-    Yes(Option<(u16, u16)>),
+    /// They are; with their size when known.
+    Yes(Option<Size>),
+}
+
+/// Size of a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Characters in a row.
+    pub columns: u16,
+    /// Rows.
+    pub rows: u16,
 }
 
 /// Arguments, environment and the image configuration's replacements.
@@ -48,6 +57,10 @@ pub struct Invocation {
     /// `BOXER_CLOCK=SECONDS`: clocks start there and count guest instructions, and randomness is fixed, so that the same
     /// step gives the same result.
     pub clock: Option<u64>,
+    /// `BOXER_CONTROL=FD`: the descriptor on which the host sends signals and the terminal's size.
+    pub control: Option<wasi::Fd>,
+    /// `BOXER_NET=FD`: the descriptor that leads to a network.
+    pub network: Option<wasi::Fd>,
 }
 
 impl Invocation {
@@ -71,6 +84,8 @@ impl Invocation {
             debug: false,
             build: false,
             clock: None,
+            control: None,
+            network: None,
         };
         for variable in environ {
             match variable.strip_prefix(b"BOXER_") {
@@ -106,9 +121,9 @@ impl Invocation {
             b"STRACE" => self.strace = on,
             b"DEBUG" => self.debug = on,
             b"BUILD" => self.build = on,
-            b"CLOCK" => {
-                self.clock = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok())
-            }
+            b"CLOCK" => self.clock = number(value),
+            b"CONTROL" => self.control = number(value),
+            b"NET" => self.network = number(value),
             _ => {}
         }
     }
@@ -121,8 +136,12 @@ fn list(value: &[u8]) -> Vec<String> {
     words.map(str::to_owned).collect()
 }
 
+fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
 /// `COLSxROWS`.
-fn size(value: &[u8]) -> Option<(u16, u16)> {
+fn size(value: &[u8]) -> Option<Size> {
     let (columns, rows) = std::str::from_utf8(value).ok()?.split_once('x')?;
-    Some((columns.parse().ok()?, rows.parse().ok()?))
+    Some(Size { columns: columns.parse().ok()?, rows: rows.parse().ok()? })
 }

@@ -4,6 +4,7 @@
 //! host can ask for besides arguments and environment is in [`invocation::Invocation`].
 
 mod boot;
+mod control;
 mod drive;
 mod exports;
 mod host;

@@ -229,19 +229,16 @@ pub fn pwrite(fd: Fd, offset: u64, buf: &[u8]) -> Result<usize> {
     unsafe { w::fd_pwrite(fd, &iov, offset) }.map_err(linux)
 }
 
-/// What ended a [`wait`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Woken {
-    /// The descriptor can be read, or the host cannot tell.
-    Readable,
-    /// The time is over.
-    Timeout,
+/// Whether a read of the descriptor returns at once with `EAGAIN` when there is nothing.
+pub fn is_nonblocking(fd: Fd) -> bool {
+    fdstat(fd).is_ok_and(|stat| stat.fs_flags & w::FDFLAGS_NONBLOCK != 0)
 }
 
-/// Waits until `fd` can be read or `timeout` nanoseconds are over; with neither it returns at once.
-pub fn wait(fd: Option<Fd>, timeout: Option<u64>) -> Woken {
+/// Waits until one of `fds` can be read or `timeout` nanoseconds are over; those that can be read. With neither it returns
+/// at once. A host that cannot poll descriptors (browsers) lets all be read: a read tells, and blocks if it must.
+pub fn wait(fds: &[Fd], timeout: Option<u64>) -> Vec<Fd> {
     let clock = |timeout| w::Subscription {
-        userdata: 1,
+        userdata: u64::MAX,
         u: w::SubscriptionU {
             tag: w::EVENTTYPE_CLOCK.raw(),
             u: w::SubscriptionUU {
@@ -254,33 +251,31 @@ pub fn wait(fd: Option<Fd>, timeout: Option<u64>) -> Woken {
             },
         },
     };
-    let readable = |fd| w::Subscription {
-        userdata: 0,
+    let readable = |fd: &Fd| w::Subscription {
+        userdata: u64::from(*fd),
         u: w::SubscriptionU {
             tag: w::EVENTTYPE_FD_READ.raw(),
-            u: w::SubscriptionUU { fd_read: w::SubscriptionFdReadwrite { file_descriptor: fd } },
+            u: w::SubscriptionUU { fd_read: w::SubscriptionFdReadwrite { file_descriptor: *fd } },
         },
     };
     let subscriptions: Vec<w::Subscription> =
-        fd.map(readable).into_iter().chain(timeout.map(clock)).collect();
+        fds.iter().map(readable).chain(timeout.map(clock)).collect();
     if subscriptions.is_empty() {
-        return Woken::Timeout;
+        return Vec::new();
     }
-    let mut events = [const { std::mem::MaybeUninit::<w::Event>::uninit() }; 2];
-    // SAFETY: WASI writes at most as many events as there are subscriptions (at most two).
-    let count = unsafe {
-        w::poll_oneoff(subscriptions.as_ptr(), events.as_mut_ptr().cast(), subscriptions.len())
-    };
-    match (fd, count) {
-        // Some hosts leave the number of events unset, which does not matter when there is but one.
-        (None, _) => Woken::Timeout,
-        // A host that cannot poll descriptors (browsers): a read tells, and blocks if it must.
-        (Some(_), Err(_)) => Woken::Readable,
-        (Some(_), Ok(count)) => {
-            // SAFETY: the first `count` events were written.
-            let mut written =
-                events.iter().take(count).map(|event| unsafe { event.assume_init_ref() });
-            if written.any(|event| event.userdata == 0) { Woken::Readable } else { Woken::Timeout }
+    let mut events: Vec<w::Event> = Vec::with_capacity(subscriptions.len());
+    // SAFETY: WASI writes at most as many events as there are subscriptions.
+    let count =
+        unsafe { w::poll_oneoff(subscriptions.as_ptr(), events.as_mut_ptr(), subscriptions.len()) };
+    match count {
+        // Some hosts leave the number of events unset, which does not matter when there is but the clock.
+        _ if fds.is_empty() => Vec::new(),
+        Err(_) => fds.to_vec(),
+        Ok(count) => {
+            // SAFETY: the first `count` events were written, and there is room for as many as subscriptions.
+            unsafe { events.set_len(count.min(subscriptions.len())) };
+            let fired = |fd: &&Fd| events.iter().any(|event| event.userdata == u64::from(**fd));
+            fds.iter().filter(fired).copied().collect()
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use abi::signal::SI_KERNEL;
 
+use crate::file::tty;
+use crate::fs::Cx;
 use crate::signal::siginfo;
 use crate::task::{INIT, Run};
 use crate::{Kernel, ProcessId, ThreadId, WaitKey};
@@ -118,6 +120,15 @@ impl Kernel {
     /// Signals the box from outside (Ctrl-C, `docker stop`): goes to the first process.
     pub fn signal_init(&mut self, signal: u32) {
         self.send_to_process(INIT, siginfo(signal, SI_KERNEL), true);
+    }
+
+    /// The host's terminal has another size: as if TIOCSWINSZ were done on the console.
+    pub fn resize_console(&mut self, rows: u16, columns: u16) {
+        let Some(console) = self.shared.registry::<tty::Terminals>().get(tty::CONSOLE) else {
+            return;
+        };
+        let mut cx = Cx::new(self, crate::fs::Cred::root());
+        console.set_window(&mut cx, [rows, columns, 0, 0]);
     }
 
     /// After a call or fault: can the thread just go on?

@@ -9,6 +9,7 @@
 //! Errors are Linux's numbers, as everything in this workspace; the crate knows no sockets of any system.
 
 mod client;
+pub mod control;
 mod extension;
 mod flow;
 mod link;

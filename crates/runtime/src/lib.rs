@@ -5,14 +5,17 @@
 //! nothing of Linux or Dockerfiles: a box is a WASI command, steered by the environment variables of
 //! [`Overrides`].
 
+mod descriptor;
 mod error;
 mod identity;
 mod interrupt;
 mod options;
+mod preview1;
 mod run;
 mod step;
 mod stream;
 
+pub use descriptor::Descriptor;
 pub use error::RunError;
 pub use interrupt::exit_on_interrupt;
 pub use options::{Overrides, Preopen, RunOptions};

@@ -1,5 +1,6 @@
 //! How a box is run.
 
+use crate::descriptor::{self, Descriptor};
 use crate::error::RunError;
 use crate::stream::{Input, Output};
 use std::path::PathBuf;
@@ -74,6 +75,8 @@ pub struct RunOptions {
     pub stdout: Output,
     /// Standard error.
     pub stderr: Output,
+    /// Further descriptors of a module.
+    pub descriptors: Vec<Descriptor>,
 }
 
 /// `argv[0]` of a box.
@@ -98,5 +101,12 @@ impl RunOptions {
         // The box is this thread's only work; handing file operations to a pool costs more than they take.
         wasi.allow_blocking_current_thread(true);
         Ok(())
+    }
+
+    /// Tells a module the numbers of its further descriptors.
+    pub(crate) fn name_descriptors(&self, wasi: &mut WasiCtxBuilder) {
+        for (number, descriptor) in (descriptor::FIRST..).zip(&self.descriptors) {
+            wasi.env(descriptor.variable, number.to_string());
+        }
     }
 }

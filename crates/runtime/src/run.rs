@@ -1,13 +1,14 @@
 //! Running a finished box.
 
+use crate::descriptor::Descriptor;
 use crate::error::RunError;
 use crate::identity::{Form, Source};
 use crate::options::RunOptions;
+use crate::preview1::{self, State, Streams};
 use crate::stream::Sink;
 use link::CodeCache;
+use wasmtime::Store;
 use wasmtime::component::ResourceTable;
-use wasmtime::{Linker, Store};
-use wasmtime_wasi::p1::{self, WasiP1Ctx};
 use wasmtime_wasi::p2::{self, bindings::sync::Command};
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
@@ -28,29 +29,27 @@ pub fn run(
     source: &Source<'_>,
     options: RunOptions,
 ) -> Result<Outcome, RunError> {
-    let (wasi, sinks) = context(options)?;
-    let ended = match source.form {
+    match source.form {
         Form::Module => {
             let module = cache.module(&source.digest, || source.read())?;
-            let mut store = Store::new(cache.engine(), p1_context(wasi));
+            let (mut store, sinks) = module_store(cache, options)?;
             let instance =
-                p1_linker(cache)?.instantiate(&mut store, &module).map_err(start_error)?;
-            call_start(&mut store, instance)
+                preview1::linker(cache)?.instantiate(&mut store, &module).map_err(start_error)?;
+            call_start(&mut store, instance).map(|status| sinks.outcome(status))
         }
         Form::Component => {
             let component = cache.component(&source.digest, || source.read())?;
             let mut linker = wasmtime::component::Linker::<P2>::new(cache.engine());
             p2::add_to_linker_sync(&mut linker).map_err(start_error)?;
-            let mut wasi = wasi;
-            let mut store =
-                Store::new(cache.engine(), P2 { wasi: wasi.build(), table: ResourceTable::new() });
+            let (wasi, sinks) = component_context(options)?;
+            let mut store = Store::new(cache.engine(), P2 { wasi, table: ResourceTable::new() });
             let command =
                 Command::instantiate(&mut store, &component, &linker).map_err(start_error)?;
             let result = command.wasi_cli_run().call_run(&mut store);
-            status(result.map(|result| i32::from(result.is_err())))
+            let status = status(result.map(|result| i32::from(result.is_err())))?;
+            Ok(sinks.outcome(status))
         }
-    };
-    ended.map(|status| sinks.outcome(status))
+    }
 }
 
 /// Compiles a box into the cache.
@@ -61,33 +60,29 @@ pub fn prepare(cache: &CodeCache, source: &Source<'_>) -> Result<(), RunError> {
     }
 }
 
-/// A linker with WASI preview 1.
-pub fn p1_linker(cache: &CodeCache) -> Result<Linker<WasiP1Ctx>, RunError> {
-    let mut linker = Linker::new(cache.engine());
-    p1::add_to_linker_sync(&mut linker, |context| context).map_err(start_error)?;
-    // wasmtime-wasi refuses statuses from 126 on; shells and docker give them a meaning.
-    linker.allow_shadowing(true);
-    let exit = |status: i32| -> wasmtime::Result<()> { Err(I32Exit(status).into()) };
-    linker.func_wrap("wasi_snapshot_preview1", "proc_exit", exit).map_err(start_error)?;
-    Ok(linker)
-}
-
-/// The state of preview 1.
-pub fn p1_context(mut wasi: WasiCtxBuilder) -> WasiP1Ctx {
-    wasi.build_p1()
-}
-
 /// Calls `_start`; the status it ends with.
-pub fn call_start(
-    store: &mut Store<WasiP1Ctx>,
-    instance: wasmtime::Instance,
-) -> Result<i32, RunError> {
+pub fn call_start(store: &mut Store<State>, instance: wasmtime::Instance) -> Result<i32, RunError> {
     let start = instance.get_typed_func::<(), ()>(&mut *store, "_start").map_err(start_error)?;
     status(start.call(store, ()).map(|()| 0))
 }
 
-/// What a WASI command is given, and where its output goes.
-pub fn context(options: RunOptions) -> Result<(WasiCtxBuilder, Sinks), RunError> {
+/// The store of a module: what it is given, and where its output goes.
+pub fn module_store(
+    cache: &CodeCache,
+    options: RunOptions,
+) -> Result<(Store<State>, Sinks), RunError> {
+    let mut wasi = WasiCtxBuilder::new();
+    options.configure(&mut wasi)?;
+    options.name_descriptors(&mut wasi);
+    let sinks = Sinks { stdout: options.stdout.into_sink(), stderr: options.stderr.into_sink() };
+    let out = [sinks.stdout.clone(), sinks.stderr.clone()];
+    let extra = options.descriptors.into_iter().map(Descriptor::into_end).collect();
+    let streams = Streams::new(options.stdin.into_source(), out, extra);
+    Ok((Store::new(cache.engine(), State::new(wasi, streams)), sinks))
+}
+
+/// What a component is given, and where its output goes.
+fn component_context(options: RunOptions) -> Result<(WasiCtx, Sinks), RunError> {
     let mut wasi = WasiCtxBuilder::new();
     options.configure(&mut wasi)?;
     options.stdin.apply(&mut wasi);
@@ -100,7 +95,7 @@ pub fn context(options: RunOptions) -> Result<(WasiCtxBuilder, Sinks), RunError>
         Some(sink) => wasi.stderr(sink.clone()),
         None => wasi.inherit_stderr(),
     };
-    Ok((wasi, sinks))
+    Ok((wasi.build(), sinks))
 }
 
 /// Output streams that are not this process's own.

@@ -3,12 +3,12 @@
 
 use crate::error::RunError;
 use crate::options::{Preopen, RunOptions};
-use crate::run::{Outcome, call_start, context, p1_context, p1_linker, start_error};
+use crate::preview1;
+use crate::run::{Outcome, call_start, module_store, start_error};
 use link::{CodeCache, boot, digest_of};
 use rootfs::config::BoxConfig;
 use std::io::Read;
 use std::path::Path;
-use wasmtime::Store;
 
 /// Name of the file with the layer, in [`StepInput::layer_dir`].
 pub const LAYER_FILE: &str = "layer.tar";
@@ -53,9 +53,9 @@ pub fn run(
     }
     let key = digest_of(input.guest);
     let module = cache.module::<RunError>(&key, || Ok(input.guest.to_vec()))?;
-    let (wasi, sinks) = context(options)?;
-    let mut store = Store::new(cache.engine(), p1_context(wasi));
-    let instance = p1_linker(cache)?.instantiate(&mut store, &module).map_err(start_error)?;
+    let (mut store, sinks) = module_store(cache, options)?;
+    let instance =
+        preview1::linker(cache)?.instantiate(&mut store, &module).map_err(start_error)?;
     boot(&mut store, instance, input.image, input.image_len, input.config)?;
     call_start(&mut store, instance).map(|status| sinks.outcome(status))
 }

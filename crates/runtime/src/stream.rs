@@ -1,6 +1,6 @@
 //! The standard streams of a box.
 
-use std::io::Write;
+use std::io::{Cursor, Write};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -43,6 +43,23 @@ impl Input {
             Input::Bytes(bytes) => wasi.stdin(MemoryInputPipe::new(bytes)),
         };
     }
+
+    /// What a module reads.
+    pub(crate) fn into_source(self) -> Source {
+        match self {
+            Input::Inherit => Source::Host,
+            Input::Empty => Source::Bytes(Cursor::default()),
+            Input::Bytes(bytes) => Source::Bytes(Cursor::new(bytes)),
+        }
+    }
+}
+
+/// Standard input of a module.
+pub(crate) enum Source {
+    /// This process's.
+    Host,
+    /// These bytes.
+    Bytes(Cursor<Vec<u8>>),
 }
 
 impl Output {
@@ -69,6 +86,14 @@ pub(crate) struct Sink(Arc<Mutex<Target>>);
 impl Sink {
     fn new(target: Target) -> Self {
         Sink(Arc::new(Mutex::new(target)))
+    }
+
+    /// Writes: bytes taken.
+    pub(crate) fn write(&self, bytes: &[u8]) -> std::io::Result<usize> {
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Target::Kept(kept) => kept.write(bytes),
+            Target::Writer(writer) => writer.write(bytes),
+        }
     }
 
     /// What was kept.
@@ -98,11 +123,7 @@ impl AsyncWrite for Sink {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        let mut target = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Poll::Ready(match &mut *target {
-            Target::Kept(kept) => kept.write(bytes),
-            Target::Writer(writer) => writer.write(bytes),
-        })
+        Poll::Ready(self.write(bytes))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {

@@ -3,8 +3,9 @@
 
 use link::{CodeCache, Format, LinkError, LinkInput, Linker, Output as Form, inspect};
 use rootfs::config::BoxConfig;
-use runtime::{Input, Output, Overrides, RunError, RunOptions, Runtime, StepInput};
-use std::io::Cursor;
+use runtime::{Descriptor, Input, Output, Overrides, RunError, RunOptions, Runtime, StepInput};
+use std::io::{Cursor, Read, Write};
+use std::time::{Duration, Instant};
 
 struct Bench {
     dir: tempfile::TempDir,
@@ -227,4 +228,45 @@ fn overrides_become_environment_variables() {
     let expected =
         [("BOXER_ENTRYPOINT", "/bin/sh"), ("BOXER_USER", "1000"), ("BOXER_TTY", "80x24")];
     assert_eq!(overrides.to_env(), expected.map(|(name, value)| (name, value.to_owned())));
+}
+
+/// Waits for bytes from the first further descriptor or for five seconds, sends what came back and writes it to standard
+/// output. Exits with: 10 × the error of a read before there was anything + the number of events of the wait.
+const ECHO: &str = r#"(module
+  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (local $early i32)
+    (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.const 100))
+    (local.set $early (call $read (i32.const 16777216) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (i64.store (i32.const 100) (i64.const 7)) (i32.store8 (i32.const 108) (i32.const 1))
+    (i32.store (i32.const 116) (i32.const 16777216))
+    (i64.store (i32.const 148) (i64.const 8)) (i64.store (i32.const 172) (i64.const 5000000000))
+    (i64.store (i32.const 196) (i64.const 9)) (i32.store8 (i32.const 204) (i32.const 1))
+    (drop (call $poll (i32.const 100) (i32.const 300) (i32.const 2) (i32.const 16)))
+    (drop (call $read (i32.const 16777216) (i32.const 0) (i32.const 1) (i32.const 4)))
+    (drop (call $write (i32.const 16777216) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (call $exit (i32.add (i32.mul (i32.const 10) (local.get $early)) (i32.load (i32.const 16))))))"#;
+
+#[test]
+fn a_module_waits_for_a_further_descriptor() {
+    let bench = bench();
+    let (descriptor, mut ours) = Descriptor::new("BOXER_TEST").unwrap();
+    let peer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        ours.write_all(b"ping").unwrap();
+        let mut back = Vec::new();
+        ours.read_to_end(&mut back).unwrap();
+        back
+    });
+    let options = RunOptions { descriptors: vec![descriptor], ..captured() };
+    let start = Instant::now();
+    let outcome = bench.runtime.run_bytes(&wat::parse_str(ECHO).unwrap(), options).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(4), "the clock woke it: {:?}", start.elapsed());
+    // EAGAIN is 6 in WASI.
+    assert_eq!((outcome.status, outcome.stdout.as_slice()), (61, &b"ping"[..]));
+    assert_eq!(peer.join().unwrap(), b"ping");
 }

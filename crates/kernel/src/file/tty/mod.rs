@@ -168,7 +168,8 @@ impl Tty {
         Err(Errno::EAGAIN)
     }
 
-    fn set_window(&self, cx: &mut Cx, window: [u16; 4]) {
+    /// Sets rows, columns and pixels; the foreground group hears of a change.
+    pub fn set_window(&self, cx: &mut Cx, window: [u16; 4]) {
         if self.window.replace(window) != window && self.foreground.get() != 0 {
             cx.world.signal_group(self.foreground.get(), SIGWINCH);
         }
@@ -241,13 +242,7 @@ impl Tty {
                 }
             }
             TIOCGWINSZ => {
-                let mut window = self.window.get();
-                if self.is_console()
-                    && let Some((rows, columns)) = cx.host().window_size()
-                {
-                    (window[0], window[1]) = (rows, columns);
-                }
-                for (out, value) in data.chunks_exact_mut(2).zip(window) {
+                for (out, value) in data.chunks_exact_mut(2).zip(self.window.get()) {
                     out.copy_from_slice(&value.to_le_bytes());
                 }
             }
@@ -318,7 +313,10 @@ pub fn open_index(cx: &mut Cx, index: u32, flags: u32) -> Res<Rc<dyn FileOps>> {
     let shared = cx.shared.clone();
     let ttys = shared.registry::<Terminals>();
     if index == CONSOLE && ttys.get(CONSOLE).is_none() {
-        *ttys.console.borrow_mut() = Some(Tty::new(cx, CONSOLE));
+        let console = Tty::new(cx, CONSOLE);
+        let (rows, columns) = cx.host().window_size().unwrap_or_default();
+        console.window.set([rows, columns, 0, 0]);
+        *ttys.console.borrow_mut() = Some(console);
     }
     let tty = ttys.get(index).ok_or(Errno::ENXIO)?;
     if tty.locked.get() || tty.hung_up.get() {

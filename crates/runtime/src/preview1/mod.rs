@@ -1,0 +1,158 @@
+//! WASI preview 1 for a core module. Files, clocks and entropy are wasmtime-wasi's. The standard streams and the extra
+//! descriptors are ours: wasmtime-wasi cannot wait for foreign descriptors, turns a closed pipe into `EIO`, and writes in
+//! pieces of 4 KiB.
+
+mod errno;
+mod poll;
+mod streams;
+
+pub use streams::Streams;
+
+use crate::error::RunError;
+use crate::run::start_error;
+use link::CodeCache;
+use wasmtime::{AsContextMut, Caller, Extern, Linker, bail};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as theirs, WasiSnapshotPreview1};
+use wasmtime_wasi::p1::{self, WasiP1Ctx};
+use wasmtime_wasi::runtime::in_tokio;
+use wiggle::GuestMemory;
+
+const MODULE: &str = "wasi_snapshot_preview1";
+
+/// What the functions of preview 1 work on.
+pub struct State {
+    wasi: WasiP1Ctx,
+    streams: Streams,
+}
+
+impl State {
+    /// The state of one run.
+    pub fn new(mut wasi: WasiCtxBuilder, streams: Streams) -> State {
+        State { wasi: wasi.build_p1(), streams }
+    }
+}
+
+/// Calls wasmtime-wasi's own function.
+macro_rules! delegate {
+    ($caller:expr, $function:ident, $($argument:expr),*) => {{
+        let fuel = $caller.as_context_mut().hostcall_fuel();
+        let (bytes, state) = memory(&mut $caller)?;
+        state.wasi.set_hostcall_fuel(fuel);
+        let mut bytes = GuestMemory::Unshared(bytes);
+        in_tokio(theirs::$function(&mut state.wasi, &mut bytes, $($argument),*))
+    }};
+}
+
+/// A linker with WASI preview 1.
+pub fn linker(cache: &CodeCache) -> Result<Linker<State>, RunError> {
+    let mut linker = Linker::new(cache.engine());
+    p1::add_to_linker_sync(&mut linker, |state: &mut State| &mut state.wasi)
+        .map_err(start_error)?;
+    linker.allow_shadowing(true);
+    shadow(&mut linker).map_err(start_error)?;
+    Ok(linker)
+}
+
+fn shadow(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    // wasmtime-wasi refuses statuses from 126 on; shells and docker give them a meaning.
+    let exit = |status: i32| -> wasmtime::Result<()> { Err(I32Exit(status).into()) };
+    linker.func_wrap(MODULE, "proc_exit", exit)?;
+    let read = |mut caller: Caller<'_, State>, fd: i32, iovs: i32, count: i32, done: i32| {
+        if !caller.data().streams.has(fd) {
+            return delegate!(caller, fd_read, fd, iovs, count, done);
+        }
+        let (bytes, state) = memory(&mut caller)?;
+        Ok(errno::of(buffer(bytes, iovs, count).and_then(|buffer| {
+            let read = state.streams.read(fd, &mut bytes[buffer])?;
+            store(bytes, done, read)
+        })))
+    };
+    linker.func_wrap(MODULE, "fd_read", read)?;
+    let write = |mut caller: Caller<'_, State>, fd: i32, iovs: i32, count: i32, done: i32| {
+        if !caller.data().streams.has(fd) {
+            return delegate!(caller, fd_write, fd, iovs, count, done);
+        }
+        let (bytes, state) = memory(&mut caller)?;
+        Ok(errno::of(buffer(bytes, iovs, count).and_then(|buffer| {
+            let written = state.streams.write(fd, &bytes[buffer])?;
+            store(bytes, done, written)
+        })))
+    };
+    linker.func_wrap(MODULE, "fd_write", write)?;
+    let close = |mut caller: Caller<'_, State>, fd: i32| -> wasmtime::Result<i32> {
+        if !caller.data().streams.has(fd) {
+            return delegate!(caller, fd_close, fd);
+        }
+        caller.data_mut().streams.close(fd);
+        Ok(0)
+    };
+    linker.func_wrap(MODULE, "fd_close", close)?;
+    let fdstat = |mut caller: Caller<'_, State>, fd: i32, stat: i32| {
+        if !caller.data().streams.has(fd) {
+            return delegate!(caller, fd_fdstat_get, fd, stat);
+        }
+        let (bytes, state) = memory(&mut caller)?;
+        let stat = usize::try_from(stat as u32)?;
+        Ok(errno::of(match bytes.get_mut(stat..).and_then(|bytes| bytes.get_mut(..24)) {
+            Some(bytes) => {
+                bytes.copy_from_slice(&state.streams.fdstat(fd));
+                Ok(())
+            }
+            None => Err(errno::FAULT),
+        }))
+    };
+    linker.func_wrap(MODULE, "fd_fdstat_get", fdstat)?;
+    let wait = |mut caller: Caller<'_, State>, subs: i32, events: i32, count: i32, done: i32| {
+        let (bytes, state) = memory(&mut caller)?;
+        match poll::poll(&state.streams, bytes, subs as u32, events as u32, count as u32) {
+            Some(result) => Ok(errno::of(result.and_then(|ready| store(bytes, done, ready)))),
+            None => delegate!(caller, poll_oneoff, subs, events, count, done),
+        }
+    };
+    linker.func_wrap(MODULE, "poll_oneoff", wait)?;
+    Ok(())
+}
+
+/// The module's memory, and the state.
+fn memory<'a>(
+    caller: &'a mut Caller<'_, State>,
+) -> wasmtime::Result<(&'a mut [u8], &'a mut State)> {
+    let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
+        bail!("the box exports no memory");
+    };
+    Ok(memory.data_and_store_mut(caller))
+}
+
+/// The first buffer that is not empty of a vector of buffers (`iovec`: address and length, 4 bytes each).
+fn buffer(bytes: &[u8], vector: i32, count: i32) -> Result<std::ops::Range<usize>, i32> {
+    for index in 0..count as u32 {
+        let at = index.checked_mul(8).and_then(|offset| (vector as u32).checked_add(offset));
+        let at = at.ok_or(errno::FAULT)? as usize;
+        let start = load(bytes, at)? as usize;
+        let end = start.checked_add(load(bytes, at + 4)? as usize).ok_or(errno::FAULT)?;
+        if end > bytes.len() {
+            return Err(errno::FAULT);
+        }
+        if start < end {
+            return Ok(start..end);
+        }
+    }
+    Ok(0..0)
+}
+
+/// A 32-bit number in the module's memory.
+fn load(bytes: &[u8], at: usize) -> Result<u32, i32> {
+    let bytes = at.checked_add(4).and_then(|end| bytes.get(at..end));
+    bytes.and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes).ok_or(errno::FAULT)
+}
+
+/// Writes a `size` into the module's memory.
+fn store(bytes: &mut [u8], at: i32, value: usize) -> Result<(), i32> {
+    let at = at as u32 as usize;
+    let value = u32::try_from(value).map_err(|_| errno::OVERFLOW)?;
+    let place = at.checked_add(4).and_then(|end| bytes.get_mut(at..end)).ok_or(errno::FAULT)?;
+    place.copy_from_slice(&value.to_le_bytes());
+    Ok(())
+}

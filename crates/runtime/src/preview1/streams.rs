@@ -1,0 +1,147 @@
+//! The descriptors that are not wasmtime-wasi's: standard streams and byte streams to this process.
+
+use super::errno;
+use crate::descriptor;
+use crate::stream::{Sink, Source};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+const STDIN: i32 = 0;
+const STDOUT: i32 = 1;
+const STDERR: i32 = 2;
+
+/// The streams of one run.
+pub struct Streams {
+    stdin: Source,
+    /// Standard output and error; none is this process's own.
+    out: [Option<Sink>; 2],
+    /// This process's own streams; none is one that is closed.
+    host: [Option<OwnedFd>; 3],
+    extra: BTreeMap<i32, UnixStream>,
+}
+
+/// When a stream can be used.
+pub enum Readiness<'a> {
+    /// At any time.
+    Now,
+    /// When this can be read or written.
+    Of(BorrowedFd<'a>),
+}
+
+impl Streams {
+    /// Takes up the streams. `extra` are byte streams in the order of their numbers.
+    pub fn new(stdin: Source, out: [Option<Sink>; 2], extra: Vec<UnixStream>) -> Streams {
+        let numbers = (descriptor::FIRST..).map(|number| number as i32);
+        let host = [
+            std::io::stdin().as_fd().try_clone_to_owned().ok(),
+            std::io::stdout().as_fd().try_clone_to_owned().ok(),
+            std::io::stderr().as_fd().try_clone_to_owned().ok(),
+        ];
+        Streams { stdin, out, host, extra: numbers.zip(extra).collect() }
+    }
+
+    /// Whether a descriptor is one of these.
+    pub fn has(&self, fd: i32) -> bool {
+        (STDIN..=STDERR).contains(&fd) || self.extra.contains_key(&fd)
+    }
+
+    /// Reads: bytes, 0 at the end.
+    pub fn read(&mut self, fd: i32, buf: &mut [u8]) -> Result<usize, i32> {
+        let read = match (fd, self.extra.get_mut(&fd)) {
+            (STDIN, _) => match &mut self.stdin {
+                Source::Host => match &self.host[0] {
+                    Some(stdin) => rustix::io::read(stdin, buf).map_err(Into::into),
+                    None => return Err(errno::BADF),
+                },
+                Source::Bytes(bytes) => bytes.read(buf),
+            },
+            (_, Some(stream)) => stream.read(buf),
+            (_, None) => return Err(errno::BADF),
+        };
+        read.map_err(|error| errno::from_io(&error))
+    }
+
+    /// Writes: bytes taken.
+    pub fn write(&mut self, fd: i32, bytes: &[u8]) -> Result<usize, i32> {
+        let written = match (fd, self.extra.get_mut(&fd)) {
+            (STDOUT | STDERR, _) => match &self.out[usize::from(fd == STDERR)] {
+                Some(sink) => sink.write(bytes),
+                None => match self.host(fd) {
+                    Some(stream) => write_patiently(stream, bytes).map_err(Into::into),
+                    None => return Err(errno::BADF),
+                },
+            },
+            (_, Some(stream)) => stream.write(bytes),
+            (_, None) => return Err(errno::BADF),
+        };
+        written.map_err(|error| errno::from_io(&error))
+    }
+
+    /// Closes; a standard stream stays with this process.
+    pub fn close(&mut self, fd: i32) {
+        self.extra.remove(&fd);
+    }
+
+    /// When a stream can be read (or written); none for what is not one of these.
+    pub fn readiness(&self, fd: i32, write: bool) -> Option<Readiness<'_>> {
+        Some(match (fd, write, self.extra.get(&fd)) {
+            (_, _, Some(stream)) => Readiness::Of(stream.as_fd()),
+            (STDIN, false, _) => match &self.stdin {
+                Source::Host => self.host(fd).map_or(Readiness::Now, Readiness::Of),
+                Source::Bytes(_) => Readiness::Now,
+            },
+            (STDOUT | STDERR, true, _) => match &self.out[usize::from(fd == STDERR)] {
+                Some(_) => Readiness::Now,
+                None => self.host(fd).map_or(Readiness::Now, Readiness::Of),
+            },
+            _ => return None,
+        })
+    }
+
+    /// `fdstat` (24 bytes: type, flags at 2, rights at 8, inheriting rights at 16).
+    pub fn fdstat(&self, fd: i32) -> [u8; 24] {
+        const CHARACTER_DEVICE: u8 = 2;
+        const SOCKET_STREAM: u8 = 6;
+        const NONBLOCK: u8 = 1 << 2;
+        const FD_READ: u64 = 1 << 1;
+        const FD_WRITE: u64 = 1 << 6;
+        const POLL_FD_READWRITE: u64 = 1 << 27;
+        let own = match fd {
+            STDIN => matches!(self.stdin, Source::Host),
+            STDOUT | STDERR => self.out[usize::from(fd == STDERR)].is_none(),
+            _ => false,
+        };
+        let terminal = own && self.host(fd).is_some_and(rustix::termios::isatty);
+        let (kind, flags, rights) = match fd {
+            STDIN => (if terminal { CHARACTER_DEVICE } else { 0 }, 0, FD_READ),
+            STDOUT | STDERR => (if terminal { CHARACTER_DEVICE } else { 0 }, 0, FD_WRITE),
+            _ => (SOCKET_STREAM, NONBLOCK, FD_READ | FD_WRITE),
+        };
+        let mut stat = [0; 24];
+        (stat[0], stat[2]) = (kind, flags);
+        stat[8..16].copy_from_slice(&(rights | POLL_FD_READWRITE).to_le_bytes());
+        stat
+    }
+
+    /// This process's own standard stream.
+    fn host(&self, fd: i32) -> Option<BorrowedFd<'_>> {
+        self.host.get(usize::try_from(fd).ok()?)?.as_ref().map(AsFd::as_fd)
+    }
+}
+
+/// Writes to this process's own stream, which somebody else may have set not to block.
+fn write_patiently(stream: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::Result<usize> {
+    loop {
+        match rustix::io::write(stream, bytes) {
+            Err(Errno::AGAIN) => {
+                poll(&mut [PollFd::new(&stream, PollFlags::OUT)], None)?;
+            }
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}
