@@ -4,6 +4,7 @@
 pub mod interface;
 pub mod options;
 pub mod outside;
+pub mod resolver;
 
 pub use interface::{Interface, Interfaces, Path, RouteKind};
 pub use options::SocketOptions;
