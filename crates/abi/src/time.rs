@@ -162,7 +162,11 @@ pub const RLIMIT_CORE: usize = 4;
 pub const RLIMIT_NPROC: usize = 6;
 /// One more than the highest descriptor.
 pub const RLIMIT_NOFILE: usize = 7;
+/// Locked memory.
+pub const RLIMIT_MEMLOCK: usize = 8;
 /// Address space.
 pub const RLIMIT_AS: usize = 9;
 /// Queued signals.
 pub const RLIMIT_SIGPENDING: usize = 11;
+/// Bytes of POSIX message queues.
+pub const RLIMIT_MSGQUEUE: usize = 12;

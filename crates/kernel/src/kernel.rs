@@ -7,6 +7,7 @@ use abi::{Context, Errno};
 use mem::Phys;
 
 use crate::fs::{Cx, Dentry, Shared};
+use crate::ipc::Ipc;
 use crate::mm::Mm;
 use crate::processor::Processor;
 use crate::syscall::futex::Futexes;
@@ -61,6 +62,7 @@ pub struct Kernel {
     /// NIS domain name.
     pub domainname: Vec<u8>,
     pub(crate) futexes: Futexes,
+    pub(crate) ipc: Ipc,
     pub(crate) table: Table,
     /// Calls that are not supported, by number, and how often they were made.
     pub(crate) unlisted: BTreeMap<u64, u64>,
@@ -123,6 +125,7 @@ impl Kernel {
             hostname: b"localhost".to_vec(),
             domainname: b"(none)".to_vec(),
             futexes: Futexes::default(),
+            ipc: Ipc::default(),
             table: Table::new(),
             unlisted: BTreeMap::new(),
             exit: None,

@@ -18,6 +18,7 @@ pub mod file;
 pub mod fs;
 pub mod host;
 pub mod id;
+pub mod ipc;
 pub mod kernel;
 pub mod mm;
 pub mod mounts;

@@ -1,5 +1,6 @@
 //! What a mapping shows: the [`MapSource`] trait that mappable files implement, and shared anonymous memory.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -47,6 +48,11 @@ pub trait MapSource {
 
     /// msync(2) with `MS_SYNC`.
     fn sync(&self) {}
+
+    /// For downcasts, by those whose objects need to be found again among the mappings.
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
+    }
 }
 
 /// Memory of `MAP_SHARED | MAP_ANONYMOUS`: zero pages on demand, shared by everyone who inherits the mapping.
@@ -60,6 +66,11 @@ impl SharedAnon {
     /// `pages` pages of zeros.
     pub fn new(pages: u64, trash: FrameTrash) -> SharedAnon {
         SharedAnon { frames: RefCell::default(), trash, pages }
+    }
+
+    /// Pages that are there.
+    pub fn resident(&self) -> u64 {
+        self.frames.borrow().len() as u64
     }
 }
 

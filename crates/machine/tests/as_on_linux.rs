@@ -211,6 +211,11 @@ fn changed_code_is_seen_at_once() {
 }
 
 #[test]
+fn system_v_ipc() {
+    check("sysv");
+}
+
+#[test]
 fn libm_gives_the_same_bits_and_flags() {
     let plain = "glibc.cpu.hwcaps=-AVX,-AVX2,-FMA,-FMA4,-AVX512F";
     agree("libm", &["-fno-builtin"], &[(CpuLevel::V2, plain), (CpuLevel::V3, "")]);

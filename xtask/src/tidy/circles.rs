@@ -11,7 +11,18 @@ const GROUPS: &[(&str, &[&str])] = &[
     // The kernel's state, and the system calls, signals and clocks that change it: each adds methods to `Kernel`.
     (
         "kernel",
-        &["kernel", "task", "signal", "syscall", "strace", "sched", "exec", "world", "exception"],
+        &[
+            "kernel",
+            "task",
+            "signal",
+            "syscall",
+            "strace",
+            "sched",
+            "exec",
+            "world",
+            "exception",
+            "ipc",
+        ],
     ),
 ];
 

@@ -203,6 +203,7 @@ impl Kernel {
         self.vfork_release(tid);
         let old = std::mem::replace(&mut self.tasks[tid].space, space);
         self.mm.activate(space);
+        self.note_shm_end(old, pid);
         self.mm.drop_space(old);
         self.mm.activate(space);
         // A thread that executes a program becomes the process's first thread.

@@ -156,6 +156,7 @@ impl Kernel {
             trace: None,
             traced: 0,
             nice: 0,
+            undo: None,
         });
         self.current = tid;
         self.mm.activate(space);

@@ -128,6 +128,7 @@ impl Kernel {
         let (remain, deadline) = (thread.restart.remain, thread.restart.deadline);
         thread.run = Run::Ready;
         self.leave_futex(tid);
+        self.leave_sem(tid);
         let thread = &mut self.tasks[tid];
         if done > 0 {
             thread.ctx.gpr[abi::RAX] = done;

@@ -5,6 +5,7 @@ use abi::mman::*;
 use mem::{Access, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE};
 
 use super::Args;
+use crate::ipc::shm::Mapping;
 use crate::mm::map::Place;
 use crate::mm::{MapRequest, Rights};
 use crate::{Kernel, SysResult, ThreadId};
@@ -109,7 +110,9 @@ pub fn mprotect(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
 }
 
 /// munmap(2)
-pub fn munmap(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
+pub fn munmap(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let (space, pid) = (k.mm.current(), k.tasks[tid].pid);
+    k.note_shm(space, (a.u64(0), a.u64(0).saturating_add(a.u64(1))), pid, Mapping::Detach);
     k.mm.unmap(a.u64(0), a.u64(1))?;
     Ok(0)
 }

@@ -5,6 +5,7 @@ pub mod table;
 pub mod file;
 pub mod futex;
 pub mod ids;
+pub mod ipc;
 pub mod memory;
 pub mod prctl;
 pub mod proc;

@@ -2,6 +2,7 @@
 //! strace's format and the documentation come from these rows; each subject has a file of rows of its own.
 
 mod files;
+mod ipc;
 mod memory;
 mod process;
 mod refused;
@@ -117,6 +118,7 @@ static SECTIONS: &[&[Row]] = &[
     files::ROWS,
     sockets::ROWS,
     memory::ROWS,
+    ipc::ROWS,
     process::ROWS,
     signals::ROWS,
     time::ROWS,

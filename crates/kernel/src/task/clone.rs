@@ -9,6 +9,7 @@ use abi::time::RLIMIT_NPROC;
 use abi::{Errno, Pod};
 
 use super::{Process, ProcessId, Run, Thread, ThreadId};
+use crate::ipc::shm::Mapping;
 use crate::signal::Pending;
 use crate::{Kernel, Stop, SysResult, Wait, WaitKey};
 
@@ -48,6 +49,12 @@ impl Kernel {
         } else {
             self.mm.fork_space(self.tasks[tid].space).ok_or(Errno::ENOMEM)?
         };
+        if flags & CLONE_VM == 0 {
+            self.note_shm(space, (0, u64::MAX), pid, Mapping::Attach);
+        }
+        if flags & CLONE_SYSVSEM != 0 {
+            self.tasks[tid].undo.get_or_insert_default();
+        }
         if flags & CLONE_PARENT_SETTID != 0 {
             let _ = self.mm.write_pod(args.parent_tid, &(id as i32));
         }
@@ -175,6 +182,7 @@ impl Kernel {
             trace: None,
             traced: 0,
             nice: parent.nice,
+            undo: parent.undo.clone().filter(|_| flags & CLONE_SYSVSEM != 0),
         }
     }
 

@@ -47,6 +47,8 @@ impl Kernel {
         let before = self.mm.current();
         self.mm.activate(space);
         self.leave_futex(tid);
+        self.leave_sem(tid);
+        self.sem_exit(tid);
         self.release_robust_list(tid);
         if clear_tid != 0 && self.mm.space_users(space) > 1 {
             // set_tid_address(2): cleared and woken only while somebody shares the memory.
@@ -56,6 +58,7 @@ impl Kernel {
         }
         self.vfork_release(tid);
         let (peak, faults) = self.mm.space(space).map_or((0, 0), |s| (s.peak_resident(), s.faults));
+        self.note_shm_end(space, pid);
         self.mm.drop_space(space);
         if before != space {
             self.mm.activate(before);

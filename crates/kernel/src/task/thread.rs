@@ -41,6 +41,8 @@ pub struct Restart {
     pub value: u64,
     /// The futex queue that the thread is in.
     pub futex: Option<crate::syscall::futex::Place>,
+    /// The queue of semaphores that the thread is in.
+    pub sem: Option<crate::ipc::sem::Place>,
     /// Where nanosleep stores the time left when a signal interrupts it.
     pub remain: Option<u64>,
 }
@@ -107,6 +109,8 @@ pub struct Thread {
     pub traced: u64,
     /// nice value.
     pub nice: i32,
+    /// What its end undoes to semaphores (shared by `CLONE_SYSVSEM`).
+    pub undo: Option<crate::ipc::sem::UndoList>,
 }
 
 impl Thread {

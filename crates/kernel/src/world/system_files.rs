@@ -34,6 +34,9 @@ impl Kernel {
             "sys/kernel/osrelease" => format!("{RELEASE}\n"),
             "sys/kernel/version" => format!("{VERSION}\n"),
             "sys/kernel/random/boot_id" | "sys/kernel/random/uuid" => self.uuid() + "\n",
+            "sysvipc/msg" => self.proc_msg(),
+            "sysvipc/sem" => self.proc_sem(),
+            "sysvipc/shm" => self.proc_shm(),
             _ => String::new(),
         }
     }

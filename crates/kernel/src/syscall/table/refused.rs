@@ -5,17 +5,6 @@ use crate::syscall::not_supported as nosys;
 use crate::syscall::system::not_permitted as eperm;
 
 pub(super) static ROWS: &[Row] = crate::syscall_rows! {
-    29 shmget(key: Int, size: Size, flags: Hex) = nosys, Refused, "System V shared memory";
-    30 shmat(id: Int, addr: Ptr, flags: Hex) = nosys, Refused, "System V shared memory";
-    31 shmctl(id: Int, cmd: Int, buf: Ptr) = nosys, Refused, "System V shared memory";
-    64 semget(key: Int, count: Int, flags: Hex) = nosys, Refused, "System V semaphores";
-    65 semop(id: Int, ops: Ptr, count: Size) = nosys, Refused, "System V semaphores";
-    66 semctl(id: Int, index: Int, cmd: Int, arg: Hex) = nosys, Refused, "System V semaphores";
-    67 shmdt(addr: Ptr) = nosys, Refused, "System V shared memory";
-    68 msgget(key: Int, flags: Hex) = nosys, Refused, "System V message queues";
-    69 msgsnd(id: Int, msg: Ptr, size: Size, flags: Hex) = nosys, Refused, "System V message queues";
-    70 msgrcv(id: Int, msg: Ptr, size: Size, kind: Long, flags: Hex) = nosys, Refused, "System V message queues";
-    71 msgctl(id: Int, cmd: Int, buf: Ptr) = nosys, Refused, "System V message queues";
     101 ptrace(request: Long, pid: Int, addr: Ptr, data: Ptr) = eperm, Refused, "EPERM";
     136 ustat(dev: Int, buf: Ptr) = nosys, Refused, "obsolete";
     139 sysfs(option: Int, arg1: Hex, arg2: Hex) = nosys, Refused, "obsolete";
@@ -39,7 +28,6 @@ pub(super) static ROWS: &[Row] = crate::syscall_rows! {
     209 io_submit(ctx: Ptr, count: Long, list: Ptr) = nosys, Refused, "asynchronous I/O";
     210 io_cancel(ctx: Ptr, io: Ptr, result: Ptr) = nosys, Refused, "asynchronous I/O";
     216 remap_file_pages(addr: Ptr, size: Size, prot: Hex, page: Size, flags: Hex) = nosys, Refused, "obsolete";
-    220 semtimedop(id: Int, ops: Ptr, count: Size, timeout: Timespec) = nosys, Refused, "System V semaphores";
     237 mbind(addr: Ptr, len: Size, mode: Int, mask: Ptr, max: Size, flags: Hex) = nosys, Refused, "one memory node";
     238 set_mempolicy(mode: Int, mask: Ptr, max: Size) = nosys, Refused, "one memory node";
     239 get_mempolicy(mode: Ptr, mask: Ptr, max: Size, addr: Ptr, flags: Hex) = nosys, Refused, "one memory node";
