@@ -6,6 +6,7 @@ mod pod;
 
 pub mod auxv;
 pub mod fcntl;
+pub mod inet;
 pub mod ipc;
 pub mod mman;
 pub mod poll;

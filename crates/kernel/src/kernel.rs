@@ -79,6 +79,8 @@ pub struct Kernel {
     pub(crate) rounds: u32,
     /// Where system calls keep bytes on their way; what it holds between calls means nothing.
     pub(crate) scratch: Vec<u8>,
+    /// The network inside.
+    pub(crate) network: Rc<crate::file::socket::Network>,
 }
 
 impl Kernel {
@@ -111,6 +113,7 @@ impl Kernel {
         let wakes = WakeSink::default();
         let shared = Shared::new(wakes.clone(), mm.trash.clone(), crate::file::open_kind);
         let root = crate::mounts::nowhere(&shared);
+        let network = shared.registry();
         Ok(Kernel {
             mm,
             tasks: Tasks::default(),
@@ -135,6 +138,7 @@ impl Kernel {
             boot_ns: 0,
             rounds: 0,
             scratch: Vec::new(),
+            network,
         })
     }
 

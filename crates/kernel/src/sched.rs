@@ -42,6 +42,7 @@ impl Kernel {
         self.account();
         loop {
             self.expire();
+            self.pump_network();
             self.collect_wakes();
             if let Some(status) = self.exit {
                 return Sched::Exited(exit_code(status));
@@ -194,7 +195,16 @@ impl Kernel {
             Run::Blocked(wait) => wait.deadline,
             _ => None,
         });
-        waits.chain(self.next_timer).min()
+        waits.chain(self.next_timer).chain(self.network.deadline()).min()
+    }
+
+    /// Exchanges data with the way out, if there is one, and with services inside.
+    fn pump_network(&mut self) {
+        if self.host.network().is_some() || self.network.needs_pump() {
+            let clock = (self.host.clock_monotonic(), self.host.clock_realtime());
+            let outside = self.host.network();
+            self.network.pump(&self.wakes, clock, &self.hostname, outside);
+        }
     }
 
     fn wants_stdin(&self) -> bool {

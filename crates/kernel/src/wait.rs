@@ -97,6 +97,10 @@ impl WaitKey {
     pub fn object(n: u64) -> WaitKey {
         WaitKey(8 << 60 | n & (u64::MAX >> 4))
     }
+    /// Socket `n` of the network (numbers never given twice).
+    pub fn network(n: u64) -> WaitKey {
+        WaitKey(10 << 60 | n & (u64::MAX >> 4))
+    }
     /// The thread with this id alone (futex, sleep).
     pub fn thread(tid: crate::ThreadId) -> WaitKey {
         WaitKey(1 << 60 | u64::from(tid.0))

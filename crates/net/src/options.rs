@@ -1,4 +1,38 @@
-//! The state behind the options of level `SOL_SOCKET` (socket(7)), the same for every family.
+//! Values of setsockopt(2), and the state behind the options of level `SOL_SOCKET` (socket(7)), the same for every family.
+
+use abi::Errno;
+
+/// The value of setsockopt(2). Reading it may fail, which counts only when it is looked at.
+pub struct OptionValue {
+    /// The bytes, or why they cannot be read.
+    pub bytes: Result<Vec<u8>, Errno>,
+    /// Length that the caller gave.
+    pub len: usize,
+}
+
+impl OptionValue {
+    /// The first int; EINVAL when it is too short.
+    pub fn int(&self) -> Result<i32, Errno> {
+        let bytes = self.record(4)?;
+        Ok(bytes.try_into().map_or(0, i32::from_le_bytes))
+    }
+
+    /// The first `len` bytes; EINVAL when there are fewer.
+    pub fn record(&self, len: usize) -> Result<&[u8], Errno> {
+        if self.len < len {
+            return Err(Errno::EINVAL);
+        }
+        self.whole()?.get(..len).ok_or(Errno::EINVAL)
+    }
+
+    /// All bytes.
+    pub fn whole(&self) -> Result<&[u8], Errno> {
+        match &self.bytes {
+            Ok(bytes) => Ok(bytes),
+            Err(e) => Err(*e),
+        }
+    }
+}
 
 /// Default buffer sizes in bytes (`net.core.{w,r}mem_default`).
 pub const BUFFER_DEFAULT: u32 = 212_992;

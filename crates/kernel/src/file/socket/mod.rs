@@ -1,5 +1,6 @@
 //! Sockets: one file object for all families. A family is a row of [`FAMILIES`] and an implementation of [`SocketOps`].
 
+pub mod inet;
 mod message;
 mod ops;
 pub mod options;
@@ -10,22 +11,25 @@ use std::rc::Rc;
 
 use abi::Errno;
 use abi::fcntl::{O_NONBLOCK, O_RDWR};
-use abi::socket::{AF_MAX, AF_UNIX, MSG_DONTWAIT, SOCK_MAX, SOCK_TYPE_MASK};
+use abi::socket::{AF_INET, AF_INET6, AF_MAX, AF_UNIX, MSG_DONTWAIT, SOCK_MAX, SOCK_TYPE_MASK};
 use abi::tty::FIONREAD;
 
 use super::{FileOps, OpenFile, anon};
 use crate::fs::{Cx, Kind, Res};
 use crate::wait::WaitKey;
 
+pub use inet::Network;
 pub use message::{Control, Incoming, Outgoing};
-pub use ops::{OptionValue, SocketOps};
+pub use net::OptionValue;
+pub use ops::SocketOps;
 pub use unix::UnixNames;
 
 /// Makes a socket of a family: socket(2)'s type (without flags, below `SOCK_MAX`) and protocol.
 type Create = fn(&mut Cx, kind: u32, protocol: u32) -> Res<Rc<dyn SocketOps>>;
 
 /// The address families that there are.
-const FAMILIES: &[(u16, Create)] = &[(AF_UNIX, unix::create)];
+const FAMILIES: &[(u16, Create)] =
+    &[(AF_UNIX, unix::create), (AF_INET, inet::create_v4), (AF_INET6, inet::create_v6)];
 
 /// An open socket: the last one closes it.
 pub struct Socket {

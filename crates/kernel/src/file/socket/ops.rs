@@ -5,39 +5,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use abi::Errno;
-use net::SocketOptions;
+use net::{OptionValue, SocketOptions};
 
 use super::message::{Incoming, Outgoing};
 use crate::fs::walk::PathCx;
 use crate::fs::{Cx, Res};
 use crate::wait::WaitKey;
-
-/// The value of setsockopt(2). Reading it may fail, which counts only when it is looked at.
-pub struct OptionValue {
-    /// The bytes, or why they cannot be read.
-    pub bytes: Res<Vec<u8>>,
-    /// Length that the caller gave.
-    pub len: usize,
-}
-
-impl OptionValue {
-    /// The first int; EINVAL when it is too short.
-    pub fn int(&self) -> Res<i32> {
-        let bytes = self.record(4)?;
-        Ok(bytes.try_into().map_or(0, i32::from_le_bytes))
-    }
-
-    /// The first `len` bytes; EINVAL when there are fewer.
-    pub fn record(&self, len: usize) -> Res<&[u8]> {
-        if self.len < len {
-            return Err(Errno::EINVAL);
-        }
-        match &self.bytes {
-            Ok(bytes) => bytes.get(..len).ok_or(Errno::EINVAL),
-            Err(e) => Err(*e),
-        }
-    }
-}
 
 /// A socket. Nothing waits: what cannot go on yet is `EAGAIN` (for connect(2) also `EINPROGRESS` or `EALREADY`), and
 /// the system call waits for [`SocketOps::keys`] and does it again. Addresses are whole `struct sockaddr` records of 1

@@ -100,6 +100,8 @@ pub fn fcntl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
             Ok(0)
         }
         F_GETFL if file.is_path() => Ok(u64::from(file.flags())),
+        // Of files with a name; pipes, sockets and the like have it not.
+        F_GETFL if file.dentry().is_anonymous() => Ok(u64::from(file.flags())),
         F_GETFL => Ok(u64::from(file.flags() | O_LARGEFILE)),
         F_SETFL => {
             file.set_flags(file.flags() & !SETTABLE | arg as u32 & SETTABLE);

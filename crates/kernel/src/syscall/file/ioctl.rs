@@ -2,6 +2,7 @@
 
 use abi::Errno;
 use abi::fcntl::{O_ASYNC, O_CLOEXEC, O_NONBLOCK};
+use abi::socket::{SIOCATMARK, SIOCGSTAMP, SIOCGSTAMPNS};
 use abi::tty::*;
 
 use crate::file::OpenFile;
@@ -51,6 +52,9 @@ const REQUESTS: &[(u32, Way, usize)] = &[
     (TIOCSPTLCK, Way::In, 4),
     (TIOCGPTLCK, Way::Out, 4),
     (FIONREAD, Way::Out, 4),
+    (SIOCATMARK, Way::Out, 4),
+    (SIOCGSTAMP, Way::Out, 16),
+    (SIOCGSTAMPNS, Way::Out, 16),
     (RNDGETENTCNT, Way::Out, 4),
 ];
 

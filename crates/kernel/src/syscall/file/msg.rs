@@ -7,7 +7,7 @@ use abi::socket::*;
 
 use super::rw::Iov;
 use crate::file::OpenFile;
-use crate::file::socket::{Control, Incoming, Outgoing, SocketOps};
+use crate::file::socket::{Control, Incoming, Outgoing, Socket, SocketOps};
 use crate::syscall::Args;
 use crate::{Kernel, Stop, SysResult, ThreadId};
 
@@ -52,9 +52,10 @@ abi::pod! {
 
 /// What a send or receive call was given besides its message.
 #[derive(Clone, Copy)]
-struct Call {
+struct Call<'a> {
     tid: ThreadId,
-    fd: i32,
+    file: &'a Rc<OpenFile>,
+    socket: &'a dyn SocketOps,
     flags: u32,
     /// One of several messages: bytes on the way are not kept when the call waits.
     one_of_many: bool,
@@ -77,7 +78,6 @@ impl Kernel {
     }
 
     fn send_one(&mut self, call: Call, va: u64) -> SysResult {
-        let socket = self.socket_of(call.tid, call.fd)?;
         let msg = self.message_header(va)?;
         let to = match msg.namelen {
             0 => None,
@@ -86,19 +86,18 @@ impl Kernel {
         let iov = Iov::read(self, msg.iov, msg.iovlen)?;
         let (files, control) = self.read_control(call.tid, &msg)?;
         let passed = (files.as_slice(), control.as_slice());
-        self.send_iov(call, &*socket, &iov, to.as_deref(), passed)
+        self.send_iov(call, &iov, to.as_deref(), passed)
     }
 
     fn send_iov(
         &mut self,
         call: Call,
-        socket: &dyn SocketOps,
         iov: &Iov,
         to: Option<&[u8]>,
         passed: (&[Rc<OpenFile>], &[Control]),
     ) -> SysResult {
         let mut buf = std::mem::take(&mut self.scratch);
-        let result = self.send_chunks(call, socket, iov, to, passed, &mut buf);
+        let result = self.send_chunks(call, iov, to, passed, &mut buf);
         self.scratch = buf;
         result
     }
@@ -106,14 +105,12 @@ impl Kernel {
     fn send_chunks(
         &mut self,
         call: Call,
-        socket: &dyn SocketOps,
         iov: &Iov,
         to: Option<&[u8]>,
         (files, control): (&[Rc<OpenFile>], &[Control]),
         buf: &mut Vec<u8>,
     ) -> SysResult {
-        let Call { tid, fd, .. } = call;
-        let file = self.file(tid, fd)?;
+        let Call { tid, file, socket, .. } = call;
         let nonblock = call.flags & MSG_DONTWAIT != 0;
         let flags = call.flags | if file.is_nonblocking() { MSG_DONTWAIT } else { 0 };
         let stream = socket.kind() == SOCK_STREAM;
@@ -140,7 +137,7 @@ impl Kernel {
                 Ok(n) => done += n as u64,
                 Err(e @ (Errno::EAGAIN | Errno::EINPROGRESS | Errno::EALREADY)) => {
                     let keys = message.keys;
-                    let stop = self.wait_transfer(tid, &file, nonblock, true);
+                    let stop = self.wait_transfer(tid, file, nonblock, true);
                     return match stop {
                         Stop::Block(mut wait) => {
                             if !call.one_of_many {
@@ -214,10 +211,9 @@ impl Kernel {
     }
 
     fn recv_one(&mut self, call: Call, va: u64) -> SysResult {
-        let socket = self.socket_of(call.tid, call.fd)?;
         let mut msg = self.message_header(va)?;
         let iov = Iov::read(self, msg.iov, msg.iovlen)?;
-        let (mut got, stored) = self.recv_iov(call, &*socket, &iov)?;
+        let (mut got, stored) = self.recv_iov(call, &iov)?;
         let mut out_flags = got.flags;
         if got.full_len > got.len {
             out_flags |= MSG_TRUNC;
@@ -285,14 +281,9 @@ impl Kernel {
         Ok((out, cut))
     }
 
-    fn recv_iov(
-        &mut self,
-        call: Call,
-        socket: &dyn SocketOps,
-        iov: &Iov,
-    ) -> Result<(Incoming, u64), Stop> {
+    fn recv_iov(&mut self, call: Call, iov: &Iov) -> Result<(Incoming, u64), Stop> {
         let mut buf = std::mem::take(&mut self.scratch);
-        let result = self.recv_chunks(call, socket, iov, &mut buf);
+        let result = self.recv_chunks(call, iov, &mut buf);
         self.scratch = buf;
         result
     }
@@ -300,12 +291,10 @@ impl Kernel {
     fn recv_chunks(
         &mut self,
         call: Call,
-        socket: &dyn SocketOps,
         iov: &Iov,
         buf: &mut Vec<u8>,
     ) -> Result<(Incoming, u64), Stop> {
-        let Call { tid, fd, flags, .. } = call;
-        let file = self.file(tid, fd)?;
+        let Call { tid, file, socket, flags, .. } = call;
         let nonblock = if file.is_nonblocking() { MSG_DONTWAIT } else { 0 };
         let stream = socket.kind() == SOCK_STREAM;
         let before = if call.one_of_many { 0 } else { self.tasks[tid].restart.done };
@@ -315,12 +304,16 @@ impl Kernel {
         let mut how = flags | nonblock;
         loop {
             let want = (iov.total() - done).min(MESSAGE_MAX) as usize;
+            if stream {
+                // What a stream hands out must not be lost.
+                iov.check_writable(self, done)?;
+            }
             let data = room(buf, want);
             let mut got = match socket.receive(&mut self.cx(tid), data, how) {
                 Ok(got) => got,
                 Err(Errno::EAGAIN) if flags & MSG_ERRQUEUE != 0 => return Err(Errno::EAGAIN.into()),
                 Err(Errno::EAGAIN) => {
-                    let stop = self.wait_transfer(tid, &file, flags & MSG_DONTWAIT != 0, false);
+                    let stop = self.wait_transfer(tid, file, flags & MSG_DONTWAIT != 0, false);
                     match stop {
                         Stop::Block(_) if !call.one_of_many => self.tasks[tid].restart.done = done,
                         Stop::Block(_) => {}
@@ -343,7 +336,7 @@ impl Kernel {
                 true => got.len,
                 false => iov.scatter(self, done, &data[..got.len]),
             };
-            if stored < got.len {
+            if stored < got.len && (stored == 0 || !stream) {
                 return Err(Errno::EFAULT.into());
             }
             done += stored as u64;
@@ -399,24 +392,69 @@ fn put_header(out: &mut Vec<u8>, level: u32, kind: u32, payload: usize) {
     out.extend_from_slice(&kind.to_le_bytes());
 }
 
+/// The socket of descriptor `fd`, with its file.
+fn socket_file(
+    k: &Kernel,
+    tid: ThreadId,
+    fd: i32,
+) -> Result<(Rc<OpenFile>, Rc<dyn SocketOps>), Errno> {
+    let file = k.file(tid, fd)?;
+    let socket = file.object::<Socket>().ok_or(Errno::ENOTSOCK)?.ops.clone();
+    Ok((file, socket))
+}
+
+impl Kernel {
+    /// read(2) and relatives of a socket: as recv(2) with `flags`.
+    pub(super) fn read_socket(
+        &mut self,
+        tid: ThreadId,
+        file: &Rc<OpenFile>,
+        socket: &dyn SocketOps,
+        iov: &Iov,
+        flags: u32,
+    ) -> SysResult {
+        if iov.total() == 0 {
+            // sock_read_iter: "match SYS5 behaviour".
+            return Ok(0);
+        }
+        let call = Call { tid, file, socket, flags, one_of_many: false };
+        let (got, stored) = self.recv_iov(call, iov)?;
+        self.shared.graveyard.borrow_mut().extend(got.files);
+        Ok(stored)
+    }
+
+    /// write(2) and relatives of a socket: as send(2) with `flags`.
+    pub(super) fn write_socket(
+        &mut self,
+        tid: ThreadId,
+        file: &Rc<OpenFile>,
+        socket: &dyn SocketOps,
+        iov: &Iov,
+        flags: u32,
+    ) -> SysResult {
+        let call = Call { tid, file, socket, flags, one_of_many: false };
+        self.send_iov(call, iov, None, (&[], &[]))
+    }
+}
+
 /// sendto(2)
 pub fn sendto(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let call = Call { tid, fd: a.i32(0), flags: a.u32(3), one_of_many: false };
-    let socket = k.socket_of(tid, call.fd)?;
+    let (file, socket) = socket_file(k, tid, a.i32(0))?;
+    let call = Call { tid, file: &file, socket: &*socket, flags: a.u32(3), one_of_many: false };
     let to = match a.u64(4) {
         0 => None,
         va => Some(k.read_address(va, a.i32(5))?),
     };
     let iov = Iov::one(a.u64(1), a.u64(2));
-    k.send_iov(call, &*socket, &iov, to.as_deref(), (&[], &[]))
+    k.send_iov(call, &iov, to.as_deref(), (&[], &[]))
 }
 
 /// recvfrom(2)
 pub fn recvfrom(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let call = Call { tid, fd: a.i32(0), flags: a.u32(3), one_of_many: false };
     let iov = Iov::one(a.u64(1), a.u64(2));
-    let socket = k.socket_of(tid, call.fd)?;
-    let (got, stored) = k.recv_iov(call, &*socket, &iov)?;
+    let (file, socket) = socket_file(k, tid, a.i32(0))?;
+    let call = Call { tid, file: &file, socket: &*socket, flags: a.u32(3), one_of_many: false };
+    let (got, stored) = k.recv_iov(call, &iov)?;
     k.shared.graveyard.borrow_mut().extend(got.files);
     if a.u64(4) != 0 {
         k.write_address(&got.from.unwrap_or_default(), a.u64(4), a.u64(5))?;
@@ -426,27 +464,28 @@ pub fn recvfrom(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 
 /// sendmsg(2)
 pub fn sendmsg(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let call = Call { tid, fd: a.i32(0), flags: a.u32(2), one_of_many: false };
+    let (file, socket) = socket_file(k, tid, a.i32(0))?;
+    let call = Call { tid, file: &file, socket: &*socket, flags: a.u32(2), one_of_many: false };
     k.send_one(call, a.u64(1))
 }
 
 /// recvmsg(2)
 pub fn recvmsg(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let call = Call { tid, fd: a.i32(0), flags: a.u32(2), one_of_many: false };
+    let (file, socket) = socket_file(k, tid, a.i32(0))?;
+    let call = Call { tid, file: &file, socket: &*socket, flags: a.u32(2), one_of_many: false };
     k.recv_one(call, a.u64(1))
 }
 
 /// sendmmsg(2)
 pub fn sendmmsg(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let call = Call { tid, fd: a.i32(0), flags: a.u32(3), one_of_many: true };
-    k.socket_of(tid, call.fd)?;
+    let (file, socket) = socket_file(k, tid, a.i32(0))?;
+    let call = Call { tid, file: &file, socket: &*socket, flags: a.u32(3), one_of_many: true };
     k.each_message(tid, a.u64(1), a.u32(2), None, |k, at, _| k.send_one(call, at))
 }
 
 /// recvmmsg(2). The time is looked at after each message, as its BUGS section says.
 pub fn recvmmsg(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let flags = a.u32(3) & !MSG_WAITFORONE;
-    let call = Call { tid, fd: a.i32(0), flags, one_of_many: true };
     let time_va = a.u64(4);
     // The deadline lies in `value`: the one of the call itself is for SO_RCVTIMEO.
     let mut deadline = k.tasks[tid].restart.value;
@@ -456,7 +495,8 @@ pub fn recvmmsg(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         k.tasks[tid].restart.value = deadline;
     }
     let until = (time_va != 0).then_some(deadline);
-    k.socket_of(tid, call.fd)?;
+    let (file, socket) = socket_file(k, tid, a.i32(0))?;
+    let call = Call { tid, file: &file, socket: &*socket, flags, one_of_many: true };
     let first_only = a.u32(3) & MSG_WAITFORONE != 0;
     let done = k.each_message(tid, a.u64(1), a.u32(2), until, |k, at, done| {
         let wait = if first_only && done > 0 { MSG_DONTWAIT } else { 0 };

@@ -7,6 +7,7 @@ use abi::fcntl::{
     IOV_MAX, MAX_RW_COUNT, O_APPEND, RWF_APPEND, RWF_DSYNC, RWF_HIPRI, RWF_NOWAIT, RWF_SYNC,
 };
 use abi::signal::{SI_KERNEL, SIGXFSZ};
+use abi::socket::MSG_DONTWAIT;
 
 use crate::file::OpenFile;
 use crate::file::socket::Socket;
@@ -65,7 +66,7 @@ impl Iov {
     }
 
     /// Whether the byte at `at` can be written (a stream must not lose what it hands out).
-    fn check_writable(&self, k: &mut Kernel, at: u64) -> Result<(), Errno> {
+    pub(super) fn check_writable(&self, k: &mut Kernel, at: u64) -> Result<(), Errno> {
         match self.locate(at) {
             Some((va, _)) => k.mm.user_chunk_mut(va, 1).map(|_| ()),
             None => Ok(()),
@@ -114,10 +115,21 @@ struct How {
     append: bool,
 }
 
+impl How {
+    /// `MSG_*` that say the same of a socket.
+    fn message_flags(self) -> u32 {
+        if self.nowait { MSG_DONTWAIT } else { 0 }
+    }
+}
+
 impl Kernel {
     fn read_file(&mut self, tid: ThreadId, file: &Rc<OpenFile>, iov: &Iov, how: How) -> SysResult {
         if !file.is_readable() {
             return Err(Errno::EBADF.into());
+        }
+        if let (Some(socket), None) = (file.object::<Socket>(), how.at) {
+            let (socket, flags) = (socket.ops.clone(), how.message_flags());
+            return self.read_socket(tid, file, &*socket, iov, flags);
         }
         let ops = file.ops().clone();
         let mut buf = vec![0; CHUNK.min(iov.total as usize)];
@@ -158,6 +170,10 @@ impl Kernel {
         if !file.is_writable() {
             return Err(Errno::EBADF.into());
         }
+        if let (Some(socket), None) = (file.object::<Socket>(), how.at) {
+            let (socket, flags) = (socket.ops.clone(), how.message_flags());
+            return self.write_socket(tid, file, &*socket, iov, flags);
+        }
         let ops = file.ops().clone();
         let mut done = self.tasks[tid].restart.done.min(iov.total);
         let mut buf = vec![0; (1 << 20).min((iov.total - done) as usize)];
@@ -180,9 +196,7 @@ impl Kernel {
             let n = match result {
                 Ok(n) => n,
                 Err(Errno::EPIPE) => {
-                    if file.object::<Socket>().is_none_or(|s| s.ops.raises_sigpipe()) {
-                        self.raise_sigpipe(tid);
-                    }
+                    self.raise_sigpipe(tid);
                     return if done > 0 { Ok(done) } else { Err(Errno::EPIPE.into()) };
                 }
                 Err(Errno::EAGAIN) => {

@@ -85,7 +85,12 @@ pub fn connect(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let address = k.read_address(a.u64(1), a.i32(2))?;
     let at = k.path_cx(tid);
     let mut keys = Vec::new();
-    match socket.connect(&mut k.cx(tid), &at, &address, &mut keys) {
+    let mut result = socket.connect(&mut k.cx(tid), &at, &address, &mut keys);
+    if result == Err(Errno::EINPROGRESS) && !file.is_nonblocking() {
+        // A connection inside the box is there already.
+        result = socket.connect(&mut k.cx(tid), &at, &address, &mut keys);
+    }
+    match result {
         Ok(()) => Ok(0),
         Err(e @ (Errno::EAGAIN | Errno::EINPROGRESS | Errno::EALREADY))
             if !file.is_nonblocking() =>

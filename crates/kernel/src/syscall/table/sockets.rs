@@ -33,7 +33,7 @@ const MSG: &[(u64, &str)] = &[
 const SHUT: &[(u64, &str)] = &[(0, "SHUT_RD"), (1, "SHUT_WR"), (2, "SHUT_RDWR")];
 
 pub(super) static ROWS: &[Row] = crate::syscall_rows! {
-    41 socket(family: Enum(FAMILY), kind: Flags(TYPE), protocol: Int) = socket::socket, Partial, "unix sockets; EAFNOSUPPORT otherwise";
+    41 socket(family: Enum(FAMILY), kind: Flags(TYPE), protocol: Int) = socket::socket, Partial, "AF_UNIX, AF_INET, AF_INET6; EAFNOSUPPORT otherwise";
     42 connect(fd: Fd, address: Ptr, len: Int) = socket::connect, Full, "";
     43 accept(fd: Fd, address: Ptr, len: Ptr) = socket::accept, Full, "";
     44 sendto(fd: Fd, buf: InBuf, len: Size, flags: Flags(MSG), address: Ptr, address_len: Int) = msg::sendto, Full, "";
