@@ -310,6 +310,25 @@ fn idle_tells_what_is_waited_for() {
 }
 
 #[test]
+fn a_chain_of_forks_lets_others_run() {
+    let mut sys = Sys::new();
+    let parent = sys.tid;
+    sys.fork();
+    let mut links = 0;
+    for _ in 0..20 {
+        let Sched::Run(tid) = sys.k.schedule() else { panic!("nobody runs") };
+        sys.tid = tid;
+        if tid == parent {
+            continue;
+        }
+        links += 1;
+        sys.fork();
+        sys.blocks(EXIT_GROUP, &[0]);
+    }
+    assert_eq!(links, 10, "the parent runs every other time");
+}
+
+#[test]
 fn time_in_which_nobody_runs_is_nobodys() {
     let mut sys = Sys::new();
     let time = sys.map(4096);

@@ -8,8 +8,9 @@ pub mod limits;
 pub mod process;
 pub mod thread;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::ops::{Index, IndexMut};
+use std::ops::{Bound, Index, IndexMut};
 
 pub use crate::id::{ProcessId, ThreadId};
 pub use creds::Creds;
@@ -30,6 +31,8 @@ pub struct Tasks {
     threads: BTreeMap<ThreadId, Thread>,
     processes: BTreeMap<ProcessId, Process>,
     last_id: u32,
+    /// The newest thread when the scheduler's pass over all of them began.
+    pass_end: Cell<ThreadId>,
 }
 
 impl Tasks {
@@ -88,12 +91,22 @@ impl Tasks {
     pub fn processes_mut(&mut self) -> impl Iterator<Item = &mut Process> {
         self.processes.values_mut()
     }
-    /// The first thread after `tid` in cyclic order for which `want` holds; `tid` itself comes last.
+    /// The next thread after `tid` for which `want` holds, in passes over all threads in order of id; `tid` itself comes last. Who
+    /// was made during a pass waits for the next one, so that a chain of processes that fork and end does not keep others from
+    /// running.
     pub fn next_thread(&self, tid: ThreadId, want: impl Fn(&Thread) -> bool) -> Option<ThreadId> {
-        let after =
-            self.threads.range((std::ops::Bound::Excluded(tid), std::ops::Bound::Unbounded));
-        let before = self.threads.range(..=tid);
-        after.chain(before).find(|(_, t)| want(t)).map(|(&id, _)| id)
+        let wanted = |(id, thread): (&ThreadId, &Thread)| want(thread).then_some(*id);
+        let end = self.pass_end.get();
+        if tid < end
+            && let Some(next) =
+                self.threads.range((Bound::Excluded(tid), Bound::Included(end))).find_map(wanted)
+        {
+            return Some(next);
+        }
+        self.pass_end.set(*self.threads.last_key_value()?.0);
+        let before = self.threads.range(..tid);
+        let after = self.threads.range((Bound::Excluded(tid), Bound::Unbounded));
+        before.chain(after).chain(self.threads.get_key_value(&tid)).find_map(wanted)
     }
     /// Enters a thread.
     pub fn add_thread(&mut self, thread: Thread) {
