@@ -9,6 +9,7 @@ pub mod fcntl;
 pub mod inet;
 pub mod ipc;
 pub mod mman;
+pub mod netlink;
 pub mod poll;
 pub mod sched;
 pub mod signal;

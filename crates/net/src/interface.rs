@@ -179,6 +179,11 @@ impl Interface {
         self.flags & flag::LOOPBACK != 0
     }
 
+    /// Kind of hardware (`ARPHRD_*`): 772 the loopback, 1 Ethernet.
+    pub fn hardware(&self) -> u16 {
+        if self.is_loopback() { 772 } else { 1 }
+    }
+
     /// Its main IPv4 address.
     pub fn ipv4(&self) -> Option<&Address> {
         self.addresses.iter().find(|a| a.ip.is_ipv4())

@@ -2,6 +2,7 @@
 
 pub mod inet;
 mod message;
+pub mod netlink;
 mod ops;
 pub mod options;
 pub mod unix;
@@ -11,7 +12,9 @@ use std::rc::Rc;
 
 use abi::Errno;
 use abi::fcntl::{O_NONBLOCK, O_RDWR};
-use abi::socket::{AF_INET, AF_INET6, AF_MAX, AF_UNIX, MSG_DONTWAIT, SOCK_MAX, SOCK_TYPE_MASK};
+use abi::socket::{
+    AF_INET, AF_INET6, AF_MAX, AF_NETLINK, AF_UNIX, MSG_DONTWAIT, SOCK_MAX, SOCK_TYPE_MASK,
+};
 use abi::tty::FIONREAD;
 
 use super::{FileOps, OpenFile, anon};
@@ -28,8 +31,12 @@ pub use unix::UnixNames;
 type Create = fn(&mut Cx, kind: u32, protocol: u32) -> Res<Rc<dyn SocketOps>>;
 
 /// The address families that there are.
-const FAMILIES: &[(u16, Create)] =
-    &[(AF_UNIX, unix::create), (AF_INET, inet::create_v4), (AF_INET6, inet::create_v6)];
+const FAMILIES: &[(u16, Create)] = &[
+    (AF_UNIX, unix::create),
+    (AF_INET, inet::create_v4),
+    (AF_INET6, inet::create_v6),
+    (AF_NETLINK, netlink::create),
+];
 
 /// An open socket: the last one closes it.
 pub struct Socket {
