@@ -78,6 +78,10 @@ pub struct SocketOptions {
     pub rehash: u32,
     /// Unique number (SO_COOKIE).
     pub cookie: u64,
+    /// Inode number of its open file; 0 = none yet.
+    pub inode: u64,
+    /// Who owns that file.
+    pub uid: u32,
 }
 
 impl Default for SocketOptions {
@@ -102,6 +106,8 @@ impl Default for SocketOptions {
             timestamping: 0,
             rehash: 0,
             cookie: 0,
+            inode: 0,
+            uid: 0,
         }
     }
 }

@@ -258,8 +258,6 @@ pub struct Socket {
     pub values: Values,
     /// Who made it.
     pub uid: u32,
-    /// Number that `/proc/net` shows.
-    pub inode: u64,
     /// Its address; port 0 until it has one. IPv4 addresses are never mapped here.
     pub local: SocketAddr,
     /// bind(2) has chosen the address, the port.
@@ -300,7 +298,6 @@ impl Socket {
             options: Rc::default(),
             values: Values::default(),
             uid,
-            inode: 0,
             local: family.any(),
             bound: (false, false),
             peer: None,

@@ -59,7 +59,8 @@ pub fn dentry(shared: &Rc<Shared>, class: &str, kind: Kind, uid: u32, gid: u32) 
     named(&format!("{class}:[{ino}]"), kind, ino, uid, gid)
 }
 
-fn named(name: &str, kind: Kind, ino: u64, uid: u32, gid: u32) -> Rc<Dentry> {
+/// A dentry for a new object with this name and inode number.
+pub fn named(name: &str, kind: Kind, ino: u64, uid: u32, gid: u32) -> Rc<Dentry> {
     let (mode, magic) = match kind {
         Kind::Fifo => (kind.bits() | 0o600, PIPEFS_MAGIC),
         Kind::Socket => (kind.bits() | 0o777, SOCKFS_MAGIC),

@@ -8,7 +8,9 @@ pub mod options;
 pub mod unix;
 
 use std::any::Any;
-use std::rc::Rc;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::{Rc, Weak};
 
 use abi::Errno;
 use abi::fcntl::{O_NONBLOCK, O_RDWR};
@@ -42,11 +44,24 @@ const FAMILIES: &[(u16, Create)] = &[
 pub struct Socket {
     /// The socket.
     pub ops: Rc<dyn SocketOps>,
+    list: Rc<OpenSockets>,
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        self.list.0.borrow_mut().remove(&self.ops.options().borrow().inode);
         self.ops.close();
+    }
+}
+
+/// All sockets with an open file, by inode number, for `/proc/net` and sock_diag(7).
+#[derive(Default)]
+pub struct OpenSockets(RefCell<BTreeMap<u64, Weak<dyn SocketOps>>>);
+
+impl OpenSockets {
+    /// The sockets, by inode number.
+    pub fn all(&self) -> Vec<Rc<dyn SocketOps>> {
+        self.0.borrow().values().filter_map(Weak::upgrade).collect()
     }
 }
 
@@ -91,8 +106,17 @@ pub fn pair(
 /// An open file for a socket.
 pub fn wrap(cx: &mut Cx, ops: Rc<dyn SocketOps>, flags: u32) -> Rc<OpenFile> {
     let shared = cx.shared.clone();
-    let dentry = anon::dentry(&shared, "socket", Kind::Socket, cx.cred.uid, cx.cred.gid);
-    OpenFile::new(&shared, &dentry, Rc::new(Socket { ops }), O_RDWR | flags)
+    let inode = shared.unique();
+    let name = format!("socket:[{inode}]");
+    let dentry = anon::named(&name, Kind::Socket, inode, cx.cred.uid, cx.cred.gid);
+    {
+        let mut options = ops.options().borrow_mut();
+        options.inode = inode;
+        options.uid = cx.cred.uid;
+    }
+    let list = shared.registry::<OpenSockets>();
+    list.0.borrow_mut().insert(inode, Rc::downgrade(&ops));
+    OpenFile::new(&shared, &dentry, Rc::new(Socket { ops, list }), O_RDWR | flags)
 }
 
 fn wait_flag(file: &OpenFile) -> u32 {

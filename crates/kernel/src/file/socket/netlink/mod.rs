@@ -1,6 +1,7 @@
 //! Netlink sockets (netlink(7)): programs ask the kernel about the network. Nobody here may change it, and nothing changes
 //! by itself, so that groups can be joined and stay silent.
 
+mod diag;
 mod generic;
 mod message;
 mod route;
@@ -19,6 +20,7 @@ use abi::socket::{
 };
 use net::SocketOptions;
 
+use super::inet::Network;
 use super::{Control, Incoming, OptionValue, Outgoing, SocketOps};
 use crate::fs::cx::{Notifier, cap};
 use crate::fs::walk::PathCx;
@@ -46,13 +48,15 @@ struct Protocol {
 /// The protocols of a kernel without IPsec, netfilter and audit.
 const PROTOCOLS: &[Protocol] = &[
     Protocol { number: NETLINK_ROUTE, groups: 39, handler: route::answer },
+    Protocol { number: NETLINK_SOCK_DIAG, groups: 4, handler: diag::answer },
     Protocol { number: NETLINK_KOBJECT_UEVENT, groups: 32, handler: silent },
     Protocol { number: NETLINK_GENERIC, groups: 32, handler: generic::answer },
 ];
 
 /// Looks at the interfaces of the box.
 fn interfaces<T>(cx: &mut Cx, look: impl FnOnce(&net::Interfaces) -> T) -> T {
-    look(&cx.shared.registry::<net::Interfaces>())
+    let network = cx.shared.registry::<Network>();
+    network.with(&cx.shared.wakes, |net| look(&net.interfaces))
 }
 
 /// The kernel's side of uevents listens to nobody.

@@ -2,6 +2,7 @@
 
 mod address;
 mod ops;
+mod shown;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -21,6 +22,7 @@ use crate::wait::WaitKey;
 use address::Place;
 pub use address::{Address, UnixNames};
 pub use ops::create;
+pub use shown::Shown;
 
 /// Bytes that one socket's queue holds (`net.core.wmem_default`).
 const QUEUE_BYTES: usize = 212_992;
@@ -208,6 +210,7 @@ impl UnixSocket {
         server.cred.set(target.cred.get());
         *server.local.borrow_mut() = target.local_address();
         *server.options.borrow_mut() = target.options.borrow().clone();
+        server.options.borrow_mut().inode = 0;
         let job = cx.world.job();
         self.cred.set((job.pid, cx.cred.uid, cx.cred.gid));
         UnixSocket::join(self, &server);
