@@ -92,6 +92,8 @@ pub const SI_USER: i32 = 0;
 pub const SI_KERNEL: i32 = 0x80;
 /// Sent by sigqueue(3).
 pub const SI_QUEUE: i32 = -1;
+/// A message came into a queue (mq_notify).
+pub const SI_MESGQ: i32 = -3;
 /// A POSIX timer expired.
 pub const SI_TIMER: i32 = -2;
 /// Sent by tgkill(2).

@@ -41,6 +41,8 @@ pub const PIPEFS_MAGIC: u64 = 0x5049_5045;
 pub const SOCKFS_MAGIC: u64 = 0x534f_434b;
 pub const ANON_INODE_FS_MAGIC: u64 = 0x0904_1934;
 pub const V9FS_MAGIC: u64 = 0x0102_1997;
+/// Magic number of mqueue.
+pub const MQUEUE_MAGIC: u64 = 0x1980_0202;
 
 pub const ST_RDONLY: u64 = 0x1;
 pub const ST_NOSUID: u64 = 0x2;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use abi::{Context, Errno};
 use mem::Phys;
 
+use crate::aio::Contexts;
 use crate::fs::{Cx, Dentry, Shared};
 use crate::ipc::Ipc;
 use crate::mm::Mm;
@@ -63,6 +64,7 @@ pub struct Kernel {
     pub domainname: Vec<u8>,
     pub(crate) futexes: Futexes,
     pub(crate) ipc: Ipc,
+    pub(crate) aio: Contexts,
     pub(crate) table: Table,
     /// Calls that are not supported, by number, and how often they were made.
     pub(crate) unlisted: BTreeMap<u64, u64>,
@@ -129,6 +131,7 @@ impl Kernel {
             domainname: b"(none)".to_vec(),
             futexes: Futexes::default(),
             ipc: Ipc::default(),
+            aio: Contexts::default(),
             table: Table::new(),
             unlisted: BTreeMap::new(),
             exit: None,

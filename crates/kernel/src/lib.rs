@@ -10,6 +10,7 @@
 //! Code found by virtual address is stale when [`mm::Mm::epoch`] has changed; decoded code of changed frames is named
 //! by `mm.phys.take_code_writes()`.
 
+pub mod aio;
 pub mod bpf;
 pub mod etc;
 mod exception;

@@ -5,10 +5,11 @@ use std::rc::Rc;
 
 use abi::Errno;
 use abi::stat::{
-    DEVPTS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, PROC_SUPER_MAGIC, ST_NODEV, ST_NOEXEC, ST_NOSUID,
-    ST_RDONLY, ST_RELATIME, SYSFS_MAGIC, TMPFS_MAGIC, V9FS_MAGIC, makedev,
+    DEVPTS_SUPER_MAGIC, MQUEUE_MAGIC, OVERLAYFS_SUPER_MAGIC, PROC_SUPER_MAGIC, ST_NODEV, ST_NOEXEC,
+    ST_NOSUID, ST_RDONLY, ST_RELATIME, SYSFS_MAGIC, TMPFS_MAGIC, V9FS_MAGIC, makedev,
 };
 
+use crate::file::mqueue;
 use crate::file::tty::{Terminals, devpts};
 use crate::fs::inode::{InodeRef, Kind, NewNode};
 use crate::fs::lower::Lower;
@@ -162,6 +163,19 @@ fn mount_system(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
         dev,
     };
     mount_at(cx, root, b"/dev/pts", Kind::Dir, devpts::root(dev), spec)?;
+
+    let dev = new_dev(&shared);
+    let spec = Spec {
+        fstype: "mqueue",
+        source: "mqueue",
+        root: "/".to_owned(),
+        flags: careful,
+        options: "",
+        magic: MQUEUE_MAGIC,
+        dev,
+    };
+    let names = mqueue::names::root(cx, dev);
+    mount_at(cx, root, b"/dev/mqueue", Kind::Dir, names, spec)?;
 
     let dev = new_dev(&shared);
     let node = MemFs::tmpfs(&shared, "tmpfs", dev, 0o1777, now);

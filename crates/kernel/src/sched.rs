@@ -110,6 +110,7 @@ impl Kernel {
             if let Some(process) = self.tasks.process_mut(pid) {
                 process.usage.preemptions += 1;
             }
+            self.leave_section(tid);
         }
     }
 
@@ -156,6 +157,9 @@ impl Kernel {
     /// Marks the waiters of woken keys.
     pub(crate) fn collect_wakes(&mut self) {
         self.deliver_hangups();
+        if !self.wakes.borrow().is_empty() {
+            self.aio_poll();
+        }
         let keys = std::mem::take(&mut *self.wakes.borrow_mut());
         if keys.is_empty() {
             return;

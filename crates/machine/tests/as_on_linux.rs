@@ -216,6 +216,32 @@ fn system_v_ipc() {
 }
 
 #[test]
+fn posix_message_queues() {
+    check("mqueue");
+    check("mqthread");
+}
+
+#[test]
+fn descriptors_of_processes() {
+    check("pidfd");
+}
+
+#[test]
+fn asynchronous_io() {
+    check("aio");
+}
+
+#[test]
+fn policies_of_one_processor() {
+    check("policies");
+}
+
+#[test]
+fn sequences_and_futex_vectors() {
+    check("sequences");
+}
+
+#[test]
 fn libm_gives_the_same_bits_and_flags() {
     let plain = "glibc.cpu.hwcaps=-AVX,-AVX2,-FMA,-FMA4,-AVX512F";
     agree("libm", &["-fno-builtin"], &[(CpuLevel::V2, plain), (CpuLevel::V3, "")]);

@@ -203,7 +203,7 @@ impl Kernel {
         self.vfork_release(tid);
         let old = std::mem::replace(&mut self.tasks[tid].space, space);
         self.mm.activate(space);
-        self.note_shm_end(old, pid);
+        self.note_space_end(old, pid);
         self.mm.drop_space(old);
         self.mm.activate(space);
         // A thread that executes a program becomes the process's first thread.
@@ -233,11 +233,13 @@ impl Kernel {
         thread.altstack = SigAltStack::default();
         thread.clear_tid = 0;
         thread.robust_list = (0, 0);
+        thread.rseq = None;
         thread.saved_mask = None;
         thread.syscall = None;
         let exe = found.dentry.path();
         let process = &mut self.tasks[pid];
         process.execed = true;
+        process.membarrier = 0;
         process.exe = exe;
         process.dumpable = 1;
         process.timers.clear();

@@ -156,6 +156,10 @@ impl Kernel {
             trace: None,
             traced: 0,
             nice: 0,
+            policy: (0, false),
+            ioprio: 0,
+            mempolicy: Default::default(),
+            rseq: None,
             undo: None,
         });
         self.current = tid;

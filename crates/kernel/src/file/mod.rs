@@ -7,6 +7,8 @@ pub mod directory;
 pub mod epoll;
 pub mod eventfd;
 pub mod inotify;
+pub mod mqueue;
+pub mod pidfd;
 pub mod pipe;
 pub mod regular;
 pub mod signalfd;

@@ -109,6 +109,8 @@ pub trait World {
     fn controlling_tty(&self) -> Option<u32>;
     /// Whether process group `pgrp` exists in session `sid`.
     fn group_in_session(&self, pgrp: u32, sid: u32) -> bool;
+    /// The caller's soft limit of a resource (`RLIMIT_*`).
+    fn limit(&self, resource: usize) -> u64;
     /// The caller's limit on file size in bytes (`RLIMIT_FSIZE`).
     fn file_size_limit(&self) -> u64;
 }

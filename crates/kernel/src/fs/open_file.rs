@@ -104,6 +104,12 @@ pub trait FileOps {
         Err(Errno::EINVAL)
     }
 
+    /// A datagram from the kernel for a netlink socket (`SIGEV_THREAD` of mq_notify(2)); without bytes it only says
+    /// whether one could come: `ENOTSOCK` if the file is no socket, `EINVAL` if it is another.
+    fn kernel_datagram(&self, _bytes: Option<&[u8]>) -> Res<()> {
+        Err(Errno::ENOTSOCK)
+    }
+
     /// Further lines of `/proc/pid/fdinfo/N`.
     fn fdinfo(&self) -> String {
         String::new()

@@ -118,13 +118,13 @@ pub struct Ids<T> {
     slots: BTreeMap<u32, T>,
     keys: BTreeMap<i32, u32>,
     seq: u32,
-    last: u32,
+    last: Option<u32>,
     next: u32,
 }
 
 impl<T> Default for Ids<T> {
     fn default() -> Self {
-        Ids { slots: BTreeMap::new(), keys: BTreeMap::new(), seq: 0, last: 0, next: 0 }
+        Ids { slots: BTreeMap::new(), keys: BTreeMap::new(), seq: 0, last: None, next: 0 }
     }
 }
 
@@ -163,10 +163,10 @@ impl<T: Object> Ids<T> {
         let end = (self.slots.len() as u32 * 3 / 2).clamp(CYCLE, 1 << SLOT_BITS);
         let free = |from: u32, to: u32| (from..to).find(|slot| !self.slots.contains_key(slot));
         let slot = free(self.next, end).or_else(|| free(0, end)).ok_or(Errno::ENOSPC)?;
-        if slot <= self.last {
+        if self.last.is_some_and(|last| slot <= last) {
             self.seq = (self.seq + 1) % SEQ_MAX;
         }
-        self.last = slot;
+        self.last = Some(slot);
         self.next = slot + 1;
         let id = (self.seq << SLOT_BITS | slot) as i32;
         object.perm_mut().id = id;

@@ -197,8 +197,11 @@ impl Kernel {
         }
     }
 
-    /// As [`Kernel::note_shm`] for a whole space that its last user leaves.
-    pub(crate) fn note_shm_end(&mut self, space: SpaceId, pid: ProcessId) {
+    /// The last user of a space leaves it: its segments are detached, its asynchronous I/O ends.
+    pub(crate) fn note_space_end(&mut self, space: SpaceId, pid: ProcessId) {
+        if self.mm.space_users(space) == 1 {
+            self.aio.end(space);
+        }
         if !self.ipc.shm.is_empty() && self.mm.space_users(space) == 1 {
             self.note_shm(space, (0, u64::MAX), pid, Mapping::Detach);
         }

@@ -162,6 +162,7 @@ impl Kernel {
             let blocked = thread.blocked;
             thread.saved_mask.take().unwrap_or(blocked)
         };
+        self.leave_section(tid);
         if self.push_frame(tid, &action, &info, old).is_err() {
             // No room for the frame: as force_sigsegv does; a second time there is no handler.
             if signal == SIGSEGV {

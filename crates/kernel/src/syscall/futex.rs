@@ -52,8 +52,13 @@ impl Futexes {
         Place { word, ticket }
     }
 
+    /// Puts a thread in one of several queues.
+    pub(super) fn enqueue_any(&mut self, word: Word, tid: ThreadId) -> Place {
+        self.enqueue(word, tid, u32::MAX, false)
+    }
+
     /// Whether the waiter still waits.
-    fn is_queued(&self, place: Place) -> bool {
+    pub(super) fn is_queued(&self, place: Place) -> bool {
         self.queues.get(&place.word).is_some_and(|q| q.iter().any(|w| w.ticket == place.ticket))
     }
 
@@ -79,7 +84,7 @@ impl Futexes {
 
 impl Kernel {
     /// Identity of the word at `va`; brings its page in.
-    fn futex_word(&mut self, va: u64, private: bool) -> Result<Word, Errno> {
+    pub(super) fn futex_word(&mut self, va: u64, private: bool) -> Result<Word, Errno> {
         if va & 3 != 0 {
             return Err(Errno::EINVAL);
         }
@@ -117,7 +122,9 @@ impl Kernel {
 
     /// Takes the thread out of the queue it waits in.
     pub(crate) fn leave_futex(&mut self, tid: ThreadId) {
-        if let Some(place) = self.tasks.thread_mut(tid).and_then(|t| t.restart.futex.take()) {
+        let Some(thread) = self.tasks.thread_mut(tid) else { return };
+        let several = std::mem::take(&mut thread.restart.waitv);
+        for place in several.into_iter().chain(thread.restart.futex.take()) {
             self.futexes.leave(place);
         }
     }
@@ -174,7 +181,11 @@ impl Kernel {
             let (tid, ticket) = (waiter.tid, waiter.ticket);
             self.futexes.queues.entry(to).or_default().push_back(waiter);
             if let Some(thread) = self.tasks.thread_mut(tid) {
-                thread.restart.futex = Some(Place { word: to, ticket });
+                let place = Place { word: to, ticket };
+                match thread.restart.waitv.iter_mut().find(|p| p.ticket == ticket) {
+                    Some(one) => *one = place,
+                    None => thread.restart.futex = Some(place),
+                }
             }
             moved += 1;
         }

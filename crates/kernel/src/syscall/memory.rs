@@ -186,3 +186,34 @@ pub fn mlockall(_: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
 pub fn munlockall(_: &mut Kernel, _: ThreadId, _: Args) -> SysResult {
     Ok(0)
 }
+
+/// remap_file_pages(2): other pages of the object at the same place
+pub fn remap_file_pages(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
+    let (addr, size, prot, page, flags) = (a.u64(0), a.u64(1), a.u64(2), a.u64(3), a.u64(4));
+    let start = addr & !PAGE_MASK;
+    let size = size & !PAGE_MASK;
+    let end = start.checked_add(size).filter(|&end| end > start).ok_or(Errno::EINVAL)?;
+    // The object's last page must have a number.
+    if prot != 0 || page.checked_add(size >> PAGE_SHIFT).is_none() {
+        return Err(Errno::EINVAL.into());
+    }
+    let space = k.mm.space(k.mm.current()).ok_or(Errno::EINVAL)?;
+    let (_, vma) = space.vmas().find(start).ok_or(Errno::EINVAL)?;
+    let (rights, source) = (vma.rights, vma.source.clone());
+    let same = |other: &crate::mm::Vma| match (&other.source, &source) {
+        (Some(a), Some(b)) => std::rc::Rc::ptr_eq(a, b) && other.rights == rights,
+        _ => false,
+    };
+    let whole = space.vmas().is_covered(start, end)
+        && space.vmas().overlapping(start, end).all(|(_, vma)| same(vma));
+    if !rights.shared || !whole {
+        return Err(Errno::EINVAL.into());
+    }
+    let request = MapRequest { addr: start, len: size, place: Place::Fixed, rights, source, page };
+    k.mm.map(request)?;
+    k.mm.reap();
+    if flags & MAP_NONBLOCK == 0 && rights.prot != 0 {
+        let _ = k.mm.populate(start, end, Access::Read);
+    }
+    Ok(0)
+}

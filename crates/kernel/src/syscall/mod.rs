@@ -2,19 +2,27 @@
 
 pub mod table;
 
+pub mod aio;
 pub mod file;
 pub mod futex;
 pub mod ids;
+pub mod ioprio;
 pub mod ipc;
 pub mod memory;
+pub mod mempolicy;
+pub mod pidfd;
+pub mod pkey;
 pub mod prctl;
 pub mod proc;
+pub mod process_vm;
+pub mod rseq;
 pub mod sched;
 pub mod signal;
 pub mod system;
 pub mod time;
 pub mod timer;
 pub mod wait;
+pub mod waitv;
 
 use abi::Errno;
 

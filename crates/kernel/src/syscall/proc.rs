@@ -24,11 +24,17 @@ pub fn vfork(k: &mut Kernel, tid: ThreadId, _: Args) -> SysResult {
 
 /// clone(2): flags, stack, parent_tid, child_tid, tls
 pub fn clone(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let flags = a.u64(0);
+    // The descriptor and the thread id would be stored at the same place.
+    if flags & CLONE_PIDFD != 0 && flags & (CLONE_PARENT_SETTID | CLONE_DETACHED) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
     let args = CloneArgs {
         // The old call has 32 bits of flags.
         flags: a.u64(0) & 0xffff_ffff & !CSIGNAL & !CLONE_DETACHED,
         exit_signal: a.u64(0) & CSIGNAL,
         stack: a.u64(1),
+        pidfd: a.u64(2),
         parent_tid: a.u64(2),
         child_tid: a.u64(3),
         tls: a.u64(4),
@@ -43,6 +49,12 @@ pub fn clone3(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         return k.clone_task(tid, CloneArgs::default());
     }
     let args = k.read_clone_args(a.u64(0), a.u64(1))?;
+    if args.flags & CLONE_PIDFD != 0
+        && args.flags & CLONE_PARENT_SETTID != 0
+        && args.pidfd == args.parent_tid
+    {
+        return Err(Errno::EINVAL.into());
+    }
     let thread_signal = args.flags & (CLONE_THREAD | CLONE_PARENT) != 0 && args.exit_signal != 0;
     if args.flags & (CSIGNAL | CLONE_DETACHED) != 0
         || thread_signal

@@ -6,6 +6,9 @@ use super::Args;
 use crate::task::creds::CAP_SYS_NICE;
 use crate::{Kernel, ProcessId, SysResult, ThreadId};
 
+/// `SCHED_RESET_ON_FORK`
+const RESET_ON_FORK: u64 = 0x4000_0000;
+
 fn target(k: &Kernel, tid: ThreadId, pid: i32) -> Result<ThreadId, Errno> {
     match pid {
         0 => Ok(tid),
@@ -40,17 +43,24 @@ pub fn sched_setaffinity(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     if first[0] & 1 == 0 { Err(Errno::EINVAL.into()) } else { Ok(0) }
 }
 
-/// sched_getscheduler(2): SCHED_OTHER
+/// sched_getscheduler(2)
 pub fn sched_getscheduler(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    target(k, tid, a.i32(0))?;
-    Ok(0)
+    let thread = target(k, tid, a.i32(0))?;
+    let (policy, reset) = k.tasks[thread].policy;
+    Ok(u64::from(policy) | if reset { RESET_ON_FORK } else { 0 })
 }
 
 /// sched_setscheduler(2)
 pub fn sched_setscheduler(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    target(k, tid, a.i32(0))?;
+    if a.i32(1) < 0 || a.i32(0) < 0 || a.u64(2) == 0 {
+        return Err(Errno::EINVAL.into());
+    }
     let priority: i32 = k.mm.read_pod(a.u64(2))?;
-    check_policy(a.i32(1) & !0x4000_0000, priority)
+    let thread = target(k, tid, a.i32(0))?;
+    let policy = a.u32(1) & !(RESET_ON_FORK as u32);
+    check_policy(policy as i32, priority)?;
+    k.tasks[thread].policy = (policy, a.u64(1) & RESET_ON_FORK != 0);
+    Ok(0)
 }
 
 fn check_policy(policy: i32, priority: i32) -> SysResult {
@@ -104,18 +114,83 @@ pub fn sched_rr_get_interval(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResul
 
 /// sched_getattr(2)
 pub fn sched_getattr(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let thread = target(k, tid, a.i32(0))?;
-    if a.u32(2) < 48 || a.u32(3) != 0 {
+    let size = a.u32(2);
+    if a.u64(1) == 0 || a.i32(0) < 0 || !(ATTR_V0..=4096).contains(&size) || a.u32(3) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let nice = k.tasks[thread].nice;
-    // size, policy, flags (u64), nice, priority, runtime, deadline, period
-    let mut attr = [0_u32; 12];
-    attr[0] = 48;
-    attr[4] = nice as u32;
-    k.mm.write_pod(a.u64(1), &attr)?;
+    let thread = &k.tasks[target(k, tid, a.i32(0))?];
+    let size = size.min(ATTR_V1);
+    // size, policy, flags (u64), nice, priority, runtime, deadline, period, clamps
+    let mut attr = [0_u32; 14];
+    attr[0] = size;
+    attr[1] = thread.policy.0;
+    attr[2] = u32::from(thread.policy.1);
+    attr[4] = thread.nice as u32;
+    (attr[12], attr[13]) = (0, 1024);
+    let bytes: Vec<u8> = attr.iter().flat_map(|word| word.to_le_bytes()).collect();
+    k.mm.write_user(a.u64(1), &bytes[..size as usize])?;
     Ok(0)
 }
+
+/// Sizes of `struct sched_attr`, without and with clamps.
+const ATTR_V0: u32 = 48;
+const ATTR_V1: u32 = 56;
+
+/// sched_setattr(2)
+pub fn sched_setattr(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    /// SCHED_FLAG_RESET_ON_FORK, and all known ones.
+    const RESET: u64 = 1;
+    const FLAGS: u64 = 0x7f;
+    const KEEP_POLICY: u64 = 8;
+    if a.u64(1) == 0 || a.i32(0) < 0 || a.u32(2) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let size = match k.mm.read_pod::<u32>(a.u64(1))? {
+        0 => ATTR_V0,
+        size => size,
+    };
+    let bytes = if (ATTR_V0..=4096).contains(&size) {
+        k.mm.read_vec(a.u64(1), size as usize)?
+    } else {
+        Vec::new()
+    };
+    if bytes.is_empty() || bytes.iter().skip(ATTR_V1 as usize).any(|&b| b != 0) {
+        k.mm.write_pod(a.u64(1), &ATTR_V1)?;
+        return Err(Errno::E2BIG.into());
+    }
+    let attr: [u32; 14] = abi::Pod::from_bytes(&bytes);
+    let flags = u64::from(attr[2]) | u64::from(attr[3]) << 32;
+    if attr[1] as i32 <= -1 {
+        return Err(Errno::EINVAL.into());
+    }
+    let thread = target(k, tid, a.i32(0))?;
+    let policy = if flags & KEEP_POLICY != 0 { k.tasks[thread].policy.0 } else { attr[1] };
+    if flags & !FLAGS != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    if policy == DEADLINE {
+        let [runtime, deadline, period]: [u64; 3] =
+            abi::Pod::from_bytes(bytes.get(24..).unwrap_or(&[]));
+        let fits = runtime >= 1024 && runtime <= deadline && (period == 0 || deadline <= period);
+        return Err(if fits && attr[5] == 0 { Errno::EPERM } else { Errno::EINVAL }.into());
+    }
+    check_policy(policy as i32, attr[5] as i32)?;
+    let nice = (attr[4] as i32).clamp(-20, 19);
+    let capable = k.tasks[tid].creds.capable(CAP_SYS_NICE);
+    if policy != IDLE && nice < k.tasks[thread].nice && !capable {
+        return Err(Errno::EPERM.into());
+    }
+    let thread = &mut k.tasks[thread];
+    thread.policy = (policy, flags & RESET != 0);
+    if policy != IDLE {
+        thread.nice = nice;
+    }
+    Ok(0)
+}
+
+/// `SCHED_IDLE`, `SCHED_DEADLINE`
+const IDLE: u32 = 5;
+const DEADLINE: u32 = 6;
 
 /// Threads that PRIO_PROCESS, PRIO_PGRP or PRIO_USER means.
 fn priority_targets(k: &Kernel, tid: ThreadId, a: Args) -> Result<Vec<ThreadId>, Errno> {
@@ -159,11 +234,6 @@ pub fn setpriority(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     Ok(0)
 }
 
-/// ioprio_get(2), ioprio_set(2): no I/O scheduler
-pub fn ioprio(_: &mut Kernel, _: ThreadId, _: Args) -> SysResult {
-    Ok(0)
-}
-
 /// getcpu(2)
 pub fn getcpu(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
     for i in 0..2 {
@@ -175,14 +245,30 @@ pub fn getcpu(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
 }
 
 /// membarrier(2): one CPU, so every system call is a barrier
-pub fn membarrier(_: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
-    /// GLOBAL, GLOBAL_EXPEDITED, PRIVATE_EXPEDITED, …_SYNC_CORE and their registrations.
-    const COMMANDS: u64 = 0x7f;
-    let cmd = a.u64(0) & 0xffff_ffff;
+pub fn membarrier(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    /// GLOBAL, GLOBAL_EXPEDITED, PRIVATE_EXPEDITED, …_SYNC_CORE, …_RSEQ and their registrations.
+    const COMMANDS: u32 = 0x1ff;
+    /// Commands that need the registration of the next bit.
+    const PRIVATE: u32 = 1 << 3 | 1 << 5 | 1 << 7;
+    const REGISTER: u32 = 1 << 2 | PRIVATE << 1;
+    const PRIVATE_RSEQ: u32 = 1 << 7;
+    let (cmd, flags) = (a.u32(0), a.u32(1));
+    // MEMBARRIER_CMD_FLAG_CPU
+    if flags != 0 && !(cmd == PRIVATE_RSEQ && flags == 1) {
+        return Err(Errno::EINVAL.into());
+    }
+    let pid = k.tasks[tid].pid;
     match cmd {
-        0 => Ok(COMMANDS),
-        _ if cmd.is_power_of_two() && cmd & COMMANDS != 0 && a.u32(1) == 0 => Ok(0),
-        _ => Err(Errno::EINVAL.into()),
+        0 => Ok(u64::from(COMMANDS)),
+        _ if !cmd.is_power_of_two() || cmd & COMMANDS == 0 => Err(Errno::EINVAL.into()),
+        _ if cmd & REGISTER != 0 => {
+            k.tasks[pid].membarrier |= cmd;
+            Ok(0)
+        }
+        _ if cmd & PRIVATE != 0 && k.tasks[pid].membarrier & cmd << 1 == 0 => {
+            Err(Errno::EPERM.into())
+        }
+        _ => Ok(0),
     }
 }
 

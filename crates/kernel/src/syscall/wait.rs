@@ -6,6 +6,7 @@ use abi::signal::*;
 
 use super::Args;
 use super::time::rusage;
+use crate::file::pidfd::Stage;
 use crate::task::process::{Report, Usage};
 use crate::{Kernel, ProcessId, SysResult, ThreadId, Wait, WaitKey};
 
@@ -145,21 +146,36 @@ pub fn wait4(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 
 /// waitid(2)
 pub fn waitid(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let options = a.i32(3);
+    let mut options = a.i32(3);
     let known = WNOHANG | WEXITED | WUNTRACED | WCONTINUED | WNOWAIT | WNOTHREAD | WALL | WCLONE;
     if options & !known != 0 || options & (WEXITED | WUNTRACED | WCONTINUED) == 0 {
         return Err(Errno::EINVAL.into());
     }
     let me = k.tasks[tid].pid;
     let id = ProcessId(a.u32(1));
+    let mut poll_only = false;
     let which = match a.u64(0) & 0xffff_ffff {
         P_ALL => Which::Any,
         P_PID if a.i32(1) > 0 => Which::One(id),
         P_PGID if a.i32(1) > 0 => Which::Group(id),
         P_PGID if a.i32(1) == 0 => Which::Group(k.tasks[me].pgid),
+        P_PIDFD if a.i32(1) >= 0 => {
+            let (life, nonblock) = k.pidfd(tid, a.i32(1))?;
+            if life.stage() == Stage::Gone {
+                return Err(Errno::ECHILD.into());
+            }
+            poll_only = nonblock && options & WNOHANG == 0;
+            Which::One(life.pid)
+        }
         _ => return Err(Errno::EINVAL.into()),
     };
+    if poll_only {
+        options |= WNOHANG;
+    }
     let found = k.wait_for(tid, which, options)?;
+    if poll_only && found.is_none() {
+        return Err(Errno::EAGAIN.into());
+    }
     if a.u64(2) != 0 {
         let mut info = Siginfo::default();
         if let Some(found) = &found {

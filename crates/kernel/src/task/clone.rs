@@ -9,6 +9,7 @@ use abi::time::RLIMIT_NPROC;
 use abi::{Errno, Pod};
 
 use super::{Process, ProcessId, Run, Thread, ThreadId};
+use crate::file::pidfd::{self, Life};
 use crate::ipc::shm::Mapping;
 use crate::signal::Pending;
 use crate::{Kernel, Stop, SysResult, Wait, WaitKey};
@@ -24,9 +25,6 @@ impl Kernel {
         }
         let flags = args.flags;
         check_flags(&args)?;
-        if flags & CLONE_PIDFD != 0 {
-            return Err(Errno::EINVAL.into());
-        }
         if flags & (CLONE_NAMESPACES & !CLONE_NEWNS | CLONE_NEWNS | CLONE_INTO_CGROUP) != 0 {
             // As without CAP_SYS_ADMIN in a container.
             return Err(Errno::EPERM.into());
@@ -41,13 +39,34 @@ impl Kernel {
         }
         let id = self.tasks.new_id().ok_or(Errno::EAGAIN)?;
         let new_tid = ThreadId(id);
+        // A place for the descriptor is found before there is anything to take back.
+        let life = Life::new(ProcessId(id));
+        let pidfd = if flags & CLONE_PIDFD != 0 {
+            let file = pidfd::create(&mut self.cx(tid), &life, false);
+            let fd = self.add_file(tid, file, true)?;
+            if let Err(errno) = self.mm.write_pod(args.pidfd, &(fd as u32)) {
+                let _ = self.tasks[tid].files.borrow_mut().close(fd as i32);
+                return Err(errno.into());
+            }
+            Some(fd as i32)
+        } else {
+            None
+        };
 
         let space = if flags & CLONE_VM != 0 {
             let space = self.tasks[tid].space;
             self.mm.share_space(space);
             space
         } else {
-            self.mm.fork_space(self.tasks[tid].space).ok_or(Errno::ENOMEM)?
+            match self.mm.fork_space(self.tasks[tid].space) {
+                Some(space) => space,
+                None => {
+                    if let Some(fd) = pidfd {
+                        let _ = self.tasks[tid].files.borrow_mut().close(fd);
+                    }
+                    return Err(Errno::ENOMEM.into());
+                }
+            }
         };
         if flags & CLONE_VM == 0 {
             self.note_shm(space, (0, u64::MAX), pid, Mapping::Attach);
@@ -60,7 +79,8 @@ impl Kernel {
         }
         let thread = self.child_thread(tid, new_tid, space, &args);
         if flags & CLONE_THREAD == 0 {
-            let process = self.child_process(pid, ProcessId(id), &args);
+            let mut process = self.child_process(pid, ProcessId(id), &args);
+            process.life = life;
             let parent = process.parent;
             self.tasks.add_process(process);
             if let Some(parent) = self.tasks.process_mut(parent) {
@@ -182,6 +202,10 @@ impl Kernel {
             trace: None,
             traced: 0,
             nice: parent.nice,
+            policy: if parent.policy.1 { (0, false) } else { parent.policy },
+            ioprio: parent.ioprio,
+            mempolicy: parent.mempolicy,
+            rseq: parent.rseq.filter(|_| flags & CLONE_VM == 0),
             undo: parent.undo.clone().filter(|_| flags & CLONE_SYSVSEM != 0),
         }
     }
@@ -200,6 +224,7 @@ impl Kernel {
         };
         process.limits = caller.limits.clone();
         process.dumpable = caller.dumpable;
+        process.membarrier = caller.membarrier;
         process.exe = caller.exe.clone();
         process.oom_score_adj = caller.oom_score_adj;
         process
@@ -232,6 +257,7 @@ fn check_flags(args: &CloneArgs) -> Result<(), Errno> {
         || flags & CLONE_FS != 0 && flags & CLONE_NEWNS != 0
         || flags & CLONE_SIGHAND != 0 && flags & CLONE_CLEAR_SIGHAND != 0
         || args.exit_signal > NSIG as u64
+        || flags & CLONE_PIDFD != 0 && flags & CLONE_THREAD != 0
         || args.set_tid_size > 0;
     if bad { Err(Errno::EINVAL) } else { Ok(()) }
 }

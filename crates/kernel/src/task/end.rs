@@ -4,6 +4,7 @@ use abi::signal::*;
 
 use super::process::Usage;
 use super::{INIT, ProcessId, Run, ThreadId};
+use crate::file::pidfd::Stage;
 use crate::file::tty::Terminals;
 use crate::signal::siginfo;
 use crate::{Kernel, WaitKey};
@@ -58,7 +59,7 @@ impl Kernel {
         }
         self.vfork_release(tid);
         let (peak, faults) = self.mm.space(space).map_or((0, 0), |s| (s.peak_resident(), s.faults));
-        self.note_shm_end(space, pid);
+        self.note_space_end(space, pid);
         self.mm.drop_space(space);
         if before != space {
             self.mm.activate(before);
@@ -95,6 +96,7 @@ impl Kernel {
             self.host.log(&line);
         }
         self.tasks[pid].zombie = Some(status);
+        self.tasks[pid].life.reach(Stage::Zombie);
         self.tasks[pid].timers.clear();
         self.tasks[pid].itimers = Default::default();
         if pid == INIT {
@@ -219,6 +221,7 @@ impl Kernel {
     /// A zombie was waited for: its id is free again. Returns its use, children included.
     pub(crate) fn reap_process(&mut self, pid: ProcessId) -> Usage {
         let Some(process) = self.tasks.remove_process(pid) else { return Usage::default() };
+        process.life.reach(Stage::Gone);
         let mut usage = process.usage;
         usage.add(&process.child_usage);
         if let Some(parent) = self.tasks.process_mut(process.parent) {

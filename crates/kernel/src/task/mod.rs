@@ -1,5 +1,6 @@
 //! Processes and threads as plain data.
 
+pub mod access;
 pub mod clone;
 pub mod creds;
 pub mod end;

@@ -1,9 +1,11 @@
 //! One process (thread group).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use super::limits::Rlimits;
 use super::{ProcessId, ThreadId};
+use crate::file::pidfd::Life;
 use crate::signal::Pending;
 use crate::syscall::timer::PosixTimer;
 
@@ -55,6 +57,10 @@ pub enum Report {
 pub struct Process {
     /// Its id.
     pub pid: ProcessId,
+    /// Its life, for those who hold descriptors of it.
+    pub life: Rc<Life>,
+    /// Registered kinds of membarrier(2).
+    pub membarrier: u32,
     /// Its parent; 0 for the first.
     pub parent: ProcessId,
     /// Process group.
@@ -112,6 +118,8 @@ impl Process {
     pub fn new(pid: ProcessId, parent: ProcessId, start_ns: u64) -> Process {
         Process {
             pid,
+            life: Life::new(pid),
+            membarrier: 0,
             parent,
             pgid: pid,
             sid: pid,

@@ -41,6 +41,8 @@ pub struct Restart {
     pub value: u64,
     /// The futex queue that the thread is in.
     pub futex: Option<crate::syscall::futex::Place>,
+    /// The futex queues that futex_waitv stands in.
+    pub waitv: Vec<crate::syscall::futex::Place>,
     /// The queue of semaphores that the thread is in.
     pub sem: Option<crate::ipc::sem::Place>,
     /// Where nanosleep stores the time left when a signal interrupts it.
@@ -109,6 +111,14 @@ pub struct Thread {
     pub traced: u64,
     /// nice value.
     pub nice: i32,
+    /// Scheduling policy, only remembered, and whether children go back to the ordinary one.
+    pub policy: (u32, bool),
+    /// Class and level for I/O (ioprio_set(2)), only remembered.
+    pub ioprio: u32,
+    /// Policy for memory nodes.
+    pub mempolicy: crate::syscall::mempolicy::Policy,
+    /// Area of restartable sequences.
+    pub rseq: Option<crate::syscall::rseq::Area>,
     /// What its end undoes to semaphores (shared by `CLONE_SYSVSEM`).
     pub undo: Option<crate::ipc::sem::UndoList>,
 }

@@ -100,6 +100,13 @@ impl World for Kernel {
         self.tasks.processes().any(|p| p.pgid.0 == pgrp && p.sid.0 == sid)
     }
 
+    fn limit(&self, resource: usize) -> u64 {
+        self.tasks
+            .thread(self.current)
+            .and_then(|t| self.tasks.process(t.pid))
+            .map_or(u64::MAX, |p| p.limits.soft(resource))
+    }
+
     fn file_size_limit(&self) -> u64 {
         self.tasks
             .thread(self.current)

@@ -34,6 +34,7 @@ impl Kernel {
             "sys/kernel/osrelease" => format!("{RELEASE}\n"),
             "sys/kernel/version" => format!("{VERSION}\n"),
             "sys/kernel/random/boot_id" | "sys/kernel/random/uuid" => self.uuid() + "\n",
+            "sys/fs/aio-nr" => format!("{}\n", self.aio.requests()),
             "sysvipc/msg" => self.proc_msg(),
             "sysvipc/sem" => self.proc_sem(),
             "sysvipc/shm" => self.proc_shm(),

@@ -19,6 +19,7 @@ use abi::socket::{
 };
 use abi::tty::FIONREAD;
 
+use self::netlink::NetlinkSocket;
 use super::{FileOps, OpenFile, anon};
 use crate::fs::{Cx, Kind, Res};
 use crate::wait::WaitKey;
@@ -126,6 +127,14 @@ fn wait_flag(file: &OpenFile) -> u32 {
 impl FileOps for Socket {
     fn kind_name(&self) -> &'static str {
         "socket"
+    }
+
+    fn kernel_datagram(&self, bytes: Option<&[u8]>) -> Res<()> {
+        let socket = self.ops.as_any().downcast_ref::<NetlinkSocket>().ok_or(Errno::EINVAL)?;
+        if let Some(bytes) = bytes {
+            socket.deliver(bytes.to_vec());
+        }
+        Ok(())
     }
 
     fn as_any(&self) -> &dyn Any {

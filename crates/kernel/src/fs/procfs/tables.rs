@@ -25,11 +25,18 @@ pub const SYSTEM: &[(&str, u32, System)] = &[
     ("partitions", 0o444, System::Text("major minor  #blocks  name\n\n")),
     ("stat", 0o444, System::Made),
     ("swaps", 0o444, System::Text("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")),
+    ("sys/fs/aio-max-nr", 0o644, System::Text("65536\n")),
+    ("sys/fs/aio-nr", 0o444, System::Made),
     ("sys/fs/file-max", 0o644, System::Text("9223372036854775807\n")),
     ("sys/fs/file-nr", 0o444, System::Text("1024\t0\t9223372036854775807\n")),
     ("sys/fs/inotify/max_queued_events", 0o644, System::Text("16384\n")),
     ("sys/fs/inotify/max_user_instances", 0o644, System::Text("128\n")),
     ("sys/fs/inotify/max_user_watches", 0o644, System::Text("65536\n")),
+    ("sys/fs/mqueue/msg_default", 0o644, System::Text("10\n")),
+    ("sys/fs/mqueue/msg_max", 0o644, System::Text("10\n")),
+    ("sys/fs/mqueue/msgsize_default", 0o644, System::Text("8192\n")),
+    ("sys/fs/mqueue/msgsize_max", 0o644, System::Text("8192\n")),
+    ("sys/fs/mqueue/queues_max", 0o644, System::Text("256\n")),
     ("sys/fs/nr_open", 0o644, System::Text("1048576\n")),
     ("sys/fs/pipe-max-size", 0o644, System::Text("1048576\n")),
     ("sys/kernel/cap_last_cap", 0o444, System::Text("40\n")),
@@ -75,7 +82,7 @@ pub const SYSTEM: &[(&str, u32, System)] = &[
 
 const DEVICES: &str = "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n\
 136 pts\n\nBlock devices:\n";
-const FILESYSTEMS: &str = "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevpts\nnodev\toverlay\nnodev\tpipefs\n\
+const FILESYSTEMS: &str = "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevpts\nnodev\tmqueue\nnodev\toverlay\nnodev\tpipefs\n\
 nodev\tsockfs\n\terofs\n";
 
 /// A file of one task.

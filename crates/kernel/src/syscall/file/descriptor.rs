@@ -4,6 +4,7 @@ use abi::Errno;
 use abi::fcntl::*;
 
 use super::lock;
+use crate::file::mqueue::MqFile;
 use crate::file::pipe::PipeEnd;
 use crate::syscall::Args;
 use crate::{Kernel, SysResult, ThreadId};
@@ -15,6 +16,12 @@ const CLOSE_RANGE: (u32, u32) = (2, 4);
 
 /// close(2)
 pub fn close(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    if let Ok(file) = k.any_file(tid, a.i32(0))
+        && let Some(queue) = file.object::<MqFile>()
+    {
+        // mq_close(3): the registration goes.
+        k.drop_registration(tid, &queue.queue);
+    }
     k.tasks[tid].files.borrow_mut().close(a.i32(0))?;
     k.mm.reap();
     Ok(0)

@@ -5,6 +5,7 @@ pub mod descriptor;
 pub mod dir;
 pub mod epoll;
 pub mod event;
+pub mod handle;
 pub mod ioctl;
 pub mod lock;
 pub mod mount;

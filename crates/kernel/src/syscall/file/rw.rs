@@ -49,6 +49,11 @@ impl Iov {
         Ok(Iov { parts, total })
     }
 
+    /// Address and length of each buffer.
+    pub fn parts(&self) -> &[(u64, u64)] {
+        &self.parts
+    }
+
     /// Bytes in all.
     pub fn total(&self) -> u64 {
         self.total
@@ -106,9 +111,9 @@ impl Iov {
 
 /// How a transfer is to be done.
 #[derive(Clone, Copy, Default)]
-struct How {
+pub(crate) struct How {
     /// Position; `None` = the file's own.
-    at: Option<u64>,
+    pub at: Option<u64>,
     /// Do not wait.
     nowait: bool,
     /// Write at the end.
@@ -123,7 +128,13 @@ impl How {
 }
 
 impl Kernel {
-    fn read_file(&mut self, tid: ThreadId, file: &Rc<OpenFile>, iov: &Iov, how: How) -> SysResult {
+    pub(crate) fn read_file(
+        &mut self,
+        tid: ThreadId,
+        file: &Rc<OpenFile>,
+        iov: &Iov,
+        how: How,
+    ) -> SysResult {
         if !file.is_readable() {
             return Err(Errno::EBADF.into());
         }
@@ -166,7 +177,13 @@ impl Kernel {
         }
     }
 
-    fn write_file(&mut self, tid: ThreadId, file: &Rc<OpenFile>, iov: &Iov, how: How) -> SysResult {
+    pub(crate) fn write_file(
+        &mut self,
+        tid: ThreadId,
+        file: &Rc<OpenFile>,
+        iov: &Iov,
+        how: How,
+    ) -> SysResult {
         if !file.is_writable() {
             return Err(Errno::EBADF.into());
         }
@@ -220,6 +237,15 @@ impl Kernel {
                 return Ok(done);
             }
         }
+    }
+
+    /// The `RWF_*` flags of a transfer.
+    pub(crate) fn rw_how(&self, file: &OpenFile, flags: u32) -> Result<How, Errno> {
+        if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND) != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let append = flags & RWF_APPEND != 0 || file.flags() & O_APPEND != 0;
+        Ok(How { at: None, nowait: flags & RWF_NOWAIT != 0, append })
     }
 
     fn vector_how(&self, a: Args, flags: u32) -> Result<How, Errno> {

@@ -6,9 +6,10 @@ use abi::stat::*;
 use abi::tty::*;
 
 use super::{Arg, Arg::*, Row};
+use crate::syscall::aio;
 use crate::syscall::file::{
-    attr, descriptor, dir, epoll, event, ioctl, lock, mount, open, path, poll, rw, splice, stat,
-    xattr,
+    attr, descriptor, dir, epoll, event, handle, ioctl, lock, mount, open, path, poll, rw, splice,
+    stat, xattr,
 };
 
 const O: &[(u64, &str)] = &[
@@ -179,6 +180,11 @@ pub(super) static ROWS: &[Row] = crate::syscall_rows! {
     197 removexattr(path: Path, name: Path) = xattr::removexattr, Full, "";
     198 lremovexattr(path: Path, name: Path) = xattr::lremovexattr, Full, "";
     199 fremovexattr(fd: Fd, name: Path) = xattr::fremovexattr, Full, "";
+    206 io_setup(events: Int, ctx: Ptr) = aio::io_setup, Full, "";
+    207 io_destroy(ctx: Ptr) = aio::io_destroy, Full, "";
+    208 io_getevents(ctx: Ptr, min: Long, max: Long, events: Ptr, timeout: Timespec) = aio::io_getevents, Full, "";
+    209 io_submit(ctx: Ptr, count: Long, list: Ptr) = aio::io_submit, Full, "all but polls are over when submitted";
+    210 io_cancel(ctx: Ptr, io: Ptr, result: Ptr) = aio::io_cancel, Full, "";
     213 epoll_create(size: Int) = epoll::epoll_create, Full, "";
     217 getdents64(fd: Fd, buf: Ptr, count: Size) = dir::getdents64, Full, "";
     221 fadvise64(fd: Fd, offset: Long, len: Long, advice: Int) = descriptor::advise, Full, "";
@@ -224,6 +230,7 @@ pub(super) static ROWS: &[Row] = crate::syscall_rows! {
     295 preadv(fd: Fd, iov: Ptr, count: Size, offset: Long) = rw::preadv, Full, "";
     296 pwritev(fd: Fd, iov: Iovec, count: Size, offset: Long) = rw::pwritev, Full, "";
     300 fanotify_init(flags: Hex, event_flags: Hex) = mount::not_permitted, Refused, "EPERM: needs CAP_SYS_ADMIN";
+    303 name_to_handle_at(dir: DirFd, path: Path, handle: Ptr, mount: Ptr, flags: Flags(AT)) = handle::name_to_handle_at, Full, "";
     304 open_by_handle_at(fd: Fd, handle: Ptr, flags: Hex) = mount::not_permitted, Refused, "EPERM: needs CAP_DAC_READ_SEARCH";
     306 syncfs(fd: Fd) = descriptor::syncfs, Full, "";
     316 renameat2(olddir: DirFd, old: Path, newdir: DirFd, new: Path, flags: Flags(RENAME)) = path::renameat2, Partial, "no RENAME_WHITEOUT";
@@ -231,6 +238,7 @@ pub(super) static ROWS: &[Row] = crate::syscall_rows! {
     326 copy_file_range(from: Fd, from_offset: Ptr, to: Fd, to_offset: Ptr, len: Size, flags: Hex) = splice::copy_file_range, Full, "";
     327 preadv2(fd: Fd, iov: Ptr, count: Size, offset: Long, high: Long, flags: Hex) = rw::preadv2, Full, "";
     328 pwritev2(fd: Fd, iov: Iovec, count: Size, offset: Long, high: Long, flags: Hex) = rw::pwritev2, Full, "";
+    333 io_pgetevents(ctx: Ptr, min: Long, max: Long, events: Ptr, timeout: Timespec, mask: Ptr) = aio::io_pgetevents, Full, "";
     332 statx(dir: DirFd, path: Path, flags: Flags(AT), mask: Hex, out: Ptr) = stat::statx, Full, "";
     428 open_tree(dir: DirFd, path: Path, flags: Hex) = mount::not_permitted, Refused, "EPERM: needs CAP_SYS_ADMIN";
     429 move_mount(from: DirFd, from_path: Path, to: DirFd, to_path: Path, flags: Hex) = mount::not_permitted, Refused, "EPERM: needs CAP_SYS_ADMIN";

@@ -1,9 +1,19 @@
 //! System V interprocess communication and POSIX message queues.
 
 use super::{Arg::*, Row};
-use crate::syscall::ipc::{msg, sem, shm};
+use crate::syscall::ipc::{mqueue, msg, sem, shm};
+use abi::fcntl::*;
 use abi::ipc::*;
 
+const OPEN: &[(u64, &str)] = &[
+    (O_WRONLY as u64, "O_WRONLY"),
+    (O_RDWR as u64, "O_RDWR"),
+    (O_CREAT as u64, "O_CREAT"),
+    (O_EXCL as u64, "O_EXCL"),
+    (O_NONBLOCK as u64, "O_NONBLOCK"),
+    (O_CLOEXEC as u64, "O_CLOEXEC"),
+    (O_RDONLY as u64, "O_RDONLY"),
+];
 const GET: &[(u64, &str)] = &[(IPC_CREAT as u64, "IPC_CREAT"), (IPC_EXCL as u64, "IPC_EXCL")];
 const SHMAT: &[(u64, &str)] = &[
     (SHM_RDONLY as u64, "SHM_RDONLY"),
@@ -67,4 +77,10 @@ pub(super) static ROWS: &[Row] = crate::syscall_rows! {
     70 msgrcv(id: Int, msg: Ptr, size: Size, kind: Long, flags: Flags(MSG)) = msg::msgrcv, Full, "";
     71 msgctl(id: Int, cmd: Enum(MSGCTL), buf: Ptr) = msg::msgctl, Full, "";
     220 semtimedop(id: Int, ops: Ptr, count: Size, timeout: Timespec) = sem::semtimedop, Full, "";
+    240 mq_open(name: Path, flags: Flags(OPEN), mode: Mode, attr: Ptr) = mqueue::mq_open, Full, "";
+    241 mq_unlink(name: Path) = mqueue::mq_unlink, Full, "";
+    242 mq_timedsend(fd: Fd, text: Ptr, len: Size, priority: Int, timeout: Timespec) = mqueue::mq_timedsend, Full, "";
+    243 mq_timedreceive(fd: Fd, text: Ptr, len: Size, priority: Ptr, timeout: Timespec) = mqueue::mq_timedreceive, Full, "";
+    244 mq_notify(fd: Fd, event: Ptr) = mqueue::mq_notify, Full, "";
+    245 mq_getsetattr(fd: Fd, new: Ptr, old: Ptr) = mqueue::mq_getsetattr, Full, "";
 };

@@ -1,7 +1,7 @@
 //! Memory mapping.
 
 use super::{Arg::*, Row};
-use crate::syscall::memory;
+use crate::syscall::{memory, mempolicy, pkey};
 use abi::mman::*;
 
 const PROT: &[(u64, &str)] = &[
@@ -67,5 +67,14 @@ pub(super) static ROWS: &[Row] = crate::syscall_rows! {
     150 munlock(addr: Ptr, len: Size) = memory::mlock, Stub, "memory is never swapped";
     151 mlockall(flags: Hex) = memory::mlockall, Stub, "memory is never swapped";
     152 munlockall() = memory::munlockall, Stub, "memory is never swapped";
+    216 remap_file_pages(addr: Ptr, size: Size, prot: Hex, page: Size, flags: Hex) = memory::remap_file_pages, Full, "";
+    237 mbind(addr: Ptr, len: Size, mode: Int, mask: Ptr, max: Size, flags: Hex) = mempolicy::mbind, Partial, "one node; policies of ranges are checked, not remembered";
+    238 set_mempolicy(mode: Int, mask: Ptr, max: Size) = mempolicy::set_mempolicy, Full, "one node";
+    239 get_mempolicy(mode: Ptr, mask: Ptr, max: Size, addr: Ptr, flags: Hex) = mempolicy::get_mempolicy, Partial, "one node; ranges have the default policy";
+    256 migrate_pages(pid: Int, max: Size, from: Ptr, to: Ptr) = mempolicy::migrate_pages, Full, "one node";
+    279 move_pages(pid: Int, count: Size, pages: Ptr, nodes: Ptr, status: Ptr, flags: Hex) = mempolicy::move_pages, Full, "one node";
     325 mlock2(addr: Ptr, len: Size, flags: Hex) = memory::mlock2, Stub, "memory is never swapped";
+    329 pkey_mprotect(addr: Ptr, len: Size, prot: Flags(PROT), key: Int) = pkey::pkey_mprotect, Full, "a processor without keys";
+    330 pkey_alloc(flags: Hex, rights: Hex) = pkey::pkey_alloc, Full, "ENOSPC: a processor without keys";
+    331 pkey_free(key: Int) = pkey::pkey_free, Full, "a processor without keys";
 };

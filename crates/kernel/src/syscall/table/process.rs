@@ -1,7 +1,9 @@
 //! Processes, ids, scheduling, the system.
 
 use super::{Arg::*, Row};
-use crate::syscall::{futex, ids, prctl, proc, sched, system, wait};
+use crate::syscall::{
+    futex, ids, ioprio, pidfd, prctl, proc, process_vm, rseq, sched, system, wait, waitv,
+};
 use abi::sched::*;
 
 const CLONE: &[(u64, &str)] = &[
@@ -75,7 +77,7 @@ const ARCH: &[(u64, &str)] = &[
 pub(super) static ROWS: &[Row] = crate::syscall_rows! {
     24 sched_yield() = sched::sched_yield, Full, "";
     39 getpid() = proc::getpid, Full, "";
-    56 clone(flags: Flags(CLONE), stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) = proc::clone, Partial, "namespaces refuse with EPERM, pidfds with EINVAL";
+    56 clone(flags: Flags(CLONE), stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) = proc::clone, Partial, "namespaces refuse with EPERM";
     57 fork() = proc::fork, Full, "";
     58 vfork() = proc::vfork, Full, "";
     59 execve(path: Path, argv: Strings, envp: StringCount) = proc::execve, Full, "";
@@ -130,16 +132,27 @@ pub(super) static ROWS: &[Row] = crate::syscall_rows! {
     204 sched_getaffinity(pid: Int, size: Size, mask: Ptr) = sched::sched_getaffinity, Full, "one CPU";
     218 set_tid_address(tid: Ptr) = proc::set_tid_address, Full, "";
     231 exit_group(status: Int) = proc::exit_group, Full, "";
-    247 waitid(kind: Enum(ID_KINDS), id: Int, info: Ptr, options: Flags(WAITS), rusage: Ptr) = wait::waitid, Partial, "no pidfds";
-    251 ioprio_set(which: Int, who: Int, prio: Int) = sched::ioprio, Stub, "no I/O scheduler";
-    252 ioprio_get(which: Int, who: Int) = sched::ioprio, Stub, "no I/O scheduler";
+    247 waitid(kind: Enum(ID_KINDS), id: Int, info: Ptr, options: Flags(WAITS), rusage: Ptr) = wait::waitid, Full, "";
+    251 ioprio_set(which: Int, who: Int, prio: Hex) = ioprio::ioprio_set, Partial, "remembered; there is no I/O scheduler";
+    252 ioprio_get(which: Int, who: Int) = ioprio::ioprio_get, Full, "";
     273 set_robust_list(head: Ptr, len: Size) = futex::set_robust_list, Full, "";
     274 get_robust_list(pid: Int, head: Ptr, len: Ptr) = futex::get_robust_list, Full, "";
     302 prlimit64(pid: Int, resource: Enum(RLIMIT), new: Ptr, old: Ptr) = sched::prlimit64, Full, "";
     309 getcpu(cpu: OutInt, node: OutInt, unused: Ptr) = sched::getcpu, Full, "";
     315 sched_getattr(pid: Int, attr: Ptr, size: Int, flags: Hex) = sched::sched_getattr, Full, "";
+    310 process_vm_readv(pid: Int, local: Ptr, count: Size, remote: Ptr, rcount: Size, flags: Hex) = process_vm::process_vm_readv, Full, "";
+    311 process_vm_writev(pid: Int, local: Ptr, count: Size, remote: Ptr, rcount: Size, flags: Hex) = process_vm::process_vm_writev, Full, "";
+    312 kcmp(pid1: Int, pid2: Int, kind: Int, a: Hex, b: Hex) = process_vm::kcmp, Partial, "no KCMP_EPOLL_TFD";
+    314 sched_setattr(pid: Int, attr: Ptr, flags: Hex) = sched::sched_setattr, Partial, "policies are remembered; real-time and deadline ones refuse with EPERM";
     318 getrandom(buf: Ptr, len: Size, flags: Hex) = system::getrandom, Full, "";
     322 execveat(dir: DirFd, path: Path, argv: Strings, envp: StringCount, flags: Hex) = proc::execveat, Full, "";
     324 membarrier(cmd: Hex, flags: Hex, cpu: Int) = sched::membarrier, Full, "one CPU";
+    334 rseq(area: Ptr, len: Int, flags: Hex, signature: Hex) = rseq::rseq, Full, "one CPU";
+    424 pidfd_send_signal(fd: Fd, signal: Signal, info: Ptr, flags: Hex) = pidfd::pidfd_send_signal, Partial, "only descriptors of pidfd_open and clone, no directories of /proc";
+    434 pidfd_open(pid: Int, flags: Hex) = pidfd::pidfd_open, Full, "";
     435 clone3(args: Ptr, size: Size) = proc::clone3, Partial, "as clone";
+    438 pidfd_getfd(fd: Fd, target: Int, flags: Hex) = pidfd::pidfd_getfd, Full, "";
+    440 process_madvise(fd: Fd, iov: Ptr, count: Size, advice: Int, flags: Hex) = pidfd::process_madvise, Full, "";
+    448 process_mrelease(fd: Fd, flags: Hex) = pidfd::process_mrelease, Full, "";
+    449 futex_waitv(waiters: Ptr, count: Int, flags: Hex, timeout: Timespec, clock: Int) = waitv::futex_waitv, Full, "";
 };

@@ -194,7 +194,8 @@ impl NetlinkSocket {
         self.flags.get() >> option & 1 != 0
     }
 
-    fn deliver(&self, datagram: Vec<u8>) {
+    /// Puts a datagram of the kernel into the inbox; without room it is lost, and the next receive says so.
+    pub fn deliver(&self, datagram: Vec<u8>) {
         let size = datagram.len() + OVERHEAD;
         if self.queued.get() + size > self.options.borrow().receive_buffer as usize {
             self.drops.set(self.drops.get().wrapping_add(1));
