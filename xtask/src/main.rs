@@ -13,6 +13,7 @@ mod programs;
 mod registry;
 mod replay;
 mod suites;
+mod syscalls;
 mod test;
 mod tidy;
 
@@ -35,6 +36,8 @@ cargo xtask NAME
   suites    compare python's, Go's and stress-ng's own tests in a box with the same in a chroot, case by case: [NAME-PART...];
             it needs the network once and some hours
   fuzz-cpu  compare the CPU with this machine's: [--instructions N] [--seed S] [--family F,F…] [--jobs N]
+  fuzz-syscalls  sequences of system calls with several processes and threads: [--inputs N] [--seed S]
+  docs      write docs/syscalls.md anew from the table of system calls
   replay-cpu  replay the CPU's fixtures, and fresh cases of fuzz-cpu with its arguments, in Wasm
   bench     print the figures: start-up, interpreter speed, sizes, build time
 ";
@@ -63,6 +66,8 @@ fn run() -> Result<()> {
         "demo" => demo::run(&workspace),
         "replay-cpu" => replay::build_and_run(&workspace, rest),
         "bench" => bench::run(&workspace, &rest),
+        "fuzz-syscalls" => syscalls::fuzz(&rest),
+        "docs" => syscalls::docs(),
         // The logic is `testkit::cpu`; a chore only because that is where people look.
         "fuzz-cpu" => process::run(
             std::process::Command::new("cargo")
