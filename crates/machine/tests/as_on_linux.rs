@@ -258,6 +258,21 @@ fn segments_far_transfers_and_single_steps() {
 }
 
 #[test]
+fn tcp_over_loopback() {
+    check("tcp");
+}
+
+#[test]
+fn datagrams_and_raw_sockets_over_loopback() {
+    check("udp");
+}
+
+#[test]
+fn options_of_sockets() {
+    check("sockopts");
+}
+
+#[test]
 fn terminals_outlive_their_sessions() {
     check("sessions");
 }

@@ -1,7 +1,7 @@
 //! Datagrams: UDP, delivery to sockets, groups and broadcast, errors that come back (udp(7), `net/ipv4/udp.c`).
 
 use crate::address::{self, Family};
-use crate::interface::RouteKind;
+use crate::interface::{LO, RouteKind};
 use crate::net::Net;
 use crate::resolver::ADDRESS;
 use crate::socket::{
@@ -218,7 +218,7 @@ impl Net {
         let local = socket.local;
         let chosen = hints.source.filter(|ip| !ip.is_unspecified());
         if chosen.is_some_and(|ip| !self.is_local(ip)) {
-            return Err(Errno::EINVAL);
+            return Err(Errno::ENETUNREACH);
         }
         let own = (!local.ip().is_unspecified() && local.ip().is_ipv4() == to.ip().is_ipv4())
             .then(|| local.ip());
@@ -265,7 +265,9 @@ impl Net {
     fn deliver_to_all(&mut self, sender: SocketId, datagram: &Datagram) {
         let to = datagram.to;
         let group = to.ip().is_multicast();
-        if group && !self.get(sender).is_some_and(|s| loops_back(s, to.ip())) {
+        // What goes through lo comes back whatever the sender says.
+        let comes_back = datagram.index == LO;
+        if group && !comes_back && !self.get(sender).is_some_and(|s| loops_back(s, to.ip())) {
             return;
         }
         let wants = |socket: &Socket| {

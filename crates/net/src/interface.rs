@@ -371,7 +371,11 @@ impl Interfaces {
                 .iter()
                 .filter(|i| fits(i))
                 .find(own)
-                .or_else(|| self.all.iter().find(|i| fits(i) && (index != 0 || !i.is_loopback())))
+                .or_else(|| {
+                    // There is no route to ff00::/8 through lo, whoever asks for it.
+                    let lo = index != 0 && to.is_ipv4();
+                    self.all.iter().find(|i| fits(i) && (lo || !i.is_loopback()))
+                })
                 .ok_or(Errno::ENETUNREACH)?;
             let source = self.source(interface, to).ok_or(Errno::ENETUNREACH)?;
             return Ok(Path { index: interface.index, source, kind, gateway: None });

@@ -18,6 +18,11 @@ pub const CONGESTION: [&str; 2] = ["reno", "cubic"];
 const GROUPS_MAX: usize = 20;
 /// Smallest and largest TCP_MAXSEG.
 const SEGMENT: std::ops::RangeInclusive<i32> = 88..=32767;
+/// TCP_LINGER2 at first and at most, seconds (`tcp_fin_timeout`, `TCP_FIN_TIMEOUT_MAX`).
+const LINGER2: i32 = 60;
+const LINGER2_MAX: i32 = 120;
+/// Most bytes of IP options.
+const IP_OPTIONS_MAX: usize = 40;
 /// Bytes of `struct group_req`: index, padding, `sockaddr_storage`.
 const GROUP_REQ: usize = 136;
 
@@ -61,6 +66,10 @@ impl Net {
         let (family, kind) = (socket.family, socket.kind);
         match (level, kind) {
             (IPPROTO_TCP, Kind::Tcp) => self.set_tcp(id, option, value, who),
+            (IPPROTO_UDP, Kind::Udp) if option == UDP_ENCAP => match value.int()? {
+                0 => Ok(()),
+                _ => Err(Errno::ENOPROTOOPT),
+            },
             (IPPROTO_UDP, Kind::Udp) => {
                 set_number(self.at_mut(id)?, level, option, value.int()?, who)
             }
@@ -92,7 +101,7 @@ impl Net {
             let index = value.int()?;
             match u32::try_from(index).map_err(|_| Errno::EINVAL)? {
                 0 => 0,
-                index => self.interfaces.by_index(index).ok_or(Errno::ENODEV)?.index,
+                index => index,
             }
         } else {
             let bytes = value.whole()?;
@@ -146,7 +155,11 @@ impl Net {
                 Ok(())
             }
             TCP_LINGER2 => {
-                socket.tcp.linger2 = if int < 0 { -1 } else { int.min(120) };
+                socket.tcp.linger2 = match int {
+                    ..0 => -1,
+                    0 => LINGER2,
+                    _ => int.min(LINGER2_MAX),
+                };
                 Ok(())
             }
             TCP_DEFER_ACCEPT => {
@@ -155,11 +168,15 @@ impl Net {
             }
             TCP_WINDOW_CLAMP if int == 0 && state != State::Close => Err(Errno::EINVAL),
             TCP_WINDOW_CLAMP => {
-                socket.tcp.clamp = if int == 0 { 0 } else { (int as u32).max(1152) };
+                socket.tcp.clamp = if int == 0 { 0 } else { int.max(1152) as u32 };
                 Ok(())
             }
             TCP_FASTOPEN if int < 0 || !matches!(state, State::Close | State::Listen) => {
                 Err(Errno::EINVAL)
+            }
+            TCP_FASTOPEN => {
+                let int = int.min(i32::try_from(self.max_backlog).unwrap_or(i32::MAX));
+                set_number(self.at_mut(id)?, IPPROTO_TCP, option, int, who)
             }
             TCP_FASTOPEN_CONNECT if !(0..=1).contains(&int) => Err(Errno::EINVAL),
             TCP_FASTOPEN_CONNECT if state != State::Close => Err(Errno::EINVAL),
@@ -222,8 +239,11 @@ impl Net {
             IP_ADD_SOURCE_MEMBERSHIP | IP_DROP_SOURCE_MEMBERSHIP => {
                 return Err(Errno::EADDRNOTAVAIL);
             }
-            IP_OPTIONS if value.len == 0 => return Ok(()),
-            IP_OPTIONS => return Err(Errno::EINVAL),
+            IP_OPTIONS => {
+                let options = ip_options(value.record(value.len.min(IP_OPTIONS_MAX + 1))?)?;
+                self.at_mut(id)?.ip_options = options;
+                return Ok(());
+            }
             SO_ORIGINAL_DST => return Err(Errno::ENOPROTOOPT),
             _ => {}
         }
@@ -316,8 +336,16 @@ impl Net {
                 Ok(())
             }
             IPV6_UNICAST_IF => {
-                self.at_mut(id)?.unicast_if = u32::from_be(int as u32);
+                let index = u32::from_be(int as u32);
+                if index != 0 && self.interfaces.by_index(index).is_none() {
+                    return Err(Errno::EADDRNOTAVAIL);
+                }
+                self.at_mut(id)?.unicast_if = index;
                 Ok(())
+            }
+            IPV6_ADDR_PREFERENCES => {
+                let preferences = preferences(int)?;
+                set_number(socket, IPPROTO_IPV6, option, preferences, who)
             }
             IPV6_MTU if int != 0 && int < 1280 => Err(Errno::EINVAL),
             IPV6_MTU => Ok(()),
@@ -464,6 +492,7 @@ impl Net {
             (SOL_SOCKET, _) if option == SO_BINDTODEVICE => self.device_name(socket, room),
             (SOL_SOCKET, _) => return None,
             (IPPROTO_TCP, Kind::Tcp) => self.get_tcp(id, socket, option),
+            (IPPROTO_UDP, Kind::Udp) if option == UDP_ENCAP => Ok(vec![0; 4]),
             (IPPROTO_UDP, Kind::Udp) => get_number(socket, level, option),
             (SOL_RAW, Kind::Raw) if option == ICMP_FILTER => {
                 match u32::from(socket.protocol) == IPPROTO_ICMP {
@@ -478,6 +507,8 @@ impl Net {
                 self.get_ip(socket, option, room)
             }
             (IPPROTO_IPV6, _) if family == Family::V6 => self.get_ipv6(socket, option),
+            // `do_ip_getsockopt` and `do_ipv6_getsockopt` disagree.
+            _ if family == Family::V4 => Err(Errno::EOPNOTSUPP),
             _ => Err(Errno::ENOPROTOOPT),
         })
     }
@@ -524,9 +555,11 @@ impl Net {
                 };
                 return Ok(address.octets().to_vec());
             }
-            IP_OPTIONS => return Ok(Vec::new()),
-            IP_HDRINCL if socket.kind == Kind::Raw => i32::from(socket.datagrams.own_header),
-            IP_HDRINCL => return Err(Errno::ENOPROTOOPT),
+            IP_OPTIONS => return Ok(socket.ip_options.clone()),
+            // As netfilter answers for a connection that it has not changed.
+            SO_ORIGINAL_DST if room < SOCKADDR_IN => return Err(Errno::EINVAL),
+            SO_ORIGINAL_DST => return Err(Errno::ENOENT),
+            IP_HDRINCL => i32::from(socket.datagrams.own_header),
             IP_NODEFRAG => 0,
             IP_TTL => match socket.values.get(IPPROTO_IP, IP_TTL) {
                 -1 => 64,
@@ -568,7 +601,6 @@ impl Net {
                 (_, None) => return Err(Errno::ENOTCONN),
                 _ => i32::from(socket.family.number()),
             },
-            IPV6_ADDR_PREFERENCES => 2,
             IPV6_CHECKSUM if socket.kind == Kind::Raw => -1,
             _ => return get_number(socket, IPPROTO_IPV6, option),
         };
@@ -577,7 +609,9 @@ impl Net {
 
     fn mtu_to(&self, ip: IpAddr) -> Result<i32, Errno> {
         let path = self.interfaces.route(ip, 0).map_err(|_| Errno::ENOTCONN)?;
-        Ok(self.interfaces.by_index(path.index).map_or(1500, |i| i.mtu as i32))
+        let mtu = self.interfaces.by_index(path.index).map_or(1500, |i| i.mtu as i32);
+        // No IPv4 packet is longer.
+        Ok(if ip.is_ipv4() { mtu.min(65535) } else { mtu })
     }
 }
 
@@ -609,4 +643,31 @@ fn get_number(socket: &Socket, level: u32, option: u32) -> Result<Vec<u8>, Errno
 fn priority_of(tos: i32) -> u32 {
     const TABLE: [u32; 16] = [0, 0, 0, 0, 2, 2, 2, 2, 6, 6, 6, 6, 4, 4, 4, 4];
     TABLE[(tos >> 1 & 15) as usize]
+}
+
+/// IPV6_ADDR_PREFERENCES (RFC 5014) as it is shown: temporary or public, care-of or home address.
+fn preferences(asked: i32) -> Result<i32, Errno> {
+    let one_of = |mask: i32, default: i32| match asked & mask {
+        0 => Ok(default),
+        bit if bit.count_ones() == 1 => Ok(bit),
+        _ => Err(Errno::EINVAL),
+    };
+    one_of(0x808, 0)?;
+    Ok(one_of(0x103, 0x100)? | one_of(0x404, 0x400)?)
+}
+
+/// Options of an IPv4 header: only "end" and "no operation" mean nothing to a router, and are taken.
+fn ip_options(bytes: &[u8]) -> Result<Vec<u8>, Errno> {
+    if bytes.len() > IP_OPTIONS_MAX {
+        return Err(Errno::EINVAL);
+    }
+    let mut out = vec![0; bytes.len().next_multiple_of(4)];
+    for (place, byte) in out.iter_mut().zip(bytes) {
+        match byte {
+            0 => break,
+            1 => *place = 1,
+            _ => return Err(Errno::EINVAL),
+        }
+    }
+    Ok(out)
 }

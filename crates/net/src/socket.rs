@@ -278,6 +278,8 @@ pub struct Socket {
     pub groups: BTreeSet<(u32, IpAddr)>,
     /// Interface and source address of IP_MULTICAST_IF or IPV6_MULTICAST_IF.
     pub multicast_if: (u32, Option<IpAddr>),
+    /// IP_OPTIONS, padded to whole words.
+    pub ip_options: Vec<u8>,
     /// IP_UNICAST_IF or IPV6_UNICAST_IF.
     pub unicast_if: u32,
     /// TCP state.
@@ -308,6 +310,7 @@ impl Socket {
             errors: VecDeque::new(),
             groups: BTreeSet::new(),
             multicast_if: (0, None),
+            ip_options: Vec::new(),
             unicast_if: 0,
             tcp: Tcp::new(),
             datagrams: Datagrams::default(),

@@ -82,6 +82,7 @@ pub const ROWS: &[Row] = &[
     flag(IPPROTO_IPV6, IPV6_RECVTCLASS, 0),
     number(IPPROTO_IPV6, IPV6_TCLASS, -1, 255, 0),
     flag(IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, 1),
+    number(IPPROTO_IPV6, IPV6_ADDR_PREFERENCES, 0, i32::MAX, 0x500),
     number(IPPROTO_IPV6, IPV6_MINHOPCOUNT, 0, 255, 0),
     flag(IPPROTO_IPV6, IPV6_ORIGDSTADDR, 0),
     Row { need: Need::Raw, ..flag(IPPROTO_IPV6, IPV6_TRANSPARENT, 0) },
@@ -101,8 +102,8 @@ pub const ROWS: &[Row] = &[
     number(IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, 0, 1, 0),
     number(IPPROTO_TCP, TCP_SAVE_SYN, 0, 2, 0),
     number(IPPROTO_TCP, TCP_INQ, 0, 1, 0),
-    number(IPPROTO_TCP, TCP_NOTSENT_LOWAT, i32::MIN, i32::MAX, -1),
-    number(IPPROTO_UDP, UDP_CORK, i32::MIN, i32::MAX, 0),
+    number(IPPROTO_TCP, TCP_NOTSENT_LOWAT, i32::MIN, i32::MAX, 0),
+    flag(IPPROTO_UDP, UDP_CORK, 0),
     number(IPPROTO_UDP, UDP_SEGMENT, 0, 65535, 0),
     flag(IPPROTO_UDP, UDP_GRO, 0),
     flag(IPPROTO_UDP, UDP_NO_CHECK6_TX, 0),
@@ -137,7 +138,7 @@ impl Values {
         }
         let value = if row.flag { i32::from(value != 0) } else { value };
         // -1 stands for the default again.
-        let value = if value == -1 { row.start } else { value };
+        let value = if value == -1 && row.range.0 == -1 { row.start } else { value };
         self.0.insert((row.level, row.option), value);
         Ok(())
     }

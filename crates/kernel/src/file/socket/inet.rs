@@ -145,6 +145,7 @@ fn create(cx: &mut Cx, family: Family, kind: u32, protocol: u32) -> Res<Rc<dyn S
         let mut options = socket.options.borrow_mut();
         options.send_buffer = TCP_SEND_BUFFER;
         options.receive_buffer = TCP_RECEIVE_BUFFER;
+        options.rehash = 1;
     }
     let id = network.timed(cx, |net| net.add(socket));
     Ok(Rc::new(InetSocket::of(&network, &cx.shared.wakes, id)?))
@@ -343,7 +344,8 @@ impl SocketOps for InetSocket {
         let net = self.network.net.borrow();
         let socket = net.at(self.id)?;
         let closed = matches!(socket.tcp.state, State::Close | State::SynSent);
-        let peer = socket.peer.filter(|_| !closed).ok_or(Errno::ENOTCONN)?;
+        let closed = closed && self.kind == Kind::Tcp;
+        let peer = socket.peer.filter(|p| !closed && p.port() != 0).ok_or(Errno::ENOTCONN)?;
         Ok(address::encode(peer, self.family.get()))
     }
 

@@ -47,6 +47,8 @@ pub fn set(socket: &dyn SocketOps, cx: &mut Cx, option: u32, value: &OptionValue
         SO_DEBUG => o.set(SO_DEBUG, int != 0),
         SO_TYPE | SO_PROTOCOL | SO_DOMAIN | SO_ERROR => return Err(Errno::ENOPROTOOPT),
         SO_RCVMARK if !raw && !admin => return Err(Errno::EPERM),
+        SO_LOCK_FILTER if int == 0 && o.is_on(SO_LOCK_FILTER) => return Err(Errno::EPERM),
+        _ if passes_less(socket, option) => return Err(Errno::EOPNOTSUPP),
         _ if FLAGS.contains(&option) => o.set(option, int != 0),
         SO_BSDCOMPAT => {}
         SO_SNDBUF => set_send_buffer(&mut o, int, BUFFER_MAX),
@@ -72,7 +74,8 @@ pub fn set(socket: &dyn SocketOps, cx: &mut Cx, option: u32, value: &OptionValue
             }
         }
         SO_TIMESTAMPING | SO_TIMESTAMPING_NEW => {
-            if int as u32 & !0x1_ffff != 0 {
+            // OPT_ID_TCP makes sense with OPT_ID only.
+            if int as u32 & !0x7_ffff != 0 || int & 1 << 16 != 0 && int & 1 << 7 == 0 {
                 return Err(Errno::EINVAL);
             }
             o.timestamping = int as u32;
@@ -82,12 +85,13 @@ pub fn set(socket: &dyn SocketOps, cx: &mut Cx, option: u32, value: &OptionValue
         SO_INCOMING_CPU => o.incoming_cpu = int,
         SO_PEEK_OFF => return Err(Errno::EOPNOTSUPP),
         SO_BUSY_POLL if int < 0 => return Err(Errno::EINVAL),
-        SO_BUSY_POLL if int as u32 > o.busy_poll && !admin => return Err(Errno::EPERM),
         SO_BUSY_POLL => o.busy_poll = int as u32,
-        SO_PREFER_BUSY_POLL | SO_BUSY_POLL_BUDGET if int != 0 && !admin => {
-            return Err(Errno::EPERM);
-        }
+        SO_PREFER_BUSY_POLL if int != 0 && !admin => return Err(Errno::EPERM),
+        SO_BUSY_POLL_BUDGET if int > 0 && !admin => return Err(Errno::EPERM),
+        SO_BUSY_POLL_BUDGET if int < 0 => return Err(Errno::EINVAL),
         SO_PREFER_BUSY_POLL | SO_BUSY_POLL_BUDGET => {}
+        SO_RESERVE_MEM if int < 0 => return Err(Errno::EINVAL),
+        SO_RESERVE_MEM => return Err(Errno::EOPNOTSUPP),
         SO_MAX_PACING_RATE => {
             o.pacing_rate = match value.record(8) {
                 Ok(b) => b.try_into().map_or(0, u64::from_le_bytes),
@@ -95,16 +99,32 @@ pub fn set(socket: &dyn SocketOps, cx: &mut Cx, option: u32, value: &OptionValue
                 Err(_) => u64::from(int as u32),
             };
         }
+        SO_TXREHASH if !is_tcp(socket) => return Err(Errno::EOPNOTSUPP),
         SO_TXREHASH if !(-1..=1).contains(&int) => return Err(Errno::EINVAL),
         SO_TXREHASH => o.rehash = if int == -1 { 1 } else { int as u32 },
         SO_BUF_LOCK if int & !3 != 0 => return Err(Errno::EINVAL),
         SO_BUF_LOCK => o.buffer_lock = int as u32,
+        SO_ZEROCOPY if !(0..=1).contains(&int) => return Err(Errno::EINVAL),
+        SO_TXTIME if value.len != 8 => return Err(Errno::EINVAL),
         SO_ZEROCOPY | SO_TXTIME => return Err(Errno::EOPNOTSUPP),
         SO_DETACH_FILTER => return Err(Errno::ENOENT),
         SO_ATTACH_FILTER | SO_ATTACH_BPF => return Err(Errno::EINVAL),
         _ => return Err(Errno::ENOPROTOOPT),
     }
     Ok(())
+}
+
+fn is_tcp(socket: &dyn SocketOps) -> bool {
+    matches!(socket.family(), AF_INET | AF_INET6) && socket.kind() == SOCK_STREAM
+}
+
+/// Whether the family cannot pass on what the option asks for (`sk_may_scm_recv`).
+fn passes_less(socket: &dyn SocketOps, option: u32) -> bool {
+    match option {
+        SO_PASSCRED | SO_PASSSEC => !matches!(socket.family(), AF_UNIX | AF_NETLINK),
+        SO_PASSPIDFD => socket.family() != AF_UNIX,
+        _ => false,
+    }
 }
 
 fn set_send_buffer(o: &mut SocketOptions, bytes: i32, max: u32) {
@@ -172,12 +192,14 @@ pub fn get(socket: &dyn SocketOps, cx: &mut Cx, option: u32) -> Res<Vec<u8>> {
         SO_DEBUG | SO_TIMESTAMP | SO_TIMESTAMPNS | SO_TIMESTAMP_NEW | SO_TIMESTAMPNS_NEW => {
             int(u32::from(o.is_on(option)))
         }
+        _ if passes_less(socket, option) => Err(Errno::EOPNOTSUPP),
         _ if FLAGS.contains(&option) => int(u32::from(o.is_on(option))),
         SO_MARK => int(o.mark),
         SO_INCOMING_CPU => int(o.incoming_cpu as u32),
         SO_PEEK_OFF => Err(Errno::EOPNOTSUPP),
         SO_BUSY_POLL => int(o.busy_poll),
-        SO_PREFER_BUSY_POLL | SO_BUSY_POLL_BUDGET | SO_INCOMING_NAPI_ID | SO_ZEROCOPY => int(0),
+        SO_PREFER_BUSY_POLL | SO_INCOMING_NAPI_ID | SO_ZEROCOPY => int(0),
+        SO_BINDTODEVICE => Ok(Vec::new()),
         SO_MAX_PACING_RATE => Ok(o.pacing_rate.to_le_bytes().to_vec()),
         SO_BPF_EXTENSIONS => int(64),
         SO_TXTIME => Ok(vec![0; 8]),
@@ -191,6 +213,7 @@ pub fn get(socket: &dyn SocketOps, cx: &mut Cx, option: u32) -> Res<Vec<u8>> {
         SO_BINDTOIFINDEX => int(o.device),
         SO_BUF_LOCK => int(o.buffer_lock),
         SO_RESERVE_MEM => int(0),
+        SO_TXREHASH if !is_tcp(socket) => Err(Errno::EOPNOTSUPP),
         SO_TXREHASH => int(o.rehash),
         SO_PEERCRED => Ok([0, u32::MAX, u32::MAX].iter().flat_map(|v| v.to_le_bytes()).collect()),
         SO_PEERGROUPS => Err(Errno::ENODATA),

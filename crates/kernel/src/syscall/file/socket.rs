@@ -117,10 +117,10 @@ pub fn accept(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 /// accept4(2)
 pub fn accept4(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let flags = a.u32(3);
+    let file = k.file(tid, a.i32(0))?;
     if flags & !(SOCK_NONBLOCK | SOCK_CLOEXEC) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let file = k.file(tid, a.i32(0))?;
     let socket = k.socket_of(tid, a.i32(0))?;
     // A connection must not be lost for want of a descriptor.
     let limit = k.fd_limit(tid);
