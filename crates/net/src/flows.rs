@@ -61,6 +61,10 @@ impl Net {
         for (conn, abort) in std::mem::take(&mut self.ended) {
             if abort { outside.abort(conn) } else { outside.close(conn) }
         }
+        let rests: Vec<_> = self.draining.keys().copied().collect();
+        for conn in rests {
+            self.drain(conn, outside);
+        }
         let dirty: Vec<_> = self.dirty.iter().copied().collect();
         for id in dirty {
             let link = self.get(id).map(|s| (s.tcp.link, s.tcp.state, s.peer));
@@ -252,20 +256,27 @@ impl Net {
     /// Bytes of a socket that is closed already.
     fn drain(&mut self, conn: Conn, outside: &mut dyn Outside) {
         let Some(rest) = self.draining.get_mut(&conn) else { return };
+        let mut sent = 0;
         while !rest.is_empty() {
             let (front, _) = rest.as_slices();
             let n = outside.send(conn, front).min(front.len());
             if n == 0 {
-                return;
+                break;
             }
             rest.drain(..n);
+            sent += n;
         }
-        self.draining.remove(&conn);
-        outside.close(conn);
+        if rest.is_empty() {
+            self.draining.remove(&conn);
+            outside.close(conn);
+        }
+        self.uncharge(sent);
     }
 
     fn flow_failed(&mut self, conn: Conn, errno: Errno) {
-        self.draining.remove(&conn);
+        if let Some(rest) = self.draining.remove(&conn) {
+            self.uncharge(rest.len());
+        }
         let peer = self.udp_peers.get(&conn).copied();
         let Some(id) = self.flows.get(&conn).copied() else { return };
         self.drop_flow(conn);

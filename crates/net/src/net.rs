@@ -265,6 +265,11 @@ impl Net {
         self.time_wait.push_back(TimeWait { local, peer, reuse, until: now + TIME_WAIT_NS });
     }
 
+    /// Bytes in all queues, for tests and accounts.
+    pub fn buffered(&self) -> usize {
+        self.buffered
+    }
+
     /// Whether queues hold so much that streams must be content with little.
     pub(crate) fn is_short(&self) -> bool {
         self.buffered > PRESSURE

@@ -99,10 +99,7 @@ impl Net {
     ) -> Result<(), Errno> {
         let index = if option == SO_BINDTOIFINDEX {
             let index = value.int()?;
-            match u32::try_from(index).map_err(|_| Errno::EINVAL)? {
-                0 => 0,
-                index => index,
-            }
+            u32::try_from(index).map_err(|_| Errno::EINVAL)?
         } else {
             let bytes = value.whole()?;
             let name = bytes.get(..bytes.len().min(15)).unwrap_or(&[]);

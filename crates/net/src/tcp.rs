@@ -15,6 +15,9 @@ use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
+/// Most closed sockets whose bytes are still on their way out (`tcp_max_orphans`).
+const ORPHANS_MAX: usize = 256;
+
 impl Net {
     /// connect(2) of a stream (`inet_stream_connect`). EINPROGRESS or EALREADY while it is under way.
     pub fn connect_stream(&mut self, id: SocketId, bytes: &[u8]) -> Result<(), Errno> {
@@ -361,17 +364,19 @@ impl Net {
     fn reset_peer(&mut self, id: SocketId) {
         let Some(socket) = self.get_mut(id) else { return };
         socket.tcp.state = State::Close;
-        match std::mem::replace(&mut socket.tcp.link, Link::None) {
-            Link::Local(peer) if peer != id => self.fail(peer, Errno::ECONNRESET),
-            Link::Outside(_) => self.cut(id),
-            _ => {}
+        match socket.tcp.link {
+            Link::Local(peer) if peer != id => {
+                socket.tcp.link = Link::None;
+                self.fail(peer, Errno::ECONNRESET);
+            }
+            _ => self.cut(id),
         }
     }
 
     /// Leaves the end of a flow to [`Net::pump`](crate::Net::pump): its socket is no longer the one that it leads to.
     fn cut(&mut self, id: SocketId) {
-        let conns: Vec<_> = self.flows.iter().filter(|(_, s)| **s == id).map(|(c, _)| *c).collect();
-        for conn in conns {
+        let link = self.get_mut(id).map(|s| std::mem::replace(&mut s.tcp.link, Link::None));
+        if let Some(Link::Outside(conn)) = link {
             self.flows.remove(&conn);
             self.ended.push((conn, true));
         }
@@ -518,12 +523,14 @@ impl Net {
     fn close_flow(&mut self, id: SocketId, conn: crate::outside::Conn) {
         let Some(socket) = self.get_mut(id) else { return };
         let rest = std::mem::take(&mut socket.tcp.out);
-        self.uncharge(rest.len());
         self.flows.remove(&conn);
         if rest.is_empty() {
             self.ended.push((conn, false));
-        } else {
+        } else if self.draining.len() < ORPHANS_MAX && !self.is_short() {
             self.draining.insert(conn, rest);
+        } else {
+            self.uncharge(rest.len());
+            self.ended.push((conn, true));
         }
         self.discard(id);
     }
