@@ -392,32 +392,56 @@ fn any_sequence_of_calls_leaves_nothing_behind() {
             let data = &vec![1; random(5000) as usize];
             let stream = kind == Kind::Tcp;
             match random(14) {
-                0 => { let _ = net.bind(id, &at, true); },
-                1 => { let _ = net.listen(id, random(3) as i32); },
-                2 | 3 if stream => { let _ = net.connect_stream(id, &at); },
-                2 | 3 => { let _ = net.connect_datagram(id, &at); },
+                0 => {
+                    let _ = net.bind(id, &at, true);
+                }
+                1 => {
+                    let _ = net.listen(id, random(3) as i32);
+                }
+                2 | 3 if stream => {
+                    let _ = net.connect_stream(id, &at);
+                }
+                2 | 3 => {
+                    let _ = net.connect_datagram(id, &at);
+                }
                 4 => {
                     if let Ok(child) = net.accept(id) {
                         all.push(child);
                     }
                 }
-                5 | 6 if stream => { let _ = net.send_stream(id, data, random(2) as u32); },
+                5 | 6 if stream => {
+                    let _ = net.send_stream(id, data, random(2) as u32);
+                }
                 5 | 6 if kind == Kind::Udp => {
-                    { let _ = net.send_datagram(id, data, Some(&at), 0, Hints::default()); };
+                    {
+                        let _ = net.send_datagram(id, data, Some(&at), 0, Hints::default());
+                    };
                 }
                 5 if kind == Kind::Raw => {
-                    { let _ = net.send_raw(id, data, Some(&at), 0, Hints::default()))
+                    let _ = net.send_raw(id, data, Some(&at), 0, Hints::default());
                 }
-                6 => drop(net.send_ping(id, data, Some(&at), 0, Hints::default()); },
-                7 | 8 if stream => { let _ = net.receive_stream(id, &mut buf, random(4) as u32); },
-                7 | 8 => { let _ = net.receive_datagram(id, random(4) as u32); },
-                9 if stream => { let _ = net.shutdown_stream(id, random(3) as u32); },
-                9 => { let _ = net.shutdown_datagram(id, random(3) as u32); },
+                6 => {
+                    let _ = net.send_ping(id, data, Some(&at), 0, Hints::default());
+                }
+                7 | 8 if stream => {
+                    let _ = net.receive_stream(id, &mut buf, random(4) as u32);
+                }
+                7 | 8 => {
+                    let _ = net.receive_datagram(id, random(4) as u32);
+                }
+                9 if stream => {
+                    let _ = net.shutdown_stream(id, random(3) as u32);
+                }
+                9 => {
+                    let _ = net.shutdown_datagram(id, random(3) as u32);
+                }
                 10 => {
                     all.retain(|other| *other != id);
                     if stream { net.close_stream(id) } else { net.close_datagram(id) }
                 }
-                11 => { let _ = net.poll_stream(id); },
+                11 => {
+                    let _ = net.poll_stream(id);
+                }
                 12 => {
                     let conn = Conn(random(u64::from(fake.next) + 2) as u32);
                     fake.events.push_back(match random(6) {
