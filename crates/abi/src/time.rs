@@ -166,6 +166,10 @@ pub const RLIMIT_NOFILE: usize = 7;
 pub const RLIMIT_MEMLOCK: usize = 8;
 /// Address space.
 pub const RLIMIT_AS: usize = 9;
+/// What nice(2) may raise the priority to: 20 − nice.
+pub const RLIMIT_NICE: usize = 13;
+/// Highest real-time priority.
+pub const RLIMIT_RTPRIO: usize = 14;
 /// Queued signals.
 pub const RLIMIT_SIGPENDING: usize = 11;
 /// Bytes of POSIX message queues.

@@ -35,6 +35,7 @@ pub use events::{Events, NoEvents, StepId};
 pub use options::{BuildOptions, rfc3339};
 pub use output::{BoxForm, LinkedBox, box_config, copy_box, link_box, store_box, write_oci};
 pub use rootfs::config::CpuLevel;
+pub use rootfs::limits;
 
 use dockerfile::ignore::IgnoreFile;
 use std::path::Path;

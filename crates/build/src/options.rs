@@ -1,6 +1,7 @@
 //! What a caller asks of a build.
 
 use rootfs::config::CpuLevel;
+use rootfs::limits::Limits;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -25,6 +26,8 @@ pub struct BuildOptions {
     pub labels: BTreeMap<String, String>,
     /// The processor that RUN steps and the box see (`--cpu`).
     pub cpu: CpuLevel,
+    /// What each RUN step may use.
+    pub limits: Limits,
     /// Run every step even if its result is known (`--no-cache`).
     pub no_cache: bool,
     /// Ask the registry for base images even if the store has them (`--pull`).

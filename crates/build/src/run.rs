@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use dockerfile::{Command, Instruction, MountKind, Run};
 use rootfs::config::BoxConfig;
-use runtime::{Input, LAYER_FILE, Output, Preopen, RunOptions, StepInput};
+use runtime::{Input, LAYER_FILE, Output, Overrides, Preopen, RunOptions, StepInput};
 
 use crate::builder::{Builder, temporary_folder};
 use crate::cache::{Cached, key};
@@ -129,6 +129,7 @@ impl Builder<'_> {
             stdout: writer(),
             stderr: writer(),
             preopens,
+            overrides: Overrides { limits: self.options.limits, ..Overrides::default() },
             ..RunOptions::default()
         };
         let input = StepInput {

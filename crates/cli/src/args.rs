@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::limits::LimitArgs;
 use build::CpuLevel;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -47,7 +48,7 @@ pub enum Verb {
     /// Build a box from a Dockerfile
     Build(Box<BuildArgs>),
     /// Run a box or an image
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Push a box (or an image) from the store to its registry
     Push(PushArgs),
     /// Pull an image or a box into the store
@@ -99,6 +100,8 @@ pub struct BuildArgs {
     /// [default: the platform's, x86-64-v2]
     #[arg(long, value_parser = cpu, value_name = "LEVEL")]
     cpu: Option<CpuLevel>,
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Run every step, whatever the build cache knows
     #[arg(long)]
     pub no_cache: bool,
@@ -157,6 +160,8 @@ pub struct RunArgs {
     /// The processor that the programs see: x86-64-v2 or x86-64-v3 [default: the box's own]
     #[arg(long, value_parser = cpu, value_name = "LEVEL")]
     pub cpu: Option<CpuLevel>,
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Keep standard input open; accepted for docker's sake, a box always has it
     #[arg(short, long)]
     pub interactive: bool,

@@ -47,6 +47,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
         labels,
         no_cache: args.no_cache,
         cpu: args.cpu(),
+        limits: args.limits.limits(),
         pull: args.pull,
     };
     let warnings = lint(&input, &options);

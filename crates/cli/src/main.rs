@@ -13,6 +13,7 @@ mod dockerfile_input;
 mod failure;
 mod image_commands;
 mod inspect_command;
+mod limits;
 mod progress;
 mod run_command;
 mod session;

@@ -107,6 +107,7 @@ fn options(args: &RunArgs) -> Result<RunOptions, Failure> {
             workdir: args.workdir.clone(),
             user: args.user.clone(),
             cpu: args.cpu.map(|level| level.name().to_owned()),
+            limits: args.limits.limits(),
             tty: args.tty.then_some(true),
             tty_size: size.map(|(width, height)| (width.0, height.0)),
             strace: args.strace,

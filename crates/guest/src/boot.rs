@@ -10,8 +10,8 @@ thread_local! {
     static MACHINE: RefCell<Option<Machine>> = const { RefCell::new(None) };
 }
 
-/// Linear memory that the kernel leaves to Rust's own allocations, in bytes.
-const OWN_MEMORY: u64 = 128 << 20;
+/// Linear memory that is left to Rust's own allocations, in bytes: decoded code (up to a quarter) and the kernel's records.
+pub const OWN_MEMORY: u64 = 256 << 20;
 
 /// Boots a machine and keeps it for [`take`]. Failing is a panic: there is nobody to tell but the linker.
 pub fn boot(image: &'static [u8], config: BoxConfig) {

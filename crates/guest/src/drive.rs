@@ -10,6 +10,9 @@ use machine::{Machine, StartArgs, Step};
 /// Guest instructions between two looks at the outside.
 const BUDGET: u64 = 10_000_000;
 
+/// Bytes of its own memory that the kernel leaves free for what one system call may need.
+const HEADROOM: u64 = 48 << 20;
+
 /// Status for what is wrong with the box rather than with its program, as docker's.
 const BOX_FAILURE: i32 = 125;
 
@@ -23,10 +26,15 @@ pub fn run() -> i32 {
         eprintln!("boxer: this is the bare guest program; link it with a root filesystem first");
         return BOX_FAILURE;
     };
+    if let Some(mistake) = &invocation.mistake {
+        eprintln!("boxer: {mistake}");
+        return BOX_FAILURE;
+    }
     let hidden = invocation.build.then_some(layer::DIR);
     let host = WasiHost::new(&invocation, hidden);
     let tty = host.is_terminal(0) && host.is_terminal(1);
     machine.kernel().host = Box::new(host);
+    machine.kernel().set_record_limit(boot::OWN_MEMORY - HEADROOM);
     let build = invocation.build;
     let mut driver = Driver {
         fixed_clock: invocation.clock.is_some(),
@@ -60,6 +68,7 @@ fn start_args(invocation: Invocation, tty: bool) -> StartArgs {
         hostname: invocation.hostname,
         naming: invocation.naming,
         cpu: invocation.cpu,
+        limits: invocation.limits,
         tty: tty || matches!(invocation.terminal, Terminal::Yes(_)),
         strace: invocation.strace,
         debug: invocation.debug,

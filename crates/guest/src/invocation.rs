@@ -3,6 +3,7 @@
 use crate::wasi;
 use machine::Naming;
 use rootfs::config::CpuLevel;
+use rootfs::limits::Limits;
 
 /// Whether the standard streams are a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,10 @@ pub struct Invocation {
     pub naming: Naming,
     /// `BOXER_CPU`: the processor that the programs see; a name that is unknown is none.
     pub cpu: Option<CpuLevel>,
+    /// `BOXER_MEMORY`, `BOXER_STORAGE`, `BOXER_TIMEOUT`, `BOXER_CPU_TIME`, `BOXER_PIDS`.
+    pub limits: Limits,
+    /// What is wrong with the value of a limit: the box does not run without it.
+    pub mistake: Option<String>,
     /// `BOXER_TTY`: `1` or `COLSxROWS` for yes, `0` for no.
     pub terminal: Terminal,
     /// `BOXER_STRACE=1`: print system calls.
@@ -79,6 +84,8 @@ impl Invocation {
             hostname: None,
             naming: Naming::default(),
             cpu: None,
+            limits: Limits::default(),
+            mistake: None,
             terminal: Terminal::Detect,
             strace: false,
             debug: false,
@@ -124,7 +131,15 @@ impl Invocation {
             b"CLOCK" => self.clock = number(value),
             b"CONTROL" => self.control = number(value),
             b"NET" => self.network = number(value),
-            _ => {}
+            _ => self.take_limit(name, value),
+        }
+    }
+
+    fn take_limit(&mut self, name: &[u8], value: &[u8]) {
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let (name, value) = (text(name), text(value));
+        if let Err(reason) = self.limits.take(&name, &value) {
+            self.mistake = Some(format!("BOXER_{name}: {reason}"));
         }
     }
 }

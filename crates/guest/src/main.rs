@@ -12,6 +12,10 @@ mod invocation;
 mod layer;
 mod wasi;
 
+/// Counted, so that no program can make the kernel's records grow without bound.
+#[global_allocator]
+static HEAP: mem::CountingHeap = mem::CountingHeap;
+
 fn main() {
     let status = drive::run();
     wasi::exit((status & 0xff) as u32);

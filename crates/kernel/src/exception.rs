@@ -82,6 +82,7 @@ impl Kernel {
             FaultKind::Protection => (SIGSEGV, SEGV_ACCERR),
             FaultKind::PastEnd => (SIGBUS, BUS_ADRERR),
             FaultKind::OutOfMemory => {
+                self.mm.take_starved();
                 self.out_of_memory(tid);
                 return Flow::Reschedule;
             }

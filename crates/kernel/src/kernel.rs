@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use abi::{Context, Errno};
-use mem::Phys;
+use mem::{Phys, Purpose};
 
 use crate::aio::Contexts;
 use crate::fs::{Cx, Dentry, Shared};
@@ -14,6 +14,7 @@ use crate::processor::Processor;
 use crate::syscall::futex::Futexes;
 use crate::syscall::table::Table;
 use crate::task::Tasks;
+use crate::task::cgroup::Cgroup;
 use crate::{Host, ThreadId, WakeSink};
 
 /// Why a kernel could not be made.
@@ -83,6 +84,8 @@ pub struct Kernel {
     pub(crate) scratch: Vec<u8>,
     /// The network inside.
     pub(crate) network: Rc<crate::file::socket::Network>,
+    /// Limits of the box as a whole.
+    pub(crate) cgroup: Cgroup,
 }
 
 impl Kernel {
@@ -113,7 +116,8 @@ impl Kernel {
     fn unmounted(phys: Phys, host: Box<dyn Host>) -> Result<Kernel, KernelError> {
         let mm = Mm::new(phys).ok_or(KernelError::NoMemory)?;
         let wakes = WakeSink::default();
-        let shared = Shared::new(wakes.clone(), mm.trash.clone(), crate::file::open_kind);
+        let account = mm.phys.account().clone();
+        let shared = Shared::new(wakes.clone(), mm.trash.clone(), account, crate::file::open_kind);
         let root = crate::mounts::nowhere(&shared);
         let network = shared.registry();
         Ok(Kernel {
@@ -142,6 +146,7 @@ impl Kernel {
             rounds: 0,
             scratch: Vec::new(),
             network,
+            cgroup: Cgroup::default(),
         })
     }
 
@@ -169,9 +174,15 @@ impl Kernel {
         calls
     }
 
-    /// Bytes of guest memory free and in total.
+    /// Bytes of memory for programs: free and in total.
     pub fn memory(&self) -> (u64, u64) {
-        let total = self.mm.phys.limit_bytes();
-        (total.saturating_sub(self.mm.phys.used_bytes()), total)
+        let account = self.mm.phys.account();
+        (account.room(Purpose::Programs), account.limit(Purpose::Programs))
+    }
+
+    /// Bytes of memory for files: free and in total.
+    pub fn storage(&self) -> (u64, u64) {
+        let account = self.mm.phys.account();
+        (account.room(Purpose::Files), account.limit(Purpose::Files))
     }
 }

@@ -41,6 +41,7 @@ impl Kernel {
     pub fn schedule(&mut self) -> Sched {
         self.account();
         loop {
+            self.check_time();
             self.expire();
             self.pump_network();
             self.collect_wakes();
@@ -82,6 +83,7 @@ impl Kernel {
             Run::Retry => {
                 self.tasks[tid].restart.again = true;
                 self.run_syscall(tid);
+                self.relieve(tid);
             }
             Run::Blocked(_) | Run::Ready => {}
         }
@@ -100,7 +102,15 @@ impl Kernel {
         thread.restart = Default::default();
         self.current = tid;
         self.run_syscall(tid);
+        self.relieve(tid);
         self.after_entry(tid)
+    }
+
+    /// After a system call: if it found no memory, somebody is killed, so that the next one does.
+    fn relieve(&mut self, tid: ThreadId) {
+        if self.mm.take_starved() || self.is_overgrown() {
+            self.out_of_memory(tid);
+        }
     }
 
     /// The thread's time slice is over.
@@ -199,7 +209,7 @@ impl Kernel {
             Run::Blocked(wait) => wait.deadline,
             _ => None,
         });
-        waits.chain(self.next_timer).chain(self.network.deadline()).min()
+        waits.chain(self.next_timer).chain(self.network.deadline()).chain(self.time_limit()).min()
     }
 
     /// Exchanges data with the way out, if there is one, and with services inside.
@@ -238,6 +248,7 @@ impl Kernel {
         let tid = self.current;
         let Some(thread) = self.tasks.thread_mut(tid) else { return };
         thread.cpu_ns += spent;
+        self.cgroup.cpu_ns += spent;
         let pid = thread.pid;
         self.check_cpu_timers(pid);
     }

@@ -16,7 +16,7 @@ pub struct Cpu0<'a> {
 
 impl Translate for Cpu0<'_> {
     fn translate(&mut self, va: u64, access: Access) -> Result<u32, Fault> {
-        self.kernel.mm.translate(va, access)
+        self.kernel.mm.translate_for_program(va, access)
     }
 }
 

@@ -4,6 +4,7 @@ use crate::Machine;
 use kernel::etc::Naming;
 use kernel::{StartError, StartSpec};
 use rootfs::config::CpuLevel;
+use rootfs::limits::Limits;
 
 /// What the caller says on top of the image's configuration (`docker run`'s rules).
 #[derive(Clone, Debug, Default)]
@@ -26,6 +27,8 @@ pub struct StartArgs {
     pub cpu: Option<CpuLevel>,
     /// Standard streams are a terminal.
     pub tty: bool,
+    /// What the box may use.
+    pub limits: Limits,
     /// Print system calls as strace(1) does.
     pub strace: bool,
     /// Log undefined instructions and unsupported system calls.
@@ -63,6 +66,7 @@ impl Machine {
     pub fn start(&mut self, args: StartArgs) -> Result<(), StartFailure> {
         self.debug = args.debug;
         self.kernel.strace = args.strace;
+        self.kernel.set_limits(args.limits);
         if let Some(cpu) = args.cpu {
             self.set_cpu(cpu);
         }

@@ -12,9 +12,13 @@
 //!
 //! Policy (who may map what, copy-on-write, faults) is the kernel's and is unknown here.
 
+mod account;
+mod heap;
 mod lookaside;
 mod phys;
 
+pub use account::{Account, Charge, Purpose};
+pub use heap::{CountingHeap, heap_bytes};
 pub use lookaside::{Lookaside, Tables, Value};
 pub use phys::{Frame, Phys};
 

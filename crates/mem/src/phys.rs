@@ -1,6 +1,9 @@
 //! Frames of guest physical memory: allocation, reference counts and bytes.
 #![allow(unsafe_code)] // the one place that turns physical addresses into pointers
 
+use std::rc::Rc;
+
+use crate::account::{Account, Purpose};
 use crate::{PAGE_SHIFT, PAGE_SIZE};
 
 /// One 4 KiB page of physical memory, by number (physical address / 4096). Frame 0 never exists.
@@ -29,6 +32,14 @@ struct Info {
     refs: u32,
     /// Decoded code was made from these bytes (see [`Phys::mark_code`]).
     code: bool,
+    /// Counted for [`Purpose::Files`].
+    file: bool,
+}
+
+impl Info {
+    fn purpose(&self) -> Purpose {
+        if self.file { Purpose::Files } else { Purpose::Programs }
+    }
 }
 
 /// Where physical address `phys` lies, `base` being the place of physical address 0. In a box the address is the place:
@@ -52,8 +63,7 @@ pub struct Phys {
     free: Vec<Frame>,
     /// Fresh, never used frames: `fresh.0 .. fresh.1`.
     fresh: (u32, u32),
-    used: u32,
-    limit: u32,
+    account: Rc<Account>,
     /// Frames whose decoded code became stale, until the machine collects them.
     code_writes: Vec<Frame>,
 }
@@ -84,15 +94,14 @@ impl Phys {
     }
 
     fn with(base: *mut u8, first: u32, fresh: (u32, u32), limit_bytes: u64) -> Phys {
-        let limit = (limit_bytes >> PAGE_SHIFT).min(u64::from(u32::MAX >> PAGE_SHIFT)) as u32;
+        let limit = limit_bytes.min(u64::from(u32::MAX)) & !(PAGE_SIZE as u64 - 1);
         Phys {
             base,
             first,
             info: Vec::new(),
             free: Vec::new(),
             fresh,
-            used: 0,
-            limit,
+            account: Account::new(limit),
             code_writes: Vec::new(),
         }
     }
@@ -159,24 +168,33 @@ impl Phys {
         false
     }
 
-    /// One zeroed frame with one reference; `None` when memory is exhausted.
+    /// One zeroed frame of a program's memory with one reference; `None` when memory is exhausted.
     pub fn alloc(&mut self) -> Option<Frame> {
-        if self.used >= self.limit {
+        self.alloc_for(Purpose::Programs)
+    }
+
+    /// One zeroed frame with one reference; `None` when there is no memory left for that purpose.
+    pub fn alloc_for(&mut self, purpose: Purpose) -> Option<Frame> {
+        if self.account.room(purpose) < PAGE_SIZE as u64 {
             return None;
         }
         if let Some(frame) = self.free.pop() {
             self.bytes_mut(frame).fill(0);
-            self.claim(frame);
+            self.claim(frame, purpose);
             return Some(frame);
         }
-        self.alloc_run(1)
+        self.take_run(1, purpose)
     }
 
     /// `n` physically contiguous zeroed frames, each with one reference; `None` when no such run can be had.
     pub fn alloc_run(&mut self, n: u32) -> Option<Frame> {
-        if n == 0 || n > self.limit - self.used.min(self.limit) {
+        if n == 0 || u64::from(n) << PAGE_SHIFT > self.account.room(Purpose::Programs) {
             return None;
         }
+        self.take_run(n, Purpose::Programs)
+    }
+
+    fn take_run(&mut self, n: u32, purpose: Purpose) -> Option<Frame> {
         if self.fresh.1 - self.fresh.0 < n && !self.refill(n) {
             return None;
         }
@@ -186,18 +204,18 @@ impl Phys {
         let start = Frame(self.fresh.0);
         self.fresh.0 += n;
         for i in 0..n {
-            self.claim(start.offset(i));
+            self.claim(start.offset(i), purpose);
         }
         Some(start)
     }
 
-    fn claim(&mut self, frame: Frame) {
+    fn claim(&mut self, frame: Frame, purpose: Purpose) {
         let i = (frame.0 - self.first) as usize;
         if i >= self.info.len() {
             self.info.resize(i + 1, Info::default());
         }
-        self.info[i] = Info { refs: 1, code: false };
-        self.used += 1;
+        self.info[i] = Info { refs: 1, code: false, file: purpose == Purpose::Files };
+        self.account.take(purpose, PAGE_SIZE as u64);
     }
 
     fn info(&self, frame: Frame) -> Option<&Info> {
@@ -227,7 +245,8 @@ impl Phys {
         info.refs = info.refs.saturating_sub(1);
         if info.refs == 0 {
             let code = std::mem::take(&mut info.code);
-            self.used -= 1;
+            let purpose = info.purpose();
+            self.account.give_back(purpose, PAGE_SIZE as u64);
             self.free.push(frame);
             if code {
                 self.code_writes.push(frame);
@@ -287,12 +306,17 @@ impl Phys {
 
     /// Bytes in use by counted frames.
     pub fn used_bytes(&self) -> u64 {
-        u64::from(self.used) << PAGE_SHIFT
+        self.account.all_used() - self.account.records()
     }
 
-    /// The most bytes of frames that may be in use.
+    /// The most bytes that may be in use.
     pub fn limit_bytes(&self) -> u64 {
-        u64::from(self.limit) << PAGE_SHIFT
+        self.account.total()
+    }
+
+    /// What is used and allowed.
+    pub fn account(&self) -> &Rc<Account> {
+        &self.account
     }
 
     /// Where physical address 0 lies in the host's address space (null in a box).

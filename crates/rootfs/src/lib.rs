@@ -15,6 +15,7 @@
 pub mod config;
 mod error;
 mod format;
+pub mod limits;
 mod reader;
 mod writer;
 

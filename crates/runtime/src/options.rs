@@ -3,6 +3,7 @@
 use crate::descriptor::{self, Descriptor};
 use crate::error::RunError;
 use crate::stream::{Input, Output};
+use rootfs::limits::Limits;
 use std::path::PathBuf;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
@@ -29,6 +30,8 @@ pub struct Overrides {
     pub user: Option<String>,
     /// `BOXER_CPU`: the processor that the programs see, by its psABI name (`x86-64-v3`).
     pub cpu: Option<String>,
+    /// What the box may use.
+    pub limits: Limits,
     /// `BOXER_TTY`: whether the standard streams are a terminal (`1` or `0`); none lets
     /// the box find out.
     pub tty: Option<bool>,
@@ -54,6 +57,7 @@ impl Overrides {
         put("BOXER_TTY", self.tty.map(|is| if is { yes } else { "0".to_owned() }));
         put("BOXER_STRACE", self.strace.then(|| "1".to_owned()));
         put("BOXER_DEBUG", self.debug.then(|| "1".to_owned()));
+        env.extend(self.limits.to_env());
         env
     }
 }

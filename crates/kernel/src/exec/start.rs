@@ -97,6 +97,7 @@ impl Kernel {
         let Some(program) = spec.argv.first().cloned() else { return Err(StartError::NoCommand) };
         self.boot_ns = self.now();
         self.slice_start = self.boot_ns;
+        self.start_clock();
         self.hostname = if spec.hostname.is_empty() {
             let mut bytes = [0; 6];
             self.host.random(&mut bytes);

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use abi::Errno;
+use mem::{Charge, Purpose};
 
 use super::OpenFile;
 use crate::fs::{Res, Shared};
@@ -22,21 +23,35 @@ pub struct FdTable {
     /// The owner of POSIX record locks (fcntl(2)) taken through this table.
     owner: u64,
     shared: Rc<Shared>,
+    charge: Charge,
 }
 
 impl FdTable {
     /// A table without open files.
     pub fn new(shared: &Rc<Shared>) -> FdTable {
-        FdTable { slots: Vec::new(), owner: shared.unique(), shared: shared.clone() }
+        FdTable {
+            slots: Vec::new(),
+            owner: shared.unique(),
+            shared: shared.clone(),
+            charge: Charge::new(&shared.account, Purpose::Programs),
+        }
     }
 
     /// A copy for a forked process, without the record locks.
     pub fn fork(&self) -> FdTable {
+        let mut charge = Charge::new(&self.shared.account, Purpose::Programs);
+        charge.set(self.bytes());
         FdTable {
             slots: self.slots.clone(),
             owner: self.shared.unique(),
             shared: self.shared.clone(),
+            charge,
         }
+    }
+
+    /// Bytes that the table is counted with.
+    pub fn bytes(&self) -> u64 {
+        (self.slots.len() * std::mem::size_of::<Option<Slot>>()) as u64
     }
 
     /// The owner of record locks.
@@ -76,6 +91,7 @@ impl FdTable {
     /// Gives `file` the lowest free descriptor at or above `min`; EMFILE at `limit` (RLIMIT_NOFILE).
     pub fn add(&mut self, file: Rc<OpenFile>, cloexec: bool, min: u64, limit: u64) -> Res<i32> {
         let fd = self.free(min, limit)?;
+        self.grow(fd)?;
         self.put(fd, Slot { file, cloexec });
         Ok(fd as i32)
     }
@@ -95,6 +111,7 @@ impl FdTable {
         if index as u64 >= limit.min(NR_OPEN) {
             return Err(Errno::EBADF);
         }
+        self.grow(index)?;
         if self.slot(fd).is_ok() {
             self.close(fd)?;
         }
@@ -102,10 +119,20 @@ impl FdTable {
         Ok(())
     }
 
-    fn put(&mut self, fd: usize, slot: Slot) {
+    /// Makes room for descriptor `fd`; ENFILE when the box has no memory for more.
+    fn grow(&mut self, fd: usize) -> Res<()> {
         if self.slots.len() <= fd {
+            let more = (fd + 1 - self.slots.len()) * std::mem::size_of::<Option<Slot>>();
+            if self.charge.room() < more as u64 {
+                return Err(Errno::ENFILE);
+            }
             self.slots.resize(fd + 1, None);
+            self.charge.set(self.bytes());
         }
+        Ok(())
+    }
+
+    fn put(&mut self, fd: usize, slot: Slot) {
         if let Some(place) = self.slots.get_mut(fd) {
             *place = Some(slot);
         }

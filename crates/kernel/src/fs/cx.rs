@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use mem::Phys;
+use mem::{Account, Phys};
 
 use super::lock::LockTable;
 use super::notify::Watches;
@@ -163,6 +163,8 @@ pub struct Shared {
     pub wakes: WakeSink,
     /// Frames of dropped files, to be released when somebody has the memory at hand.
     pub trash: FrameTrash,
+    /// What memory is used for.
+    pub account: Rc<Account>,
     /// Advisory locks of all files.
     pub locks: LockTable,
     /// inotify(7) watches.
@@ -185,12 +187,18 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Fresh registries that report to `wakes` and give frames back through `trash`; `open_kind` knows the kinds of
-    /// files.
-    pub fn new(wakes: WakeSink, trash: FrameTrash, open_kind: OpenKind) -> Rc<Shared> {
+    /// Fresh registries that report to `wakes`, give frames back through `trash` and count memory in `account`; `open_kind`
+    /// knows the kinds of files.
+    pub fn new(
+        wakes: WakeSink,
+        trash: FrameTrash,
+        account: Rc<Account>,
+        open_kind: OpenKind,
+    ) -> Rc<Shared> {
         Rc::new(Shared {
             wakes,
             trash,
+            account,
             locks: LockTable::new(WaitKey::object(0)),
             watches: Watches::default(),
             mounts: RefCell::default(),

@@ -227,7 +227,7 @@ impl Inode for HostInode {
             for index in 0..pages {
                 page.fill(0);
                 read_full(cx, fd, index * PAGE_SIZE as u64, &mut page)?;
-                let frame = cx.phys().alloc().ok_or(Errno::ENOMEM)?;
+                let frame = cx.phys().alloc_for(mem::Purpose::Files).ok_or(Errno::ENOMEM)?;
                 copy.frames.push(frame);
                 cx.phys().bytes_mut(frame).copy_from_slice(&page);
             }

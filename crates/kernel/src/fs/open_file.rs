@@ -14,6 +14,8 @@ use abi::fcntl::{
 };
 use abi::poll::{IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, IN_OPEN, READABLE, WRITABLE};
 
+use mem::Purpose;
+
 use super::{Cx, Dentry, Res, Shared};
 use crate::source::MapSource;
 use crate::wait::WaitKey;
@@ -116,6 +118,9 @@ pub trait FileOps {
     }
 }
 
+/// Bytes that an open file is counted with.
+const OPEN_FILE_BYTES: u64 = 512;
+
 /// An open file description (open(2)).
 pub struct OpenFile {
     dentry: Rc<Dentry>,
@@ -138,6 +143,7 @@ impl OpenFile {
         ops: Rc<dyn FileOps>,
         flags: u32,
     ) -> Rc<OpenFile> {
+        shared.account.charge(Purpose::Programs, OPEN_FILE_BYTES);
         Rc::new(OpenFile {
             dentry: dentry.clone(),
             ops,
@@ -215,6 +221,7 @@ impl OpenFile {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
+        self.shared.account.uncharge(Purpose::Programs, OPEN_FILE_BYTES);
         self.shared.locks.release_file(&self.shared.wakes, self.id);
         if !self.is_path() && self.dentry.parent().is_some() {
             let mask = if self.is_writable() { IN_CLOSE_WRITE } else { IN_CLOSE_NOWRITE };

@@ -37,6 +37,13 @@ impl Mm {
             return Ok(());
         }
         let space = self.spaces.get_mut(&self.current).ok_or(Errno::ENOMEM)?;
+        if space.vmas.len() + 2 > super::MAX_MAPS {
+            return Err(Errno::ENOMEM);
+        }
+        let locked = space.vmas.overlapping(start, end).any(|(_, v)| v.rights.locked);
+        if locked && matches!(advice, MADV_DONTNEED | MADV_FREE | MADV_REMOVE) {
+            return Err(Errno::EINVAL);
+        }
         let covered = space.vmas.is_covered(start, end);
         let private_anon = |space: &super::Space| {
             space.vmas.overlapping(start, end).all(|(_, v)| v.source.is_none() && !v.rights.shared)
@@ -116,6 +123,10 @@ impl Mm {
         }
         let (start, end) = page_range(addr, len)?;
         let space = self.spaces.get(&self.current).ok_or(Errno::ENOMEM)?;
+        let locked = space.vmas.overlapping(start, end).any(|(_, v)| v.rights.locked);
+        if flags & MS_INVALIDATE != 0 && locked {
+            return Err(Errno::EBUSY);
+        }
         if flags & MS_SYNC != 0 {
             for (_, vma) in space.vmas.overlapping(start, end) {
                 if let Some(source) = vma.source.as_ref().filter(|_| vma.rights.shared) {
@@ -124,14 +135,5 @@ impl Mm {
             }
         }
         if space.vmas.is_covered(start, end) { Ok(()) } else { Err(Errno::ENOMEM) }
-    }
-
-    /// Whether `addr .. addr + len` is mapped throughout (mlock(2) and others), `ENOMEM` if not.
-    pub fn check_mapped(&self, addr: u64, len: u64) -> Result<(u64, u64), Errno> {
-        let start = addr & !(PAGE_SIZE as u64 - 1);
-        let end = addr.checked_add(len).ok_or(Errno::EINVAL)?;
-        let (start, end) = page_range(start, end - start)?;
-        let space = self.spaces.get(&self.current).ok_or(Errno::ENOMEM)?;
-        if space.vmas.is_covered(start, end) { Ok((start, end)) } else { Err(Errno::ENOMEM) }
     }
 }

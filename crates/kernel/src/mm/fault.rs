@@ -13,12 +13,25 @@ const STACK_GUARD: u64 = 256 << PAGE_SHIFT;
 
 impl Translate for Mm {
     fn translate(&mut self, va: u64, access: Access) -> Result<u32, Fault> {
-        let frame = self.touch(va, access).map_err(|kind| Fault { addr: va, access, kind })?;
-        Ok(frame.addr() + (va & PAGE_MASK) as u32)
+        match self.touch(va, access) {
+            Ok(frame) => Ok(frame.addr() + (va & PAGE_MASK) as u32),
+            Err(kind) => {
+                self.starved |= kind == FaultKind::OutOfMemory;
+                Err(Fault { addr: va, access, kind })
+            }
+        }
     }
 }
 
 impl Mm {
+    /// [`Translate::translate`] for an access by the program: it may not take the kernel's reserve.
+    pub fn translate_for_program(&mut self, va: u64, access: Access) -> Result<u32, Fault> {
+        self.phys.account().set_in_kernel(false);
+        let result = self.translate(va, access);
+        self.phys.account().set_in_kernel(true);
+        result
+    }
+
     /// Brings in the page of `va` for `access` and enters it in the lookaside tables.
     fn touch(&mut self, va: u64, access: Access) -> Result<Frame, FaultKind> {
         let need = match access {
@@ -60,7 +73,7 @@ impl Mm {
         let write = access == Access::Write;
         let vpn = va >> PAGE_SHIFT;
         let new_leaf = self.spaces.get(&self.current).is_some_and(|s| s.table.needs_leaf(vpn));
-        if new_leaf && !self.tables_fit(1, 0) {
+        if new_leaf && !self.records_fit(1, 0) {
             return Err(FaultKind::OutOfMemory);
         }
         let old = self.spaces.get(&self.current).map(|s| s.table.get(vpn)).unwrap_or_default();
@@ -75,6 +88,9 @@ impl Mm {
         };
         space.faults += 1;
         space.table.set(vpn, pte);
+        if new_leaf {
+            space.settle();
+        }
         space.peak_rss = space.peak_rss.max(space.table.present());
         if old.present() {
             // The new entry holds its own reference, also where the frame stayed the same.

@@ -61,7 +61,7 @@ impl Space {
     /// Refuses what would pass `RLIMIT_AS`, `RLIMIT_DATA` or the number of mappings.
     pub(super) fn may_add(&self, len: u64, rights: &Rights) -> Result<(), Errno> {
         let total = self.vmas.total().saturating_add(len);
-        if total > self.limits.address_space || self.vmas.len() >= MAX_MAPS {
+        if total > self.limits.address_space || self.vmas.len() >= MAX_MAPS || !self.has_room() {
             return Err(Errno::ENOMEM);
         }
         if rights.is_data() && self.data.saturating_add(len) > self.limits.data {
@@ -140,6 +140,7 @@ impl Mm {
                 space.data += vma.end - start;
             }
             space.vmas.insert(start, vma);
+            space.settle();
         }
     }
 
@@ -158,6 +159,9 @@ impl Mm {
         }
         for (s, vma) in &removed {
             self.zap(*s, vma.end);
+        }
+        if let Some(space) = self.spaces.get_mut(&self.current) {
+            space.settle();
         }
         Ok(removed)
     }
@@ -182,6 +186,7 @@ impl Mm {
         if start == end {
             return Ok(());
         }
+        let most = self.phys.account().limit(mem::Purpose::Programs);
         let space = self.spaces.get_mut(&self.current).ok_or(Errno::ENOMEM)?;
         // As Linux does it: mapping by mapping up to the first that cannot be changed.
         let mut at = start;
@@ -207,7 +212,7 @@ impl Mm {
             let after = Rights { prot, ..rights };
             let was_data = rights.is_data();
             if !was_data && after.is_data() {
-                if space.data.saturating_add(to - from) > space.limits.data {
+                if space.data.saturating_add(to - from) > space.limits.data || to - from > most {
                     result = Err(Errno::ENOMEM);
                     break;
                 }
@@ -232,6 +237,7 @@ impl Mm {
             }
             at = to;
         }
+        space.settle();
         self.look.clear_range(start, at - start);
         if result.is_ok() && at < end {
             return Err(Errno::ENOMEM);
@@ -248,12 +254,15 @@ impl Mm {
         }
         let (Some(new_end), Some(old_end)) = (page_up(want), page_up(old)) else { return old };
         if new_end > old_end {
-            let rights = Rights::private(PROT_READ | PROT_WRITE);
+            let rights =
+                Rights { locked: space.locks_future(), ..Rights::private(PROT_READ | PROT_WRITE) };
             let heap = want - low;
             if new_end > LOW_END
                 || heap > space.limits.data
                 || !space.vmas.is_free(old_end, new_end + (1 << PAGE_SHIFT))
                 || space.may_add(new_end - old_end, &rights).is_err()
+                || space.locks_future() && space.may_lock_more(new_end - old_end).is_err()
+                || self.may_commit(new_end - old_end).is_err()
             {
                 return old;
             }

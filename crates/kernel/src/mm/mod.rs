@@ -9,6 +9,7 @@
 
 pub mod advise;
 pub mod fault;
+pub mod lock;
 pub mod map;
 pub mod remap;
 pub mod space;
@@ -18,7 +19,7 @@ pub mod vma;
 
 use std::collections::BTreeMap;
 
-use mem::{Frame, Lookaside, Phys};
+use mem::{Frame, Lookaside, PAGE_SIZE, Phys, Purpose};
 
 pub use crate::source::{FrameTrash, MapSource, SharedAnon, SourceName, Use};
 pub use map::MapRequest;
@@ -49,6 +50,15 @@ pub struct Mm {
     zero: Frame,
     /// The last number given to [`Space::code_epoch`].
     epoch: u64,
+    /// An access failed for want of memory.
+    starved: bool,
+}
+
+/// Bytes that page tables and mappings take of the kernel's memory.
+fn records(leaves: usize, maps: usize) -> u64 {
+    /// Of one mapping and its place in the tree.
+    const MAP: usize = 160;
+    (leaves * PAGE_SIZE + maps * MAP) as u64
 }
 
 impl Mm {
@@ -64,6 +74,7 @@ impl Mm {
             next: 1,
             zero,
             epoch: 0,
+            starved: false,
         })
     }
 
@@ -112,14 +123,14 @@ impl Mm {
         self.spaces.get_mut(&id)
     }
 
-    /// Whether page tables and mappings of all spaces stay within a sixteenth of guest memory.
-    fn tables_fit(&self, more_leaves: usize, more_maps: usize) -> bool {
-        /// Most mappings of all spaces together.
-        const MAPS: usize = 1 << 20;
-        let leaves: usize = self.spaces.values().map(|s| s.table.leaves()).sum();
-        let maps: usize = self.spaces.values().map(|s| s.vmas.len()).sum();
-        let limit = (self.phys.limit_bytes() >> 16).max(1024) as usize;
-        leaves + more_leaves <= limit && maps + more_maps <= MAPS
+    /// Whether so many more page tables and mappings may be had.
+    fn records_fit(&self, leaves: usize, maps: usize) -> bool {
+        self.phys.account().room(Purpose::Programs) >= records(leaves, maps)
+    }
+
+    /// Whether memory ran out since the last call of this function.
+    pub(crate) fn take_starved(&mut self) -> bool {
+        std::mem::take(&mut self.starved)
     }
 
     fn alloc(&mut self) -> Option<Frame> {

@@ -57,6 +57,9 @@ impl Mm {
             return Err(Errno::EFAULT);
         }
         let extra = if keep { new_len } else { new_len.saturating_sub(old_len) };
+        if vma.rights.locked {
+            space.may_lock_more(extra)?;
+        }
         space.may_add(extra, &vma.rights)?;
         if in_place && old_len > 0 && old_end == vma.end {
             let end = old + new_len;

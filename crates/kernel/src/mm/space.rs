@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use abi::time::RLIM_INFINITY;
-use mem::PAGE_SHIFT;
+use mem::{Charge, PAGE_SHIFT, Purpose};
 
 use super::table::{PageTable, Pte};
 use super::vma::Vmas;
@@ -29,11 +29,18 @@ pub struct Limits {
     pub data: u64,
     /// `RLIMIT_STACK`.
     pub stack: u64,
+    /// `RLIMIT_MEMLOCK`.
+    pub locked: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { address_space: RLIM_INFINITY, data: RLIM_INFINITY, stack: 8 << 20 }
+        Limits {
+            address_space: RLIM_INFINITY,
+            data: RLIM_INFINITY,
+            stack: 8 << 20,
+            locked: 8 << 20,
+        }
     }
 }
 
@@ -81,6 +88,10 @@ pub struct Space {
     pub(super) data: u64,
     /// See [`Mm::epoch`].
     pub(super) code_epoch: u64,
+    /// New mappings are locked (mlockall(2)).
+    pub(super) lock_future: bool,
+    /// Counts page tables and mappings.
+    charge: Option<Charge>,
 }
 
 impl Space {
@@ -104,6 +115,21 @@ impl Space {
     pub fn data(&self) -> u64 {
         self.data
     }
+    /// Bytes that the kernel keeps for it: page tables and mappings.
+    pub fn records(&self) -> u64 {
+        super::records(self.table.leaves(), self.vmas.len())
+    }
+    /// Counts what the kernel keeps for it; after each change of its page tables and mappings.
+    pub(super) fn settle(&mut self) {
+        let bytes = self.records();
+        if let Some(charge) = &mut self.charge {
+            charge.set(bytes);
+        }
+    }
+    /// Whether one more mapping may be kept.
+    pub(super) fn has_room(&self) -> bool {
+        self.charge.as_ref().is_none_or(|charge| charge.room() >= super::records(0, 1))
+    }
     /// How many pages of `start .. end` are resident.
     pub fn resident_in(&self, start: u64, end: u64) -> u64 {
         self.table.range(start >> PAGE_SHIFT, end >> PAGE_SHIFT).count() as u64
@@ -117,6 +143,7 @@ impl Mm {
         self.next += 1;
         self.epoch += 1;
         let mut space = Space { users: 1, limits, code_epoch: self.epoch, ..Space::default() };
+        space.charge = Some(Charge::new(self.phys.account(), Purpose::Programs));
         space.layout.mmap_base = LOW_END - (64 << 20);
         self.spaces.insert(id, space);
         id
@@ -167,7 +194,7 @@ impl Mm {
     /// the tables would take too much memory.
     pub fn fork_space(&mut self, id: SpaceId) -> Option<SpaceId> {
         let size = self.spaces.get(&id).map(|s| (s.table.leaves(), s.vmas.len()))?;
-        if !self.tables_fit(size.0, size.1) {
+        if !self.records_fit(size.0, size.1) {
             return None;
         }
         let child_id = SpaceId(self.next);
@@ -179,13 +206,15 @@ impl Mm {
             layout: parent.layout.clone(),
             limits: parent.limits,
             code_epoch: parent.code_epoch,
+            charge: Some(Charge::new(phys.account(), Purpose::Programs)),
             ..Space::default()
         };
         for (start, vma) in parent.vmas.iter() {
             if vma.rights.dont_fork {
                 continue;
             }
-            child.vmas.insert(start, vma.clone());
+            let rights = super::Rights { locked: false, ..vma.rights };
+            child.vmas.insert(start, super::Vma { rights, ..vma.clone() });
             if vma.rights.is_data() {
                 child.data += vma.end - start;
             }
@@ -203,6 +232,7 @@ impl Mm {
         if id == self.current {
             self.look.protect_all();
         }
+        child.settle();
         self.spaces.insert(child_id, child);
         Some(child_id)
     }

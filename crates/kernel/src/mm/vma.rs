@@ -26,7 +26,7 @@ pub struct Rights {
     pub dont_fork: bool,
     /// Empty in a fork's child.
     pub wipe_on_fork: bool,
-    /// Kept out of memory limits' data size (stack).
+    /// Counts as locked (mlock(2)).
     pub locked: bool,
 }
 

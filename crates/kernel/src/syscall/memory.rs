@@ -63,6 +63,18 @@ pub fn mmap(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         rights.may_exec = may_exec;
         source = Some(object);
     }
+    let space = k.mm.space(k.mm.current()).ok_or(Errno::ENOMEM)?;
+    if flags & MAP_LOCKED != 0 {
+        space.may_lock()?;
+    }
+    rights.locked = flags & MAP_LOCKED != 0 || space.locks_future();
+    if rights.locked {
+        space.may_lock_more(len)?;
+    }
+    let counted = if shared { flags & MAP_ANONYMOUS != 0 } else { prot & PROT_WRITE != 0 };
+    if counted && flags & MAP_NORESERVE == 0 {
+        k.mm.may_commit(len)?;
+    }
     let place = if flags & MAP_FIXED_NOREPLACE != 0 {
         if addr & PAGE_MASK != 0 {
             return Err(Errno::EINVAL.into());
@@ -78,7 +90,7 @@ pub fn mmap(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let page = offset >> PAGE_SHIFT;
     let start = k.mm.map(MapRequest { addr, len, place, rights, source, page })?;
     k.mm.reap();
-    if flags & (MAP_POPULATE | MAP_LOCKED) != 0 && flags & MAP_NONBLOCK == 0 && prot != 0 {
+    if (flags & MAP_POPULATE != 0 || rights.locked) && flags & MAP_NONBLOCK == 0 && prot != 0 {
         let access = if prot & PROT_WRITE != 0 { Access::Write } else { Access::Read };
         // mmap(2): failing to populate is no error.
         let _ = k.mm.populate(start, start + len, access);
@@ -159,31 +171,47 @@ pub fn madvise(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
     Ok(0)
 }
 
-/// mlock(2), munlock(2)
+/// mlock(2)
 pub fn mlock(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
-    k.mm.check_mapped(a.u64(0), a.u64(1))?;
+    k.mm.lock(a.u64(0), a.u64(1), false)?;
+    Ok(0)
+}
+
+/// munlock(2)
+pub fn munlock(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
+    k.mm.unlock(a.u64(0), a.u64(1))?;
     Ok(0)
 }
 
 /// mlock2(2)
-pub fn mlock2(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    if a.u64(2) & !1 != 0 {
+pub fn mlock2(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
+    /// Pages are brought in when they are touched.
+    const MLOCK_ONFAULT: u32 = 1;
+    if a.u32(2) & !MLOCK_ONFAULT != 0 {
         return Err(Errno::EINVAL.into());
     }
-    mlock(k, tid, a)
+    k.mm.lock(a.u64(0), a.u64(1), a.u32(2) & MLOCK_ONFAULT != 0)?;
+    Ok(0)
 }
 
 /// mlockall(2)
-pub fn mlockall(_: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
-    let flags = a.u64(0);
-    if flags == 0 || flags & !7 != 0 || flags == 4 {
+pub fn mlockall(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
+    const MCL_CURRENT: u32 = 1;
+    const MCL_FUTURE: u32 = 2;
+    const MCL_ONFAULT: u32 = 4;
+    let flags = a.u32(0);
+    if flags == 0 || flags & !(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0 || flags == MCL_ONFAULT
+    {
         return Err(Errno::EINVAL.into());
     }
+    let on_fault = flags & MCL_ONFAULT != 0;
+    k.mm.lock_all(flags & MCL_CURRENT != 0, flags & MCL_FUTURE != 0, on_fault)?;
     Ok(0)
 }
 
 /// munlockall(2)
-pub fn munlockall(_: &mut Kernel, _: ThreadId, _: Args) -> SysResult {
+pub fn munlockall(k: &mut Kernel, _: ThreadId, _: Args) -> SysResult {
+    k.mm.unlock_all();
     Ok(0)
 }
 

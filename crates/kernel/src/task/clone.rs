@@ -7,6 +7,7 @@ use abi::sched::*;
 use abi::signal::{NSIG, SIG_IGN, SigAltStack, Sigaction};
 use abi::time::RLIMIT_NPROC;
 use abi::{Errno, Pod};
+use mem::Purpose;
 
 use super::{Process, ProcessId, Run, Thread, ThreadId};
 use crate::file::pidfd::{self, Life};
@@ -36,6 +37,15 @@ impl Kernel {
             && self.tasks.threads().filter(|t| t.creds.uid.real == user).count() as u64 >= limit
         {
             return Err(Errno::EAGAIN.into());
+        }
+        if self.tasks.threads().count() >= self.pids_max() {
+            return Err(Errno::EAGAIN.into());
+        }
+        if flags & CLONE_FILES == 0
+            && self.tasks[tid].files.borrow().bytes()
+                > self.mm.phys.account().room(Purpose::Programs)
+        {
+            return Err(Errno::ENOMEM.into());
         }
         let id = self.tasks.new_id().ok_or(Errno::EAGAIN)?;
         let new_tid = ThreadId(id);
@@ -227,6 +237,7 @@ impl Kernel {
         process.membarrier = caller.membarrier;
         process.exe = caller.exe.clone();
         process.oom_score_adj = caller.oom_score_adj;
+        process.oom_score_adj_min = caller.oom_score_adj_min;
         process
     }
 

@@ -131,7 +131,7 @@ impl Kernel {
     }
 
     /// Everything ends with the first process.
-    fn end_box(&mut self, status: i32) {
+    pub(crate) fn end_box(&mut self, status: i32) {
         self.exit = Some(status);
         let others: Vec<ThreadId> = self.tasks.threads().map(|t| t.tid).collect();
         for tid in others {
@@ -228,18 +228,5 @@ impl Kernel {
             parent.children.remove(&pid);
         }
         usage
-    }
-
-    /// No frame is left for the thread: the process is killed as by the OOM killer.
-    pub(crate) fn out_of_memory(&mut self, tid: ThreadId) {
-        let Some(thread) = self.tasks.thread(tid) else { return };
-        let pid = thread.pid;
-        let text = format!(
-            "Out of memory: Killed process {pid} ({})",
-            String::from_utf8_lossy(&thread.comm)
-        );
-        self.host.log(&text);
-        self.exit_group(pid, SIGKILL as i32);
-        self.end_thread(tid);
     }
 }

@@ -2,8 +2,8 @@
 
 use abi::Rlimit;
 use abi::time::{
-    RLIM_INFINITY, RLIMIT_AS, RLIMIT_CORE, RLIMIT_DATA, RLIMIT_NOFILE, RLIMIT_NPROC,
-    RLIMIT_SIGPENDING, RLIMIT_STACK,
+    RLIM_INFINITY, RLIMIT_AS, RLIMIT_CORE, RLIMIT_DATA, RLIMIT_MEMLOCK, RLIMIT_NOFILE,
+    RLIMIT_NPROC, RLIMIT_SIGPENDING, RLIMIT_STACK,
 };
 
 use crate::mm;
@@ -22,7 +22,7 @@ impl Default for Rlimits {
         limits[RLIMIT_NPROC] = Rlimit { cur: RLIM_INFINITY, max: RLIM_INFINITY };
         // As containerd 2 has it (systemd's default): programs that walk all descriptors stay quick.
         limits[RLIMIT_NOFILE] = Rlimit { cur: 1024, max: 524_288 };
-        limits[8] = Rlimit { cur: 8 << 20, max: 8 << 20 };
+        limits[RLIMIT_MEMLOCK] = Rlimit { cur: 8 << 20, max: 8 << 20 };
         limits[RLIMIT_SIGPENDING] = Rlimit { cur: 31000, max: 31000 };
         limits[12] = Rlimit { cur: 819_200, max: 819_200 };
         limits[13] = Rlimit { cur: 0, max: 0 };
@@ -43,6 +43,7 @@ impl Rlimits {
             address_space: self.soft(RLIMIT_AS),
             data: self.soft(RLIMIT_DATA),
             stack: self.soft(RLIMIT_STACK),
+            locked: self.soft(RLIMIT_MEMLOCK),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Processes and threads as plain data.
 
 pub mod access;
+pub mod cgroup;
 pub mod clone;
 pub mod creds;
 pub mod end;
 pub mod files;
 pub mod limits;
+pub mod oom;
 pub mod process;
 pub mod thread;
 

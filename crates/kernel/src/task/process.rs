@@ -111,6 +111,8 @@ pub struct Process {
     pub exe: Vec<u8>,
     /// OOM score adjustment.
     pub oom_score_adj: i32,
+    /// What it may be lowered to without CAP_SYS_RESOURCE.
+    pub oom_score_adj_min: i32,
 }
 
 impl Process {
@@ -145,6 +147,7 @@ impl Process {
             comm: Vec::new(),
             exe: Vec::new(),
             oom_score_adj: 0,
+            oom_score_adj_min: 0,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::fs::procfs::ProcView;
 use crate::fs::{Dentry, OpenFile, Res};
 use crate::mm::Space;
 use crate::syscall::time::TICK_NS;
-use crate::task::{Process, Run, Thread};
+use crate::task::{Process, Run, Thread, oom};
 use crate::{Kernel, ProcessId, ThreadId};
 
 /// Largest `cmdline` or `environ` shown.
@@ -111,12 +111,13 @@ impl Kernel {
             let rss = kib(space.resident());
             let _ = write!(
                 out,
-                "VmPeak:\t{:>8} kB\nVmSize:\t{:>8} kB\nVmLck:\t       0 kB\nVmPin:\t       0 kB\n\
+                "VmPeak:\t{:>8} kB\nVmSize:\t{:>8} kB\nVmLck:\t{:>8} kB\nVmPin:\t       0 kB\n\
                  VmHWM:\t{:>8} kB\nVmRSS:\t{rss:>8} kB\nRssAnon:\t{rss:>8} kB\nRssFile:\t       0 kB\n\
                  RssShmem:\t       0 kB\nVmData:\t{:>8} kB\nVmStk:\t{:>8} kB\nVmExe:\t{:>8} kB\n\
                  VmLib:\t       0 kB\nVmPTE:\t       0 kB\nVmSwap:\t       0 kB\n",
                 kib(space.mapped()),
                 kib(space.mapped()),
+                kib(space.locked()),
                 kib(space.peak_resident()),
                 kib(space.data()),
                 kib(stack),
@@ -355,7 +356,10 @@ impl ProcView for Kernel {
                  cancelled_write_bytes: 0\n"
                     .into(),
             ),
-            "oom_adj" => Some("0\n".into()),
+            "oom_adj" => {
+                self.process_by(tid).map(|p| format!("{}\n", oom::old_adj(p.oom_score_adj)))
+            }
+            "oom_score" => self.process_by(tid).map(|p| format!("{}\n", self.oom_score(p))),
             "oom_score_adj" => self.process_by(tid).map(|p| format!("{}\n", p.oom_score_adj)),
             "schedstat" => {
                 let cpu = self.process_by(tid).map_or(0, |p| self.process_cpu(p.pid));
@@ -377,14 +381,11 @@ impl ProcView for Kernel {
                 thread.comm = data[..end].to_vec();
                 Ok(())
             }
-            "oom_score_adj" => {
+            "oom_adj" | "oom_score_adj" => {
                 let value: i32 = text.parse().map_err(|_| Errno::EINVAL)?;
-                if !(-1000..=1000).contains(&value) {
-                    return Err(Errno::EINVAL);
-                }
+                let value = if name == "oom_adj" { oom::from_old_adj(value) } else { Some(value) };
                 let pid = self.process_by(tid).map(|p| p.pid).ok_or(Errno::ESRCH)?;
-                self.tasks[pid].oom_score_adj = value;
-                Ok(())
+                self.set_oom_score_adj(pid, value.ok_or(Errno::EINVAL)?)
             }
             "timerslack_ns" => {
                 let value = text.parse().map_err(|_| Errno::EINVAL)?;
@@ -392,7 +393,7 @@ impl ProcView for Kernel {
                 Ok(())
             }
             // Limits and maps that change nothing here are accepted.
-            "oom_adj" | "loginuid" | "coredump_filter" => Ok(()),
+            "loginuid" | "coredump_filter" => Ok(()),
             _ => Err(Errno::EACCES),
         }
     }

@@ -5,6 +5,9 @@ use std::rc::Rc;
 
 use abi::Errno;
 
+use mem::Purpose;
+
+use super::node::name_bytes;
 use super::{MemFs, Node};
 use crate::fs::inode::{DirItem, Inode, InodeRef};
 use crate::fs::{Res, Time};
@@ -95,6 +98,7 @@ impl Node {
     /// Binds `name` to `node` and counts the link.
     pub(super) fn enter(&self, name: &[u8], node: &Rc<Node>, now: Time) -> Res<()> {
         self.entries()?.borrow_mut().slots.insert(name.into(), Slot::Upper(node.clone()));
+        self.fs.shared.account.charge(Purpose::Files, name_bytes(name));
         if node.is_dir() {
             self.meta.borrow_mut().nlink += 1;
         } else {
@@ -108,12 +112,15 @@ impl Node {
     pub(super) fn leave(&self, name: &[u8], node: &Rc<Node>, now: Time) -> Res<()> {
         let covers = self.lower_name(name)?.is_some();
         let mut entries = self.entries()?.borrow_mut();
-        if covers {
-            entries.slots.insert(name.into(), Slot::Whiteout);
+        let old = if covers {
+            entries.slots.insert(name.into(), Slot::Whiteout)
         } else {
-            entries.slots.remove(name);
-        }
+            entries.slots.remove(name)
+        };
         drop(entries);
+        if let Some(Slot::Upper(_)) = old {
+            self.fs.shared.account.uncharge(Purpose::Files, name_bytes(name));
+        }
         let counted = if node.is_dir() { self.meta.borrow_mut() } else { node.meta.borrow_mut() };
         let mut counted = counted;
         counted.nlink = counted.nlink.saturating_sub(1);

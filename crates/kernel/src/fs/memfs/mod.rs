@@ -17,6 +17,9 @@ use std::rc::Rc;
 pub use dir::{Entries, Slot};
 pub use node::{Body, Node};
 
+use abi::Errno;
+use mem::Purpose;
+
 use super::lower::Lower;
 use super::{Res, Shared};
 
@@ -68,6 +71,11 @@ impl MemFs {
             linked: RefCell::default(),
         });
         fs.lower_node(root)
+    }
+
+    /// ENOSPC if `bytes` more of inodes and names may not be had.
+    fn has_room(&self, bytes: u64) -> Res<()> {
+        if self.shared.account.room(Purpose::Files) < bytes { Err(Errno::ENOSPC) } else { Ok(()) }
     }
 
     fn new_ino(&self) -> u64 {

@@ -11,7 +11,7 @@ use abi::fcntl::{
     FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE,
 };
 use abi::stat::{S_IFMT, S_ISGID, S_ISUID};
-use mem::{FaultKind, Frame, PAGE_SIZE, Phys};
+use mem::{FaultKind, Frame, PAGE_SIZE, Phys, Purpose};
 
 use super::MemFs;
 use super::dir::Entries;
@@ -24,6 +24,9 @@ use crate::source::{MapSource, SourceName, Use};
 
 /// Seconds after which relatime renews an access time (mount(8)).
 const RELATIME_SECONDS: i64 = 24 * 60 * 60;
+
+/// Bytes that an inode is counted with, besides its content.
+const NODE_BYTES: u64 = 512;
 
 /// What a node is.
 pub enum Body {
@@ -87,6 +90,7 @@ impl Node {
             ctime: now,
             btime: now,
         };
+        fs.shared.account.charge(Purpose::Files, NODE_BYTES + target.len() as u64);
         Rc::new(Node {
             fs: fs.clone(),
             meta: RefCell::new(meta),
@@ -160,6 +164,11 @@ impl Node {
             meta.mtime = now;
         }
         self.changed.set(true);
+    }
+
+    /// Bytes that its own attributes are counted with.
+    fn xattr_bytes(&self) -> u64 {
+        self.xattrs.borrow().as_ref().map_or(0, xattr_bytes)
     }
 
     fn pages(&self) -> Res<&RefCell<Pages>> {
@@ -246,6 +255,7 @@ impl Inode for Node {
         if self.meta.borrow().nlink == 0 {
             return Err(Errno::ENOENT);
         }
+        self.fs.has_room(NODE_BYTES + (name.len() + new.target.len()) as u64)?;
         let now = cx.now();
         let node = Node::new(&self.fs, new.mode, new.uid, new.gid, new.rdev, new.target, now);
         self.enter(name, &node, now)?;
@@ -254,6 +264,7 @@ impl Inode for Node {
 
     fn create_unnamed(&self, cx: &mut Cx, new: &NewNode) -> Res<InodeRef> {
         self.entries()?;
+        self.fs.has_room(NODE_BYTES)?;
         let now = cx.now();
         Ok(Node::new(&self.fs, new.mode, new.uid, new.gid, new.rdev, new.target, now))
     }
@@ -266,6 +277,7 @@ impl Inode for Node {
         if self.meta.borrow().nlink == 0 {
             return Err(Errno::ENOENT);
         }
+        self.fs.has_room(name_bytes(name))?;
         let now = cx.now();
         self.enter(name, &node, now)?;
         node.touch(now, false);
@@ -473,6 +485,10 @@ impl Inode for Node {
             Some(value) => all.insert(name.into(), value.to_vec()),
             None => Some(all.remove(name).ok_or(Errno::ENODATA)?),
         };
+        let (old, new) = (self.xattr_bytes(), xattr_bytes(&all));
+        self.fs.has_room(new.saturating_sub(old))?;
+        self.fs.shared.account.charge(Purpose::Files, new);
+        self.fs.shared.account.uncharge(Purpose::Files, old);
         *self.xattrs.borrow_mut() = Some(all);
         let now = cx.now();
         self.touch(now, false);
@@ -507,7 +523,8 @@ impl MapSource for FileMapping {
                 pages.own_frame(phys, index)
             }
         };
-        frame.map_err(|_| FaultKind::OutOfMemory)
+        // No room on the file system: SIGBUS, as on a full tmpfs.
+        frame.map_err(|_| FaultKind::PastEnd)
     }
 
     fn name(&self) -> SourceName {
@@ -516,8 +533,24 @@ impl MapSource for FileMapping {
     }
 }
 
+/// Bytes that a name is counted with.
+pub(super) fn name_bytes(name: &[u8]) -> u64 {
+    64 + name.len() as u64
+}
+
+/// Bytes that attributes are counted with.
+fn xattr_bytes(all: &Xattrs) -> u64 {
+    all.iter().map(|(name, value)| name_bytes(name) + value.len() as u64).sum()
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
+        if self.origin.is_none() {
+            let target = if let Body::Symlink(target) = &self.body { target.len() } else { 0 };
+            self.fs.shared.account.uncharge(Purpose::Files, NODE_BYTES + target as u64);
+        }
+        let attributes = self.xattr_bytes();
+        self.fs.shared.account.uncharge(Purpose::Files, attributes);
         if let Body::File(pages) = &mut self.body {
             let mut trash = self.fs.shared.trash.borrow_mut();
             trash.extend(pages.get_mut().take_frames());

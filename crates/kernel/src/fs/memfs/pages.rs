@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use abi::Errno;
-use mem::{Frame, PAGE_SHIFT, PAGE_SIZE, Phys};
+use mem::{Frame, PAGE_SHIFT, PAGE_SIZE, Phys, Purpose};
 
 use crate::fs::Res;
 use crate::fs::lower::LowerData;
@@ -100,7 +100,7 @@ impl Pages {
         if let Some(Some(frame)) = self.own.get(&index) {
             return Ok(*frame);
         }
-        let frame = phys.alloc().ok_or(Errno::ENOSPC)?;
+        let frame = phys.alloc_for(Purpose::Files).ok_or(Errno::ENOSPC)?;
         if !self.own.contains_key(&index) {
             let lower = self.lower_page(index);
             phys.bytes_mut(frame)[..lower.len()].copy_from_slice(lower);

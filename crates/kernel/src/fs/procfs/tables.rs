@@ -132,7 +132,7 @@ pub const TASK: &[(&str, u32, Task)] = &[
     ("net", 0o555, Task::NetDir),
     ("ns", 0o511, Task::NsDir),
     ("oom_adj", 0o644, Task::Made),
-    ("oom_score", 0o444, Task::Text("0\n")),
+    ("oom_score", 0o444, Task::Made),
     ("oom_score_adj", 0o644, Task::Made),
     ("personality", 0o400, Task::Text("00000000\n")),
     ("root", 0o777, Task::Place),

@@ -161,7 +161,7 @@ impl Kernel {
 
     fn put_statfs(&mut self, tid: ThreadId, dentry: &Rc<Dentry>, out: u64) -> SysResult {
         let mount = dentry.mount().clone();
-        let (free, total) = self.memory();
+        let (free, total) = self.storage();
         let in_memory = matches!(mount.magic, TMPFS_MAGIC | OVERLAYFS_SUPER_MAGIC);
         let (blocks, bfree) =
             if in_memory { (total / BLOCK_SIZE, free / BLOCK_SIZE) } else { (0, 0) };

@@ -1,0 +1,52 @@
+//! Options that limit what a box, or each RUN step of a build, may use.
+
+use build::limits::{self, Limits};
+use clap::Args;
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitArgs {
+    /// Memory for programs, as 512m or 2g; when it is used up the largest process is killed
+    /// [default: all that a box can have]
+    #[arg(short, long, value_parser = bytes, value_name = "SIZE")]
+    memory: Option<u64>,
+    /// Memory for files; a full file system is ENOSPC [default: three quarters of what a box can have]
+    #[arg(long, value_parser = bytes, value_name = "SIZE")]
+    storage: Option<u64>,
+    /// End the box with status 124 after this time, as 90s or 5m
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    timeout: Option<u64>,
+    /// End the box with status 152 when its processes have used this much CPU time
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    cpus_time: Option<u64>,
+    /// Threads that may live at once; clone fails with EAGAIN beyond it; -1 for no limit
+    /// [default: 2048]
+    #[arg(long, value_parser = threads, value_name = "COUNT", allow_hyphen_values = true)]
+    pids_limit: Option<u32>,
+}
+
+impl LimitArgs {
+    /// What was asked for.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            memory: self.memory,
+            storage: self.storage,
+            timeout: self.timeout,
+            cpu_time: self.cpus_time,
+            pids: self.pids_limit,
+        }
+    }
+}
+
+/// 0 is no limit.
+fn bytes(text: &str) -> Result<u64, String> {
+    Ok(limits::size(text)?.unwrap_or(u64::MAX))
+}
+
+fn duration(text: &str) -> Result<u64, String> {
+    Ok(limits::duration(text)?.unwrap_or(u64::MAX))
+}
+
+fn threads(text: &str) -> Result<u32, String> {
+    Ok(limits::count(text)?.unwrap_or(u32::MAX))
+}
