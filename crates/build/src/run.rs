@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use dockerfile::{Command, Instruction, MountKind, Run};
 use rootfs::config::BoxConfig;
-use runtime::{Input, LAYER_FILE, Output, Overrides, Preopen, RunOptions, StepInput};
+use runtime::{Input, LAYER_FILE, Mounted, Output, Overrides, Preopen, RunOptions, StepInput};
 
 use crate::builder::{Builder, temporary_folder};
 use crate::cache::{Cached, key};
@@ -120,7 +120,8 @@ impl Builder<'_> {
         if let Some((name, text)) = &prepared.script {
             std::fs::write(script_dir.path().join(name), text).map_err(write_error)?;
             let host = script_dir.path().to_owned();
-            preopens.push(Preopen { host, guest: SCRIPT_FOLDER.to_owned(), writable: false });
+            let (guest, mounted) = (SCRIPT_FOLDER.to_owned(), Mounted::Directory);
+            preopens.push(Preopen { host, guest, writable: false, mounted });
         }
         let writer =
             || Output::Writer(Box::new(Lines { step, events: Arc::clone(&workshop.events) }));

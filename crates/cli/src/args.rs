@@ -57,6 +57,8 @@ pub enum Verb {
     Images(ImagesArgs),
     /// Show the config, layers, sizes and imports of an image or box as JSON
     Inspect(InspectArgs),
+    /// List, make and remove named volumes
+    Volume(VolumeArgs),
 }
 
 /// How a build shows what it is doing.
@@ -148,9 +150,17 @@ pub struct RunArgs {
     /// Read variables from a file, one NAME[=VALUE] a line (repeatable)
     #[arg(long, value_name = "FILE")]
     pub env_file: Vec<PathBuf>,
-    /// Give the box a directory of the host (repeatable)
-    #[arg(short, long, value_name = "HOST:GUEST[:ro]")]
+    /// Give the box a directory or file of the host, or a volume of that name, which is made if
+    /// there is none (repeatable)
+    #[arg(short, long, value_name = "[HOST|NAME:]GUEST[:ro]")]
     pub volume: Vec<String>,
+    /// The same in docker's longer form: type=bind|volume|tmpfs,source=...,target=...[,readonly]
+    /// (repeatable)
+    #[arg(long, value_name = "MOUNT")]
+    pub mount: Vec<String>,
+    /// Mount a file system in the box's memory (repeatable)
+    #[arg(long, value_name = "GUEST[:mode=OCTAL,ro]")]
+    pub tmpfs: Vec<String>,
     /// The working directory
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<String>,
@@ -162,10 +172,10 @@ pub struct RunArgs {
     pub cpu: Option<CpuLevel>,
     #[command(flatten)]
     pub limits: LimitArgs,
-    /// Keep standard input open; accepted for docker's sake, a box always has it
+    /// Keep standard input open; without -t a box always has it
     #[arg(short, long)]
     pub interactive: bool,
-    /// Standard input and output are a terminal
+    /// Give the box a terminal; with -i it is this one, in raw mode
     #[arg(short, long)]
     pub tty: bool,
     /// Remove the container afterwards; accepted for docker's sake, a box leaves nothing behind
@@ -225,6 +235,29 @@ pub struct ImagesArgs {
 pub struct InspectArgs {
     /// A Wasm file, or the name of a box or image in the store
     pub name: String,
+}
+
+#[derive(Debug, Args)]
+pub struct VolumeArgs {
+    #[command(subcommand)]
+    pub verb: VolumeVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum VolumeVerb {
+    /// Make an empty volume
+    Create {
+        /// Its name
+        name: String,
+    },
+    /// List the volumes
+    Ls,
+    /// Remove volumes with all that is in them
+    Rm {
+        /// Their names
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
 }
 
 /// A level of the x86-64 psABI.

@@ -14,9 +14,11 @@ mod failure;
 mod image_commands;
 mod inspect_command;
 mod limits;
+mod mounts;
 mod progress;
 mod run_command;
 mod session;
+mod volumes;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -25,16 +27,21 @@ use args::{Cli, Verb};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(error) = runtime::exit_on_interrupt() {
-        tell!("boxer: warning: interrupts cannot be watched: {error}");
-    }
+    let signals = match runtime::Signals::watch() {
+        Ok(signals) => Some(signals),
+        Err(error) => {
+            tell!("boxer: warning: signals cannot be watched: {error}");
+            None
+        }
+    };
     let result = match &cli.verb {
         Verb::Build(args) => build_command::run(&cli.global, args),
-        Verb::Run(args) => run_command::run(&cli.global, args),
+        Verb::Run(args) => run_command::run(&cli.global, args, signals.as_ref()),
         Verb::Push(args) => image_commands::push(&cli.global, args),
         Verb::Pull(args) => image_commands::pull(&cli.global, args),
         Verb::Images(args) => image_commands::images(&cli.global, args),
         Verb::Inspect(args) => inspect_command::run(&cli.global, args),
+        Verb::Volume(args) => volumes::run(&cli.global, args),
     };
     match result {
         Ok(code) => code,

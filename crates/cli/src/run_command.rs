@@ -6,29 +6,65 @@ use std::sync::Arc;
 
 use build::{BoxForm, Built, NoEvents};
 use oci::{Artifact, Reference};
-use runtime::{Input, Output, Overrides, Preopen, RunOptions};
+use runtime::{Descriptor, Forwarding, Input, Output, Overrides, RawTerminal, RunOptions, Signals};
 
 use crate::args::{Global, RunArgs};
 use crate::failure::Failure;
+use crate::mounts::Mounts;
 use crate::progress::Transfers;
 use crate::session;
 
 /// Boxer itself failed, as with `docker run`.
 const OWN_FAILURE: u8 = 125;
 
-pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> {
-    start(global, args).map_err(|failure| {
+pub fn run(
+    global: &Global,
+    args: &RunArgs,
+    signals: Option<&Signals>,
+) -> Result<ExitCode, Failure> {
+    start(global, args, signals).map_err(|failure| {
         let code = if failure.code == 2 { 2 } else { OWN_FAILURE };
         failure.code(code)
     })
 }
 
-fn start(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> {
-    let options = options(args)?;
+fn start(global: &Global, args: &RunArgs, signals: Option<&Signals>) -> Result<ExitCode, Failure> {
+    if args.tty && args.interactive && !runtime::is_terminal() {
+        return Err(Failure::new("the input device is not a TTY"));
+    }
+    let mounts = Mounts::new(global, args)?;
+    let mut options = options(args, &mounts)?;
     let path = find(global, args.name())?;
-    let outcome = session::runtime()?.run_file(&path, options).map_err(Failure::new)?;
+    let runtime = session::runtime()?;
+    if args.tty {
+        // While code is compiled, Ctrl-C still ends the command.
+        runtime.prepare_file(&path).map_err(Failure::new)?;
+    }
+    let forwarding = attach(args, signals, &mut options)?;
+    let outcome = runtime.run_file(&path, options);
+    // The terminal is as it was before anything is said.
+    drop(forwarding);
+    let outcome = outcome.map_err(Failure::new)?;
     // As a shell does, the low byte.
     Ok(ExitCode::from(u8::try_from(outcome.status & 0xff).unwrap_or(OWN_FAILURE)))
+}
+
+/// Lets the box have this process's signals and, with `-it`, its terminal.
+fn attach(
+    args: &RunArgs,
+    signals: Option<&Signals>,
+    options: &mut RunOptions,
+) -> Result<Option<Forwarding>, Failure> {
+    let Some(signals) = signals else { return Ok(None) };
+    let failed = |error: std::io::Error| Failure::new(format!("cannot attach to the box: {error}"));
+    let (descriptor, control) = Descriptor::new("BOXER_CONTROL").map_err(failed)?;
+    let terminal = if args.tty && args.interactive {
+        Some(RawTerminal::enter().map_err(failed)?)
+    } else {
+        None
+    };
+    options.descriptors.push(descriptor);
+    signals.forward(control, terminal).map(Some).map_err(failed)
 }
 
 /// The Wasm file that a name stands for. An image is made a box first.
@@ -65,7 +101,7 @@ pub fn is_path(name: &str) -> bool {
     Path::new(name).is_file() || name.starts_with(['.', '/']) || name.ends_with(".wasm")
 }
 
-fn options(args: &RunArgs) -> Result<RunOptions, Failure> {
+fn options(args: &RunArgs, mounts: &Mounts) -> Result<RunOptions, Failure> {
     let mut env = Vec::new();
     for file in &args.env_file {
         let text = std::fs::read_to_string(file).map_err(|error| {
@@ -97,23 +133,25 @@ fn options(args: &RunArgs) -> Result<RunOptions, Failure> {
         }
         env.extend(variable(word));
     }
-    let size = if args.tty { terminal_size::terminal_size() } else { None };
+    let size = if args.tty { runtime::terminal_size() } else { None };
     Ok(RunOptions {
         args: args.program_args().to_vec(),
         env,
-        preopens: args.volume.iter().map(|text| volume(text)).collect::<Result<_, _>>()?,
+        preopens: mounts.preopens.clone(),
+        tmpfs: mounts.tmpfs.clone(),
         overrides: Overrides {
             entrypoint: args.entrypoint.clone(),
             workdir: args.workdir.clone(),
             user: args.user.clone(),
             cpu: args.cpu.map(|level| level.name().to_owned()),
             limits: args.limits.limits(),
-            tty: args.tty.then_some(true),
-            tty_size: size.map(|(width, height)| (width.0, height.0)),
+            tty: Some(args.tty),
+            tty_size: size.map(|(rows, columns)| (columns, rows)),
             strace: args.strace,
             debug: args.debug,
         },
-        stdin: Input::Inherit,
+        // As with docker: a terminal that nobody types at.
+        stdin: if args.tty && !args.interactive { Input::Silent } else { Input::Inherit },
         stdout: Output::Inherit,
         stderr: Output::Inherit,
         descriptors: Vec::new(),
@@ -125,42 +163,5 @@ fn variable(word: &str) -> Option<(String, String)> {
     match word.split_once('=') {
         Some((name, value)) => Some((name.to_owned(), value.to_owned())),
         None => std::env::var(word).ok().map(|value| (word.to_owned(), value)),
-    }
-}
-
-/// `HOST:GUEST[:ro|:rw]`.
-fn volume(text: &str) -> Result<Preopen, Failure> {
-    let wrong = |reason: &str| Failure::usage(format!("invalid --volume {text:?}: {reason}"));
-    let (rest, writable) = match text.rsplit_once(':') {
-        Some((rest, "ro")) => (rest, false),
-        Some((rest, "rw")) => (rest, true),
-        _ => (text, true),
-    };
-    let (host, guest) =
-        rest.rsplit_once(':').ok_or_else(|| wrong("must be of the form HOST:GUEST[:ro]"))?;
-    if !guest.starts_with('/') {
-        return Err(wrong("the path in the box must be absolute"));
-    }
-    let host = PathBuf::from(host);
-    match std::fs::metadata(&host) {
-        Ok(meta) if meta.is_dir() => Ok(Preopen { host, guest: guest.to_owned(), writable }),
-        Ok(_) => Err(wrong("it is not a directory; a box can be given directories only")),
-        Err(error) => Err(Failure::new(format!("--volume {text:?}: {}: {error}", host.display()))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::volume;
-
-    #[test]
-    fn volumes_have_a_host_and_a_guest_path() {
-        let of =
-            |text: &str| volume(text).map(|p| (p.host.display().to_string(), p.guest, p.writable));
-        assert_eq!(of("/:/mnt").ok(), Some(("/".into(), "/mnt".into(), true)));
-        assert_eq!(of("/:/mnt:ro").ok(), Some(("/".into(), "/mnt".into(), false)));
-        for bad in ["/mnt", "/:mnt", "/no/such/directory:/x"] {
-            assert!(of(bad).is_err(), "{bad}");
-        }
     }
 }

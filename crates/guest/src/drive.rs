@@ -91,7 +91,7 @@ impl Driver {
             // What the host has told may have woken somebody.
             let told = self.control.obey(machine.kernel());
             match step {
-                Step::Ready => {}
+                Step::Ready => machine.kernel().look_at_console(),
                 Step::Wait { .. } if told => {}
                 Step::Exit(status) => return status,
                 Step::Wait { deadline, stdin, network } => {

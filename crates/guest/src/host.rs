@@ -1,9 +1,11 @@
 //! The kernel's [`Host`] on WASI preview 1.
 
+use crate::files::Files;
 use crate::invocation::{Invocation, Terminal};
 use crate::wasi::{self, filetype};
 use abi::Errno;
-use kernel::host::{Host, HostDirent, HostFd, HostKind, HostOpen, HostStat, Preopen};
+use kernel::host::{Host, HostDirent, HostFd, HostKind, HostOpen, HostStat, HostTmpfs, Preopen};
+use mux::files::What;
 
 /// Standard input, output and error.
 const STDIN: wasi::Fd = 0;
@@ -18,6 +20,8 @@ pub struct WasiHost {
     terminal: Terminal,
     preopens: Vec<Preopen>,
     fixed: Option<FixedWorld>,
+    files: Files,
+    tmpfs: Vec<HostTmpfs>,
 }
 
 /// Time and chance of a build step that must give the same result every time.
@@ -46,11 +50,7 @@ impl WasiHost {
         for (fd, name) in wasi::preopens() {
             let guest_path = mount_point(&String::from_utf8_lossy(&name));
             if hidden != Some(guest_path.as_str()) {
-                preopens.push(Preopen {
-                    guest_path,
-                    dir: HostFd(fd),
-                    writable: wasi::is_writable(fd),
-                });
+                preopens.push(invocation.mounts.preopen(guest_path, fd));
             }
         }
         let fixed = invocation.clock.map(|seconds| FixedWorld {
@@ -58,7 +58,14 @@ impl WasiHost {
             elapsed: 0,
             random: seconds,
         });
-        WasiHost { terminal: invocation.terminal, preopens, fixed }
+        let files = Files::new(invocation.files);
+        WasiHost {
+            terminal: invocation.terminal,
+            preopens,
+            fixed,
+            files,
+            tmpfs: invocation.mounts.tmpfs(),
+        }
     }
 }
 
@@ -89,6 +96,7 @@ fn host_stat(stat: wasi::Filestat) -> HostStat {
         atime: stat.atim,
         mtime: stat.mtim,
         ctime: stat.ctim,
+        unix: None,
     }
 }
 
@@ -142,6 +150,12 @@ impl Host for WasiHost {
         wasi::write(STDERR, buf)
     }
 
+    fn log(&mut self, line: &str) {
+        // A terminal may be in raw mode.
+        let end = if self.is_terminal(STDERR) { "\r\n" } else { "\n" };
+        let _ = self.stderr_write([line, end].concat().as_bytes());
+    }
+
     fn is_terminal(&self, fd: u32) -> bool {
         match self.terminal {
             Terminal::Detect => wasi::is_terminal(fd),
@@ -155,6 +169,10 @@ impl Host for WasiHost {
             Terminal::Yes(size) => size.map(|size| (size.rows, size.columns)),
             _ => None,
         }
+    }
+
+    fn tmpfs(&self) -> Vec<HostTmpfs> {
+        self.tmpfs.clone()
     }
 
     fn preopens(&self) -> Vec<Preopen> {
@@ -195,6 +213,12 @@ impl Host for WasiHost {
     }
 
     fn stat(&mut self, dir: HostFd, path: &[u8], follow: bool) -> Result<HostStat, Errno> {
+        if !follow {
+            match self.files.stat(dir, path) {
+                Err(Errno::ENOSYS) => {}
+                answer => return answer,
+            }
+        }
         if path.is_empty() {
             return self.fstat(dir);
         }
@@ -218,7 +242,10 @@ impl Host for WasiHost {
     }
 
     fn symlink(&mut self, target: &[u8], dir: HostFd, path: &[u8]) -> Result<(), Errno> {
-        wasi::symlink(target, dir.0, path)
+        match self.files.ask(dir, path, What::Symlink(target)) {
+            Err(Errno::ENOSYS) => wasi::symlink(target, dir.0, path),
+            answer => answer.map(drop),
+        }
     }
 
     fn link(&mut self, from: HostFd, old: &[u8], to: HostFd, new: &[u8]) -> Result<(), Errno> {
@@ -226,7 +253,10 @@ impl Host for WasiHost {
     }
 
     fn readlink(&mut self, dir: HostFd, path: &[u8]) -> Result<Vec<u8>, Errno> {
-        wasi::readlink(dir.0, path)
+        match self.files.ask(dir, path, What::Readlink) {
+            Err(Errno::ENOSYS) => wasi::readlink(dir.0, path),
+            answer => answer,
+        }
     }
 
     fn utimes(
@@ -238,6 +268,24 @@ impl Host for WasiHost {
         follow: bool,
     ) -> Result<(), Errno> {
         wasi::utimes(dir.0, here(path), atime, mtime, follow)
+    }
+
+    fn set_perm(&mut self, dir: HostFd, path: &[u8], perm: u32) -> Result<(), Errno> {
+        self.files.ask(dir, path, What::SetPerm(perm)).map(drop)
+    }
+
+    fn set_owner(
+        &mut self,
+        dir: HostFd,
+        path: &[u8],
+        uid: Option<u32>,
+        gid: Option<u32>,
+    ) -> Result<(), Errno> {
+        self.files.ask(dir, path, What::SetOwner(uid, gid)).map(drop)
+    }
+
+    fn mknod(&mut self, dir: HostFd, path: &[u8], mode: u32) -> Result<(), Errno> {
+        self.files.ask(dir, path, What::Mknod(mode)).map(drop)
     }
 
     fn truncate(&mut self, fd: HostFd, len: u64) -> Result<(), Errno> {

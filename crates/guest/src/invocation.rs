@@ -1,5 +1,6 @@
 //! What this run of the box was asked to do: WASI arguments and environment.
 
+use crate::mounts::Mounts;
 use crate::wasi;
 use machine::Naming;
 use rootfs::config::CpuLevel;
@@ -64,6 +65,10 @@ pub struct Invocation {
     pub clock: Option<u64>,
     /// `BOXER_CONTROL=FD`: the descriptor on which the host sends signals and the terminal's size.
     pub control: Option<wasi::Fd>,
+    /// `BOXER_FILES=FD`: the descriptor that answers what WASI cannot about files.
+    pub files: Option<wasi::Fd>,
+    /// `BOXER_MOUNTS`: what is mounted beside whole directories.
+    pub mounts: Mounts,
     /// `BOXER_NET=FD`: the descriptor that leads to a network.
     pub network: Option<wasi::Fd>,
 }
@@ -92,6 +97,8 @@ impl Invocation {
             build: false,
             clock: None,
             control: None,
+            files: None,
+            mounts: Mounts::default(),
             network: None,
         };
         for variable in environ {
@@ -130,6 +137,8 @@ impl Invocation {
             b"BUILD" => self.build = on,
             b"CLOCK" => self.clock = number(value),
             b"CONTROL" => self.control = number(value),
+            b"MOUNTS" => self.mounts = Mounts::new(&String::from_utf8_lossy(value)),
+            b"FILES" => self.files = number(value),
             b"NET" => self.network = number(value),
             _ => self.take_limit(name, value),
         }

@@ -7,9 +7,11 @@ mod boot;
 mod control;
 mod drive;
 mod exports;
+mod files;
 mod host;
 mod invocation;
 mod layer;
+mod mounts;
 mod wasi;
 
 /// Counted, so that no program can make the kernel's records grow without bound.

@@ -15,23 +15,61 @@ pub struct Preopen {
     pub dir: HostFd,
     /// Whether the guest may change it.
     pub writable: bool,
+    /// Only the file of this name in it is mounted.
+    pub file: Option<Vec<u8>>,
+    /// While it is empty it takes over what the image has at the guest path.
+    pub volume: bool,
+}
+
+/// A file system in memory that the box shall have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostTmpfs {
+    /// Absolute path.
+    pub guest_path: String,
+    /// Permission bits.
+    pub perm: u32,
+    /// Whether the guest may change it.
+    pub writable: bool,
 }
 
 /// Kind of a host file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HostKind {
     /// Regular file.
+    #[default]
     File,
     /// Directory.
     Dir,
     /// Symbolic link.
     Symlink,
+    /// Named pipe, where the host tells.
+    Fifo,
     /// Anything else (device, socket, pipe).
     Other,
 }
 
-/// Attributes of a host file, as far as WASI preview 1's `filestat` goes.
+/// What WASI's `filestat` lacks of a file's attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostUnix {
+    /// Permission bits with set-id and sticky bits.
+    pub perm: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Allocated size in units of 512 bytes.
+    pub blocks: u64,
+}
+
+impl Default for HostUnix {
+    /// A host that does not tell.
+    fn default() -> HostUnix {
+        HostUnix { perm: 0o777, uid: 0, gid: 0, blocks: 0 }
+    }
+}
+
+/// Attributes of a host file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostStat {
     /// Device.
     pub dev: u64,
@@ -49,6 +87,8 @@ pub struct HostStat {
     pub mtime: u64,
     /// Change time, ns since the epoch.
     pub ctime: u64,
+    /// The rest, where the host tells.
+    pub unix: Option<HostUnix>,
 }
 
 /// One entry of a host directory.
@@ -126,6 +166,10 @@ pub trait Host {
     fn preopens(&self) -> Vec<Preopen> {
         Vec::new()
     }
+    /// File systems in memory to mount.
+    fn tmpfs(&self) -> Vec<HostTmpfs> {
+        Vec::new()
+    }
     /// Opens `path` (relative, without `..`) below `dir`.
     fn open(&mut self, dir: HostFd, path: &[u8], how: HostOpen) -> Result<HostFd, Errno> {
         Err(Errno::ENOSYS)
@@ -189,6 +233,24 @@ pub trait Host {
         mtime: Option<u64>,
         follow: bool,
     ) -> Result<(), Errno> {
+        Err(Errno::ENOSYS)
+    }
+    /// Sets permission bits (without following a link). `ENOSYS` where the host keeps none.
+    fn set_perm(&mut self, dir: HostFd, path: &[u8], perm: u32) -> Result<(), Errno> {
+        Err(Errno::ENOSYS)
+    }
+    /// Sets owner and group (without following a link); `None` leaves one unchanged. `ENOSYS` where the host keeps none.
+    fn set_owner(
+        &mut self,
+        dir: HostFd,
+        path: &[u8],
+        uid: Option<u32>,
+        gid: Option<u32>,
+    ) -> Result<(), Errno> {
+        Err(Errno::ENOSYS)
+    }
+    /// Makes a named pipe or a socket's name; `mode` has type and permission bits. `ENOSYS` where the host has none.
+    fn mknod(&mut self, dir: HostFd, path: &[u8], mode: u32) -> Result<(), Errno> {
         Err(Errno::ENOSYS)
     }
     /// Sets the length of an open file.

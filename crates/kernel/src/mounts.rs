@@ -11,11 +11,12 @@ use abi::stat::{
 
 use crate::file::mqueue;
 use crate::file::tty::{Terminals, devpts};
-use crate::fs::inode::{InodeRef, Kind, NewNode};
+use crate::fs::inode::{InodeRef, Kind, Meta, NewNode, SetAttr};
 use crate::fs::lower::Lower;
 use crate::fs::memfs::{MemFs, Node};
 use crate::fs::walk::{Lookup, PathCx, resolve};
 use crate::fs::{Cx, Dentry, Mount, Res, Shared, Time, hostfs, procfs, synth};
+use crate::host::{HostTmpfs, Preopen};
 
 /// Device nodes of `/dev`: name, minor, major, permission bits.
 const DEVICES: &[(&[u8], u32, u32)] = &[
@@ -231,29 +232,126 @@ pub fn add_console(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
     Ok(())
 }
 
-/// Mounts the host's directories at their guest paths.
-pub fn mount_preopens(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
-    for preopen in cx.host().preopens() {
-        let path = match preopen.guest_path.as_bytes() {
+/// Mounts what the host gives: its directories and files, and file systems in memory. Those nearer to the root come first,
+/// so that each is seen.
+pub fn mount_given(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
+    enum Given {
+        Host(Preopen),
+        Memory(HostTmpfs),
+    }
+    let host = cx.host();
+    let directories = host.preopens().into_iter().map(|p| (p.guest_path.clone(), Given::Host(p)));
+    let memory = host.tmpfs().into_iter().map(|t| (t.guest_path.clone(), Given::Memory(t)));
+    let mut all: Vec<(String, Given)> = directories.chain(memory).collect();
+    all.sort_by_key(|(path, _)| path.split('/').filter(|name| !name.is_empty()).count());
+    for (path, given) in all {
+        let path = match path.as_bytes() {
             b"" | b"/" | b"." => continue,
             path if path.starts_with(b"/") => path.to_vec(),
             path => [b"/", path].concat(),
         };
-        let shared = cx.shared.clone();
-        let dev = new_dev(&shared);
-        let read_only = if preopen.writable { 0 } else { ST_RDONLY };
-        let spec = Spec {
-            fstype: "9p",
-            source: "host",
-            root: "/".to_owned(),
-            flags: ST_RELATIME | read_only,
-            options: "",
-            magic: V9FS_MAGIC,
-            dev,
-        };
-        mount_at(cx, root, &path, Kind::Dir, hostfs::root(dev, preopen.dir), spec)?;
+        match given {
+            Given::Host(preopen) => mount_preopen(cx, root, &path, &preopen)?,
+            Given::Memory(tmpfs) => {
+                let dev = new_dev(&cx.shared);
+                let read_only = if tmpfs.writable { 0 } else { ST_RDONLY };
+                let flags = ST_NOSUID | ST_NODEV | ST_NOEXEC | ST_RELATIME | read_only;
+                let (shared, now) = (cx.shared.clone(), cx.now());
+                let node = MemFs::tmpfs(&shared, "tmpfs", dev, tmpfs.perm, now);
+                let spec = tmpfs_spec("tmpfs", flags, "", dev);
+                mount_at(cx, root, &path, Kind::Dir, node, spec)?;
+            }
+        }
     }
     Ok(())
+}
+
+fn mount_preopen(cx: &mut Cx, root: &Rc<Dentry>, path: &[u8], preopen: &Preopen) -> Res<()> {
+    let dev = new_dev(&cx.shared);
+    let read_only = if preopen.writable { 0 } else { ST_RDONLY };
+    let directory = hostfs::root(dev, preopen.dir);
+    let (inode, kind, within) = match &preopen.file {
+        Some(name) => {
+            let inode = directory.lookup(cx, name)?;
+            (inode, Kind::File, format!("/{}", String::from_utf8_lossy(name)))
+        }
+        None => (directory, Kind::Dir, "/".to_owned()),
+    };
+    if preopen.volume
+        && let Ok(image) = find(cx, root, path)
+        && image.inode().kind() == Kind::Dir
+        && inode.list(cx)?.is_empty()
+    {
+        copy_tree(cx, image.inode().clone(), inode.clone())?;
+    }
+    let spec = Spec {
+        fstype: "9p",
+        source: "host",
+        root: within,
+        flags: ST_RELATIME | read_only,
+        options: "",
+        magic: V9FS_MAGIC,
+        dev,
+    };
+    mount_at(cx, root, path, kind, inode, spec).map(drop)
+}
+
+/// Copies what is in a directory into an empty one, as docker does for a new volume.
+fn copy_tree(cx: &mut Cx, from: InodeRef, to: InodeRef) -> Res<()> {
+    copy_attributes(cx, &from, &to)?;
+    let mut directories = vec![(from, to)];
+    let mut buf = vec![0; 1 << 16];
+    while let Some((from, to)) = directories.pop() {
+        for item in from.list(cx)? {
+            let source = from.lookup(cx, &item.name)?;
+            let meta = source.meta(cx)?;
+            let target = match item.kind {
+                Kind::Symlink => source.read_link(cx)?,
+                _ => Vec::new(),
+            };
+            let Meta { mode, uid, gid, rdev, .. } = meta;
+            let new = NewNode { mode, uid, gid, rdev, target: &target };
+            let copy = match to.create(cx, &item.name, &new) {
+                // A device, or what the host cannot have.
+                Err(Errno::EPERM) => continue,
+                copy => copy?,
+            };
+            let mut offset = 0;
+            while item.kind == Kind::File && offset < meta.size {
+                let n = source.read_at(cx, offset, &mut buf)?;
+                if n == 0 {
+                    break;
+                }
+                let mut rest = buf.get(..n).unwrap_or_default();
+                while !rest.is_empty() {
+                    let written = copy.write_at(cx, offset, rest)?;
+                    if written == 0 {
+                        return Err(Errno::EIO);
+                    }
+                    offset += written as u64;
+                    rest = rest.get(written..).unwrap_or_default();
+                }
+            }
+            copy_attributes(cx, &source, &copy)?;
+            if item.kind == Kind::Dir {
+                directories.push((source, copy));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn copy_attributes(cx: &mut Cx, from: &InodeRef, to: &InodeRef) -> Res<()> {
+    let meta = from.meta(cx)?;
+    let perm = (from.kind() != Kind::Symlink).then_some(meta.mode & 0o7777);
+    let attr = SetAttr {
+        perm,
+        uid: Some(meta.uid),
+        gid: Some(meta.gid),
+        mtime: Some(meta.mtime),
+        ..SetAttr::default()
+    };
+    to.set_attr(cx, &attr)
 }
 
 /// Paths as from the root of the tree.

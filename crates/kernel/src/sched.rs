@@ -46,6 +46,8 @@ impl Kernel {
             self.pump_network();
             self.collect_wakes();
             if let Some(status) = self.exit {
+                // What mappings have changed in the host's files.
+                crate::fs::hostfs::save_all(&mut Cx::new(self, crate::fs::Cred::root()));
                 return Sched::Exited(exit_code(status));
             }
             let stopped = |pid: ProcessId| {
@@ -222,19 +224,31 @@ impl Kernel {
     }
 
     fn wants_stdin(&self) -> bool {
-        self.tasks
-            .threads()
-            .any(|t| matches!(&t.run, Run::Blocked(w) if w.keys.contains(&WaitKey::STDIN)))
+        let mut threads = self.tasks.threads();
+        let console = self.shared.registry::<tty::Terminals>().get(tty::CONSOLE);
+        console.is_some_and(|console| console.takes_host_input())
+            || threads
+                .any(|t| matches!(&t.run, Run::Blocked(w) if w.keys.contains(&WaitKey::STDIN)))
     }
 
-    /// Wakes the readers of standard input if there is something to read.
+    /// Wakes the readers of standard input if there is something to read; a terminal takes it up, reader or not.
     fn poll_stdin(&mut self, idle: bool) -> bool {
-        let ready = self.wants_stdin() && self.host.stdin_ready();
+        let mut ready = self.wants_stdin() && self.host.stdin_ready();
+        if ready && let Some(console) = self.shared.registry::<tty::Terminals>().get(tty::CONSOLE) {
+            ready = console.pull_console(&mut Cx::new(self, crate::fs::Cred::root()));
+        }
         if ready {
             self.wake(WaitKey::STDIN);
             self.collect_wakes();
         }
         ready && idle
+    }
+
+    /// Takes up what was typed while programs run: Ctrl-C must reach one that reads nothing.
+    pub fn look_at_console(&mut self) {
+        if self.shared.registry::<tty::Terminals>().get(tty::CONSOLE).is_some() {
+            self.poll_stdin(false);
+        }
     }
 
     /// Charges the CPU time since the last switch to the thread that had it. Nobody had it while the box was idle.

@@ -47,7 +47,7 @@ pub trait MapSource {
     fn name(&self) -> SourceName;
 
     /// msync(2) with `MS_SYNC`.
-    fn sync(&self) {}
+    fn sync(&self, _phys: &mut Phys) {}
 
     /// For downcasts, by those whose objects need to be found again among the mappings.
     fn as_any(&self) -> Option<&dyn Any> {

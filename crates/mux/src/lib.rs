@@ -11,6 +11,7 @@
 mod client;
 pub mod control;
 mod extension;
+pub mod files;
 mod flow;
 mod link;
 mod packet;

@@ -8,20 +8,22 @@
 mod descriptor;
 mod error;
 mod identity;
-mod interrupt;
 mod options;
 mod preview1;
 mod run;
+mod signals;
 mod step;
 mod stream;
+mod terminal;
 
 pub use descriptor::Descriptor;
 pub use error::RunError;
-pub use interrupt::exit_on_interrupt;
-pub use options::{Overrides, Preopen, RunOptions};
+pub use options::{Mounted, Overrides, Preopen, RunOptions, Tmpfs};
 pub use run::Outcome;
+pub use signals::{Forwarding, Signals};
 pub use step::{LAYER_FILE, StepInput};
 pub use stream::{Input, Output};
+pub use terminal::{RawTerminal, is_terminal, size as terminal_size};
 
 use link::CodeCache;
 use std::path::Path;

@@ -16,6 +16,31 @@ pub struct Preopen {
     pub guest: String,
     /// Whether the box may change it.
     pub writable: bool,
+    /// What of it is mounted.
+    pub mounted: Mounted,
+}
+
+/// What of a host directory a box sees.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Mounted {
+    /// All of it.
+    #[default]
+    Directory,
+    /// The file of this name alone, at the guest path.
+    File(String),
+    /// All of it; while it is empty it takes over what the image has at the guest path.
+    Volume,
+}
+
+/// A file system in the box's memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tmpfs {
+    /// Its absolute path in the box.
+    pub guest: String,
+    /// Permission bits; 0o1777 when not given.
+    pub mode: Option<u32>,
+    /// Whether the box may change it.
+    pub read_only: bool,
 }
 
 /// What replaces parts of the image's configuration. These travel as WASI environment variables,
@@ -71,6 +96,8 @@ pub struct RunOptions {
     pub env: Vec<(String, String)>,
     /// Host directories to mount.
     pub preopens: Vec<Preopen>,
+    /// File systems in memory to mount.
+    pub tmpfs: Vec<Tmpfs>,
     /// Replacements for the image's configuration.
     pub overrides: Overrides,
     /// Standard input.
@@ -81,6 +108,17 @@ pub struct RunOptions {
     pub stderr: Output,
     /// Further descriptors of a module.
     pub descriptors: Vec<Descriptor>,
+}
+
+impl Preopen {
+    /// Its name for the box, if it is the one with this number.
+    fn name(&self, number: usize) -> String {
+        match self.mounted {
+            // The directory itself stays out of sight.
+            Mounted::File(_) => format!("/.boxer-file/{number}"),
+            _ => self.guest.clone(),
+        }
+    }
 }
 
 /// `argv[0]` of a box.
@@ -96,10 +134,16 @@ impl RunOptions {
         for (name, value) in self.overrides.to_env() {
             wasi.env(name, value);
         }
-        for preopen in &self.preopens {
+        let mounts = self.mounts();
+        if !mounts.is_empty() {
+            wasi.env("BOXER_MOUNTS", mounts);
+        }
+        for (number, preopen) in self.preopens.iter().enumerate() {
             let perms = if preopen.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
-            wasi.preopened_dir(&preopen.host, &preopen.guest, perms).map_err(|error| {
-                RunError::Preopen { path: preopen.host.clone(), cause: format!("{error:#}") }
+            let name = preopen.name(number);
+            wasi.preopened_dir(&preopen.host, name, perms).map_err(|error| RunError::Preopen {
+                path: preopen.host.clone(),
+                cause: format!("{error:#}"),
             })?;
         }
         // The box is this thread's only work; handing file operations to a pool costs more than they take.
@@ -107,10 +151,37 @@ impl RunOptions {
         Ok(())
     }
 
+    /// `BOXER_MOUNTS`: a line for each mount that is not just a directory, words between tabs.
+    fn mounts(&self) -> String {
+        let mut lines = Vec::new();
+        for (number, preopen) in self.preopens.iter().enumerate() {
+            let (name, guest) = (preopen.name(number), &preopen.guest);
+            if !preopen.writable {
+                lines.push(format!("ro\t{name}"));
+            }
+            match &preopen.mounted {
+                Mounted::Directory => {}
+                Mounted::File(file) => lines.push(format!("file\t{name}\t{file}\t{guest}")),
+                Mounted::Volume => lines.push(format!("volume\t{guest}")),
+            }
+        }
+        for tmpfs in &self.tmpfs {
+            let mode = tmpfs.mode.unwrap_or(0o1777);
+            let how = if tmpfs.read_only { "ro" } else { "rw" };
+            lines.push(format!("tmpfs\t{}\t{mode:o}\t{how}", tmpfs.guest));
+        }
+        lines.join("\n")
+    }
+
     /// Tells a module the numbers of its further descriptors.
     pub(crate) fn name_descriptors(&self, wasi: &mut WasiCtxBuilder) {
         for (number, descriptor) in (descriptor::FIRST..).zip(&self.descriptors) {
             wasi.env(descriptor.variable, number.to_string());
         }
+    }
+
+    /// The number after those of the further descriptors.
+    pub(crate) fn next_descriptor(&self) -> u32 {
+        descriptor::FIRST + self.descriptors.len() as u32
     }
 }

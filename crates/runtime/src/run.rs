@@ -3,8 +3,8 @@
 use crate::descriptor::Descriptor;
 use crate::error::RunError;
 use crate::identity::{Form, Source};
-use crate::options::RunOptions;
-use crate::preview1::{self, State, Streams};
+use crate::options::{Preopen, RunOptions};
+use crate::preview1::{self, Files, State, Streams};
 use crate::stream::Sink;
 use link::CodeCache;
 use wasmtime::Store;
@@ -74,10 +74,18 @@ pub fn module_store(
     let mut wasi = WasiCtxBuilder::new();
     options.configure(&mut wasi)?;
     options.name_descriptors(&mut wasi);
+    let open =
+        |preopen: &Preopen| preview1::open_dir(&preopen.host).map(|dir| (dir, preopen.writable));
+    // Without them the box does with what WASI has.
+    let dirs: Result<Vec<_>, _> = options.preopens.iter().map(open).collect();
+    let files = dirs.ok().filter(|dirs| !dirs.is_empty()).map(Files::new);
+    if files.is_some() {
+        wasi.env("BOXER_FILES", options.next_descriptor().to_string());
+    }
     let sinks = Sinks { stdout: options.stdout.into_sink(), stderr: options.stderr.into_sink() };
     let out = [sinks.stdout.clone(), sinks.stderr.clone()];
     let extra = options.descriptors.into_iter().map(Descriptor::into_end).collect();
-    let streams = Streams::new(options.stdin.into_source(), out, extra);
+    let streams = Streams::new(options.stdin.into_source(), out, extra, files);
     Ok((Store::new(cache.engine(), State::new(wasi, streams)), sinks))
 }
 

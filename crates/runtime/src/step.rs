@@ -2,7 +2,7 @@
 //! making a box first, and leaves what the command changed as a layer.
 
 use crate::error::RunError;
-use crate::options::{Preopen, RunOptions};
+use crate::options::{Mounted, Preopen, RunOptions};
 use crate::preview1;
 use crate::run::{Outcome, call_start, module_store, start_error};
 use link::{CodeCache, boot, digest_of};
@@ -45,6 +45,7 @@ pub fn run(
             host: dir.to_path_buf(),
             guest: GUEST_DIR.to_owned(),
             writable: true,
+            mounted: Mounted::Directory,
         });
         options.env.push(("BOXER_BUILD".to_owned(), "1".to_owned()));
     }

@@ -19,6 +19,8 @@ pub enum Input {
     Empty,
     /// These bytes.
     Bytes(Vec<u8>),
+    /// Open, and nothing ever comes (a component: at its end).
+    Silent,
 }
 
 /// Standard output or standard error of a box.
@@ -39,7 +41,7 @@ impl Input {
     pub(crate) fn apply(self, wasi: &mut WasiCtxBuilder) {
         match self {
             Input::Inherit => wasi.inherit_stdin(),
-            Input::Empty => wasi.stdin(empty()),
+            Input::Empty | Input::Silent => wasi.stdin(empty()),
             Input::Bytes(bytes) => wasi.stdin(MemoryInputPipe::new(bytes)),
         };
     }
@@ -50,6 +52,7 @@ impl Input {
             Input::Inherit => Source::Host,
             Input::Empty => Source::Bytes(Cursor::default()),
             Input::Bytes(bytes) => Source::Bytes(Cursor::new(bytes)),
+            Input::Silent => Source::Silent,
         }
     }
 }
@@ -60,6 +63,8 @@ pub(crate) enum Source {
     Host,
     /// These bytes.
     Bytes(Cursor<Vec<u8>>),
+    /// Nothing, ever.
+    Silent,
 }
 
 impl Output {

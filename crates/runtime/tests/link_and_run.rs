@@ -211,6 +211,7 @@ fn a_missing_directory_is_named() {
         host: host.clone(),
         guest: "/data".into(),
         writable: true,
+        mounted: Default::default(),
     });
     let error = bench.runtime.run_bytes(&wat::parse_str("(module)").unwrap(), options).unwrap_err();
     assert!(error.to_string().contains(&host.display().to_string()), "{error}");

@@ -177,7 +177,7 @@ impl Kernel {
         let root = self.root.clone();
         let mut cx = self.cx(tid);
         // Host directories lie over the image; the box runs without them, too.
-        if let Err(errno) = mounts::mount_preopens(&mut cx, &root) {
+        if let Err(errno) = mounts::mount_given(&mut cx, &root) {
             cx.host().log(&format!("boxer: cannot mount the host's files: {errno}"));
         }
         if let Err(errno) = self.lay_etc(tid, &spec.naming) {

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use mem::{Account, Phys};
 
+use super::chore::{Chore, Chores};
 use super::lock::LockTable;
 use super::notify::Watches;
 use super::open_file::OpenKind;
@@ -129,9 +130,11 @@ impl<'a> Cx<'a> {
     /// A context for `cred`.
     pub fn new(world: &'a mut dyn World, cred: Cred) -> Cx<'a> {
         let shared = world.shared();
-        let closed = std::mem::take(&mut *shared.host_closes.borrow_mut());
-        for fd in closed {
-            world.host().close(fd);
+        let chores = std::mem::take(&mut *shared.host_chores.borrow_mut());
+        for chore in chores {
+            for chore in chore.prepare(world.phys()) {
+                do_chore(world.host(), chore);
+            }
         }
         Cx { world, cred, shared }
     }
@@ -157,6 +160,24 @@ impl<'a> Cx<'a> {
     }
 }
 
+fn do_chore(host: &mut dyn Host, chore: Chore) {
+    match chore {
+        Chore::Close(fd) => host.close(fd),
+        Chore::Write(fd, offset, bytes) => {
+            let mut done = 0;
+            while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+                match host.write(fd, offset + done as u64, rest) {
+                    Ok(n @ 1..) => done += n,
+                    // There is nobody to tell.
+                    _ => break,
+                }
+            }
+        }
+        // `prepare` has made writes of it.
+        Chore::Save(..) => {}
+    }
+}
+
 /// Registries that file objects share; one for each kernel.
 pub struct Shared {
     /// Where objects report that waiters should look again.
@@ -178,8 +199,8 @@ pub struct Shared {
     pub hangups: Rc<RefCell<Vec<(u32, u32)>>>,
     /// FIFOs being opened, by thread: whoever waits for the other end holds its own end.
     pub opening: RefCell<BTreeMap<u32, Rc<OpenFile>>>,
-    /// Host files that were closed and are to be given back to the host.
-    pub host_closes: Rc<RefCell<Vec<crate::host::HostFd>>>,
+    /// What the host is to do when somebody has it at hand.
+    pub host_chores: Chores,
     /// How inodes without a way of their own are opened.
     pub open_kind: OpenKind,
     registries: RefCell<BTreeMap<TypeId, Rc<dyn Any>>>,
@@ -205,7 +226,7 @@ impl Shared {
             graveyard: Rc::default(),
             hangups: Rc::default(),
             opening: RefCell::default(),
-            host_closes: Rc::default(),
+            host_chores: Chores::default(),
             open_kind,
             registries: RefCell::default(),
             next: Cell::new(1),

@@ -127,13 +127,12 @@ impl Mm {
         if flags & MS_INVALIDATE != 0 && locked {
             return Err(Errno::EBUSY);
         }
+        let covered = space.vmas.is_covered(start, end);
         if flags & MS_SYNC != 0 {
-            for (_, vma) in space.vmas.overlapping(start, end) {
-                if let Some(source) = vma.source.as_ref().filter(|_| vma.rights.shared) {
-                    source.sync();
-                }
-            }
+            let shared = space.vmas.overlapping(start, end).filter(|(_, vma)| vma.rights.shared);
+            let sources: Vec<_> = shared.filter_map(|(_, vma)| vma.source.clone()).collect();
+            sources.iter().for_each(|source| source.sync(&mut self.phys));
         }
-        if space.vmas.is_covered(start, end) { Ok(()) } else { Err(Errno::ENOMEM) }
+        if covered { Ok(()) } else { Err(Errno::ENOMEM) }
     }
 }

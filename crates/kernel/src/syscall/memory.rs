@@ -140,8 +140,11 @@ pub fn mremap(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
 }
 
 /// msync(2)
-pub fn msync(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
-    k.mm.sync(a.u64(0), a.u64(1), a.u64(2))?;
+pub fn msync(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let result = k.mm.sync(a.u64(0), a.u64(1), a.u64(2));
+    // Whoever has the host at hand brings the changes there first.
+    drop(k.cx(tid));
+    result?;
     Ok(0)
 }
 

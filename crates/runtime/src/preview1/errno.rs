@@ -2,7 +2,7 @@
 
 use std::io;
 
-const AGAIN: i32 = 6;
+pub const AGAIN: i32 = 6;
 pub const BADF: i32 = 8;
 pub const FAULT: i32 = 21;
 pub const INVAL: i32 = 28;

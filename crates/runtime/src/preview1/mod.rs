@@ -3,9 +3,11 @@
 //! pieces of 4 KiB.
 
 mod errno;
+mod files;
 mod poll;
 mod streams;
 
+pub use files::{Files, open_dir};
 pub use streams::Streams;
 
 use crate::error::RunError;

@@ -92,6 +92,7 @@ fn wait(streams: &Streams, wanted: &[(u64, u8, What)]) -> Option<Result<Vec<bool
                     ready[index] = true;
                     timeout = Some(0);
                 }
+                Readiness::Never => {}
                 Readiness::Of(handle) => handles.push((index, handle, write)),
             },
         }

@@ -1,6 +1,7 @@
 //! The descriptors that are not wasmtime-wasi's: standard streams and byte streams to this process.
 
 use super::errno;
+use super::files::Files;
 use crate::descriptor;
 use crate::stream::{Sink, Source};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -22,35 +23,52 @@ pub struct Streams {
     /// This process's own streams; none is one that is closed.
     host: [Option<OwnedFd>; 3],
     extra: BTreeMap<i32, UnixStream>,
+    /// Answers about files, under the number after those.
+    files: Option<(i32, Files)>,
 }
 
 /// When a stream can be used.
 pub enum Readiness<'a> {
     /// At any time.
     Now,
+    /// Not while the box runs.
+    Never,
     /// When this can be read or written.
     Of(BorrowedFd<'a>),
 }
 
 impl Streams {
-    /// Takes up the streams. `extra` are byte streams in the order of their numbers.
-    pub fn new(stdin: Source, out: [Option<Sink>; 2], extra: Vec<UnixStream>) -> Streams {
+    /// Takes up the streams. `extra` are byte streams in the order of their numbers; `files` has the number after them.
+    pub fn new(
+        stdin: Source,
+        out: [Option<Sink>; 2],
+        extra: Vec<UnixStream>,
+        files: Option<Files>,
+    ) -> Streams {
+        let files = files.map(|files| (descriptor::FIRST as i32 + extra.len() as i32, files));
         let numbers = (descriptor::FIRST..).map(|number| number as i32);
         let host = [
             std::io::stdin().as_fd().try_clone_to_owned().ok(),
             std::io::stdout().as_fd().try_clone_to_owned().ok(),
             std::io::stderr().as_fd().try_clone_to_owned().ok(),
         ];
-        Streams { stdin, out, host, extra: numbers.zip(extra).collect() }
+        Streams { stdin, out, host, extra: numbers.zip(extra).collect(), files }
     }
 
     /// Whether a descriptor is one of these.
     pub fn has(&self, fd: i32) -> bool {
-        (STDIN..=STDERR).contains(&fd) || self.extra.contains_key(&fd)
+        (STDIN..=STDERR).contains(&fd) || self.extra.contains_key(&fd) || self.is_files(fd)
+    }
+
+    fn is_files(&self, fd: i32) -> bool {
+        self.files.as_ref().is_some_and(|(number, _)| *number == fd)
     }
 
     /// Reads: bytes, 0 at the end.
     pub fn read(&mut self, fd: i32, buf: &mut [u8]) -> Result<usize, i32> {
+        if let Some((_, files)) = self.files.as_mut().filter(|(number, _)| *number == fd) {
+            return Ok(files.answer(buf));
+        }
         let read = match (fd, self.extra.get_mut(&fd)) {
             (STDIN, _) => match &mut self.stdin {
                 Source::Host => match &self.host[0] {
@@ -58,6 +76,7 @@ impl Streams {
                     None => return Err(errno::BADF),
                 },
                 Source::Bytes(bytes) => bytes.read(buf),
+                Source::Silent => return Err(errno::AGAIN),
             },
             (_, Some(stream)) => stream.read(buf),
             (_, None) => return Err(errno::BADF),
@@ -67,6 +86,10 @@ impl Streams {
 
     /// Writes: bytes taken.
     pub fn write(&mut self, fd: i32, bytes: &[u8]) -> Result<usize, i32> {
+        if let Some((_, files)) = self.files.as_mut().filter(|(number, _)| *number == fd) {
+            files.ask(bytes);
+            return Ok(bytes.len());
+        }
         let written = match (fd, self.extra.get_mut(&fd)) {
             (STDOUT | STDERR, _) => match &self.out[usize::from(fd == STDERR)] {
                 Some(sink) => sink.write(bytes),
@@ -88,11 +111,15 @@ impl Streams {
 
     /// When a stream can be read (or written); none for what is not one of these.
     pub fn readiness(&self, fd: i32, write: bool) -> Option<Readiness<'_>> {
+        if self.is_files(fd) {
+            return Some(Readiness::Now);
+        }
         Some(match (fd, write, self.extra.get(&fd)) {
             (_, _, Some(stream)) => Readiness::Of(stream.as_fd()),
             (STDIN, false, _) => match &self.stdin {
                 Source::Host => self.host(fd).map_or(Readiness::Now, Readiness::Of),
                 Source::Bytes(_) => Readiness::Now,
+                Source::Silent => Readiness::Never,
             },
             (STDOUT | STDERR, true, _) => match &self.out[usize::from(fd == STDERR)] {
                 Some(_) => Readiness::Now,

@@ -190,6 +190,11 @@ impl Discipline {
         }
     }
 
+    /// Whether input is kept rather than dropped.
+    pub fn has_room(&self) -> bool {
+        self.input.len() < MAX_INPUT
+    }
+
     /// Drops input not read yet.
     pub fn flush_input(&mut self) {
         self.input.clear();

@@ -140,17 +140,28 @@ impl Tty {
         }
     }
 
-    /// Moves what the host's input has into the console.
-    fn pull_console(&self, cx: &mut Cx) {
-        if !self.is_console() || self.host_eof.get() || self.line.borrow().readable().is_some() {
-            return;
+    /// Moves what the host's input has into the console, whether anybody reads or not: Ctrl-C is input, too. Whether
+    /// there was anything.
+    pub fn pull_console(&self, cx: &mut Cx) -> bool {
+        if !self.takes_host_input() {
+            return false;
         }
         let mut buf = [0; 1024];
         match cx.host().stdin_read(&mut buf) {
-            Ok(0) => self.host_eof.set(true),
+            Ok(0) => {
+                self.host_eof.set(true);
+                self.notifier.wake();
+            }
             Ok(n) => self.receive(cx, buf.get(..n).unwrap_or(&[])),
-            Err(_) => {}
+            Err(Errno::EAGAIN | Errno::EINTR) => return false,
+            Err(_) => self.host_eof.set(true),
         }
+        true
+    }
+
+    /// Whether the console has room for what the host's input may bring.
+    pub fn takes_host_input(&self) -> bool {
+        self.is_console() && !self.host_eof.get() && self.line.borrow().has_room()
     }
 
     /// Job control: whether the caller may go on; a background process gets `signal` (SIGTTIN, SIGTTOU).

@@ -1,0 +1,58 @@
+//! `BOXER_MOUNTS`: a line for each mount that is not just a preopened directory, words between tabs.
+//!
+//! | line | meaning |
+//! |---|---|
+//! | `file` PREOPEN NAME PATH | the file NAME of that directory is mounted at PATH, the directory is not |
+//! | `volume` PATH | the directory preopened as PATH takes over what the image has there, while it is empty |
+//! | `ro` PREOPEN | that directory cannot be changed; not every host says so itself |
+//! | `tmpfs` PATH MODE `ro`\|`rw` | a file system in memory; MODE is octal |
+
+use crate::wasi;
+use kernel::host::{HostFd, HostTmpfs, Preopen};
+
+/// The lines.
+#[derive(Clone, Debug, Default)]
+pub struct Mounts(Vec<Vec<String>>);
+
+impl Mounts {
+    /// Reads the variable.
+    pub fn new(text: &str) -> Mounts {
+        Mounts(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
+    }
+
+    fn lines(&self) -> impl Iterator<Item = Vec<&str>> {
+        self.0.iter().map(|line| line.iter().map(String::as_str).collect())
+    }
+
+    /// What the directory preopened as `name` is.
+    pub fn preopen(&self, name: String, fd: wasi::Fd) -> Preopen {
+        let (dir, writable) = (HostFd(fd), wasi::is_writable(fd));
+        let mut preopen = Preopen { guest_path: name, dir, writable, file: None, volume: false };
+        let name = preopen.guest_path.clone();
+        for line in self.lines() {
+            match line.as_slice() {
+                ["file", from, file, path] if *from == name => {
+                    preopen.guest_path = (*path).to_owned();
+                    preopen.file = Some(file.as_bytes().to_vec());
+                }
+                ["volume", path] if *path == name => preopen.volume = true,
+                ["ro", from] if *from == name => preopen.writable = false,
+                _ => {}
+            }
+        }
+        preopen
+    }
+
+    /// File systems in memory.
+    pub fn tmpfs(&self) -> Vec<HostTmpfs> {
+        let mut found = Vec::new();
+        for line in self.lines() {
+            if let ["tmpfs", path, mode, how] = line.as_slice() {
+                let perm = u32::from_str_radix(mode, 8).unwrap_or(0o1777) & 0o7777;
+                let (guest_path, writable) = ((*path).to_owned(), *how == "rw");
+                found.push(HostTmpfs { guest_path, perm, writable });
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,133 @@
+//! Signals that this process gets: they end it, or go to the box that it runs.
+
+use crate::terminal::{self, RawTerminal};
+use mux::control::Control;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+const SIGINT: u16 = 2;
+const SIGWINCH: u16 = 28;
+
+/// What a box is told beside SIGINT: HUP QUIT USR1 USR2 ALRM TERM WINCH.
+const FORWARDED: [u16; 7] = [1, 3, 10, 12, 14, 15, SIGWINCH];
+
+/// A second interrupt within this time ends the box whatever it does.
+const IMPATIENCE: Duration = Duration::from_secs(3);
+
+/// Watches the signals of this process.
+pub struct Signals {
+    target: Arc<Mutex<Target>>,
+}
+
+#[derive(Default)]
+struct Target {
+    /// This process's end of the box's control stream.
+    control: Option<UnixStream>,
+    /// The box's terminal is this process's.
+    terminal: Option<RawTerminal>,
+    interrupted: Option<Instant>,
+}
+
+impl Signals {
+    /// From now on an interrupt (SIGINT) ends this process with status 130, until a box takes it.
+    pub fn watch() -> std::io::Result<Signals> {
+        let target = Arc::new(Mutex::new(Target::default()));
+        watch(&target, "interrupt", &[SIGINT])?;
+        Ok(Signals { target })
+    }
+
+    /// From now on signals go to the box at the other end of `control`. With `terminal` the terminal on standard input is in
+    /// raw mode until the result is dropped or this process ends by a signal it can notice.
+    pub fn forward(
+        &self,
+        control: UnixStream,
+        terminal: Option<RawTerminal>,
+    ) -> std::io::Result<Forwarding> {
+        // A box that does not listen must not hold the watcher up.
+        control.set_nonblocking(true)?;
+        {
+            let mut target = lock(&self.target);
+            target.control = Some(control);
+            target.terminal = terminal;
+        }
+        let forwarding = Forwarding { target: Arc::clone(&self.target) };
+        watch(&self.target, "signals", &FORWARDED)?;
+        Ok(forwarding)
+    }
+}
+
+/// A box that gets the signals; dropped, they end this process again, and the terminal is as it was.
+pub struct Forwarding {
+    target: Arc<Mutex<Target>>,
+}
+
+impl Drop for Forwarding {
+    fn drop(&mut self) {
+        *lock(&self.target) = Target::default();
+    }
+}
+
+fn lock(target: &Mutex<Target>) -> MutexGuard<'_, Target> {
+    target.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A thread that waits for `numbers`. They are caught when this returns.
+fn watch(target: &Arc<Mutex<Target>>, name: &str, numbers: &[u16]) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let listening = {
+        let _inside = runtime.enter();
+        let listen =
+            |number: &u16| Ok((*number, signal(SignalKind::from_raw(i32::from(*number)))?));
+        numbers.iter().map(listen).collect::<std::io::Result<Vec<(u16, Signal)>>>()?
+    };
+    let target = Arc::clone(target);
+    let run = move || {
+        let tasks = tokio::task::LocalSet::new();
+        for (number, mut signal) in listening {
+            let target = Arc::clone(&target);
+            tasks.spawn_local(async move {
+                while signal.recv().await.is_some() {
+                    lock(&target).take(number);
+                }
+            });
+        }
+        runtime.block_on(tasks);
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
+    Ok(())
+}
+
+impl Target {
+    fn take(&mut self, number: u16) {
+        if number == SIGINT {
+            let now = Instant::now();
+            let before = self.interrupted.replace(now);
+            if before.is_some_and(|before| now.duration_since(before) < IMPATIENCE) {
+                self.end(number);
+            }
+        }
+        let message = match number {
+            SIGWINCH if self.terminal.is_some() => match terminal::size() {
+                Some((rows, columns)) => Control::Window { rows, columns },
+                None => return,
+            },
+            _ => Control::Signal(number),
+        };
+        let told = self.control.as_mut().is_some_and(|control| {
+            // Far fewer bytes than the stream holds: they are taken as a whole or not at all.
+            control.write_all(&message.encode()).is_ok()
+        });
+        if !told && number != SIGWINCH {
+            self.end(number);
+        }
+    }
+
+    /// Ends this process as the signal does.
+    fn end(&mut self, number: u16) {
+        self.terminal = None;
+        std::process::exit(128 + i32::from(number));
+    }
+}
