@@ -6,12 +6,14 @@
 //! | `alpine/rootfs`, `alpine/layout` | Alpine's minimal root filesystem, where its archive is at hand |
 //! | `programs` | small static programs |
 //! | `real/rootfs`, `real/layout` | the Debian tree with openssl, python's tests, stress-ng, ffmpeg, gmp's and zlib's tests; only for `programs --real` |
+//! | `interactive/rootfs`, `interactive/layout` | the Debian tree with vi, nano, tmux, sqlite3 and git; only for `terminal` |
 //! | `suites/rootfs`, `suites/layout` | the Debian tree with python's tests, stress-ng and Go's compiled tests; only for `suites` |
 //!
 //! Each is kept with its recipe and made again when the recipe changes.
 
 mod alpine;
 mod debian;
+mod interactive;
 mod layout;
 mod real;
 mod static_programs;
@@ -49,6 +51,11 @@ pub fn real(workspace: &Workspace) -> Result<PathBuf> {
 /// The directory of Debian with the suites of `fixtures/programs/suites.txt`. Needs the network.
 pub fn suites(workspace: &Workspace) -> Result<PathBuf> {
     suites::make(workspace)
+}
+
+/// The directory of Debian with editors and other programs at a terminal. Needs the network.
+pub fn interactive(workspace: &Workspace) -> Result<PathBuf> {
+    interactive::make(workspace)
 }
 
 /// The directory of the static programs.

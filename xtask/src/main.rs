@@ -14,6 +14,7 @@ mod registry;
 mod replay;
 mod suites;
 mod syscalls;
+mod terminal;
 mod test;
 mod tidy;
 
@@ -35,6 +36,7 @@ cargo xtask NAME
             (openssl, python's tests, stress-ng, ffmpeg, gmp, zlib), which needs the network once and up to an hour
   suites    compare python's, Go's and stress-ng's own tests in a box with the same in a chroot, case by case: [NAME-PART...];
             it needs the network once and some hours
+  terminal  boxes at a pseudo-terminal and on host directories: [CASE...]; it needs the network once
   fuzz-cpu  compare the CPU with this machine's: [--instructions N] [--seed S] [--family F,F…] [--jobs N]
   fuzz-syscalls  sequences of system calls with several processes and threads: [--inputs N] [--seed S]
   docs      write docs/syscalls.md anew from the table of system calls
@@ -62,6 +64,7 @@ fn run() -> Result<()> {
         "examples" => demo::examples(&workspace),
         "programs" => programs::run(&workspace, &rest),
         "suites" => suites::run(&workspace, &rest),
+        "terminal" => terminal::run(&workspace, &rest),
         "hosts" => hosts::run(&workspace),
         "demo" => demo::run(&workspace),
         "replay-cpu" => replay::build_and_run(&workspace, rest),

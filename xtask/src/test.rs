@@ -1,7 +1,9 @@
 //! `cargo xtask test`: everything that is checked, with all set-up.
 
 use crate::paths::Workspace;
-use crate::{boxer, demo, fixtures, guest, hosts, packages, process, programs, replay, tidy};
+use crate::{
+    boxer, demo, fixtures, guest, hosts, packages, process, programs, replay, terminal, tidy,
+};
 use anyhow::Result;
 use std::process::Command;
 
@@ -41,6 +43,8 @@ pub fn run(workspace: &Workspace, rest: &[String]) -> Result<()> {
     demo::examples(workspace)?;
     step("hosts");
     hosts::run(workspace)?;
+    step("terminal");
+    terminal::run(workspace, &[])?;
     step("programs");
     programs::run(workspace, &[])?;
     Ok(())

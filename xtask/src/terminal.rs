@@ -1,0 +1,49 @@
+//! `cargo xtask terminal`: boxes at a real pseudo-terminal and on host directories, by the scripts of `fixtures/terminal`.
+
+use crate::paths::Workspace;
+use crate::{boxer, fixtures, process};
+use anyhow::Result;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The screen emulator and what it needs.
+const PACKAGES: &[&str] = &["pyte==0.8.2", "wcwidth==0.2.13"];
+
+/// Runs the scripts; `names` chooses cases of the first.
+pub fn run(workspace: &Workspace, names: &[String]) -> Result<()> {
+    let python = python(workspace)?;
+    let tree = fixtures::interactive(workspace)?;
+    let wasm = workspace.target.join("examples/interactive.wasm");
+    boxer::build_from_layout(workspace, &tree.join("layout"), "bookworm", "", &wasm)?;
+    for script in ["terminal.py", "volumes.py"] {
+        if script != "terminal.py" && !names.is_empty() {
+            continue;
+        }
+        let mut run = Command::new(&python);
+        run.arg(workspace.root.join("fixtures/terminal").join(script));
+        // The same store and cache as other chores.
+        for (name, value) in boxer::command(workspace)?.get_envs() {
+            if let Some(value) = value {
+                run.env(name, value);
+            }
+        }
+        process::run(run.arg(workspace.boxer()).arg(&wasm).args(names))?;
+    }
+    Ok(())
+}
+
+/// A Python with the packages, in the target directory.
+fn python(workspace: &Workspace) -> Result<PathBuf> {
+    let venv = workspace.target.join("terminal-venv");
+    let python = venv.join("bin/python");
+    let wanted = PACKAGES.join("\n");
+    let mark = venv.join("packages");
+    if !std::fs::read_to_string(&mark).is_ok_and(|have| have == wanted) {
+        process::quiet(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        let mut install = Command::new(&python);
+        install.args(["-m", "pip", "install", "--quiet"]).args(PACKAGES);
+        process::quiet(&mut install)?;
+        std::fs::write(mark, wanted)?;
+    }
+    Ok(python)
+}
