@@ -625,8 +625,3 @@ match c.op {
         frequent! { run_loop }
     }
 }
-
-/// Records a comparison for `flags` (used by string instructions).
-pub fn record(cpu: &mut Cpu, kind: FlagKind, a: u64, b: u64) {
-    cpu.flags = Flags { kind, a, b, c: 0 };
-}

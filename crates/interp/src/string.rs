@@ -4,10 +4,9 @@
 
 use crate::Env;
 use crate::code::Code;
-use crate::run::record;
 use crate::slow::{Rest, load, store};
 use ir::ops::StringOp;
-use ir::{Cpu, FlagKind, Op, reg};
+use ir::{Cpu, FlagKind, Flags, Op, reg};
 use mem::{Access, Fault, PAGE_SIZE, Tables};
 
 /// Bytes that one execution handles before it lets others run.
@@ -239,4 +238,9 @@ fn bulk<E: Env>(
         }
         _ => Ok(0),
     }
+}
+
+/// Records a comparison for `flags`.
+fn record(cpu: &mut Cpu, kind: FlagKind, a: u64, b: u64) {
+    cpu.flags = Flags { kind, a, b, c: 0 };
 }

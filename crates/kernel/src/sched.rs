@@ -150,6 +150,12 @@ impl Kernel {
         if !self.mm.trash.borrow().is_empty() {
             self.mm.reap();
         }
+        // A signal that the call itself caused comes before the next instruction.
+        let changed =
+            !self.wakes.borrow().is_empty() && !self.shared.async_files.borrow().is_empty();
+        if changed || self.shared.has_io_signals() {
+            self.collect_wakes();
+        }
         let pid = match self.tasks.thread(tid) {
             Some(thread) if thread.run == Run::Ready => thread.pid,
             _ => return Flow::Reschedule,
@@ -172,7 +178,11 @@ impl Kernel {
         if !self.wakes.borrow().is_empty() {
             self.aio_poll();
         }
-        let keys = std::mem::take(&mut *self.wakes.borrow_mut());
+        let mut keys = std::mem::take(&mut *self.wakes.borrow_mut());
+        if !keys.is_empty() || self.shared.has_io_signals() {
+            self.signal_owners(&keys);
+            keys.append(&mut self.wakes.borrow_mut());
+        }
         if keys.is_empty() {
             return;
         }
@@ -181,6 +191,17 @@ impl Kernel {
                 && wait.keys.iter().any(|key| keys.contains(key))
             {
                 thread.run = Run::Retry;
+            }
+        }
+        for key in keys {
+            let waits = |wait: &crate::Wait| wait.exclusive.contains(&key);
+            let first = self
+                .tasks
+                .threads_mut()
+                .find(|t| matches!(&t.run, Run::Blocked(wait) if waits(wait)));
+            if let Some(thread) = first {
+                thread.run = Run::Retry;
+                thread.restart.chosen = true;
             }
         }
     }
@@ -227,8 +248,7 @@ impl Kernel {
         let mut threads = self.tasks.threads();
         let console = self.shared.registry::<tty::Terminals>().get(tty::CONSOLE);
         console.is_some_and(|console| console.takes_host_input())
-            || threads
-                .any(|t| matches!(&t.run, Run::Blocked(w) if w.keys.contains(&WaitKey::STDIN)))
+            || threads.any(|t| matches!(&t.run, Run::Blocked(w) if w.waits_for(WaitKey::STDIN)))
     }
 
     /// Wakes the readers of standard input if there is something to read; a terminal takes it up, reader or not.

@@ -52,6 +52,8 @@ pub enum OnSignal {
 pub struct Wait {
     /// Any of these wakes the thread.
     pub keys: Vec<WaitKey>,
+    /// Each of these wakes only one of the threads that wait for it so (epoll_ctl(2), `EPOLLEXCLUSIVE`).
+    pub exclusive: Vec<WaitKey>,
     /// Monotonic nanoseconds at which it wakes anyway.
     pub deadline: Option<u64>,
     /// What a signal does.
@@ -78,6 +80,10 @@ impl Wait {
     pub fn on_signal(mut self, on_signal: OnSignal) -> Wait {
         self.on_signal = on_signal;
         self
+    }
+    /// Whether `key` may wake it.
+    pub fn waits_for(&self, key: WaitKey) -> bool {
+        self.keys.contains(&key) || self.exclusive.contains(&key)
     }
     /// As a result: `return wait.block()`.
     pub fn block<T>(self) -> Result<T, Stop> {

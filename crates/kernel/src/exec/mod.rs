@@ -171,8 +171,9 @@ impl Kernel {
                 return Err(errno);
             }
         };
+        let running = crate::fs::lease::Program::new(&self.shared, &found.dentry);
         if let Some(space) = self.mm.space_mut(space) {
-            space.layout.exe = Some(found.dentry.clone());
+            space.layout.exe = Some(running);
         }
         self.become_program(tid, space, entry, &found);
         let leader = ThreadId(pid.0);
@@ -267,6 +268,7 @@ impl Kernel {
         };
         let execfn = name.clone();
         for _ in 0..SCRIPTS_MAX {
+            self.shared.opens.check_not_written(dentry.inode())?;
             let (source, size) = self.exec_source(tid, &dentry)?;
             let mut start = [0; script::LINE_MAX];
             let n = read_source(&source, &mut self.mm.phys, size, 0, &mut start)?;
@@ -298,6 +300,7 @@ impl Kernel {
 
     fn load_interpreter(&mut self, tid: ThreadId, path: &[u8]) -> Result<Object, Errno> {
         let dentry = self.exec_file(tid, AT_FDCWD, path, 0)?;
+        self.shared.opens.check_not_written(dentry.inode())?;
         let (source, size) = self.exec_source(tid, &dentry)?;
         let phys = &mut self.mm.phys;
         let mut read = |at: u64, buf: &mut [u8]| read_source(&source, phys, size, at, buf);

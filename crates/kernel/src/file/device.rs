@@ -84,10 +84,6 @@ impl FileOps for Device {
         true
     }
 
-    fn is_pollable(&self) -> bool {
-        matches!(self, Device::Random)
-    }
-
     fn ioctl(&self, _: &mut Cx, _: &OpenFile, request: u32, _: u64, data: &mut [u8]) -> Res<u64> {
         match (self, request) {
             (Device::Random, RNDGETENTCNT) => {
@@ -96,6 +92,10 @@ impl FileOps for Device {
             }
             _ => Err(Errno::ENOTTY),
         }
+    }
+
+    fn is_pollable(&self) -> bool {
+        false
     }
 
     fn map(&self, cx: &mut Cx, _file: &OpenFile) -> Res<Rc<dyn MapSource>> {

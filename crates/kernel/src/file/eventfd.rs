@@ -63,6 +63,11 @@ impl FileOps for EventFd {
         Ok(8)
     }
 
+    fn seek(&self, _: &mut Cx, file: &OpenFile, _: i64, _: u32) -> Res<u64> {
+        // Accepted without effect (`noop_llseek`).
+        Ok(file.pos.get())
+    }
+
     fn poll(&self, _cx: &mut Cx) -> u32 {
         let count = self.count.get();
         let readable = if count > 0 { READABLE } else { 0 };

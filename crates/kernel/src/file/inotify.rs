@@ -66,12 +66,21 @@ impl FileOps for Inotify {
         }
     }
 
+    fn seek(&self, _: &mut Cx, file: &OpenFile, _: i64, _: u32) -> Res<u64> {
+        // Accepted without effect (`noop_llseek`).
+        Ok(file.pos.get())
+    }
+
     fn poll(&self, _cx: &mut Cx) -> u32 {
         if self.queue.events.borrow().is_empty() { 0 } else { READABLE }
     }
 
     fn keys(&self, _cx: &mut Cx, out: &mut Vec<WaitKey>) {
         out.push(self.queue.notifier.key());
+    }
+
+    fn signals_io(&self) -> bool {
+        true
     }
 
     fn generation(&self) -> u64 {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::{Rc, Weak};
 
 use abi::Errno;
-use abi::fcntl::{O_ACCMODE, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY};
+use abi::fcntl::{O_ACCMODE, O_DIRECT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY};
 use abi::poll::{POLLERR, POLLHUP, READABLE, WRITABLE};
 use abi::tty::FIONREAD;
 
@@ -22,6 +22,16 @@ const CAPACITY: usize = 65536;
 /// Largest capacity without privilege (`fs.pipe-max-size`).
 const MAX_CAPACITY: usize = 1 << 20;
 
+/// Bytes that lie in a pipe.
+#[derive(Clone, Copy)]
+struct Run {
+    len: usize,
+    /// Read alone; what the reader leaves of it is lost (pipe(2), `O_DIRECT`).
+    packet: bool,
+    /// Bytes of pages that it takes without filling them: of a packet, and of a file's pages that were spliced.
+    waste: usize,
+}
+
 /// Open FIFOs by (dev, ino).
 #[derive(Default)]
 struct Fifos(RefCell<BTreeMap<(u64, u64), Weak<Pipe>>>);
@@ -29,23 +39,30 @@ struct Fifos(RefCell<BTreeMap<(u64, u64), Weak<Pipe>>>);
 /// The buffer between both ends.
 pub struct Pipe {
     buffer: RefCell<VecDeque<u8>>,
+    /// Lengths of what was written, in order: packets of `O_DIRECT`, and runs of bytes without borders between them.
+    runs: RefCell<VecDeque<Run>>,
     capacity: Cell<usize>,
     readers: Cell<u32>,
     writers: Cell<u32>,
     /// How often an end for reading, and one for writing, was opened: whoever opens a FIFO waits for the other.
     opens: Cell<(u64, u64)>,
-    notifier: Notifier,
+    /// Woken when there is more to read, or nobody will write any more.
+    readable: Notifier,
+    /// Woken when there is room, or nobody will read any more.
+    writable: Notifier,
 }
 
 impl Pipe {
     fn new(shared: &Rc<Shared>) -> Rc<Pipe> {
         Rc::new(Pipe {
             buffer: RefCell::default(),
+            runs: RefCell::default(),
             capacity: Cell::new(CAPACITY),
             readers: Cell::new(0),
             writers: Cell::new(0),
             opens: Cell::new((0, 0)),
-            notifier: shared.notifier(),
+            readable: shared.notifier(),
+            writable: shared.notifier(),
         })
     }
 
@@ -54,13 +71,71 @@ impl Pipe {
         self.opens.set((r + u64::from(reads), w + u64::from(writes)));
         self.readers.set(self.readers.get() + u32::from(reads));
         self.writers.set(self.writers.get() + u32::from(writes));
-        self.notifier.wake();
+        self.wake_both();
         Rc::new(PipeEnd { pipe: self.clone(), reads, writes, seen: self.opens.get() })
     }
 
-    /// Bytes that can be written at once.
+    fn wake_both(&self) {
+        self.readable.wake();
+        self.writable.wake();
+    }
+
+    /// Bytes that can be written at once. A packet takes a page of its own.
     fn room(&self) -> usize {
-        self.capacity.get().saturating_sub(self.buffer.borrow().len())
+        let runs = self.runs.borrow();
+        let used = self.buffer.borrow().len() + runs.iter().map(|r| r.waste).sum::<usize>();
+        self.capacity.get().saturating_sub(used)
+    }
+
+    fn push(&self, bytes: &[u8], packet: bool) {
+        self.buffer.borrow_mut().extend(bytes);
+        let mut runs = self.runs.borrow_mut();
+        match runs.back_mut() {
+            Some(last) if !packet && !last.packet && last.waste == 0 => last.len += bytes.len(),
+            _ => {
+                let waste = if packet { PIPE_BUF.saturating_sub(bytes.len()) } else { 0 };
+                runs.push_back(Run { len: bytes.len(), packet, waste });
+            }
+        }
+    }
+
+    /// Takes as much of `bytes` as fits in pages, when the first lies at `within` its page: splice(2) moves pages.
+    fn push_pages(&self, bytes: &[u8], within: usize) -> usize {
+        let len = bytes.len().min(self.room().saturating_sub(within));
+        if len > 0 {
+            self.buffer.borrow_mut().extend(&bytes[..len]);
+            let waste = (within + len).next_multiple_of(PIPE_BUF) - len;
+            self.runs.borrow_mut().push_back(Run { len, packet: false, waste });
+        }
+        len
+    }
+
+    /// Takes up to `buf.len()` bytes, of one packet only if there is one at the front.
+    fn pull(&self, buf: &mut [u8]) -> usize {
+        let (mut buffer, mut runs) = (self.buffer.borrow_mut(), self.runs.borrow_mut());
+        let mut done = 0;
+        while let Some(run) = runs.front_mut() {
+            let n = run.len.min(buf.len() - done);
+            if n == 0 || (run.packet && done > 0) {
+                break;
+            }
+            for (to, from) in buf[done..done + n].iter_mut().zip(buffer.iter()) {
+                *to = *from;
+            }
+            done += n;
+            let (gone, packet) = (if run.packet { run.len } else { n }, run.packet);
+            buffer.drain(..gone);
+            run.len -= gone;
+            run.waste =
+                if run.waste == 0 { 0 } else { run.len.next_multiple_of(PIPE_BUF) - run.len };
+            if run.len == 0 {
+                runs.pop_front();
+            }
+            if packet {
+                break;
+            }
+        }
+        done
     }
 
     /// Copies up to `max` bytes from the front without taking them (tee(2)).
@@ -89,6 +164,21 @@ impl PipeEnd {
         }
     }
 
+    /// splice(2) of a file's bytes, the first of which lies at `within` its page: bytes taken.
+    pub fn splice_in(&self, bytes: &[u8], within: usize) -> Res<usize> {
+        if self.pipe.readers.get() == 0 {
+            return Err(Errno::EPIPE);
+        }
+        let n = self.pipe.push_pages(bytes, within);
+        self.pipe.readable.wake();
+        if n == 0 { Err(Errno::EAGAIN) } else { Ok(n) }
+    }
+
+    /// Bytes that there is room for.
+    pub fn room(&self) -> usize {
+        self.pipe.room()
+    }
+
     /// The pipe's capacity in bytes (F_GETPIPE_SZ).
     pub fn capacity(&self) -> usize {
         self.pipe.capacity.get()
@@ -105,7 +195,7 @@ impl PipeEnd {
             return Err(Errno::EBUSY);
         }
         self.pipe.capacity.set(size);
-        self.pipe.notifier.wake();
+        self.pipe.writable.wake();
         Ok(size)
     }
 }
@@ -117,8 +207,9 @@ impl Drop for PipeEnd {
         pipe.writers.set(pipe.writers.get() - u32::from(self.writes));
         if pipe.readers.get() == 0 && pipe.writers.get() == 0 {
             pipe.buffer.borrow_mut().clear();
+            pipe.runs.borrow_mut().clear();
         }
-        pipe.notifier.wake();
+        pipe.wake_both();
     }
 }
 
@@ -136,7 +227,7 @@ pub fn pipe(cx: &mut Cx, flags: u32) -> (Rc<OpenFile>, Rc<OpenFile>) {
             .insert((meta.dev, meta.ino), Rc::downgrade(&pipe));
     }
     let (reader, writer) = (pipe.open_end(true, false), pipe.open_end(false, true));
-    let flags = flags & O_NONBLOCK;
+    let flags = flags & (O_NONBLOCK | O_DIRECT);
     (
         OpenFile::new(&shared, &dentry, reader, flags | O_RDONLY),
         OpenFile::new(&shared, &dentry, writer, flags | O_WRONLY),
@@ -175,25 +266,20 @@ impl FileOps for PipeEnd {
     }
 
     fn read(&self, _cx: &mut Cx, _file: &OpenFile, buf: &mut [u8]) -> Res<usize> {
-        let mut buffer = self.pipe.buffer.borrow_mut();
+        let buffer = self.pipe.buffer.borrow();
         if buf.is_empty() {
             return Ok(0);
         }
         if buffer.is_empty() {
             return if self.pipe.writers.get() == 0 { Ok(0) } else { Err(Errno::EAGAIN) };
         }
-        let n = buf.len().min(buffer.len());
-        let (front, back) = buffer.as_slices();
-        let first = n.min(front.len());
-        buf[..first].copy_from_slice(&front[..first]);
-        buf[first..n].copy_from_slice(&back[..n - first]);
-        buffer.drain(..n);
         drop(buffer);
-        self.pipe.notifier.wake();
+        let n = self.pipe.pull(buf);
+        self.pipe.writable.wake();
         Ok(n)
     }
 
-    fn write(&self, _cx: &mut Cx, _file: &OpenFile, buf: &[u8]) -> Res<usize> {
+    fn write(&self, _cx: &mut Cx, file: &OpenFile, buf: &[u8]) -> Res<usize> {
         if self.pipe.readers.get() == 0 {
             return Err(Errno::EPIPE);
         }
@@ -204,9 +290,15 @@ impl FileOps for PipeEnd {
         if room == 0 || (buf.len() <= PIPE_BUF && room < buf.len()) {
             return Err(Errno::EAGAIN);
         }
+        if file.flags() & O_DIRECT != 0 {
+            let packets = buf.chunks(PIPE_BUF).take(room / PIPE_BUF);
+            let n = packets.inspect(|packet| self.pipe.push(packet, true)).map(<[u8]>::len).sum();
+            self.pipe.readable.wake();
+            return if n > 0 { Ok(n) } else { Err(Errno::EAGAIN) };
+        }
         let n = room.min(buf.len());
-        self.pipe.buffer.borrow_mut().extend(&buf[..n]);
-        self.pipe.notifier.wake();
+        self.pipe.push(&buf[..n], false);
+        self.pipe.readable.wake();
         Ok(n)
     }
 
@@ -232,11 +324,22 @@ impl FileOps for PipeEnd {
     }
 
     fn keys(&self, _cx: &mut Cx, out: &mut Vec<WaitKey>) {
-        out.push(self.pipe.notifier.key());
+        if self.reads {
+            out.push(self.pipe.readable.key());
+        }
+        if self.writes {
+            out.push(self.pipe.writable.key());
+        }
     }
 
     fn generation(&self) -> u64 {
-        self.pipe.notifier.generation()
+        let read = if self.reads { self.pipe.readable.generation() } else { 0 };
+        let write = if self.writes { self.pipe.writable.generation() } else { 0 };
+        read.wrapping_add(write)
+    }
+
+    fn signals_io(&self) -> bool {
+        true
     }
 
     fn ioctl(&self, _: &mut Cx, _: &OpenFile, request: u32, _: u64, data: &mut [u8]) -> Res<u64> {

@@ -46,6 +46,11 @@ impl FileOps for SignalFd {
         if done == 0 { Err(Errno::EAGAIN) } else { Ok(done) }
     }
 
+    fn seek(&self, _: &mut Cx, file: &OpenFile, _: i64, _: u32) -> Res<u64> {
+        // Accepted without effect (`noop_llseek`).
+        Ok(file.pos.get())
+    }
+
     fn poll(&self, cx: &mut Cx) -> u32 {
         if cx.world.pending_signals(self.mask.get()) != 0 { READABLE } else { 0 }
     }

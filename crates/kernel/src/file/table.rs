@@ -54,6 +54,14 @@ impl FdTable {
         (self.slots.len() * std::mem::size_of::<Option<Slot>>()) as u64
     }
 
+    /// How many descriptors the table has room for, as Linux sizes it (`alloc_fdtable`): select(2) looks no further.
+    pub fn capacity(&self) -> u64 {
+        match self.slots.len() {
+            ..=64 => 64,
+            n => (n as u64).div_ceil(128).next_power_of_two() * 128,
+        }
+    }
+
     /// The owner of record locks.
     pub fn owner(&self) -> u64 {
         self.owner

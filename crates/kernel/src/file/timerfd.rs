@@ -100,6 +100,11 @@ impl FileOps for TimerFd {
         Ok(8)
     }
 
+    fn seek(&self, _: &mut Cx, file: &OpenFile, _: i64, _: u32) -> Res<u64> {
+        // Accepted without effect (`noop_llseek`).
+        Ok(file.pos.get())
+    }
+
     fn poll(&self, cx: &mut Cx) -> u32 {
         let now = cx.monotonic();
         if self.expirations(now) > 0 { READABLE } else { 0 }

@@ -4,14 +4,16 @@
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use mem::{Account, Phys};
 
 use super::chore::{Chore, Chores};
+use super::lease::Opens;
 use super::lock::LockTable;
 use super::notify::Watches;
 use super::open_file::OpenKind;
+use super::owner::IoSignal;
 use super::procfs::ProcView;
 use super::{Dentry, OpenFile, Time};
 use crate::host::Host;
@@ -188,6 +190,14 @@ pub struct Shared {
     pub account: Rc<Account>,
     /// Advisory locks of all files.
     pub locks: LockTable,
+    /// What is open and running, and leases.
+    pub opens: Opens,
+    /// Signals to owners of files that are to be sent.
+    pub io_signals: RefCell<Vec<IoSignal>>,
+    /// Files with `O_ASYNC`, by the keys that are woken when they change.
+    pub async_files: RefCell<BTreeMap<WaitKey, Vec<Weak<OpenFile>>>>,
+    /// Why the last open failed with EAGAIN, if it was a lease: when that ends by itself (monotonic ns).
+    pub lease_end: Cell<Option<u64>>,
     /// inotify(7) watches.
     pub watches: Watches,
     /// Roots of the mounted filesystems, in order of mounting.
@@ -221,6 +231,10 @@ impl Shared {
             trash,
             account,
             locks: LockTable::new(WaitKey::object(0)),
+            opens: Opens::new(WaitKey::object(u64::MAX)),
+            io_signals: RefCell::default(),
+            async_files: RefCell::default(),
+            lease_end: Cell::default(),
             watches: Watches::default(),
             mounts: RefCell::default(),
             graveyard: Rc::default(),
@@ -242,6 +256,11 @@ impl Shared {
             all.insert(TypeId::of::<T>(), registry.clone());
             registry
         })
+    }
+
+    /// Whether owners of files are to be told something.
+    pub fn has_io_signals(&self) -> bool {
+        !self.io_signals.borrow().is_empty() || self.watches.has_signals()
     }
 
     /// A number never given before: wait keys, inode numbers of anonymous objects, device numbers, owner ids.

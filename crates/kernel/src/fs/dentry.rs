@@ -43,6 +43,8 @@ pub struct Dentry {
     /// For the root of a mounted filesystem: where it is mounted.
     covers: RefCell<Option<Rc<Dentry>>>,
     gone: Cell<bool>,
+    /// A file without a name that may still get one (`O_TMPFILE` without `O_EXCL`).
+    pub linkable: Cell<bool>,
 }
 
 impl Dentry {
@@ -57,6 +59,7 @@ impl Dentry {
             mounted: RefCell::default(),
             covers: RefCell::default(),
             gone: Cell::new(false),
+            linkable: Cell::new(false),
         })
     }
 
@@ -76,6 +79,7 @@ impl Dentry {
             mounted: RefCell::default(),
             covers: RefCell::default(),
             gone: Cell::new(false),
+            linkable: Cell::new(false),
         });
         self.children.borrow_mut().insert(name.into(), Rc::downgrade(&child));
         child

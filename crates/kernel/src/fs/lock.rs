@@ -47,13 +47,17 @@ struct FileLocks {
     ranges: Vec<Range>,
 }
 
+/// Names a file by its inode's address.
+pub type FileKey = usize;
+
 /// All advisory locks. Files are named by their inode's address: an open file keeps its inode.
 pub struct LockTable {
-    files: RefCell<BTreeMap<usize, FileLocks>>,
+    files: RefCell<BTreeMap<FileKey, FileLocks>>,
     key: WaitKey,
 }
 
-fn key_of(inode: &InodeRef) -> usize {
+/// The name of a file here, as long as somebody has it open.
+pub fn key_of(inode: &InodeRef) -> FileKey {
     Rc::as_ptr(inode).cast::<()>() as usize
 }
 
@@ -98,9 +102,23 @@ impl LockTable {
 
     /// The first lock that stands against `want` (F_GETLK).
     pub fn conflict(&self, inode: &InodeRef, want: &Range) -> Option<Range> {
+        self.conflict_at(key_of(inode), want)
+    }
+
+    /// The same for a file by its name here.
+    pub fn conflict_at(&self, file: FileKey, want: &Range) -> Option<Range> {
         let files = self.files.borrow();
-        let locks = files.get(&key_of(inode))?;
+        let locks = files.get(&file)?;
         locks.ranges.iter().filter(|r| r.conflicts(want)).min_by_key(|r| r.start).copied()
+    }
+
+    /// The first lock of `want`'s owner that overlaps it.
+    pub fn own(&self, inode: &InodeRef, want: &Range) -> Option<Range> {
+        let files = self.files.borrow();
+        let ranges = files.get(&key_of(inode))?.ranges.iter();
+        let overlaps =
+            |r: &&Range| r.owner == want.owner && r.start <= want.end && want.start <= r.end;
+        ranges.filter(overlaps).min_by_key(|r| r.start).copied()
     }
 
     /// Sets (`lock`) or removes a record lock, splitting and joining the owner's others. False on a conflict.

@@ -4,10 +4,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::{Rc, Weak};
 
-use abi::poll::{IN_ALL_EVENTS, IN_EXCL_UNLINK, IN_IGNORED, IN_ISDIR, IN_ONESHOT, IN_Q_OVERFLOW};
+use abi::fcntl::{DN_ACCESS, DN_ATTRIB, DN_CREATE, DN_DELETE, DN_MODIFY, DN_MULTISHOT, DN_RENAME};
+use abi::poll::{
+    IN_ACCESS, IN_ALL_EVENTS, IN_ATTRIB, IN_CREATE, IN_DELETE, IN_EXCL_UNLINK, IN_IGNORED,
+    IN_ISDIR, IN_MODIFY, IN_MOVED_FROM, IN_MOVED_TO, IN_ONESHOT, IN_Q_OVERFLOW,
+};
 
 use super::cx::Notifier;
-use super::{Dentry, InodeRef, Kind};
+use super::owner::{IoSignal, POLL_MSG};
+use super::{Dentry, InodeRef, Kind, OpenFile};
 
 /// Events one instance holds before it overflows (`fs.inotify.max_queued_events`).
 const MAX_QUEUED: usize = 16384;
@@ -29,6 +34,13 @@ pub struct Event {
 struct Watch {
     inode: InodeRef,
     mask: u32,
+}
+
+impl Note {
+    fn is_of(&self, table: u64, inode: &InodeRef) -> bool {
+        let file = self.file.upgrade();
+        self.table == table && file.is_some_and(|f| Rc::ptr_eq(f.dentry().inode(), inode))
+    }
 }
 
 /// An inotify instance.
@@ -126,20 +138,42 @@ impl Queue {
     }
 }
 
-/// All inotify instances.
+/// One directory note (fcntl(2), F_NOTIFY).
+struct Note {
+    /// The descriptor table it was made through.
+    table: u64,
+    file: Weak<OpenFile>,
+    events: u32,
+}
+
+/// `DN_*` events by the `IN_*` events that they stand for.
+const NOTES: [(u32, u32); 6] = [
+    (DN_ACCESS, IN_ACCESS),
+    (DN_MODIFY, IN_MODIFY),
+    (DN_CREATE, IN_CREATE | IN_MOVED_TO),
+    (DN_DELETE, IN_DELETE | IN_MOVED_FROM),
+    (DN_RENAME, IN_MOVED_FROM),
+    (DN_ATTRIB, IN_ATTRIB),
+];
+
+/// All inotify instances and directory notes.
 #[derive(Default)]
-pub struct Watches(RefCell<Vec<Weak<Queue>>>);
+pub struct Watches {
+    queues: RefCell<Vec<Weak<Queue>>>,
+    notes: RefCell<Vec<Note>>,
+    signals: RefCell<Vec<IoSignal>>,
+}
 
 impl Watches {
     /// Registers an instance.
     pub fn add(&self, queue: &Rc<Queue>) {
-        let mut all = self.0.borrow_mut();
+        let mut all = self.queues.borrow_mut();
         all.retain(|q| q.strong_count() > 0);
         all.push(Rc::downgrade(queue));
     }
 
     fn each(&self, f: impl Fn(&Queue)) {
-        let queues: Vec<_> = self.0.borrow().iter().filter_map(Weak::upgrade).collect();
+        let queues: Vec<_> = self.queues.borrow().iter().filter_map(Weak::upgrade).collect();
         for queue in queues {
             f(&queue);
         }
@@ -147,7 +181,7 @@ impl Watches {
 
     /// Something happened to `dentry`: reported to watches on it and on its directory.
     pub fn event(&self, dentry: &Rc<Dentry>, mask: u32) {
-        if self.0.borrow().is_empty() {
+        if self.is_idle() {
             return;
         }
         let is_dir = dentry.inode().kind() == Kind::Dir;
@@ -155,22 +189,72 @@ impl Watches {
         if let Some(dir) = dentry.parent() {
             let (name, gone) = (dentry.name(), dentry.is_gone());
             self.each(|q| q.report(dir.inode(), mask, 0, &name, gone));
+            self.tell_notes(dir.inode(), mask);
         }
         self.each(|q| q.report(dentry.inode(), mask, 0, &[], false));
     }
 
     /// Something happened to the entry `name` of `dir`.
     pub fn entry_event(&self, dir: &Rc<Dentry>, name: &[u8], mask: u32, cookie: u32, is_dir: bool) {
-        if self.0.borrow().is_empty() {
+        if self.is_idle() {
             return;
         }
         let mask = if is_dir { mask | IN_ISDIR } else { mask };
         self.each(|q| q.report(dir.inode(), mask, cookie, name, false));
+        self.tell_notes(dir.inode(), mask);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.queues.borrow().is_empty() && self.notes.borrow().is_empty()
+    }
+
+    /// F_NOTIFY: `DN_*` events of the directory `file`, in addition to those asked for through `table` already.
+    pub fn note(&self, table: u64, file: &Rc<OpenFile>, events: u32) {
+        let mut notes = self.notes.borrow_mut();
+        let inode = file.dentry().inode();
+        let old = notes.iter_mut().find(|n| n.is_of(table, inode));
+        match old {
+            Some(note) => {
+                note.events |= events;
+                note.file = Rc::downgrade(file);
+            }
+            None => notes.push(Note { table, file: Rc::downgrade(file), events }),
+        }
+    }
+
+    /// No more notes of `inode` for `table`.
+    pub fn unnote(&self, table: u64, inode: &InodeRef) {
+        self.notes.borrow_mut().retain(|n| !n.is_of(table, inode));
+    }
+
+    /// Whether there are signals to take.
+    pub fn has_signals(&self) -> bool {
+        !self.signals.borrow().is_empty()
+    }
+
+    /// The signals that directory notes have asked for since the last time.
+    pub fn take_signals(&self) -> Vec<IoSignal> {
+        std::mem::take(&mut *self.signals.borrow_mut())
+    }
+
+    fn tell_notes(&self, dir: &InodeRef, mask: u32) {
+        self.notes.borrow_mut().retain(|note| {
+            let Some(file) = note.file.upgrade() else { return false };
+            if !Rc::ptr_eq(file.dentry().inode(), dir) {
+                return true;
+            }
+            let matching =
+                NOTES.iter().filter(|(dn, events)| note.events & dn != 0 && mask & events != 0);
+            let n = matching.count();
+            let signal = IoSignal::of(&file, POLL_MSG);
+            self.signals.borrow_mut().extend(std::iter::repeat_n(signal, n));
+            n == 0 || note.events & DN_MULTISHOT != 0
+        });
     }
 
     /// Something happened to `inode` itself; with `last` its watches end.
     pub fn self_event(&self, inode: &InodeRef, mask: u32, last: bool) {
-        if self.0.borrow().is_empty() {
+        if self.is_idle() {
             return;
         }
         self.each(|q| {

@@ -9,14 +9,15 @@ use std::rc::Rc;
 
 use abi::Errno;
 use abi::fcntl::{
-    O_ACCMODE, O_CLOEXEC, O_CREAT, O_EXCL, O_NOCTTY, O_PATH, O_RDONLY, O_TRUNC, O_WRONLY, SEEK_CUR,
-    SEEK_END, SEEK_SET,
+    O_ACCMODE, O_CLOEXEC, O_CREAT, O_EXCL, O_LARGEFILE, O_NOCTTY, O_PATH, O_RDONLY, O_TRUNC,
+    O_WRONLY, SEEK_CUR, SEEK_END, SEEK_SET,
 };
 use abi::poll::{IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, IN_OPEN, READABLE, WRITABLE};
 
 use mem::Purpose;
 
-use super::{Cx, Dentry, Res, Shared};
+use super::owner::Owner;
+use super::{Cx, Dentry, Kind, Res, Shared};
 use crate::source::MapSource;
 use crate::wait::WaitKey;
 
@@ -79,6 +80,16 @@ pub trait FileOps {
         0
     }
 
+    /// As [`FileOps::generation`] for some `POLL*` events, where the object tells them apart.
+    fn generation_of(&self, _events: u32) -> u64 {
+        self.generation()
+    }
+
+    /// Whether `O_ASYNC` has an effect: signals when input or output becomes possible (fcntl(2)).
+    fn signals_io(&self) -> bool {
+        false
+    }
+
     /// Monotonic time in ns at which readiness changes by itself.
     fn deadline(&self) -> Option<u64> {
         None
@@ -130,8 +141,10 @@ pub struct OpenFile {
     pub pos: Cell<u64>,
     /// Unique number, which names it as the owner of flock(2) and OFD locks.
     pub id: u64,
-    /// F_SETOWN and F_SETSIG, only remembered.
-    pub owner: Cell<(i32, i32)>,
+    /// F_SET_RW_HINT, which changes nothing here.
+    pub hint: Cell<u8>,
+    /// Who gets its signals (F_SETOWN, F_SETSIG).
+    pub owner: Cell<Owner>,
     shared: Rc<Shared>,
 }
 
@@ -144,15 +157,25 @@ impl OpenFile {
         flags: u32,
     ) -> Rc<OpenFile> {
         shared.account.charge(Purpose::Programs, OPEN_FILE_BYTES);
-        Rc::new(OpenFile {
+        let file = Rc::new(OpenFile {
             dentry: dentry.clone(),
             ops,
             flags: Cell::new(flags & !(O_CLOEXEC | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC)),
             pos: Cell::new(0),
             id: shared.unique(),
-            owner: Cell::new((0, 0)),
+            hint: Cell::default(),
+            owner: Cell::default(),
             shared: shared.clone(),
-        })
+        });
+        if file.is_counted() {
+            shared.opens.opened(dentry.inode(), file.is_writable());
+        }
+        file
+    }
+
+    /// Whether leases and running programs care for it.
+    fn is_counted(&self) -> bool {
+        !self.is_path() && self.dentry.inode().kind() == Kind::File
     }
 
     /// Opens the inode of `dentry`; permissions have been checked.
@@ -166,7 +189,8 @@ impl OpenFile {
             let open_kind = cx.shared.open_kind;
             open_kind(cx, dentry, flags)?
         };
-        let file = OpenFile::new(&cx.shared, dentry, ops, flags);
+        let large = if flags & O_PATH == 0 { O_LARGEFILE } else { 0 };
+        let file = OpenFile::new(&cx.shared, dentry, ops, flags | large);
         if flags & O_PATH == 0 {
             cx.shared.watches.event(dentry, IN_OPEN);
         }
@@ -223,6 +247,9 @@ impl Drop for OpenFile {
     fn drop(&mut self) {
         self.shared.account.uncharge(Purpose::Programs, OPEN_FILE_BYTES);
         self.shared.locks.release_file(&self.shared.wakes, self.id);
+        if self.is_counted() {
+            self.shared.opens.closed(&self.shared, self.dentry.inode(), self.is_writable());
+        }
         if !self.is_path() && self.dentry.parent().is_some() {
             let mask = if self.is_writable() { IN_CLOSE_WRITE } else { IN_CLOSE_NOWRITE };
             self.shared.watches.event(&self.dentry, mask);
@@ -257,7 +284,7 @@ pub fn seek_to(file: &OpenFile, offset: i64, whence: u32, size: u64) -> Res<u64>
         _ => return Err(Errno::EINVAL),
     };
     let at = base.checked_add_signed(offset).filter(|at| *at <= i64::MAX as u64);
-    let at = at.ok_or(if offset < 0 { Errno::EINVAL } else { Errno::EOVERFLOW })?;
+    let at = at.ok_or(Errno::EINVAL)?;
     file.pos.set(at);
     Ok(at)
 }

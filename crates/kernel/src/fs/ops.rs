@@ -121,12 +121,26 @@ pub fn open_found(cx: &mut Cx, dentry: &Rc<Dentry>, flags: u32) -> Res<Rc<OpenFi
     if flags & O_DIRECT != 0 && kind == Kind::File && inode.fs_name() != "overlay" {
         return Err(Errno::EINVAL);
     }
+    if kind == Kind::File {
+        may_use(cx, dentry, want & W_OK != 0)?;
+    }
     let file = OpenFile::open(cx, dentry, flags)?;
     if flags & O_TRUNC != 0 && kind == Kind::File {
         inode.set_attr(cx, &SetAttr { size: Some(0), ..SetAttr::default() })?;
         cx.shared.watches.event(dentry, IN_MODIFY);
     }
     Ok(file)
+}
+
+/// ETXTBSY for a write to a running program; EAGAIN, with [`super::Shared::lease_end`] set, when a lease stands against it.
+fn may_use(cx: &mut Cx, dentry: &Rc<Dentry>, write: bool) -> Res<()> {
+    let (shared, now) = (cx.shared.clone(), cx.monotonic());
+    if write {
+        shared.opens.check_not_running(dentry.inode())?;
+    }
+    let end = shared.opens.break_leases(&shared, dentry.inode(), write, now);
+    shared.lease_end.set(end);
+    if end.is_some() { Err(Errno::EAGAIN) } else { Ok(()) }
 }
 
 fn open_unnamed(
@@ -148,6 +162,7 @@ fn open_unnamed(
     let inode = place.inode().create_unnamed(cx, &new)?;
     let ino = inode.meta(cx)?.ino;
     let dentry = place.unnamed(format!("#{ino}").as_bytes(), inode);
+    dentry.linkable.set(flags & O_EXCL == 0);
     OpenFile::open(cx, &dentry, flags & !(O_TRUNC | O_DIRECTORY))
 }
 
@@ -219,6 +234,8 @@ fn new_entry(
     match last.dir.lookup(cx, &name) {
         Ok(_) => Err(Errno::EEXIST),
         Err(Errno::ENOENT) if last.slash && !is_dir => Err(Errno::ENOENT),
+        // proc(5) takes no new names at all.
+        Err(Errno::ENOENT) if last.dir.inode().fs_name() == "proc" => Err(Errno::ENOENT),
         Err(Errno::ENOENT) => Ok((last.dir, name)),
         Err(e) => Err(e),
     }
@@ -277,6 +294,9 @@ pub fn link(cx: &mut Cx, at: &PathCx, old: &Rc<Dentry>, dir: &Rc<Dentry>, path: 
     }
     may_create(cx, &dir)?;
     check_protected_hardlink(cx, old)?;
+    if old.inode().meta(cx)?.nlink == 0 && !old.linkable.get() {
+        return Err(Errno::ENOENT);
+    }
     dir.inode().link(cx, &name, old.inode())?;
     if old.is_gone() {
         // An O_TMPFILE file gets its name (open(2)).
@@ -355,9 +375,9 @@ pub struct Place<'a> {
 
 /// rename(2) and renameat2(2).
 pub fn rename(cx: &mut Cx, at: &PathCx, old: Place, new: Place, flags: u32) -> Res<()> {
-    let known = RENAME_NOREPLACE | RENAME_EXCHANGE;
+    let known = RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT;
     let exchange = flags & RENAME_EXCHANGE != 0;
-    if flags & RENAME_WHITEOUT != 0 || flags & !known != 0 || flags & known == known {
+    if flags & !known != 0 || (exchange && flags != RENAME_EXCHANGE) {
         return Err(Errno::EINVAL);
     }
     let from = resolve_parent(cx, at, old.dir, old.path)?;
@@ -409,6 +429,12 @@ pub fn rename(cx: &mut Cx, at: &PathCx, old: Place, new: Place, flags: u32) -> R
             to_dir.adopt(&source, &new_name);
         }
         None => to_dir.adopt(&source, &new_name),
+    }
+    if flags & RENAME_WHITEOUT != 0 {
+        let mode = Kind::Char.bits();
+        let (uid, gid) = (cx.cred.uid, cx.cred.gid);
+        let whiteout = NewNode { mode, uid, gid, rdev: 0, target: &[] };
+        from_dir.inode().create(cx, &old_name, &whiteout)?;
     }
     let cookie = cx.shared.unique() as u32;
     let watches = &cx.shared.watches;
@@ -542,6 +568,9 @@ pub fn truncate(cx: &mut Cx, dentry: &Rc<Dentry>, size: u64, check: bool) -> Res
     if size > cx.world.file_size_limit() {
         return Err(Errno::EFBIG);
     }
+    if check {
+        may_use(cx, dentry, true)?;
+    }
     let mut attr = SetAttr { size: Some(size), ..SetAttr::default() };
     let meta = dentry.inode().meta(cx)?;
     if meta.mode & (S_ISUID | S_ISGID) != 0 && !cx.cred.capable(cap::FSETID) {
@@ -602,6 +631,45 @@ pub fn check_xattr(cx: &mut Cx, inode: &InodeRef, name: &[u8], write: bool) -> R
     if name.starts_with(b"security.") {
         return if write && !cx.cred.capable(cap::SYS_ADMIN) { Err(Errno::EPERM) } else { Ok(()) };
     }
-    // POSIX ACLs and anything else: as a filesystem mounted without them.
+    if is_acl(name) {
+        return if write { perm::check_owner(&cx.cred, &meta) } else { Ok(()) };
+    }
     Err(Errno::EOPNOTSUPP)
+}
+
+/// Whether the attribute is a POSIX ACL (acl(5)).
+pub fn is_acl(name: &[u8]) -> bool {
+    matches!(name, b"system.posix_acl_access" | b"system.posix_acl_default")
+}
+
+/// Sets an access ACL: EINVAL if it is malformed. One that says no more than permission bits changes these; others are
+/// refused with EOPNOTSUPP, since no check would look at them.
+pub fn set_acl(cx: &mut Cx, dentry: &Rc<Dentry>, name: &[u8], value: &[u8]) -> Res<()> {
+    const VERSION: u32 = 2;
+    const BASE: [(u16, u32); 3] = [(1, 6), (4, 3), (0x20, 0)];
+    let (head, entries) = value.split_at_checked(4).ok_or(Errno::EINVAL)?;
+    if head != VERSION.to_le_bytes() || entries.len() % 8 != 0 {
+        return Err(if head.len() == 4 && entries.is_empty() {
+            Errno::EOPNOTSUPP
+        } else {
+            Errno::EINVAL
+        });
+    }
+    let mut perm = dentry.inode().meta(cx)?.mode & 0o7000;
+    for entry in entries.chunks_exact(8) {
+        let tag = u16::from_le_bytes([entry[0], entry[1]]);
+        let bits = u16::from_le_bytes([entry[2], entry[3]]);
+        if bits > 7 {
+            return Err(Errno::EINVAL);
+        }
+        let (_, shift) = BASE.iter().find(|(base, _)| *base == tag).ok_or(Errno::EOPNOTSUPP)?;
+        perm |= u32::from(bits) << shift;
+    }
+    if entries.len() != 3 * 8 {
+        return Err(Errno::EINVAL);
+    }
+    if name != b"system.posix_acl_access" {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    chmod(cx, dentry, perm)
 }

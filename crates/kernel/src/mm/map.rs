@@ -245,6 +245,17 @@ impl Mm {
         result
     }
 
+    /// Whether some shared mapping of the object with these numbers may be written, now or after mprotect(2).
+    pub fn is_mapped_writable(&self, dev: u64, ino: u64) -> bool {
+        self.spaces.values().flat_map(|space| space.vmas.iter()).any(|(_, vma)| {
+            let same = |source: &Rc<dyn MapSource>| {
+                let name = source.name();
+                (name.dev, name.ino) == (dev, ino)
+            };
+            vma.rights.shared && vma.rights.may_write && vma.source.as_ref().is_some_and(same)
+        })
+    }
+
     /// brk(2): sets the end of the heap if it can, and returns it.
     pub fn brk(&mut self, want: u64) -> u64 {
         let Some(space) = self.spaces.get(&self.current) else { return 0 };

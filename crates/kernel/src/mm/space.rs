@@ -66,7 +66,7 @@ pub struct Layout {
     /// The auxiliary vector.
     pub auxv: Vec<(u64, u64)>,
     /// The program.
-    pub exe: Option<Rc<crate::fs::Dentry>>,
+    pub exe: Option<Rc<crate::fs::lease::Program>>,
 }
 
 /// One address space.

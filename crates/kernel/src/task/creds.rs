@@ -11,6 +11,8 @@ pub const DOCKER_CAPS: u64 = 0xa804_25fb;
 pub const LAST_CAP: u32 = 40;
 /// CAP_KILL.
 pub const CAP_KILL: u32 = 5;
+/// CAP_LEASE.
+pub const CAP_LEASE: u32 = 28;
 /// CAP_SETGID.
 pub const CAP_SETGID: u32 = 6;
 /// CAP_SETUID.

@@ -39,6 +39,10 @@ pub struct Restart {
     pub done: u64,
     /// A value of the call's own.
     pub value: u64,
+    /// Woken alone, by an exclusive key ([`Wait::exclusive`]).
+    pub chosen: bool,
+    /// The record lock that fcntl(2) waits for, and the file it is of.
+    pub lock: Option<(crate::fs::lock::FileKey, crate::fs::lock::Range)>,
     /// The futex queue that the thread is in.
     pub futex: Option<crate::syscall::futex::Place>,
     /// The futex queues that futex_waitv stands in.

@@ -310,7 +310,7 @@ impl ProcView for Kernel {
         match name {
             "cwd" => Some(thread.fs.borrow().cwd.clone()),
             "root" => Some(thread.fs.borrow().root.clone()),
-            "exe" => self.mm.space(thread.space)?.layout.exe.clone(),
+            "exe" => Some(self.mm.space(thread.space)?.layout.exe.as_ref()?.dentry().clone()),
             _ => None,
         }
     }

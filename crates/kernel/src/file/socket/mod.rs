@@ -169,6 +169,10 @@ impl FileOps for Socket {
         self.ops.generation()
     }
 
+    fn signals_io(&self) -> bool {
+        true
+    }
+
     fn ioctl(&self, cx: &mut Cx, _: &OpenFile, request: u32, _: u64, data: &mut [u8]) -> Res<u64> {
         match self.ops.ioctl(cx, request, data) {
             Err(Errno::ENOTTY) if request == FIONREAD => {

@@ -455,6 +455,10 @@ impl FileOps for Slave {
         self.tty.notifier.generation()
     }
 
+    fn signals_io(&self) -> bool {
+        true
+    }
+
     fn deadline(&self) -> Option<u64> {
         self.tty.give_up.get()
     }
@@ -552,6 +556,10 @@ impl FileOps for Master {
 
     fn generation(&self) -> u64 {
         self.tty.notifier.generation()
+    }
+
+    fn signals_io(&self) -> bool {
+        true
     }
 
     fn ioctl(

@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use abi::Errno;
 use abi::fcntl::{
-    F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SHRINK, F_SEAL_WRITE, FALLOC_FL_KEEP_SIZE,
-    FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE,
+    F_SEAL_EXEC, F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE,
+    FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE,
 };
 use abi::stat::{S_IFMT, S_ISGID, S_ISUID};
 use mem::{FaultKind, Frame, PAGE_SIZE, Phys, Purpose};
@@ -54,8 +54,8 @@ pub struct Node {
     pub changed: Cell<bool>,
     /// Extended attributes; `None` = still those of the lower inode.
     xattrs: RefCell<Option<Xattrs>>,
-    seals: Cell<u32>,
-    sealable: Cell<bool>,
+    /// `F_SEAL_*`; a file that is no memfd has `F_SEAL_SEAL`.
+    pub seals: Cell<u32>,
 }
 
 impl Node {
@@ -98,8 +98,7 @@ impl Node {
             origin: None,
             changed: Cell::new(true),
             xattrs: RefCell::new(Some(Xattrs::new())),
-            seals: Cell::new(0),
-            sealable: Cell::new(false),
+            seals: Cell::new(F_SEAL_SEAL),
         })
     }
 
@@ -120,15 +119,8 @@ impl Node {
             origin: Some(nid),
             changed: Cell::new(false),
             xattrs: RefCell::new(None),
-            seals: Cell::new(0),
-            sealable: Cell::new(false),
+            seals: Cell::new(F_SEAL_SEAL),
         }))
-    }
-
-    /// Lets F_ADD_SEALS work on this file (memfd_create(2)), with these seals set.
-    pub fn make_sealable(&self, seals: u32) {
-        self.sealable.set(true);
-        self.seals.set(seals);
     }
 
     /// The filesystem it belongs to.
@@ -369,6 +361,9 @@ impl Inode for Node {
         let now = cx.now();
         let mut meta = self.meta.borrow_mut();
         if let Some(perm) = attr.perm {
+            if self.seals.get() & F_SEAL_EXEC != 0 && (meta.mode ^ perm) & 0o111 != 0 {
+                return Err(Errno::EPERM);
+            }
             meta.mode = (meta.mode & S_IFMT) | (perm & 0o7777);
         }
         meta.uid = attr.uid.unwrap_or(meta.uid);
@@ -402,12 +397,16 @@ impl Inode for Node {
         let end = offset.checked_add(buf.len() as u64).filter(|e| *e <= i64::MAX as u64);
         let end = end.ok_or(Errno::EFBIG)?;
         let seals = self.seals.get();
-        let grows = end > self.meta.borrow().size;
-        if seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0 || (grows && seals & F_SEAL_GROW != 0)
-        {
+        let size = self.meta.borrow().size;
+        if seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0 {
             return Err(Errno::EPERM);
         }
-        let n = pages.borrow_mut().write(cx.phys(), offset, buf)?;
+        // A file that may not grow takes what fits.
+        let fits = match seals & F_SEAL_GROW != 0 && end > size {
+            true => size.checked_sub(offset).filter(|n| *n > 0).ok_or(Errno::EPERM)?,
+            false => buf.len() as u64,
+        };
+        let n = pages.borrow_mut().write(cx.phys(), offset, &buf[..fits as usize])?;
         self.drop_suid(cx);
         let now = cx.now();
         let mut meta = self.meta.borrow_mut();
@@ -426,7 +425,7 @@ impl Inode for Node {
         match mode & !FALLOC_FL_KEEP_SIZE {
             0 => {}
             FALLOC_FL_PUNCH_HOLE if keep => {
-                if seals & F_SEAL_WRITE != 0 {
+                if seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0 {
                     return Err(Errno::EPERM);
                 }
                 pages.borrow_mut().punch(
@@ -435,7 +434,7 @@ impl Inode for Node {
                     end.min(size.next_multiple_of(4096)),
                 )?;
             }
-            FALLOC_FL_ZERO_RANGE => {
+            FALLOC_FL_ZERO_RANGE if self.fs.lower.is_some() => {
                 pages.borrow_mut().punch(
                     cx.phys(),
                     offset,
@@ -469,7 +468,9 @@ impl Inode for Node {
     }
 
     fn seals(&self) -> Option<&Cell<u32>> {
-        self.sealable.get().then_some(&self.seals)
+        // tmpfs has seals, overlayfs has none.
+        let tmpfs = self.fs.lower.is_none() && matches!(self.body, Body::File(_));
+        tmpfs.then_some(&self.seals)
     }
 
     fn get_xattr(&self, _cx: &mut Cx, name: &[u8]) -> Res<Option<Vec<u8>>> {

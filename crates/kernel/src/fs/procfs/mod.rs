@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use abi::Errno;
 use abi::fcntl::SEEK_END;
+use abi::poll::{READABLE, WRITABLE};
 
 use self::tables::{NAMESPACES, SYSTEM, System, TASK, Task};
 use super::inode::{DirItem, Inode, InodeRef, Kind, Meta, Names, NewNode, SetAttr};
@@ -126,6 +127,10 @@ impl ProcInode {
         }
     }
 
+    fn is_mount_table(&self) -> bool {
+        self.task_row().is_some_and(|(_, _, what)| what == Task::Mounts)
+    }
+
     /// EACCES unless the caller may look at the descriptors of `tid`.
     fn check_owner(cx: &mut Cx, tid: u32) -> Res<()> {
         let (uid, _) = cx.world.procs().owner(tid).ok_or(Errno::ENOENT)?;
@@ -167,7 +172,7 @@ impl ProcInode {
                 let mut text = format!(
                     "pos:\t{}\nflags:\t0{:o}\nmnt_id:\t{}\nino:\t{}\n",
                     file.pos.get(),
-                    flags | abi::fcntl::O_LARGEFILE,
+                    flags,
                     file.dentry().mount().id,
                     meta.ino
                 );
@@ -522,5 +527,14 @@ impl FileOps for ProcFile {
 
     fn is_seekable(&self) -> bool {
         true
+    }
+
+    fn poll(&self, _cx: &mut Cx) -> u32 {
+        if self.inode.is_mount_table() { READABLE } else { READABLE | WRITABLE }
+    }
+
+    fn is_pollable(&self) -> bool {
+        !matches!(self.inode.node, Node::TaskFile { .. } | Node::FdInfo { .. })
+            || self.inode.is_mount_table()
     }
 }

@@ -90,6 +90,9 @@ impl Kernel {
         times: (SetTime, SetTime),
         flags: u32,
     ) -> SysResult {
+        if matches!(times, (SetTime::Omit, SetTime::Omit)) {
+            return Ok(0);
+        }
         if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
             return Err(Errno::EINVAL.into());
         }
@@ -194,8 +197,11 @@ pub fn truncate(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let size = u64::try_from(a.i64(1)).map_err(|_| Errno::EINVAL)?;
     let path = k.mm.read_path(a.u64(0))?;
     let dentry = k.lookup_at(tid, AT_FDCWD, &path, 0, true)?;
-    let result = ops::truncate(&mut k.cx(tid), &dentry, size, true);
-    result.map(|()| 0).map_err(|e| k.too_big(tid, e))
+    k.shared.lease_end.set(None);
+    match ops::truncate(&mut k.cx(tid), &dentry, size, true) {
+        Err(Errno::EAGAIN) => Err(k.wait_lease(false)),
+        result => result.map(|()| 0).map_err(|e| k.too_big(tid, e)),
+    }
 }
 
 /// ftruncate(2)

@@ -4,6 +4,7 @@ use abi::poll::{EPOLL_CLOEXEC, EPOLL_CTL_DEL};
 use abi::{Errno, Timespec};
 
 use crate::file::epoll::{self, Epoll};
+use crate::mm::TASK_SIZE;
 use crate::syscall::Args;
 use crate::{Kernel, OnSignal, SysResult, ThreadId, Wait};
 
@@ -15,19 +16,30 @@ const MAX_EVENTS: i32 = i32::MAX / EVENT as i32;
 impl Kernel {
     fn epoll_events(&mut self, tid: ThreadId, a: Args, ns: Option<u64>) -> SysResult {
         let (out, max) = (a.u64(1), a.i32(2));
+        let file = self.file(tid, a.i32(0))?;
         if !(1..=MAX_EVENTS).contains(&max) {
             return Err(Errno::EINVAL.into());
         }
+        if out.saturating_add(max as u64 * EVENT) > TASK_SIZE {
+            return Err(Errno::EFAULT.into());
+        }
         let deadline = ns.map(|ns| self.deadline_after(tid, ns));
-        let file = self.file(tid, a.i32(0))?;
         let Some(epoll) = file.object::<Epoll>() else { return Err(Errno::EINVAL.into()) };
-        self.mm.user_chunk_mut(out, 1)?;
-        let ready = epoll.ready(&mut self.cx(tid), max as usize, true);
+        let chosen = {
+            let restart = &mut self.tasks[tid].restart;
+            std::mem::take(&mut restart.chosen) || !restart.again
+        };
+        // Nothing may be taken that cannot be stored; a bad address only matters when there is something.
+        let storable = self.mm.user_chunk_mut(out, 1).is_ok();
+        let ready = epoll.ready(&mut self.cx(tid), max as usize, storable, chosen);
+        if !ready.is_empty() && !storable {
+            return Err(Errno::EFAULT.into());
+        }
         if ready.is_empty() && ns != Some(0) && deadline.is_none_or(|d| d > self.now()) {
-            let mut keys = Vec::new();
-            file.ops().keys(&mut self.cx(tid), &mut keys);
+            let (keys, exclusive) = epoll.wait_keys(&mut self.cx(tid));
             let first = [deadline, file.ops().deadline()].into_iter().flatten().min();
-            return Wait::any(keys).until(first).on_signal(OnSignal::Always).block();
+            let wait = Wait { exclusive, ..Wait::any(keys) };
+            return wait.until(first).on_signal(OnSignal::Always).block();
         }
         for (i, (events, data)) in ready.iter().enumerate() {
             let mut record = [0; EVENT as usize];
@@ -72,6 +84,9 @@ pub fn epoll_ctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     };
     let file = k.file(tid, a.i32(0))?;
     let target = k.file(tid, fd)?;
+    if !target.ops().is_pollable() {
+        return Err(Errno::EPERM.into());
+    }
     let Some(epoll) = file.object::<Epoll>() else { return Err(Errno::EINVAL.into()) };
     epoll.control(&mut k.cx(tid), op, fd, &target, events, data)?;
     Ok(0)

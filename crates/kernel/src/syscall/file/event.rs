@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use abi::fcntl::{
-    F_SEAL_SEAL, MFD_ALLOW_SEALING, MFD_CLOEXEC, MFD_EXEC, MFD_NOEXEC_SEAL, O_CLOEXEC, O_NONBLOCK,
-    O_RDWR,
+    F_SEAL_EXEC, F_SEAL_SEAL, MFD_ALLOW_SEALING, MFD_CLOEXEC, MFD_EXEC, MFD_NOEXEC_SEAL, O_CLOEXEC,
+    O_NONBLOCK, O_RDWR,
 };
 use abi::poll::*;
 use abi::stat::R_OK;
@@ -160,7 +160,8 @@ pub fn inotify_rm_watch(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 pub fn memfd_create(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let flags = a.u32(1);
     let known = MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL | MFD_EXEC;
-    if flags & !known != 0 {
+    let both = MFD_NOEXEC_SEAL | MFD_EXEC;
+    if flags & !known != 0 || flags & both == both {
         return Err(Errno::EINVAL.into());
     }
     let name = k.mm.read_cstr(a.u64(0), MEMFD_NAME_MAX + 1).map_err(|e| match e {
@@ -174,8 +175,11 @@ pub fn memfd_create(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let perm = if flags & MFD_NOEXEC_SEAL != 0 { 0o666 } else { 0o777 };
     let (uid, gid) = (cx.cred.uid, cx.cred.gid);
     let node = dir.unnamed_file(perm, uid, gid, now);
-    let sealing = flags & (MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL) != 0;
-    node.make_sealable(if sealing { 0 } else { F_SEAL_SEAL });
+    node.seals.set(match flags & (MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL) {
+        0 => F_SEAL_SEAL,
+        MFD_ALLOW_SEALING => 0,
+        _ => F_SEAL_EXEC,
+    });
     let dentry =
         unnamed_file(&shared, node, &[b"/memfd:", name.as_slice(), b" (deleted)"].concat());
     let file: Rc<OpenFile> = OpenFile::open(&mut cx, &dentry, O_RDWR)?;

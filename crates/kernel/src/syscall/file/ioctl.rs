@@ -58,21 +58,34 @@ const REQUESTS: &[(u32, Way, usize)] = &[
     (RNDGETENTCNT, Way::Out, 4),
 ];
 
+/// Requests on files and filesystems (`linux/fs.h`).
+const FIBMAP: u32 = 1;
+const FIGETBSZ: u32 = 2;
+const FICLONE: u32 = 0x4004_9409;
+const FICLONERANGE: u32 = 0x4020_940d;
+
 /// ioctl(2)
 pub fn ioctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let (fd, request, arg) = (a.i32(0), a.u32(1), a.u64(2));
     let file = k.file(tid, fd)?;
-    let set_flag = |on: bool, flag: u32| {
-        file.set_flags(if on { file.flags() | flag } else { file.flags() & !flag });
-    };
     match request {
         FIOCLEX | FIONCLEX => {
             k.tasks[tid].files.borrow_mut().set_cloexec(fd, request == FIOCLEX)?;
             return Ok(0);
         }
-        FIONBIO | FIOASYNC => {
+        FIONBIO => {
             let on: i32 = k.mm.read_pod(arg)?;
-            set_flag(on != 0, if request == FIONBIO { O_NONBLOCK } else { O_ASYNC });
+            file.set_flags(match on {
+                0 => file.flags() & !O_NONBLOCK,
+                _ => file.flags() | O_NONBLOCK,
+            });
+            return Ok(0);
+        }
+        FIOASYNC => {
+            let on = k.mm.read_pod::<i32>(arg)? != 0;
+            if on != (file.flags() & O_ASYNC != 0) && !k.set_async(tid, &file, fd, on) {
+                return Err(Errno::ENOTTY.into());
+            }
             return Ok(0);
         }
         FIONREAD
@@ -82,6 +95,21 @@ pub fn ioctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
             let left = size.saturating_sub(file.pos.get()).min(i32::MAX as u64) as i32;
             k.mm.write_pod(arg, &left)?;
             return Ok(0);
+        }
+        FIGETBSZ if matches!(file.dentry().inode().kind(), Kind::File | Kind::Dir) => {
+            k.mm.write_pod(arg, &4096i32)?;
+            return Ok(0);
+        }
+        // Needs CAP_SYS_RAWIO.
+        FIBMAP if file.dentry().inode().kind() == Kind::File => return Err(Errno::EPERM.into()),
+        FICLONE | FICLONERANGE if file.dentry().inode().kind() == Kind::File => {
+            let source = match request {
+                FICLONE => arg as i32,
+                _ => k.mm.read_pod::<i64>(arg)? as i32,
+            };
+            k.file(tid, source)?;
+            // Neither overlayfs nor tmpfs shares extents.
+            return Err(Errno::EOPNOTSUPP.into());
         }
         TIOCGPTPEER => return open_peer(k, tid, &file, arg as u32),
         _ => {}

@@ -6,9 +6,12 @@ use abi::Errno;
 use abi::fcntl::*;
 
 use crate::file::OpenFile;
-use crate::fs::lock::{Owner, Range};
+use crate::fs::lock::{Owner, Range, key_of};
 use crate::syscall::Args;
 use crate::{Kernel, SysResult, ThreadId, Wait};
+
+/// How many waits are followed in search of a circle (`MAX_DEADLK_ITERATIONS`).
+const MAX_DEADLOCK_STEPS: usize = 10;
 
 abi::pod! {
     /// `struct flock`.
@@ -67,11 +70,18 @@ impl Kernel {
 /// F_GETLK and F_OFD_GETLK.
 pub fn get(k: &mut Kernel, tid: ThreadId, file: &Rc<OpenFile>, va: u64, ofd: bool) -> SysResult {
     let mut lock: Flock = k.mm.read_pod(va)?;
-    if lock.l_type != F_RDLCK && lock.l_type != F_WRLCK {
+    let own = ofd && lock.l_type == F_UNLCK;
+    if lock.l_type != F_RDLCK && lock.l_type != F_WRLCK && !own {
         return Err(Errno::EINVAL.into());
     }
     let want = k.range_of(tid, file, &lock, ofd)?;
-    match k.shared.locks.conflict(file.dentry().inode(), &want) {
+    let inode = file.dentry().inode();
+    // F_UNLCK asks for the description's own locks.
+    let found = match own {
+        true => k.shared.locks.own(inode, &want),
+        false => k.shared.locks.conflict(inode, &want),
+    };
+    match found {
         None => lock.l_type = F_UNLCK,
         Some(held) => {
             lock.l_type = if held.exclusive { F_WRLCK } else { F_RDLCK };
@@ -108,18 +118,46 @@ pub fn set(
     if shared.locks.set_range(&shared.wakes, inode, range, lock.l_type != F_UNLCK) {
         return Ok(0);
     }
-    if wait { Wait::on(shared.locks.key()).block() } else { Err(Errno::EAGAIN.into()) }
+    if !wait {
+        return Err(Errno::EAGAIN.into());
+    }
+    if !ofd && k.would_deadlock(inode, &range) {
+        return Err(Errno::EDEADLK.into());
+    }
+    k.tasks[tid].restart.lock = Some((key_of(inode), range));
+    Wait::on(shared.locks.key()).block()
+}
+
+impl Kernel {
+    /// Whether waiting for `want` closes a circle: its holder waits for another who waits … for the caller's locks.
+    fn would_deadlock(&self, inode: &crate::fs::InodeRef, want: &Range) -> bool {
+        let locks = &self.shared.locks;
+        let mut holder = locks.conflict(inode, want).map(|held| held.owner);
+        for _ in 0..MAX_DEADLOCK_STEPS {
+            let Some(owner) = holder else { return false };
+            let waiting = self.tasks.threads().find_map(|t| {
+                let blocked = matches!(t.run, crate::task::Run::Blocked(_));
+                t.restart.lock.as_ref().filter(|(_, range)| blocked && range.owner == owner)
+            });
+            let Some((file, range)) = waiting else { return false };
+            holder = locks.conflict_at(*file, range).map(|held| held.owner);
+            if holder == Some(want.owner) {
+                return true;
+            }
+        }
+        false
+    }
 }
 
 /// flock(2)
 pub fn flock(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let file = k.file(tid, a.i32(0))?;
     let mode = match a.u32(1) & !LOCK_NB {
         LOCK_SH => Some(false),
         LOCK_EX => Some(true),
         LOCK_UN => None,
         _ => return Err(Errno::EINVAL.into()),
     };
+    let file = k.file(tid, a.i32(0))?;
     let shared = k.shared.clone();
     if shared.locks.flock(&shared.wakes, file.dentry().inode(), file.id, mode) {
         return Ok(0);

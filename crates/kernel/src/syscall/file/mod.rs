@@ -11,6 +11,7 @@ pub mod lock;
 pub mod mount;
 pub mod msg;
 pub mod open;
+pub mod owner;
 pub mod path;
 pub mod poll;
 pub mod rw;

@@ -11,6 +11,17 @@ pub fn not_permitted(_: &mut Kernel, _: ThreadId, _: Args) -> SysResult {
     Err(Errno::EPERM.into())
 }
 
+/// fanotify_mark(2) without an instance.
+pub fn fanotify_mark(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    const CHANGES: u32 = 0x1 | 0x2 | 0x80;
+    let one = (a.u32(1) & CHANGES).count_ones() == 1;
+    if !one || (a.u32(1) & 0x80 == 0 && a.u64(2) == 0) {
+        return Err(Errno::EINVAL.into());
+    }
+    k.file(tid, a.i32(0))?;
+    Err(Errno::EINVAL.into())
+}
+
 /// mount(2): Linux looks the target up before it asks for CAP_SYS_ADMIN.
 pub fn mount(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let path = k.mm.read_path(a.u64(1))?;

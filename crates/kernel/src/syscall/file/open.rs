@@ -11,7 +11,7 @@ use crate::file::pipe::PipeEnd;
 use crate::file::tty::Master;
 use crate::fs::ops::{self, OpenHow};
 use crate::syscall::Args;
-use crate::{Kernel, SysResult, ThreadId};
+use crate::{Kernel, Stop, SysResult, ThreadId, Wait};
 
 /// Bytes of the first version of `struct open_how`, and the most accepted.
 const OPEN_HOW: (u64, u64) = (24, 4096);
@@ -30,7 +30,14 @@ impl Kernel {
                 let relative = if how.resolve & RESOLVE_IN_ROOT != 0 { b"." } else { &path[..] };
                 let dir = self.start_dir(tid, dirfd, relative)?;
                 let at = self.path_cx(tid);
-                ops::open(&mut self.cx(tid), &at, &dir, &path, how)?
+                self.shared.lease_end.set(None);
+                match ops::open(&mut self.cx(tid), &at, &dir, &path, how) {
+                    Ok(file) => file,
+                    Err(Errno::EAGAIN) => {
+                        return Err(self.wait_lease(how.flags & O_NONBLOCK != 0));
+                    }
+                    Err(e) => return Err(e.into()),
+                }
             }
         };
         if let Some(end) = file.object::<PipeEnd>()
@@ -47,6 +54,16 @@ impl Kernel {
             master.tty().owner.set((cred.uid.real, cred.gid.real));
         }
         Ok(self.add_file(tid, file, cloexec)?)
+    }
+}
+
+impl Kernel {
+    /// What EAGAIN of an open means: with a lease in the way, a wait for its end unless `nonblock`.
+    pub(crate) fn wait_lease(&mut self, nonblock: bool) -> Stop {
+        match self.shared.lease_end.take() {
+            Some(end) if !nonblock => Wait::on(self.shared.opens.key()).until(Some(end)).into(),
+            _ => Errno::EAGAIN.into(),
+        }
     }
 }
 

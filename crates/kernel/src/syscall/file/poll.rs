@@ -43,7 +43,7 @@ impl Kernel {
     }
 
     fn do_poll(&mut self, tid: ThreadId, fds: u64, count: u64, ns: Option<u64>) -> SysResult {
-        if count > MAX_FDS.min(self.fd_limit(tid).max(64)) {
+        if count > MAX_FDS.min(self.fd_limit(tid)) {
             return Err(Errno::EINVAL.into());
         }
         let deadline = self.poll_deadline(tid, ns);
@@ -80,7 +80,8 @@ impl Kernel {
     }
 
     fn do_select(&mut self, tid: ThreadId, a: Args, ns: Option<u64>) -> SysResult {
-        let count = u64::try_from(a.i32(0)).map_err(|_| Errno::EINVAL)?.min(MAX_FDS);
+        let count = u64::try_from(a.i32(0)).map_err(|_| Errno::EINVAL)?;
+        let count = count.min(self.tasks[tid].files.borrow().capacity());
         let deadline = self.poll_deadline(tid, ns);
         let words = count.div_ceil(64) as usize;
         let mut sets: [Vec<u64>; 3] = Default::default();
@@ -240,8 +241,7 @@ pub fn pipe2(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 }
 
 fn make_pipe(k: &mut Kernel, tid: ThreadId, out: u64, flags: u32) -> SysResult {
-    if flags & !(O_CLOEXEC | O_NONBLOCK | O_DIRECT) != 0 || flags & O_DIRECT != 0 {
-        // Packet mode (O_DIRECT) is not supported, as on a kernel before 3.4.
+    if flags & !(O_CLOEXEC | O_NONBLOCK | O_DIRECT) != 0 {
         return Err(Errno::EINVAL.into());
     }
     let (reader, writer) = pipe::pipe(&mut k.cx(tid), flags);

@@ -4,13 +4,15 @@ use std::rc::Rc;
 
 use abi::Errno;
 use abi::fcntl::{
-    IOV_MAX, MAX_RW_COUNT, O_APPEND, RWF_APPEND, RWF_DSYNC, RWF_HIPRI, RWF_NOWAIT, RWF_SYNC,
+    IOV_MAX, MAX_RW_COUNT, O_APPEND, RWF_APPEND, RWF_DSYNC, RWF_HIPRI, RWF_NOAPPEND, RWF_NOWAIT,
+    RWF_SYNC,
 };
 use abi::signal::{SI_KERNEL, SIGXFSZ};
 use abi::socket::MSG_DONTWAIT;
 
 use crate::file::OpenFile;
 use crate::file::socket::Socket;
+use crate::mm::TASK_SIZE;
 use crate::syscall::Args;
 use crate::{Kernel, Stop, SysResult, ThreadId};
 
@@ -30,6 +32,12 @@ impl Iov {
         Iov { parts: vec![(va, total)], total }
     }
 
+    /// The same; EFAULT if it does not lie in user space at all (`access_ok`).
+    fn checked(va: u64, len: u64) -> Result<Iov, Errno> {
+        check_user(va, len)?;
+        Ok(Iov::one(va, len))
+    }
+
     /// An array of `struct iovec` at `va`.
     pub fn read(k: &mut Kernel, va: u64, count: u64) -> Result<Iov, Errno> {
         if count > IOV_MAX {
@@ -42,6 +50,7 @@ impl Iov {
             if len > i64::MAX as u64 {
                 return Err(Errno::EINVAL);
             }
+            check_user(base, len)?;
             let len = len.min(MAX_RW_COUNT - total);
             total += len;
             parts.push((base, len));
@@ -109,6 +118,11 @@ impl Iov {
     }
 }
 
+fn check_user(va: u64, len: u64) -> Result<(), Errno> {
+    let end = va.checked_add(len).filter(|end| *end <= TASK_SIZE);
+    end.map(drop).ok_or(Errno::EFAULT)
+}
+
 /// How a transfer is to be done.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct How {
@@ -143,6 +157,7 @@ impl Kernel {
             return self.read_socket(tid, file, &*socket, iov, flags);
         }
         let ops = file.ops().clone();
+        check_position(file, how, iov)?;
         let mut buf = vec![0; CHUNK.min(iov.total as usize)];
         let mut done = 0;
         loop {
@@ -192,6 +207,7 @@ impl Kernel {
             return self.write_socket(tid, file, &*socket, iov, flags);
         }
         let ops = file.ops().clone();
+        check_position(file, how, iov)?;
         let mut done = self.tasks[tid].restart.done.min(iov.total);
         let mut buf = vec![0; (1 << 20).min((iov.total - done) as usize)];
         loop {
@@ -248,9 +264,18 @@ impl Kernel {
         Ok(How { at: None, nowait: flags & RWF_NOWAIT != 0, append })
     }
 
-    fn vector_how(&self, a: Args, flags: u32) -> Result<How, Errno> {
-        if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND) != 0 {
+    fn vector_how(&self, a: Args, flags: u32, write: bool) -> Result<How, Errno> {
+        let known = RWF_HIPRI
+            | RWF_DSYNC
+            | RWF_SYNC
+            | RWF_NOWAIT
+            | RWF_APPEND
+            | if write { RWF_NOAPPEND } else { 0 };
+        if flags & !known != 0 {
             return Err(Errno::EOPNOTSUPP);
+        }
+        if flags & RWF_APPEND != 0 && flags & RWF_NOAPPEND != 0 {
+            return Err(Errno::EINVAL);
         }
         let at = match a.i64(3) {
             -1 => None,
@@ -258,6 +283,19 @@ impl Kernel {
         };
         Ok(How { at, nowait: flags & RWF_NOWAIT != 0, append: flags & RWF_APPEND != 0 })
     }
+}
+
+/// What no transfer may pass: the largest position (`rw_verify_area`); and files without RWF_NOWAIT.
+fn check_position(file: &OpenFile, how: How, iov: &Iov) -> Result<(), Errno> {
+    if !file.ops().is_seekable() {
+        return Ok(());
+    }
+    if how.nowait && file.dentry().inode().fs_name() == "tmpfs" {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let at = how.at.unwrap_or(file.pos.get());
+    let end = at.checked_add(iov.total()).filter(|end| *end <= i64::MAX as u64);
+    end.map(drop).ok_or(Errno::EINVAL)
 }
 
 fn position(a: Args) -> Result<How, Errno> {
@@ -268,20 +306,20 @@ fn position(a: Args) -> Result<How, Errno> {
 /// read(2)
 pub fn read(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let file = k.file(tid, a.i32(0))?;
-    k.read_file(tid, &file, &Iov::one(a.u64(1), a.u64(2)), How::default())
+    k.read_file(tid, &file, &Iov::checked(a.u64(1), a.u64(2))?, How::default())
 }
 
 /// write(2)
 pub fn write(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let file = k.file(tid, a.i32(0))?;
-    k.write_file(tid, &file, &Iov::one(a.u64(1), a.u64(2)), How::default())
+    k.write_file(tid, &file, &Iov::checked(a.u64(1), a.u64(2))?, How::default())
 }
 
 /// pread64(2)
 pub fn pread64(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let how = position(a)?;
     let file = k.file(tid, a.i32(0))?;
-    k.read_file(tid, &file, &Iov::one(a.u64(1), a.u64(2)), how)
+    k.read_file(tid, &file, &Iov::checked(a.u64(1), a.u64(2))?, how)
 }
 
 /// pwrite64(2). With `O_APPEND` the data goes to the end whatever the position says (its BUGS section).
@@ -289,7 +327,7 @@ pub fn pwrite64(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let mut how = position(a)?;
     let file = k.file(tid, a.i32(0))?;
     how.append = file.flags() & O_APPEND != 0;
-    k.write_file(tid, &file, &Iov::one(a.u64(1), a.u64(2)), how)
+    k.write_file(tid, &file, &Iov::checked(a.u64(1), a.u64(2))?, how)
 }
 
 /// readv(2)
@@ -324,7 +362,7 @@ pub fn pwritev(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 
 /// preadv2(2)
 pub fn preadv2(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let how = k.vector_how(a, a.u32(5))?;
+    let how = k.vector_how(a, a.u32(5), false)?;
     let file = k.file(tid, a.i32(0))?;
     let iov = Iov::read(k, a.u64(1), a.u64(2))?;
     k.read_file(tid, &file, &iov, how)
@@ -332,9 +370,18 @@ pub fn preadv2(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 
 /// pwritev2(2)
 pub fn pwritev2(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let how = k.vector_how(a, a.u32(5))?;
+    let mut how = k.vector_how(a, a.u32(5), true)?;
     let file = k.file(tid, a.i32(0))?;
     let iov = Iov::read(k, a.u64(1), a.u64(2))?;
+    if file.flags() & O_APPEND != 0 && a.u32(5) & RWF_NOAPPEND == 0 {
+        how.append = true;
+    }
+    if a.u32(5) & RWF_NOAPPEND != 0 && how.at.is_none() && file.ops().is_seekable() {
+        let how = How { at: Some(file.pos.get()), ..how };
+        let n = k.write_file(tid, &file, &iov, how)?;
+        file.pos.set(file.pos.get() + n);
+        return Ok(n);
+    }
     k.write_file(tid, &file, &iov, how)
 }
 

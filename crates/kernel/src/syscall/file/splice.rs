@@ -7,10 +7,10 @@ use abi::fcntl::{MAX_RW_COUNT, O_APPEND};
 
 use super::rw::{self};
 use crate::file::OpenFile;
-use crate::file::pipe::PipeEnd;
+use crate::file::pipe::{PIPE_BUF, PipeEnd};
 use crate::fs::Kind;
 use crate::syscall::Args;
-use crate::{Kernel, Stop, SysResult, ThreadId};
+use crate::{Kernel, Stop, SysResult, ThreadId, Wait};
 
 /// Bytes moved at a time.
 const CHUNK: usize = 65536;
@@ -48,8 +48,18 @@ impl Kernel {
         }
     }
 
-    fn push(&mut self, tid: ThreadId, side: &Side, buf: &[u8]) -> Result<usize, Errno> {
+    /// `pages`: the bytes are those of a file's pages, the first one so far from the start of its page.
+    fn push(
+        &mut self,
+        tid: ThreadId,
+        side: &Side,
+        buf: &[u8],
+        pages: Option<usize>,
+    ) -> Result<usize, Errno> {
         let ops = side.file.ops().clone();
+        if let (Some(within), Some(end)) = (pages, side.file.object::<PipeEnd>()) {
+            return end.splice_in(buf, within);
+        }
         let mut cx = self.cx(tid);
         match side.at {
             Some(at) => ops.write_at(&mut cx, &side.file, at, buf),
@@ -91,9 +101,10 @@ impl Kernel {
             // A pipe with room takes at least PIPE_BUF bytes.
             let to_seekable = to.file.ops().is_seekable();
             let from_seekable = from.file.ops().is_seekable();
-            let limit =
-                if to_seekable || from_seekable { CHUNK } else { crate::file::pipe::PIPE_BUF };
+            let limit = if to_seekable || from_seekable { CHUNK } else { PIPE_BUF };
             let want = limit.min(buf.len()).min(left as usize);
+            let at = from.at.unwrap_or(from.file.pos.get());
+            let pages = from_seekable.then_some(at as usize % PIPE_BUF);
             let n = match self.pull(tid, &from, &mut buf[..want]) {
                 Ok(n) => n,
                 Err(_) if done > 0 => break Ok(done),
@@ -103,7 +114,7 @@ impl Kernel {
             if n == 0 {
                 break Ok(done);
             }
-            let written = match self.push(tid, &to, &buf[..n]) {
+            let written = match self.push(tid, &to, &buf[..n], pages) {
                 Ok(written) => written,
                 Err(e) => {
                     if from_seekable && from.at.is_none() {
@@ -152,12 +163,23 @@ pub fn sendfile(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     if to.file.flags() & O_APPEND != 0 {
         return Err(Errno::EINVAL.into());
     }
+    if from.file.is_readable() && to.file.is_writable() && !gives_pages(&from.file) {
+        return Err(Errno::EINVAL.into());
+    }
     k.copy(tid, from, to, a.u64(3), false)
+}
+
+/// Whether a file can be spliced from without a pipe of its own: no pipe, socket or directory.
+fn gives_pages(file: &OpenFile) -> bool {
+    matches!(file.dentry().inode().kind(), Kind::File | Kind::Char | Kind::Block)
 }
 
 /// splice(2)
 pub fn splice(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let flags = a.u32(5);
+    if a.u64(4) == 0 {
+        return Ok(0);
+    }
     if flags & !SPLICE_ALL != 0 {
         return Err(Errno::EINVAL.into());
     }
@@ -172,6 +194,15 @@ pub fn splice(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     }
     if to.file.flags() & O_APPEND != 0 && !pipes[1] {
         return Err(Errno::EINVAL.into());
+    }
+    if from.file.is_readable() && to.file.is_writable() {
+        let same = match (from.file.object::<PipeEnd>(), to.file.object::<PipeEnd>()) {
+            (Some(a), Some(b)) => Rc::ptr_eq(&a.pipe, &b.pipe),
+            _ => false,
+        };
+        if same || from.file.dentry().inode().kind() == Kind::Dir {
+            return Err(Errno::EINVAL.into());
+        }
     }
     k.copy(tid, from, to, a.u64(4), flags & SPLICE_NONBLOCK != 0)
 }
@@ -197,7 +228,7 @@ pub fn tee(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         return if ended { Ok(0) } else { Err(k.wait_file(tid, &from, nonblock)) };
     }
     let side = Side { file: to.clone(), at: None, va: 0 };
-    match k.push(tid, &side, &bytes) {
+    match k.push(tid, &side, &bytes, None) {
         Ok(n) => Ok(n as u64),
         Err(Errno::EAGAIN) => Err(k.wait_file(tid, &to, nonblock)),
         Err(e) => {
@@ -215,13 +246,50 @@ pub fn vmsplice(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     if file.object::<PipeEnd>().is_none() {
         return Err(Errno::EBADF.into());
     }
-    if file.is_writable() { rw::writev(k, tid, a) } else { rw::readv(k, tid, a) }
+    let nonblock = a.u32(3) & SPLICE_NONBLOCK != 0;
+    if a.u32(3) & !SPLICE_ALL != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    if !file.is_writable() {
+        return rw::readv(k, tid, a);
+    }
+    let Some(end) = file.object::<PipeEnd>() else { return Err(Errno::EBADF.into()) };
+    let iov = rw::Iov::read(k, a.u64(1), a.u64(2))?;
+    if iov.total() == 0 {
+        return Ok(0);
+    }
+    let mut bytes = vec![0; end.room().max(1).min(iov.total() as usize)];
+    let n = iov.gather(k, 0, &mut bytes);
+    if n == 0 {
+        return Err(Errno::EFAULT.into());
+    }
+    match end.splice_in(&bytes[..n], 0) {
+        Ok(n) => Ok(n as u64),
+        // O_NONBLOCK of the pipe does not count here.
+        Err(Errno::EAGAIN) if !nonblock => {
+            let mut keys = Vec::new();
+            file.ops().keys(&mut k.cx(tid), &mut keys);
+            Wait::any(keys).block()
+        }
+        Err(Errno::EAGAIN) => Err(Errno::EAGAIN.into()),
+        Err(e) => {
+            k.raise_sigpipe(tid);
+            Err(e.into())
+        }
+    }
 }
 
 /// copy_file_range(2)
 pub fn copy_file_range(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     if a.u32(5) != 0 {
         return Err(Errno::EINVAL.into());
+    }
+    for (fd, va) in [(a.i32(0), a.u64(1)), (a.i32(2), a.u64(3))] {
+        k.file(tid, fd)?;
+        // Linux adds as unsigned numbers here.
+        if va != 0 && k.mm.read_pod::<u64>(va)?.checked_add(a.u64(4)).is_none() {
+            return Err(Errno::EOVERFLOW.into());
+        }
     }
     let from = k.side(tid, a.i32(0), a.u64(1))?;
     let to = k.side(tid, a.i32(2), a.u64(3))?;
@@ -242,5 +310,7 @@ pub fn copy_file_range(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
             return Err(Errno::EINVAL.into());
         }
     }
-    k.copy(tid, from, to, a.u64(4), false)
+    // What would go past the largest position is left out.
+    let room = (i64::MAX as u64).saturating_sub(to.at.unwrap_or(to.file.pos.get()));
+    k.copy(tid, from, to, a.u64(4).min(room), false)
 }

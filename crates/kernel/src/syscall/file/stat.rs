@@ -152,7 +152,20 @@ fn time_record(time: Time) -> StatxTime {
     StatxTime { sec: time.sec, nsec: time.nsec, pad: 0 }
 }
 
+/// `STATX_MTIME | STATX_CTIME`.
+const STATX_CHANGES: u32 = 0xc0;
+/// `STATX_ATTR_*` that files here may have: immutable, append, nodump, automount, mount root, dax.
+const STATX_ATTRIBUTES: u64 = 0x20_3070;
+
 impl Kernel {
+    /// The path of stat calls: none at all is an empty one with `AT_EMPTY_PATH` (Linux 6.11).
+    fn path_or_empty(&mut self, va: u64, flags: u32) -> Result<Vec<u8>, Errno> {
+        match va {
+            0 if flags & AT_EMPTY_PATH != 0 => Ok(Vec::new()),
+            va => self.mm.read_path(va),
+        }
+    }
+
     fn put_stat(&mut self, tid: ThreadId, dentry: &Rc<Dentry>, out: u64) -> SysResult {
         let meta = dentry.inode().meta(&mut self.cx(tid))?;
         self.mm.write_pod(out, &record(&meta))?;
@@ -212,7 +225,7 @@ pub fn newfstatat(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     if flags & !(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let path = k.mm.read_path(a.u64(1))?;
+    let path = k.path_or_empty(a.u64(1), flags)?;
     let follow = flags & AT_SYMLINK_NOFOLLOW == 0;
     let dentry = k.lookup_at(tid, a.i32(0), &path, flags, follow)?;
     k.put_stat(tid, &dentry, a.u64(2))
@@ -226,13 +239,16 @@ pub fn statx(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     if flags & !known != 0 || mask & STATX_RESERVED != 0 || sync_both {
         return Err(Errno::EINVAL.into());
     }
-    let path = k.mm.read_path(a.u64(1))?;
+    let path = k.path_or_empty(a.u64(1), flags)?;
     let follow = flags & AT_SYMLINK_NOFOLLOW == 0;
     let dentry = k.lookup_at(tid, a.i32(0), &path, flags, follow)?;
     let meta = dentry.inode().meta(&mut k.cx(tid))?;
     let attributes = if dentry.is_mount_root() { STATX_ATTR_MOUNT_ROOT } else { 0 };
     let record = Statx {
-        stx_mask: STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID,
+        // What costs nothing is always there; change times and the time of birth only on request.
+        stx_mask: STATX_BASIC_STATS & !STATX_CHANGES
+            | STATX_MNT_ID
+            | mask & (STATX_CHANGES | STATX_BTIME),
         stx_blksize: BLOCK_SIZE as u32,
         stx_attributes: attributes,
         stx_nlink: meta.nlink,
@@ -242,7 +258,7 @@ pub fn statx(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         stx_ino: meta.ino,
         stx_size: meta.size,
         stx_blocks: meta.blocks,
-        stx_attributes_mask: STATX_ATTR_MOUNT_ROOT,
+        stx_attributes_mask: STATX_ATTRIBUTES,
         stx_atime: time_record(meta.atime),
         stx_btime: time_record(meta.btime),
         stx_ctime: time_record(meta.ctime),

@@ -44,10 +44,14 @@ impl Kernel {
         let mut cx = self.cx(tid);
         perm::check_writable(at.mount())?;
         ops::check_xattr(&mut cx, at.inode(), &name, true)?;
+        if ops::is_acl(&name) {
+            ops::set_acl(&mut cx, &at, &name, &value)?;
+            return Ok(0);
+        }
         let exists = at.inode().get_xattr(&mut cx, &name)?.is_some();
         match (exists, flags) {
-            (true, XATTR_CREATE) => return Err(Errno::EEXIST.into()),
-            (false, XATTR_REPLACE) => return Err(Errno::ENODATA.into()),
+            (true, flags) if flags & XATTR_CREATE != 0 => return Err(Errno::EEXIST.into()),
+            (false, flags) if flags & XATTR_REPLACE != 0 => return Err(Errno::ENODATA.into()),
             _ => at.inode().set_xattr(&mut cx, &name, Some(&value))?,
         }
         Ok(0)
@@ -87,6 +91,10 @@ impl Kernel {
         let mut cx = self.cx(tid);
         perm::check_writable(at.mount())?;
         ops::check_xattr(&mut cx, at.inode(), &name, true)?;
+        if ops::is_acl(&name) {
+            // There is none: nothing to do.
+            return Ok(0);
+        }
         at.inode().set_xattr(&mut cx, &name, None)?;
         Ok(0)
     }
