@@ -123,6 +123,8 @@ pub const TCP_INQ: u32 = 36;
 pub const TCP_TX_DELAY: u32 = 37;
 
 pub const UDP_CORK: u32 = 1;
+pub const UDPLITE_SEND_CSCOV: u32 = 10;
+pub const UDPLITE_RECV_CSCOV: u32 = 11;
 pub const UDP_ENCAP: u32 = 100;
 pub const UDP_NO_CHECK6_TX: u32 = 101;
 pub const UDP_NO_CHECK6_RX: u32 = 102;

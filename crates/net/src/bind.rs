@@ -116,7 +116,7 @@ impl Net {
         let device = own.options.borrow().device;
         let asked = Asked { ip, v6_only: own.v6_only() };
         for (other_id, other) in self.on_port(own.kind, port) {
-            if other_id == id {
+            if other_id == id || other.protocol != own.protocol {
                 continue;
             }
             let other_device = other.options.borrow().device;

@@ -3,6 +3,7 @@
 use crate::address::{self, Family};
 use crate::interface::{LO, RouteKind};
 use crate::net::Net;
+use crate::options::Filter;
 use crate::resolver::ADDRESS;
 use crate::socket::{
     Datagram, ErrorMessage, Kind, SHUT_BOTH, SHUT_RECEIVE, SHUT_SEND, Socket, SocketId, State,
@@ -255,7 +256,8 @@ impl Net {
             return self.send_outside(sender, datagram);
         }
         self.interfaces.count_loopback(datagram.data.len() + 28);
-        match self.find_udp(to, datagram.from) {
+        let protocol = self.at(sender)?.protocol;
+        match self.find_udp(protocol, to, datagram.from) {
             Some(target) => self.enqueue(target, datagram),
             None => self.refuse(sender, &datagram, datagram.to.ip()),
         }
@@ -265,6 +267,7 @@ impl Net {
     fn deliver_to_all(&mut self, sender: SocketId, datagram: &Datagram) {
         let to = datagram.to;
         let group = to.ip().is_multicast();
+        let protocol = self.get(sender).map(|s| s.protocol);
         // What goes through lo comes back whatever the sender says.
         let comes_back = datagram.index == LO;
         if group && !comes_back && !self.get(sender).is_some_and(|s| loops_back(s, to.ip())) {
@@ -277,7 +280,12 @@ impl Net {
                 || socket.groups.contains(&(datagram.index, to.ip()))
                 || hears_all(socket)
                     && self.interfaces.groups(datagram.index).any(|(g, _)| g == to.ip());
-            socket.accepts(to.ip()) && peer && member && (device == 0 || device == datagram.index)
+            let protocol = protocol == Some(socket.protocol);
+            protocol
+                && socket.accepts(to.ip())
+                && peer
+                && member
+                && (device == 0 || device == datagram.index)
         };
         let targets: Vec<_> = self
             .on_port(Kind::Udp, to.port())
@@ -291,9 +299,15 @@ impl Net {
 
     /// The UDP socket that gets what `from` sends to `to`: the most particular one, the youngest among equals, with
     /// SO_REUSEPORT the one that the sender's address decides (`compute_score`).
-    pub(crate) fn find_udp(&self, to: SocketAddr, from: SocketAddr) -> Option<SocketId> {
+    pub(crate) fn find_udp(
+        &self,
+        protocol: u8,
+        to: SocketAddr,
+        from: SocketAddr,
+    ) -> Option<SocketId> {
         let score = |s: &Socket| -> Option<u32> {
-            let fits = s.accepts(to.ip()) && s.peer.is_none_or(|p| p == from);
+            let fits =
+                s.protocol == protocol && s.accepts(to.ip()) && s.peer.is_none_or(|p| p == from);
             fits.then(|| {
                 u32::from(s.peer.is_some()) * 8
                     + u32::from(s.local.ip() == to.ip()) * 4
@@ -312,9 +326,16 @@ impl Net {
     }
 
     /// Queues a datagram; it is lost when the queue is full.
-    pub(crate) fn enqueue(&mut self, id: SocketId, datagram: Datagram) {
+    pub(crate) fn enqueue(&mut self, id: SocketId, mut datagram: Datagram) {
         let short = self.is_short();
         let Some(socket) = self.get_mut(id) else { return };
+        let filter = socket.options.borrow().filter.clone();
+        if let Some(filter) = filter
+            && !filtered(&*filter, socket.kind, &mut datagram)
+        {
+            socket.datagrams.drops = socket.datagrams.drops.wrapping_add(1);
+            return;
+        }
         let limit = socket.options.borrow().receive_buffer as usize;
         let limit = if short { limit.min(16 << 10) } else { limit };
         if socket.datagrams.charged > limit || socket.shut & SHUT_RECEIVE != 0 {
@@ -471,4 +492,26 @@ fn hears_all(socket: &Socket) -> bool {
         Family::V4 => socket.values.is_on(IPPROTO_IP, IP_MULTICAST_ALL),
         Family::V6 => socket.values.is_on(IPPROTO_IPV6, IPV6_MULTICAST_ALL),
     }
+}
+
+/// Lets a filter look at a datagram, of UDP with its header, and cut it: whether it stays.
+fn filtered(filter: &dyn Filter, kind: Kind, datagram: &mut Datagram) -> bool {
+    let header = if kind == Kind::Udp { 8 } else { 0 };
+    let mut packet = Vec::with_capacity(header + datagram.data.len());
+    if kind == Kind::Udp {
+        packet.extend_from_slice(&datagram.from.port().to_be_bytes());
+        packet.extend_from_slice(&datagram.to.port().to_be_bytes());
+        packet.extend_from_slice(&((datagram.data.len() + header) as u16).to_be_bytes());
+        packet.extend_from_slice(&[0, 0]);
+    }
+    packet.extend_from_slice(&datagram.data);
+    let keep = filter.keep(&packet);
+    if keep == 0 {
+        return false;
+    }
+    let keep = keep.max(header);
+    if keep < packet.len() {
+        datagram.data = Rc::from(&packet[header..keep]);
+    }
+    true
 }

@@ -6,7 +6,7 @@ use crate::outside::{Conn, Event, Outside, Transport};
 use crate::serve::reborrow;
 use crate::socket::{Datagram, ErrorMessage, Link, SocketId, State, UdpFlow};
 use abi::Errno;
-use abi::inet::SO_EE_ORIGIN_LOCAL;
+use abi::inet::{IPPROTO_UDP, SO_EE_ORIGIN_LOCAL};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -356,7 +356,7 @@ impl Net {
         peer: SocketAddr,
         outside: &mut dyn Outside,
     ) -> bool {
-        let Some(id) = self.find_udp(to, peer) else { return false };
+        let Some(id) = self.find_udp(IPPROTO_UDP as u8, to, peer) else { return false };
         self.make_room_for_flow(outside);
         let used = self.clock.0;
         self.flows.insert(conn, id);

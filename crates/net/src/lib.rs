@@ -24,6 +24,6 @@ pub use address::Family;
 pub use datagram::Hints;
 pub use interface::{Interface, Interfaces, Path, RouteKind};
 pub use net::Net;
-pub use options::{OptionValue, SocketOptions};
+pub use options::{Filter, OptionValue, SocketOptions};
 pub use outside::{Conn, Event, Outside, Transport};
 pub use socket::{Kind, Socket, SocketId, State};

@@ -1,6 +1,7 @@
 //! Values of setsockopt(2), and the state behind the options of level `SOL_SOCKET` (socket(7)), the same for every family.
 
 use abi::Errno;
+use std::rc::Rc;
 
 /// The value of setsockopt(2). Reading it may fail, which counts only when it is looked at.
 pub struct OptionValue {
@@ -37,8 +38,14 @@ impl OptionValue {
 /// Default buffer sizes in bytes (`net.core.{w,r}mem_default`).
 pub const BUFFER_DEFAULT: u32 = 212_992;
 
+/// A packet filter (SO_ATTACH_FILTER).
+pub trait Filter: std::fmt::Debug {
+    /// How many bytes of a packet are kept; 0 = it is dropped.
+    fn keep(&self, packet: &[u8]) -> usize;
+}
+
 /// What setsockopt(2) has set. Sizes are in bytes, times in ns.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct SocketOptions {
     /// Options that are on or off, bit n = option n (below 128).
     flags: u128,
@@ -82,6 +89,8 @@ pub struct SocketOptions {
     pub inode: u64,
     /// Who owns that file.
     pub uid: u32,
+    /// SO_ATTACH_FILTER.
+    pub filter: Option<Rc<dyn Filter>>,
 }
 
 impl Default for SocketOptions {
@@ -108,6 +117,7 @@ impl Default for SocketOptions {
             cookie: 0,
             inode: 0,
             uid: 0,
+            filter: None,
         }
     }
 }

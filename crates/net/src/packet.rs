@@ -183,7 +183,7 @@ impl Net {
         datagram.from.set_port(u16::from_be_bytes([*s0, *s1]));
         datagram.to.set_port(u16::from_be_bytes([*d0, *d1]));
         datagram.data = Rc::from(data);
-        match self.find_udp(datagram.to, datagram.from) {
+        match self.find_udp(IPPROTO_UDP as u8, datagram.to, datagram.from) {
             Some(target) => self.enqueue(target, datagram),
             None => self.refuse(sender, &datagram, datagram.to.ip()),
         }

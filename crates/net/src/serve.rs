@@ -5,6 +5,7 @@ use crate::outside::Outside;
 use crate::resolver::{ADDRESS, take_message};
 use crate::socket::{Datagram, Link, SocketId, State};
 use abi::Errno;
+use abi::inet::IPPROTO_UDP;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -84,7 +85,7 @@ impl Net {
             mark: 0,
         };
         self.interfaces.count_loopback(datagram.data.len() + HEADERS);
-        if let Some(target) = self.find_udp(to, ADDRESS) {
+        if let Some(target) = self.find_udp(IPPROTO_UDP as u8, to, ADDRESS) {
             self.enqueue(target, datagram);
         }
     }

@@ -66,6 +66,14 @@ impl Net {
         let (family, kind) = (socket.family, socket.kind);
         match (level, kind) {
             (IPPROTO_TCP, Kind::Tcp) => self.set_tcp(id, option, value, who),
+            (IPPROTO_UDPLITE, Kind::Udp) if self.at(id)?.protocol == IPPROTO_UDPLITE as u8 => {
+                // Eight bytes is the header; 0 stands for all.
+                let bytes = match value.int()? {
+                    0 => 0,
+                    bytes => bytes.clamp(8, 65535),
+                };
+                set_number(self.at_mut(id)?, level, option, bytes, who)
+            }
             (IPPROTO_UDP, Kind::Udp) if option == UDP_ENCAP => match value.int()? {
                 0 => Ok(()),
                 _ => Err(Errno::ENOPROTOOPT),
@@ -489,6 +497,9 @@ impl Net {
             (SOL_SOCKET, _) if option == SO_BINDTODEVICE => self.device_name(socket, room),
             (SOL_SOCKET, _) => return None,
             (IPPROTO_TCP, Kind::Tcp) => self.get_tcp(id, socket, option),
+            (IPPROTO_UDPLITE, Kind::Udp) if socket.protocol == IPPROTO_UDPLITE as u8 => {
+                get_number(socket, level, option)
+            }
             (IPPROTO_UDP, Kind::Udp) if option == UDP_ENCAP => Ok(vec![0; 4]),
             (IPPROTO_UDP, Kind::Udp) => get_number(socket, level, option),
             (SOL_RAW, Kind::Raw) if option == ICMP_FILTER => {

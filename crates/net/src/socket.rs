@@ -291,8 +291,13 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// A fresh socket.
+    /// A fresh socket; protocol 0 stands for TCP and UDP.
     pub fn new(family: Family, kind: Kind, protocol: u8, uid: u32) -> Socket {
+        let protocol = match (kind, protocol) {
+            (Kind::Tcp, 0) => abi::inet::IPPROTO_TCP as u8,
+            (Kind::Udp, 0) => abi::inet::IPPROTO_UDP as u8,
+            (_, protocol) => protocol,
+        };
         Socket {
             family,
             kind,

@@ -126,6 +126,7 @@ fn create(cx: &mut Cx, family: Family, kind: u32, protocol: u32) -> Res<Rc<dyn S
     let (kind, protocol) = match (kind, protocol) {
         (SOCK_STREAM, 0 | IPPROTO_TCP) => (Kind::Tcp, IPPROTO_TCP),
         (SOCK_DGRAM, 0 | IPPROTO_UDP) => (Kind::Udp, IPPROTO_UDP),
+        (SOCK_DGRAM, IPPROTO_UDPLITE) => (Kind::Udp, IPPROTO_UDPLITE),
         (SOCK_DGRAM, number) if number == echo => {
             let (low, high) = network.net.borrow().ping_groups;
             let allowed = |gid: &u32| (low..=high).contains(gid);

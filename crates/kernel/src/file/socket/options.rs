@@ -1,10 +1,13 @@
 //! setsockopt(2) and getsockopt(2) of level `SOL_SOCKET`, the same for every family (socket(7), `net/core/sock.c`).
 
+use std::rc::Rc;
+
 use abi::socket::*;
 use abi::{Errno, Timeval};
 use net::SocketOptions;
 
 use super::{OptionValue, SocketOps};
+use crate::bpf::{NetworkBytes, Program, Use};
 use crate::fs::cx::cap;
 use crate::fs::{Cx, Res};
 
@@ -15,6 +18,19 @@ const SEND_MIN: u32 = 4608;
 const RECEIVE_MIN: u32 = 2304;
 /// Longest SO_RCVTIMEO: what lies beyond is for ever (`MAX_SCHEDULE_TIMEOUT` ticks).
 const FOREVER_SECONDS: i64 = i64::MAX / 1000 - 1;
+
+/// Bytes of `struct sock_fprog`; the value of SO_ATTACH_FILTER are the instructions it names.
+const FPROG: usize = 16;
+
+/// A filter of classic BPF.
+#[derive(Debug)]
+struct SocketFilter(Program);
+
+impl net::Filter for SocketFilter {
+    fn keep(&self, packet: &[u8]) -> usize {
+        self.0.run(&NetworkBytes(packet)) as usize
+    }
+}
 
 /// Options that are switched on and off by any number, without privilege.
 const FLAGS: &[u32] = &[
@@ -107,8 +123,20 @@ pub fn set(socket: &dyn SocketOps, cx: &mut Cx, option: u32, value: &OptionValue
         SO_ZEROCOPY if !(0..=1).contains(&int) => return Err(Errno::EINVAL),
         SO_TXTIME if value.len != 8 => return Err(Errno::EINVAL),
         SO_ZEROCOPY | SO_TXTIME => return Err(Errno::EOPNOTSUPP),
-        SO_DETACH_FILTER => return Err(Errno::ENOENT),
-        SO_ATTACH_FILTER | SO_ATTACH_BPF => return Err(Errno::EINVAL),
+        SO_ATTACH_FILTER | SO_DETACH_FILTER if o.is_on(SO_LOCK_FILTER) => return Err(Errno::EPERM),
+        SO_DETACH_FILTER => {
+            o.filter.take().ok_or(Errno::ENOENT)?;
+        }
+        // A stream has no packets here.
+        SO_ATTACH_FILTER if socket.kind() == SOCK_STREAM => return Err(Errno::EOPNOTSUPP),
+        SO_ATTACH_FILTER => {
+            if value.len != FPROG {
+                return Err(Errno::EINVAL);
+            }
+            o.filter =
+                Some(Rc::new(SocketFilter(Program::from_bytes(value.whole()?, Use::Socket)?)));
+        }
+        SO_ATTACH_BPF => return Err(Errno::EINVAL),
         _ => return Err(Errno::ENOPROTOOPT),
     }
     Ok(())
