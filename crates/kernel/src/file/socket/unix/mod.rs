@@ -24,8 +24,6 @@ pub use address::{Address, UnixNames};
 pub use ops::create;
 pub use shown::Shown;
 
-/// Bytes that one socket's queue holds (`net.core.wmem_default`).
-const QUEUE_BYTES: usize = 212_992;
 /// Datagrams that one socket's queue holds (`net.unix.max_dgram_qlen`).
 const QUEUE_MESSAGES: usize = 512;
 /// Largest backlog (`net.core.somaxconn`).
@@ -270,10 +268,11 @@ impl UnixSocket {
         if target.shut_read.get() {
             return Err(Errno::EPIPE);
         }
-        if !stream && data.len() > QUEUE_BYTES - 32 {
+        let limit = self.send_limit();
+        if !stream && data.len() > limit.saturating_sub(32) {
             return Err(Errno::EMSGSIZE);
         }
-        let room = target.room();
+        let room = target.room(limit);
         if stream && data.is_empty() {
             return Ok(0);
         }
@@ -294,11 +293,17 @@ impl UnixSocket {
         Ok(n)
     }
 
-    fn room(&self) -> usize {
+    /// SO_SNDBUF: what may lie in the peer's queue (`sk_sndbuf`).
+    fn send_limit(&self) -> usize {
+        self.options.borrow().send_buffer as usize
+    }
+
+    /// Bytes that a sender with this limit may add to the queue.
+    fn room(&self, limit: usize) -> usize {
         if self.kind != SOCK_STREAM && self.inbox.borrow().len() >= QUEUE_MESSAGES {
             return 0;
         }
-        QUEUE_BYTES.saturating_sub(self.inbox_bytes.get())
+        limit.saturating_sub(self.inbox_bytes.get())
     }
 
     /// Takes (or with `peek` copies) what is queued: bytes into `buf`, passed files into `files`. A stream joins
@@ -366,6 +371,13 @@ impl UnixSocket {
             self.notifier.wake();
         }
         Ok(got)
+    }
+
+    /// Whether a stream holds less than SO_RCVLOWAT (and than is asked for) and more may come.
+    fn is_below_low_water(&self, asked: usize) -> bool {
+        let wanted = (self.options.borrow().low_water as usize).min(asked);
+        let open = self.peer().is_some_and(|p| !p.shut_write.get()) && !self.shut_read.get();
+        self.kind == SOCK_STREAM && self.inbox_bytes.get() < wanted && open
     }
 
     /// Bytes that can be read (FIONREAD): of the first datagram, or all of a stream.
@@ -442,7 +454,7 @@ impl UnixSocket {
         if self.reset.get() {
             events |= POLLERR;
         }
-        let room = peer.is_none_or(|p| p.room() > 0);
+        let room = peer.is_none_or(|p| p.room(self.send_limit()) > 0);
         if room { events | WRITABLE } else { events }
     }
 

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use abi::Errno;
 use abi::socket::{
-    AF_UNIX, AF_UNSPEC, MSG_OOB, MSG_PEEK, SCM_CREDENTIALS, SO_PASSCRED, SO_PEERCRED, SOCK_DGRAM,
-    SOCK_RAW, SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET,
+    AF_UNIX, AF_UNSPEC, MSG_DONTWAIT, MSG_OOB, MSG_PEEK, SCM_CREDENTIALS, SO_PASSCRED, SO_PEERCRED,
+    SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET,
 };
 use abi::stat::S_IFSOCK;
 use net::SocketOptions;
@@ -162,6 +162,9 @@ impl SocketOps for UnixSocket {
     fn receive(&self, _cx: &mut Cx, buf: &mut [u8], flags: u32) -> Res<Incoming> {
         if flags & MSG_OOB != 0 {
             return Err(Errno::EOPNOTSUPP);
+        }
+        if flags & MSG_DONTWAIT == 0 && self.is_below_low_water(buf.len()) {
+            return Err(Errno::EAGAIN);
         }
         let mut files = Vec::new();
         let got = self.take(buf, flags & MSG_PEEK != 0, &mut files)?;
