@@ -18,6 +18,11 @@ use std::rc::Rc;
 /// Largest payload: 65535 less the headers.
 const UDP_MAX_V4: usize = 65535 - 28;
 const UDP_MAX_V6: usize = 65535 - 8;
+/// What a queue may hold when memory is short.
+const SHORT: usize = 16 << 10;
+/// Bytes of a datagram that come back with an error (RFC 792, RFC 4443).
+const QUOTE_V4: usize = 520;
+const QUOTE_V6: usize = 1184;
 /// Most entries of an error queue.
 const ERRORS_MAX: usize = 64;
 
@@ -140,7 +145,11 @@ impl Net {
         }
         let socket = self.at(id)?;
         let corked = flags & MSG_MORE != 0 || socket.values.is_on(IPPROTO_UDP, UDP_CORK);
+        if corked && self.is_short() {
+            return Err(Errno::ENOBUFS);
+        }
         let held = self.at_mut(id)?.datagrams.corked.take();
+        self.uncharge(held.as_ref().map_or(0, |(bytes, _)| bytes.len()));
         let (mut whole, held_to) = match held {
             Some((bytes, to)) => (bytes, Some(to)),
             None => (Vec::new(), None),
@@ -162,7 +171,9 @@ impl Net {
         socket.take_error()?;
         if corked {
             whole.extend_from_slice(data);
+            let len = whole.len();
             socket.datagrams.corked = Some((whole, to));
+            self.charge(len);
             return Ok(data.len());
         }
         let data_len = data.len();
@@ -327,7 +338,7 @@ impl Net {
 
     /// Queues a datagram; it is lost when the queue is full.
     pub(crate) fn enqueue(&mut self, id: SocketId, mut datagram: Datagram) {
-        let short = self.is_short();
+        let (short, exhausted) = (self.is_short(), self.is_exhausted());
         let Some(socket) = self.get_mut(id) else { return };
         let filter = socket.options.borrow().filter.clone();
         if let Some(filter) = filter
@@ -337,8 +348,8 @@ impl Net {
             return;
         }
         let limit = socket.options.borrow().receive_buffer as usize;
-        let limit = if short { limit.min(16 << 10) } else { limit };
-        if socket.datagrams.charged > limit || socket.shut & SHUT_RECEIVE != 0 {
+        let limit = if short { limit.min(SHORT) } else { limit };
+        if exhausted || socket.datagrams.charged > limit || socket.shut & SHUT_RECEIVE != 0 {
             socket.datagrams.drops = socket.datagrams.drops.wrapping_add(1);
             return;
         }
@@ -356,11 +367,12 @@ impl Net {
             false => (SO_EE_ORIGIN_ICMP, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH),
             true => (SO_EE_ORIGIN_ICMP6, ICMPV6_DEST_UNREACH, ICMPV6_PORT_UNREACH),
         };
+        let quote = datagram.data.len().min(if v6 { QUOTE_V6 } else { QUOTE_V4 });
         let message = ErrorMessage {
             errno: Errno::ECONNREFUSED,
             origin,
             info: 0,
-            data: datagram.data.clone(),
+            data: Rc::from(&datagram.data[..quote]),
             to,
             offender,
         };

@@ -18,6 +18,8 @@ const UDP_IDLE_NS: u64 = 120_000_000_000;
 const STREAM_MAX: usize = 8 << 20;
 /// Most datagrams that wait for [`Net::pump`].
 const UDP_WAITING_MAX: usize = 256;
+/// Bytes of a datagram that could not be sent that come back with the error.
+const QUOTE: usize = 520;
 /// Events that are handled before programs run again.
 const EVENTS_MAX: usize = 1024;
 
@@ -150,7 +152,8 @@ impl Net {
                 }
                 Err(errno) => {
                     let origin = (SO_EE_ORIGIN_LOCAL, 0, 0);
-                    let data = datagram.data.clone();
+                    let quote = datagram.data.len().min(QUOTE);
+                    let data = Rc::from(&datagram.data[..quote]);
                     let offender = datagram.from.ip();
                     let message = ErrorMessage { errno, origin, info: 0, data, to: peer, offender };
                     self.report(id, message);

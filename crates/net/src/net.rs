@@ -13,8 +13,11 @@ use std::rc::Rc;
 const TIME_WAIT_MAX: usize = 4096;
 /// How long they do, ns (`TCP_TIMEWAIT_LEN`).
 const TIME_WAIT_NS: u64 = 60_000_000_000;
-/// Bytes in all queues above which each stream gets little room (`net.ipv4.tcp_mem`).
+/// Bytes in all queues above which each socket gets little room, and next to none (`net.ipv4.tcp_mem`).
 const PRESSURE: usize = 48 << 20;
+const EXHAUSTION: usize = 128 << 20;
+/// Most sockets, those included that wait for accept(2) (`net.ipv4.tcp_max_orphans` and memory limit them on Linux).
+const SOCKETS_MAX: usize = 1 << 16;
 
 /// A connection that is over; its port may not be bound again at once (RFC 9293 §3.6).
 #[derive(Clone, Copy, Debug)]
@@ -273,6 +276,16 @@ impl Net {
     /// Whether queues hold so much that streams must be content with little.
     pub(crate) fn is_short(&self) -> bool {
         self.buffered > PRESSURE
+    }
+
+    /// Whether there is hardly room for one more byte.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.buffered > EXHAUSTION
+    }
+
+    /// Whether no further socket can be made.
+    pub fn is_full(&self) -> bool {
+        self.slots.len() - self.free.len() >= SOCKETS_MAX
     }
 
     /// Counts bytes that came into a queue.

@@ -20,6 +20,7 @@ impl Net {
     /// Bytes that may be under way from one socket to another.
     fn capacity(&self, from: &Socket, to: &Socket) -> usize {
         let side = |size: u32, set: bool| match set {
+            _ if self.is_exhausted() => LEAST / 8,
             _ if self.is_short() => SHORT,
             true => (size as usize / 2).max(LEAST),
             false => SIDE,

@@ -141,7 +141,7 @@ impl Net {
     /// Whether a listening socket takes one more connection (`sk_acceptq_is_full`).
     pub(crate) fn has_room(&self, listener: SocketId) -> bool {
         let backlog = self.get(listener).and_then(|s| s.tcp.backlog.as_ref());
-        backlog.is_some_and(|b| b.ready.len() + b.deferred.len() <= b.max)
+        !self.is_full() && backlog.is_some_and(|b| b.ready.len() + b.deferred.len() <= b.max)
     }
 
     /// The socket that listens at `to`: the one with the most particular address; among equals (SO_REUSEPORT) the peer's
@@ -540,7 +540,9 @@ impl Net {
         self.end_connection(id);
         self.release_port(id);
         if let Some(socket) = self.remove(id) {
-            self.uncharge(socket.tcp.queue.len() + socket.tcp.out.len() + socket.datagrams.charged);
+            let corked = socket.datagrams.corked.map_or(0, |(bytes, _)| bytes.len());
+            let queued = socket.tcp.queue.len() + socket.tcp.out.len() + socket.datagrams.charged;
+            self.uncharge(queued + corked);
             for (index, group) in socket.groups {
                 self.interfaces.leave(index, group);
             }

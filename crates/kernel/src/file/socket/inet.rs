@@ -148,7 +148,9 @@ fn create(cx: &mut Cx, family: Family, kind: u32, protocol: u32) -> Res<Rc<dyn S
         options.receive_buffer = TCP_RECEIVE_BUFFER;
         options.rehash = 1;
     }
-    let id = network.timed(cx, |net| net.add(socket));
+    let id = network
+        .timed(cx, |net| if net.is_full() { None } else { Some(net.add(socket)) })
+        .ok_or(Errno::ENFILE)?;
     Ok(Rc::new(InetSocket::of(&network, &cx.shared.wakes, id)?))
 }
 

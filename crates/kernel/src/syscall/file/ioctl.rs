@@ -1,11 +1,15 @@
 //! ioctl(2).
 
 use abi::Errno;
-use abi::fcntl::{O_ASYNC, O_CLOEXEC, O_NONBLOCK};
-use abi::socket::{SIOCATMARK, SIOCGSTAMP, SIOCGSTAMPNS};
+use abi::fcntl::{F_GETOWN, F_SETOWN, O_ASYNC, O_CLOEXEC, O_NONBLOCK};
+use abi::socket::{
+    FIOGETOWN, FIOSETOWN, SIOCATMARK, SIOCGPGRP, SIOCGSTAMP, SIOCGSTAMPNS, SIOCSPGRP,
+};
 use abi::tty::*;
 
+use super::owner;
 use crate::file::OpenFile;
+use crate::file::socket::Socket;
 use crate::file::tty::Master;
 use crate::file::tty::termios::{TERMIOS_LEN, TERMIOS2_LEN};
 use crate::fs::Kind;
@@ -86,6 +90,18 @@ pub fn ioctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
             if on != (file.flags() & O_ASYNC != 0) && !k.set_async(tid, &file, fd, on) {
                 return Err(Errno::ENOTTY.into());
             }
+            return Ok(0);
+        }
+        // As F_SETOWN and F_GETOWN, of sockets alone (socket(7)).
+        FIOSETOWN | SIOCSPGRP if file.object::<Socket>().is_some() => {
+            let who: i32 = k.mm.read_pod(arg)?;
+            let set = owner::fcntl(k, tid, (&file, fd), F_SETOWN, who as u64);
+            return set.unwrap_or(Err(Errno::ENOTTY.into()));
+        }
+        FIOGETOWN | SIOCGPGRP if file.object::<Socket>().is_some() => {
+            let who = owner::fcntl(k, tid, (&file, fd), F_GETOWN, 0);
+            let who = who.unwrap_or(Err(Errno::ENOTTY.into()))? as i32;
+            k.mm.write_pod(arg, &who)?;
             return Ok(0);
         }
         FIONREAD
