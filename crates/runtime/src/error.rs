@@ -40,3 +40,8 @@ pub enum RunError {
     #[error("the box failed (this is a defect of boxer, not of the program in the box): {0}")]
     Trap(String),
 }
+
+/// An error before the box's own code runs.
+pub(crate) fn start_error(error: wasmtime::Error) -> RunError {
+    RunError::Start(format!("{error:#}"))
+}

@@ -1,7 +1,7 @@
 //! Running a finished box.
 
 use crate::descriptor::Descriptor;
-use crate::error::RunError;
+use crate::error::{RunError, start_error};
 use crate::identity::{Form, Source};
 use crate::options::{Preopen, RunOptions};
 use crate::preview1::{self, Files, State, Streams};
@@ -126,11 +126,6 @@ fn status(result: wasmtime::Result<i32>) -> Result<i32, RunError> {
         Some(exit) => Ok(exit.0),
         None => Err(RunError::Trap(format!("{error:#}"))),
     })
-}
-
-/// An error before the box's own code runs.
-pub fn start_error(error: wasmtime::Error) -> RunError {
-    RunError::Start(format!("{error:#}"))
 }
 
 /// The state of preview 2.

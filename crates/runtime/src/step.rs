@@ -1,10 +1,10 @@
 //! One command on an image, for RUN: the guest program is started on the image directly, without
 //! making a box first, and leaves what the command changed as a layer.
 
-use crate::error::RunError;
+use crate::error::{RunError, start_error};
 use crate::options::{Mounted, Preopen, RunOptions};
 use crate::preview1;
-use crate::run::{Outcome, call_start, module_store, start_error};
+use crate::run::{Outcome, call_start, module_store};
 use link::{CodeCache, boot, digest_of};
 use rootfs::config::BoxConfig;
 use std::io::Read;

@@ -178,7 +178,7 @@ fn circles(imports: &Imports) -> Vec<Vec<String>> {
             }
             for target in targets.keys() {
                 if seen.insert(target.clone()) {
-                    paths.push([&path[..], &[target.clone()]].concat());
+                    paths.push([&path[..], std::slice::from_ref(target)].concat());
                 }
             }
         }

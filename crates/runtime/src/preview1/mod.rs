@@ -10,8 +10,7 @@ mod streams;
 pub use files::{Files, open_dir};
 pub use streams::Streams;
 
-use crate::error::RunError;
-use crate::run::start_error;
+use crate::error::{RunError, start_error};
 use link::CodeCache;
 use wasmtime::{AsContextMut, Caller, Extern, Linker, bail};
 use wasmtime_wasi::I32Exit;
