@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use abi::Errno;
 use abi::stat::{
-    DEVPTS_SUPER_MAGIC, MQUEUE_MAGIC, OVERLAYFS_SUPER_MAGIC, PROC_SUPER_MAGIC, ST_NODEV, ST_NOEXEC,
-    ST_NOSUID, ST_RDONLY, ST_RELATIME, SYSFS_MAGIC, TMPFS_MAGIC, V9FS_MAGIC, makedev,
+    CGROUP2_SUPER_MAGIC, DEVPTS_SUPER_MAGIC, MQUEUE_MAGIC, OVERLAYFS_SUPER_MAGIC, PROC_SUPER_MAGIC,
+    ST_NODEV, ST_NOEXEC, ST_NOSUID, ST_RDONLY, ST_RELATIME, SYSFS_MAGIC, TMPFS_MAGIC, V9FS_MAGIC,
+    makedev,
 };
 
 use crate::file::mqueue;
@@ -36,6 +37,9 @@ const LINKS: &[(&[u8], &[u8])] = &[
     (b"stdin", b"/proc/self/fd/0"),
     (b"stdout", b"/proc/self/fd/1"),
 ];
+
+/// Files of proc(5) that docker lays `/dev/null` over.
+const MASKED: [&[u8]; 3] = [b"/proc/kcore", b"/proc/keys", b"/proc/timer_list"];
 
 /// How a filesystem is mounted.
 pub struct Spec<'a> {
@@ -146,12 +150,29 @@ fn mount_system(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
         dev,
     };
     mount_at(cx, root, b"/proc", Kind::Dir, procfs::root(dev), spec)?;
+    let spec = Spec {
+        fstype: "proc",
+        source: "proc",
+        root: "/sys".to_owned(),
+        flags: careful | ST_RDONLY,
+        options: "",
+        magic: PROC_SUPER_MAGIC,
+        dev,
+    };
+    mount_at(cx, root, b"/proc/sys", Kind::Dir, procfs::directory(dev, "sys"), spec)?;
 
     let dev = new_dev(&shared);
     let node = MemFs::tmpfs(&shared, "tmpfs", dev, 0o755, now);
     let spec = tmpfs_spec("tmpfs", ST_NOSUID, "size=65536k,mode=755", dev);
     let dev_root = mount_at(cx, root, b"/dev", Kind::Dir, node, spec)?;
     fill_dev(cx, &dev_root)?;
+    // What docker hides of the kernel.
+    for path in MASKED {
+        let null = dev_root.inode().lookup(cx, b"null")?;
+        let mut spec = tmpfs_spec("tmpfs", ST_NOSUID, "size=65536k,mode=755", dev);
+        spec.root = "/null".to_owned();
+        mount_at(cx, root, path, Kind::Char, null, spec)?;
+    }
 
     let dev = new_dev(&shared);
     let spec = Spec {
@@ -200,6 +221,25 @@ fn mount_system(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
         dev,
     };
     mount_at(cx, root, b"/sys", Kind::Dir, synth::root("sysfs", dev, synth::SYSFS), spec)?;
+
+    let dev = new_dev(&shared);
+    let spec = Spec {
+        fstype: "cgroup2",
+        source: "cgroup",
+        root: "/".to_owned(),
+        flags: careful | ST_RDONLY,
+        options: "",
+        magic: CGROUP2_SUPER_MAGIC,
+        dev,
+    };
+    let group = synth::root("cgroup2", dev, synth::CGROUP);
+    mount_at(cx, root, b"/sys/fs/cgroup", Kind::Dir, group, spec)?;
+
+    // Docker hides it.
+    let dev = new_dev(&shared);
+    let node = MemFs::tmpfs(&shared, "tmpfs", dev, 0o1777, now);
+    let spec = tmpfs_spec("tmpfs", ST_RDONLY | ST_RELATIME, "", dev);
+    mount_at(cx, root, b"/sys/firmware", Kind::Dir, node, spec)?;
     Ok(())
 }
 

@@ -110,6 +110,7 @@ impl Kernel {
 
     /// After a system call: if it found no memory, somebody is killed, so that the next one does.
     fn relieve(&mut self, tid: ThreadId) {
+        self.take_cuts();
         if self.mm.take_starved() || self.is_overgrown() {
             self.out_of_memory(tid);
         }
@@ -170,6 +171,17 @@ impl Kernel {
             return Flow::Reschedule;
         }
         Flow::Continue
+    }
+
+    /// Takes pages of files that were cut out of the mappings that show them.
+    pub(crate) fn take_cuts(&mut self) {
+        if self.shared.cuts.borrow().is_empty() {
+            return;
+        }
+        let cuts = std::mem::take(&mut *self.shared.cuts.borrow_mut());
+        for cut in cuts {
+            self.mm.cut(cut);
+        }
     }
 
     /// Marks the waiters of woken keys.

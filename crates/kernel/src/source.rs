@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use mem::{FaultKind, Frame, Phys};
+use abi::Errno;
+use mem::{FaultKind, Frame, PAGE_SIZE, Phys};
 
 /// Frames whose owner went away without having physical memory at hand. Released by `mm::Mm::reap`.
 pub type FrameTrash = Rc<RefCell<Vec<Frame>>>;
@@ -33,6 +34,21 @@ pub struct SourceName {
     pub ino: u64,
 }
 
+/// Pages of an object that went away while it was mapped: whoever maps them must ask again.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    /// The object ([`MapSource::identity`]).
+    pub object: (u64, u64),
+    /// First page that may have changed; when `partial`, only where it is a page of the image, which cannot be cut itself.
+    pub first: u64,
+    /// See `first`.
+    pub partial: bool,
+    /// First page that has not changed.
+    pub end: u64,
+    /// Copies that private mappings made go, too (truncation, but not a hole).
+    pub copies: bool,
+}
+
 /// An object that can be mapped. Implementations keep their pages in frames of [`Phys`] (or in static frames of the
 /// image), so that mappings and read(2)/write(2) see the same bytes. A page fault happens in the middle of a guest
 /// instruction or of a copy by the kernel, where only `Phys` is at hand: a source that needs the host loads its
@@ -45,6 +61,22 @@ pub trait MapSource {
 
     /// For `/proc/pid/maps`.
     fn name(&self) -> SourceName;
+
+    /// Device and inode number of the object, without the path.
+    fn identity(&self) -> (u64, u64) {
+        let name = self.name();
+        (name.dev, name.ino)
+    }
+
+    /// Whether page `index` needs no work to be there (mincore(2)).
+    fn is_resident(&self, _index: u64) -> bool {
+        false
+    }
+
+    /// Makes the bytes `start .. end` of the object zeros (madvise(2), `MADV_REMOVE`).
+    fn punch(&self, _phys: &mut Phys, _start: u64, _end: u64) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
 
     /// msync(2) with `MS_SYNC`.
     fn sync(&self, _phys: &mut Phys) {}
@@ -90,6 +122,23 @@ impl MapSource for SharedAnon {
 
     fn name(&self) -> SourceName {
         SourceName { path: b"/dev/zero (deleted)".to_vec(), dev: 1, ino: 1 }
+    }
+
+    fn identity(&self) -> (u64, u64) {
+        // Each object is one of its own.
+        (1, std::ptr::from_ref(self) as usize as u64)
+    }
+
+    fn punch(&self, phys: &mut Phys, start: u64, end: u64) -> Result<(), Errno> {
+        let mut frames = self.frames.borrow_mut();
+        let pages: Vec<u64> = frames
+            .range(start / PAGE_SIZE as u64..end / PAGE_SIZE as u64)
+            .map(|(i, _)| *i)
+            .collect();
+        for index in pages {
+            frames.remove(&index).into_iter().for_each(|frame| phys.release(frame));
+        }
+        Ok(())
     }
 }
 

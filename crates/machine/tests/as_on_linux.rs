@@ -296,3 +296,8 @@ fn copies_between_files_and_pipes() {
 fn names_attributes_and_mounts() {
     check("files");
 }
+
+#[test]
+fn mappings_of_files_and_running_programs() {
+    check("mapping");
+}

@@ -17,7 +17,7 @@ use super::owner::IoSignal;
 use super::procfs::ProcView;
 use super::{Dentry, OpenFile, Time};
 use crate::host::Host;
-use crate::source::FrameTrash;
+use crate::source::{Cut, FrameTrash};
 use crate::wait::{WaitKey, WakeSink};
 
 /// Credentials as the file layer sees them (credentials(7)): filesystem ids and effective capabilities.
@@ -192,6 +192,8 @@ pub struct Shared {
     pub locks: LockTable,
     /// What is open and running, and leases.
     pub opens: Opens,
+    /// Pages of mapped files that went away and are still mapped.
+    pub cuts: RefCell<Vec<Cut>>,
     /// Signals to owners of files that are to be sent.
     pub io_signals: RefCell<Vec<IoSignal>>,
     /// Files with `O_ASYNC`, by the keys that are woken when they change.
@@ -232,6 +234,7 @@ impl Shared {
             account,
             locks: LockTable::new(WaitKey::object(0)),
             opens: Opens::new(WaitKey::object(u64::MAX)),
+            cuts: RefCell::default(),
             io_signals: RefCell::default(),
             async_files: RefCell::default(),
             lease_end: Cell::default(),

@@ -66,7 +66,7 @@ impl Dentry {
     /// The dentry for `inode` as `name` in `self`: the one in use, or a new one.
     pub fn child(self: &Rc<Self>, name: &[u8], inode: InodeRef) -> Rc<Dentry> {
         if let Some(child) = self.children.borrow().get(name).and_then(Weak::upgrade)
-            && Rc::ptr_eq(&child.inode, &inode)
+            && (Rc::ptr_eq(&child.inode, &inode) || child.is_mountpoint())
         {
             return child;
         }

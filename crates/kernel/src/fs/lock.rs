@@ -40,8 +40,29 @@ impl Range {
     }
 }
 
+/// One lock, as `/proc/locks` shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown {
+    /// Of flock(2).
+    pub whole: bool,
+    /// Holder, -1 if it is a description.
+    pub pid: i32,
+    /// Write lock.
+    pub exclusive: bool,
+    /// First byte.
+    pub start: u64,
+    /// Last byte; the largest number of its kind stands for the end of the file.
+    pub end: u64,
+    /// Device of the file.
+    pub dev: u64,
+    /// Its inode number.
+    pub ino: u64,
+}
+
 #[derive(Default)]
 struct FileLocks {
+    /// Device and inode number.
+    file: (u64, u64),
     /// flock(2): holder and whether exclusive.
     whole: Vec<(u64, bool)>,
     ranges: Vec<Range>,
@@ -98,6 +119,29 @@ impl LockTable {
             self.changed(wakes);
         }
         free
+    }
+
+    /// Says which file `inode` is, for [`LockTable::all`].
+    pub fn name(&self, inode: &InodeRef, dev: u64, ino: u64) {
+        if let Some(locks) = self.files.borrow_mut().get_mut(&key_of(inode)) {
+            locks.file = (dev, ino);
+        }
+    }
+
+    /// All locks.
+    pub fn all(&self) -> Vec<Shown> {
+        let mut shown = Vec::new();
+        for locks in self.files.borrow().values() {
+            let (dev, ino) = locks.file;
+            for &(_, exclusive) in &locks.whole {
+                let end = u64::MAX;
+                shown.push(Shown { whole: true, pid: -1, exclusive, start: 0, end, dev, ino });
+            }
+            for &Range { pid, exclusive, start, end, .. } in &locks.ranges {
+                shown.push(Shown { whole: false, pid, exclusive, start, end, dev, ino });
+            }
+        }
+        shown
     }
 
     /// The first lock that stands against `want` (F_GETLK).

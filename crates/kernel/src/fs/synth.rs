@@ -4,30 +4,134 @@ use std::any::Any;
 use std::rc::Rc;
 
 use abi::Errno;
+use abi::poll::{POLLERR, POLLPRI, READABLE, WRITABLE};
 
 use super::inode::{DirItem, Inode, InodeRef, Kind, Meta};
-use super::{Cx, Res};
+use super::open_file::{FileOps, OpenFile, seek_to};
+use super::{Cx, Dentry, Res};
 
-/// Files by path; directories follow from them.
+/// Files by path; directories follow from them. A path with a slash at its end is a directory without files.
 pub type Rows = &'static [(&'static str, &'static str)];
+
+/// Content that the kernel makes when it is read.
+const MADE: &str = "\0";
+
+/// The control group of the box (cgroup2) as `/sys/fs/cgroup` shows it in a container.
+pub const CGROUP: Rows = &[
+    ("cgroup.controllers", "cpuset cpu io memory hugetlb pids\n"),
+    ("cgroup.events", "populated 1\nfrozen 0\n"),
+    ("cgroup.freeze", "0\n"),
+    ("cgroup.max.depth", "max\n"),
+    ("cgroup.max.descendants", "max\n"),
+    ("cgroup.procs", MADE),
+    ("cgroup.stat", "nr_descendants 0\nnr_dying_descendants 0\n"),
+    ("cgroup.subtree_control", ""),
+    ("cgroup.threads", MADE),
+    ("cgroup.type", "domain\n"),
+    ("cpu.max", "max 100000\n"),
+    ("cpu.max.burst", "0\n"),
+    ("cpu.stat", MADE),
+    ("cpu.weight", "100\n"),
+    ("cpu.weight.nice", "0\n"),
+    ("cpuset.cpus", "\n"),
+    ("cpuset.cpus.effective", "0\n"),
+    ("cpuset.mems", "\n"),
+    ("cpuset.mems.effective", "0\n"),
+    ("io.stat", ""),
+    ("memory.current", MADE),
+    ("memory.events", "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0\n"),
+    ("memory.high", "max\n"),
+    ("memory.low", "0\n"),
+    ("memory.max", MADE),
+    ("memory.min", "0\n"),
+    ("memory.oom.group", "0\n"),
+    ("memory.stat", MADE),
+    ("memory.swap.current", "0\n"),
+    ("memory.swap.max", "0\n"),
+    ("pids.current", MADE),
+    ("pids.max", MADE),
+];
 
 /// What `/sys` shows: one CPU, no devices.
 pub const SYSFS: Rows = &[
+    ("block/", ""),
+    ("class/block/", ""),
+    ("class/tty/", ""),
+    ("devices/system/cpu/cpu0/cache/index0/coherency_line_size", "64\n"),
+    ("devices/system/cpu/cpu0/cache/index0/id", "0\n"),
+    ("devices/system/cpu/cpu0/cache/index0/level", "1\n"),
+    ("devices/system/cpu/cpu0/cache/index0/number_of_sets", "64\n"),
+    ("devices/system/cpu/cpu0/cache/index0/physical_line_partition", "1\n"),
+    ("devices/system/cpu/cpu0/cache/index0/shared_cpu_list", "0\n"),
+    ("devices/system/cpu/cpu0/cache/index0/shared_cpu_map", "1\n"),
+    ("devices/system/cpu/cpu0/cache/index0/size", "32K\n"),
+    ("devices/system/cpu/cpu0/cache/index0/type", "Data\n"),
+    ("devices/system/cpu/cpu0/cache/index0/ways_of_associativity", "8\n"),
+    ("devices/system/cpu/cpu0/cache/index1/coherency_line_size", "64\n"),
+    ("devices/system/cpu/cpu0/cache/index1/id", "0\n"),
+    ("devices/system/cpu/cpu0/cache/index1/level", "1\n"),
+    ("devices/system/cpu/cpu0/cache/index1/number_of_sets", "64\n"),
+    ("devices/system/cpu/cpu0/cache/index1/physical_line_partition", "1\n"),
+    ("devices/system/cpu/cpu0/cache/index1/shared_cpu_list", "0\n"),
+    ("devices/system/cpu/cpu0/cache/index1/shared_cpu_map", "1\n"),
+    ("devices/system/cpu/cpu0/cache/index1/size", "32K\n"),
+    ("devices/system/cpu/cpu0/cache/index1/type", "Instruction\n"),
+    ("devices/system/cpu/cpu0/cache/index1/ways_of_associativity", "8\n"),
+    ("devices/system/cpu/cpu0/topology/cluster_cpus", "1\n"),
+    ("devices/system/cpu/cpu0/topology/cluster_cpus_list", "0\n"),
+    ("devices/system/cpu/cpu0/topology/cluster_id", "65535\n"),
+    ("devices/system/cpu/cpu0/topology/core_cpus", "1\n"),
+    ("devices/system/cpu/cpu0/topology/core_cpus_list", "0\n"),
     ("devices/system/cpu/cpu0/topology/core_id", "0\n"),
+    ("devices/system/cpu/cpu0/topology/core_siblings", "1\n"),
+    ("devices/system/cpu/cpu0/topology/core_siblings_list", "0\n"),
+    ("devices/system/cpu/cpu0/topology/die_cpus", "1\n"),
+    ("devices/system/cpu/cpu0/topology/die_cpus_list", "0\n"),
+    ("devices/system/cpu/cpu0/topology/die_id", "0\n"),
+    ("devices/system/cpu/cpu0/topology/package_cpus", "1\n"),
+    ("devices/system/cpu/cpu0/topology/package_cpus_list", "0\n"),
     ("devices/system/cpu/cpu0/topology/physical_package_id", "0\n"),
+    ("devices/system/cpu/cpu0/topology/thread_siblings", "1\n"),
     ("devices/system/cpu/cpu0/topology/thread_siblings_list", "0\n"),
+    ("devices/system/cpu/isolated", "\n"),
     ("devices/system/cpu/kernel_max", "0\n"),
     ("devices/system/cpu/offline", "\n"),
     ("devices/system/cpu/online", "0\n"),
     ("devices/system/cpu/possible", "0\n"),
     ("devices/system/cpu/present", "0\n"),
+    ("devices/system/node/has_cpu", "0\n"),
+    ("devices/system/node/has_memory", "0\n"),
+    ("devices/system/node/has_normal_memory", "0\n"),
     ("devices/system/node/node0/cpulist", "0\n"),
+    ("devices/system/node/node0/cpumap", "1\n"),
+    ("devices/system/node/node0/distance", "10\n"),
+    ("devices/system/node/node0/hugepages/hugepages-2048kB/free_hugepages", "0\n"),
+    ("devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages", "0\n"),
+    ("devices/system/node/node0/hugepages/hugepages-2048kB/surplus_hugepages", "0\n"),
+    ("devices/system/node/node0/meminfo", MADE),
+    (
+        "devices/system/node/node0/numastat",
+        "numa_hit 0\nnuma_miss 0\nnuma_foreign 0\ninterleave_hit 0\nlocal_node 0\nother_node 0\n",
+    ),
     ("devices/system/node/online", "0\n"),
     ("devices/system/node/possible", "0\n"),
-    ("fs/cgroup/cgroup.controllers", "\n"),
-    ("fs/cgroup/cgroup.procs", "1\n"),
+    ("firmware/", ""),
+    ("fs/cgroup/", ""),
+    ("kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "0\n"),
+    ("kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", "0\n"),
+    ("kernel/mm/hugepages/hugepages-2048kB/nr_hugepages_mempolicy", "0\n"),
+    ("kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages", "0\n"),
+    ("kernel/mm/hugepages/hugepages-2048kB/resv_hugepages", "0\n"),
+    ("kernel/mm/hugepages/hugepages-2048kB/surplus_hugepages", "0\n"),
+    ("kernel/mm/transparent_hugepage/defrag", "always defer defer+madvise [madvise] never\n"),
     ("kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n"),
     ("kernel/mm/transparent_hugepage/hpage_pmd_size", "2097152\n"),
+    ("kernel/mm/transparent_hugepage/khugepaged/defrag", "0\n"),
+    (
+        "kernel/mm/transparent_hugepage/shmem_enabled",
+        "always within_size advise [never] deny force\n",
+    ),
+    ("kernel/mm/transparent_hugepage/use_zero_page", "1\n"),
 ];
 
 /// A node: a file's row, or a directory's path with a trailing slash.
@@ -45,8 +149,12 @@ pub fn root(fs: &'static str, dev: u64, rows: Rows) -> InodeRef {
 }
 
 impl SynthInode {
-    fn text(&self) -> &'static str {
-        self.row.and_then(|row| self.rows.get(row)).map_or("", |(_, text)| text)
+    fn text(&self, cx: &mut Cx) -> Vec<u8> {
+        match self.row.and_then(|row| self.rows.get(row)) {
+            Some((path, MADE)) => cx.world.procs().system_text(&format!("/sys/{path}")),
+            Some((_, text)) => text.as_bytes().to_vec(),
+            None => Vec::new(),
+        }
     }
 
     fn child(&self, name: &str) -> Option<SynthInode> {
@@ -128,14 +236,58 @@ impl Inode for SynthInode {
         Ok(items)
     }
 
-    fn read_at(&self, _cx: &mut Cx, offset: u64, buf: &mut [u8]) -> Res<usize> {
+    fn open(
+        self: Rc<Self>,
+        _cx: &mut Cx,
+        _dentry: &Rc<Dentry>,
+        _flags: u32,
+    ) -> Option<Res<Rc<dyn FileOps>>> {
+        self.row.map(|_| Ok(Rc::new(SynthFile(self)) as Rc<dyn FileOps>))
+    }
+
+    fn read_at(&self, cx: &mut Cx, offset: u64, buf: &mut [u8]) -> Res<usize> {
         if self.row.is_none() {
             return Err(Errno::EISDIR);
         }
-        let text = self.text().as_bytes();
+        let text = self.text(cx);
         let rest = text.get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or(&[]);
         let n = rest.len().min(buf.len());
         buf[..n].copy_from_slice(&rest[..n]);
         Ok(n)
+    }
+}
+
+/// An open file of such a tree. All can be polled, and are always ready in every way (`kernfs_generic_poll`).
+struct SynthFile(Rc<SynthInode>);
+
+impl FileOps for SynthFile {
+    fn kind_name(&self) -> &'static str {
+        "sysfs file"
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn read(&self, cx: &mut Cx, file: &OpenFile, buf: &mut [u8]) -> Res<usize> {
+        let n = self.0.read_at(cx, file.pos.get(), buf)?;
+        file.pos.set(file.pos.get() + n as u64);
+        Ok(n)
+    }
+
+    fn read_at(&self, cx: &mut Cx, _file: &OpenFile, at: u64, buf: &mut [u8]) -> Res<usize> {
+        self.0.read_at(cx, at, buf)
+    }
+
+    fn seek(&self, _cx: &mut Cx, file: &OpenFile, offset: i64, whence: u32) -> Res<u64> {
+        seek_to(file, offset, whence, 4096)
+    }
+
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
+    fn poll(&self, _cx: &mut Cx) -> u32 {
+        READABLE | WRITABLE | POLLERR | POLLPRI
     }
 }

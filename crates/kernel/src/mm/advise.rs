@@ -10,6 +10,7 @@ use mem::{Access, FaultKind, PAGE_SHIFT, PAGE_SIZE, Translate};
 
 use super::Mm;
 use super::map::page_range;
+use crate::source::Cut;
 
 impl Mm {
     /// madvise(2).
@@ -56,8 +57,7 @@ impl Mm {
                 }
                 self.zap_mapped(start, end);
             }
-            // Punching holes through a mapping is not supported on any of our objects.
-            MADV_REMOVE => return Err(Errno::EOPNOTSUPP),
+            MADV_REMOVE => self.remove(start, end)?,
             MADV_DONTFORK => space.vmas.change(start, end, |r| r.dont_fork = true),
             MADV_DOFORK => space.vmas.change(start, end, |r| r.dont_fork = false),
             MADV_WIPEONFORK => {
@@ -87,6 +87,31 @@ impl Mm {
         self.reap();
     }
 
+    /// MADV_REMOVE: zeros in the objects of shared mappings.
+    fn remove(&mut self, start: u64, end: u64) -> Result<(), Errno> {
+        let space = self.spaces.get(&self.current).ok_or(Errno::ENOMEM)?;
+        let mut ranges = Vec::new();
+        for (at, vma) in space.vmas.overlapping(start, end) {
+            let source = vma.source.clone().ok_or(Errno::EINVAL)?;
+            if !vma.rights.shared || !vma.rights.may_write {
+                return Err(Errno::EACCES);
+            }
+            let (from, to) = (at.max(start), vma.end.min(end));
+            ranges.push((
+                source,
+                vma.page + ((from - at) >> PAGE_SHIFT),
+                (to - from) >> PAGE_SHIFT,
+            ));
+        }
+        for (source, page, pages) in ranges {
+            let first = page << PAGE_SHIFT;
+            source.punch(&mut self.phys, first, first + (pages << PAGE_SHIFT))?;
+            let (object, end) = (source.identity(), page + pages);
+            self.cut(Cut { object, first: page, partial: false, end, copies: false });
+        }
+        Ok(())
+    }
+
     /// Brings in every page of `start .. end`.
     pub fn populate(&mut self, start: u64, end: u64, access: Access) -> Result<(), FaultKind> {
         let mut at = start;
@@ -106,6 +131,16 @@ impl Mm {
         }
         let first = start >> PAGE_SHIFT;
         let mut out = vec![0; ((end - start) >> PAGE_SHIFT) as usize];
+        for (at, vma) in space.vmas.overlapping(start, end) {
+            let Some(source) = &vma.source else { continue };
+            let (from, to) = (at.max(start) >> PAGE_SHIFT, vma.end.min(end) >> PAGE_SHIFT);
+            for vpn in from..to {
+                let page = vma.page + (vpn - (at >> PAGE_SHIFT));
+                if let Some(byte) = out.get_mut((vpn - first) as usize) {
+                    *byte = u8::from(source.is_resident(page));
+                }
+            }
+        }
         for (vpn, _) in space.table.range(first, end >> PAGE_SHIFT) {
             if let Some(byte) = out.get_mut((vpn - first) as usize) {
                 *byte = 1;
@@ -121,6 +156,8 @@ impl Mm {
         {
             return Err(Errno::EINVAL);
         }
+        // The length is rounded up without a look at overflow.
+        let len = len.wrapping_add(PAGE_SIZE as u64 - 1) & !(PAGE_SIZE as u64 - 1);
         let (start, end) = page_range(addr, len)?;
         let space = self.spaces.get(&self.current).ok_or(Errno::ENOMEM)?;
         let locked = space.vmas.overlapping(start, end).any(|(_, v)| v.rights.locked);

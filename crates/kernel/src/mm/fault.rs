@@ -6,7 +6,7 @@ use mem::{Access, Fault, FaultKind, Frame, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Tra
 use super::table::Pte;
 use super::vma::Vma;
 use super::{MIN_ADDR, Mm, TASK_SIZE};
-use crate::source::Use;
+use crate::source::{Cut, MapSource, Use};
 
 /// Pages kept free between a growing stack and the mapping below it (`stack_guard_gap`).
 const STACK_GUARD: u64 = 256 << PAGE_SHIFT;
@@ -207,6 +207,45 @@ impl Mm {
     pub fn is_present(&self, va: u64) -> bool {
         let pte = self.spaces.get(&self.current).map(|s| s.table.get(va >> PAGE_SHIFT));
         pte.is_some_and(|pte| pte.allows(Pte::R) || pte.allows(Pte::W) || pte.allows(Pte::X))
+    }
+
+    /// Takes pages that an object has lost out of every space that maps them.
+    pub fn cut(&mut self, cut: Cut) {
+        let phys = &mut self.phys;
+        for (id, space) in &mut self.spaces {
+            let mut ranges = Vec::new();
+            for (start, vma) in space.vmas.iter() {
+                let of_object = |s: &std::rc::Rc<dyn MapSource>| s.identity() == cut.object;
+                if !vma.source.as_ref().is_some_and(of_object) {
+                    continue;
+                }
+                let (vpn, last) = (start >> PAGE_SHIFT, vma.end >> PAGE_SHIFT);
+                let at = |page: u64| vpn.saturating_add(page.saturating_sub(vma.page)).min(last);
+                ranges.push((at(cut.first), at(cut.end), vma.rights.shared, vma.page, vpn));
+            }
+            let mut exec = false;
+            for (from, to, shared, first_page, vpn) in ranges {
+                space.table.update(from, to, |at, pte| {
+                    let page = first_page + (at - vpn);
+                    let keeps = cut.partial && page == cut.first && !phys.is_static(pte.frame());
+                    // A private copy may be written, or was before a fork; an original never.
+                    let copy = !shared && pte.allows(Pte::W);
+                    if !pte.present() || keeps || (copy && !cut.copies) {
+                        return pte;
+                    }
+                    exec |= pte.allows(Pte::X);
+                    phys.release(pte.frame());
+                    Pte::default()
+                });
+                if *id == self.current {
+                    self.look.clear_range(from << PAGE_SHIFT, (to - from) << PAGE_SHIFT);
+                }
+            }
+            if exec {
+                self.epoch += 1;
+                space.code_epoch = self.epoch;
+            }
+        }
     }
 
     /// Drops the pages of `start .. end` from the current space.

@@ -140,3 +140,10 @@ impl Mm {
         self.phys.alloc()
     }
 }
+
+impl Mm {
+    /// All address spaces.
+    pub fn spaces(&self) -> impl Iterator<Item = &Space> {
+        self.spaces.values()
+    }
+}

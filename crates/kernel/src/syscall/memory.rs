@@ -25,7 +25,11 @@ const LEGACY_FLAGS: u64 = MAP_SHARED
     | MAP_NONBLOCK
     | MAP_STACK
     | MAP_HUGETLB
-    | MAP_32BIT;
+    | MAP_32BIT
+    | MAP_UNINITIALIZED;
+
+/// Of kernels without a memory management unit; accepted.
+const MAP_UNINITIALIZED: u64 = 0x400_0000;
 
 /// mmap(2)
 pub fn mmap(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {

@@ -56,6 +56,11 @@ impl Kernel {
         self.cgroup.limits.pids.unwrap_or(PIDS_DEFAULT) as usize
     }
 
+    /// The limit of memory for programs, if one was set.
+    pub(crate) fn memory_max(&self) -> Option<u64> {
+        self.cgroup.limits.memory
+    }
+
     /// When the box must be looked at even if everybody waits, monotonic ns.
     pub(crate) fn time_limit(&self) -> Option<u64> {
         self.cgroup.deadline

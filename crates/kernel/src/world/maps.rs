@@ -48,22 +48,102 @@ pub(super) fn maps(space: &Space) -> String {
     out
 }
 
-/// `/proc/pid/smaps`, with the fields that are known.
+/// Resident bytes of a mapping, by what they are.
+#[derive(Clone, Copy, Default)]
+struct Usage {
+    rss: u64,
+    anonymous: u64,
+    file: u64,
+    shared: u64,
+}
+
+fn usage(space: &Space, start: u64, vma: &Vma) -> Usage {
+    let rss = space.resident_in(start, vma.end) << PAGE_SHIFT >> 10;
+    match (&vma.source, vma.rights.shared) {
+        (None, _) => Usage { rss, anonymous: rss, ..Usage::default() },
+        (Some(_), true) => Usage { rss, shared: rss, ..Usage::default() },
+        (Some(_), false) => Usage { rss, file: rss, ..Usage::default() },
+    }
+}
+
+/// The fields that `smaps` and `smaps_rollup` share, in Linux's order.
+fn fields(out: &mut String, of: Usage, rollup: bool) {
+    let kib = |out: &mut String, name: &str, value: u64| {
+        let _ = writeln!(out, "{:<16}{value:>8} kB", format!("{name}:"));
+    };
+    kib(out, "Rss", of.rss);
+    kib(out, "Pss", of.rss);
+    kib(out, "Pss_Dirty", of.anonymous + of.shared);
+    if rollup {
+        kib(out, "Pss_Anon", of.anonymous);
+        kib(out, "Pss_File", of.file);
+        kib(out, "Pss_Shmem", of.shared);
+    }
+    kib(out, "Shared_Clean", 0);
+    kib(out, "Shared_Dirty", of.shared);
+    kib(out, "Private_Clean", of.file);
+    kib(out, "Private_Dirty", of.anonymous);
+    kib(out, "Referenced", of.rss);
+    kib(out, "Anonymous", of.anonymous);
+    for name in ["KSM", "LazyFree", "AnonHugePages", "ShmemPmdMapped", "FilePmdMapped"] {
+        kib(out, name, 0);
+    }
+    for name in ["Shared_Hugetlb", "Private_Hugetlb", "Swap", "SwapPss", "Locked"] {
+        kib(out, name, 0);
+    }
+}
+
+/// `/proc/pid/smaps`.
 pub(super) fn smaps(space: &Space) -> String {
     let mut out = String::new();
     for (start, vma) in space.vmas().iter() {
         line(&mut out, space, start, vma);
         let size = (vma.end - start) >> 10;
-        let rss = space.resident_in(start, vma.end) << PAGE_SHIFT >> 10;
-        let anonymous = if vma.source.is_none() { rss } else { 0 };
         let _ = writeln!(
             out,
-            "Size:           {size:>8} kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n\
-             Rss:            {rss:>8} kB\nPss:            {rss:>8} kB\nShared_Clean:          0 kB\n\
-             Shared_Dirty:          0 kB\nPrivate_Clean:         0 kB\nPrivate_Dirty:  {anonymous:>8} kB\n\
-             Referenced:     {rss:>8} kB\nAnonymous:      {anonymous:>8} kB\nSwap:                  0 kB\n\
-             Locked:                0 kB\nVmFlags: mr mw me"
+            "Size:           {size:>8} kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB"
         );
+        fields(&mut out, usage(space, start, vma), false);
+        let rights = &vma.rights;
+        let flags = [
+            (rights.prot & PROT_READ != 0, "rd"),
+            (rights.prot & PROT_WRITE != 0, "wr"),
+            (rights.prot & PROT_EXEC != 0, "ex"),
+            (rights.shared, "sh"),
+            (true, "mr"),
+            (rights.may_write, "mw"),
+            (rights.may_exec, "me"),
+            (rights.shared && rights.may_write, "ms"),
+            (rights.grows_down, "gd"),
+            (rights.locked, "lo"),
+            (!rights.shared && vma.source.is_none(), "ac"),
+            (rights.dont_fork, "dc"),
+            (rights.wipe_on_fork, "wf"),
+        ];
+        out.push_str("THPeligible:           0\nVmFlags: ");
+        flags.iter().filter(|(on, _)| *on).for_each(|(_, name)| {
+            out.push_str(name);
+            out.push(' ');
+        });
+        out.push('\n');
     }
+    out
+}
+
+/// `/proc/pid/smaps_rollup`.
+pub(super) fn smaps_rollup(space: &Space) -> String {
+    let (mut first, mut last, mut sum) = (None, 0, Usage::default());
+    for (start, vma) in space.vmas().iter() {
+        let one = usage(space, start, vma);
+        first.get_or_insert(start);
+        last = vma.end;
+        sum.rss += one.rss;
+        sum.anonymous += one.anonymous;
+        sum.file += one.file;
+        sum.shared += one.shared;
+    }
+    let head = format!("{:08x}-{last:08x} ---p 00000000 00:00 0 ", first.unwrap_or(0));
+    let mut out = format!("{head:<73}[rollup]\n");
+    fields(&mut out, sum, true);
     out
 }

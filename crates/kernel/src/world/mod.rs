@@ -1,7 +1,9 @@
 //! What the file layer sees of the rest of the kernel: [`World`] here, proc(5) in [`task_files`] and
 //! [`system_files`].
 
+mod cgroup_files;
 mod maps;
+mod memory_files;
 mod system_files;
 mod task_files;
 

@@ -1,5 +1,8 @@
 //! Files of the whole system in proc(5).
 
+use abi::stat::{major, minor};
+
+use super::memory_files::SLABINFO;
 use crate::Kernel;
 use crate::syscall::system::{RELEASE, VERSION};
 use crate::syscall::time::TICK_NS;
@@ -20,13 +23,16 @@ impl Kernel {
             "uptime" => {
                 let ns = self.now().saturating_sub(self.boot_ns);
                 let (s, c) = (ns / 1_000_000_000, ns / TICK_NS % 100);
-                format!("{s}.{c:02} 0.00\n")
+                let used = self.cpu_ticks();
+                let idle = (ns / TICK_NS).saturating_sub(used);
+                format!("{s}.{c:02} {}.{:02}\n", idle / 100, idle % 100)
             }
             "version" => format!("Linux version {RELEASE} (boxer) {VERSION}\n"),
-            "vmstat" => {
-                let (free, _) = self.memory();
-                format!("nr_free_pages {}\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\n", free >> 12)
-            }
+            "buddyinfo" => self.buddyinfo(),
+            "locks" => self.locks_text(),
+            "slabinfo" => SLABINFO.to_owned(),
+            "vmstat" => self.vmstat(),
+            "zoneinfo" => self.zoneinfo(),
             "sys/kernel/domainname" => {
                 String::from_utf8_lossy(&self.domainname).into_owned() + "\n"
             }
@@ -38,7 +44,7 @@ impl Kernel {
             "sysvipc/msg" => self.proc_msg(),
             "sysvipc/sem" => self.proc_sem(),
             "sysvipc/shm" => self.proc_shm(),
-            _ => String::new(),
+            _ => path.strip_prefix("/sys/").map(|path| self.sys_file(path)).unwrap_or_default(),
         }
     }
 
@@ -52,48 +58,55 @@ impl Kernel {
         format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
     }
 
-    fn meminfo(&self) -> String {
-        let (free, total) = self.memory();
-        let (free, total) = (free >> 10, total >> 10);
+    /// CPU time of all processes in hundredths of a second.
+    fn cpu_ticks(&self) -> u64 {
+        self.cpu_ns() / TICK_NS
+    }
+
+    /// CPU time of all processes in nanoseconds.
+    pub(super) fn cpu_ns(&self) -> u64 {
+        self.tasks.processes().map(|p| self.process_cpu(p.pid)).sum()
+    }
+
+    /// `/proc/locks`.
+    fn locks_text(&self) -> String {
         let mut out = String::new();
-        for (name, value) in [
-            ("MemTotal", total),
-            ("MemFree", free),
-            ("MemAvailable", free),
-            ("Buffers", 0),
-            ("Cached", 0),
-            ("SwapCached", 0),
-            ("Active", 0),
-            ("Inactive", 0),
-            ("SwapTotal", 0),
-            ("SwapFree", 0),
-            ("Dirty", 0),
-            ("Writeback", 0),
-            ("AnonPages", total - free),
-            ("Mapped", 0),
-            ("Shmem", 0),
-            ("Slab", 0),
-            ("CommitLimit", total),
-            ("Committed_AS", total - free),
-            ("VmallocTotal", 0),
-            ("HugePages_Total", 0),
-        ] {
-            let unit = if name.starts_with("HugePages") { "" } else { " kB" };
-            out += &format!("{:<16}{value:>8}{unit}\n", format!("{name}:"));
+        for (n, lock) in self.shared.locks.all().iter().enumerate() {
+            let kind = match (lock.whole, lock.pid) {
+                (true, _) => "FLOCK ",
+                (false, -1) => "OFDLCK",
+                _ => "POSIX ",
+            };
+            let access = if lock.exclusive { "WRITE" } else { "READ " };
+            let end = match lock.end {
+                u64::MAX => "EOF".to_owned(),
+                end if end == i64::MAX as u64 => "EOF".to_owned(),
+                end => end.to_string(),
+            };
+            let (pid, start) = (lock.pid, lock.start);
+            out += &format!(
+                "{}: {kind} ADVISORY  {access} {pid} {:02x}:{:02x}:{} {start} {end}\n",
+                n + 1,
+                major(lock.dev),
+                minor(lock.dev),
+                lock.ino
+            );
         }
         out
     }
 
     fn kernel_stat(&self) -> String {
         let ticks = self.now().saturating_sub(self.boot_ns) / TICK_NS;
-        let used = self.tasks.processes().map(|p| self.process_cpu(p.pid)).sum::<u64>() / TICK_NS;
+        let used = self.cpu_ticks();
+        let switches: u64 =
+            self.tasks.processes().map(|p| p.usage.switches + p.usage.preemptions).sum();
         let idle = ticks.saturating_sub(used);
         let up = self.now().saturating_sub(self.boot_ns);
         let boot = self.host.clock_realtime().saturating_sub(up) / 1_000_000_000;
         let running = self.tasks.threads().filter(|t| matches!(t.run, Run::Ready)).count();
         let line = format!("{used} 0 0 {idle} 0 0 0 0 0 0");
         format!(
-            "cpu  {line}\ncpu0 {line}\nintr 0\nctxt 0\nbtime {boot}\nprocesses {}\nprocs_running {running}\n\
+            "cpu  {line}\ncpu0 {line}\nintr 0\nctxt {switches}\nbtime {boot}\nprocesses {}\nprocs_running {running}\n\
              procs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
             self.tasks.last_id()
         )

@@ -236,6 +236,30 @@ impl Kernel {
         Some(f.join(" ") + "\n")
     }
 
+    fn sched_text(&self, tid: u32) -> Option<String> {
+        let process = self.process_by(tid)?;
+        let (switches, forced) = (process.usage.switches, process.usage.preemptions);
+        let cpu = self.process_cpu(process.pid);
+        let mut out = format!(
+            "{} ({tid}, #threads: {})\n{}\n",
+            self.comm(tid),
+            process.threads.len().max(1),
+            "-".repeat(67)
+        );
+        let ms = format!("{}.{:06}", cpu / 1_000_000, cpu % 1_000_000);
+        for (name, value) in [
+            ("se.sum_exec_runtime", ms),
+            ("nr_switches", (switches + forced).to_string()),
+            ("nr_voluntary_switches", switches.to_string()),
+            ("nr_involuntary_switches", forced.to_string()),
+            ("policy", "0".to_owned()),
+            ("prio", (120 + self.thread_of(tid).map_or(0, |t| t.nice)).to_string()),
+        ] {
+            let _ = writeln!(out, "{name:<45}:{value:>21}");
+        }
+        Some(out)
+    }
+
     fn limits_text(&self, tid: u32) -> Option<String> {
         const ROWS: [(&str, &str); 16] = [
             ("Max cpu time", "seconds"),
@@ -323,6 +347,8 @@ impl ProcView for Kernel {
             "comm" => Some(self.comm(tid) + "\n"),
             "maps" => Some(self.space_of(tid).map(maps::maps).unwrap_or_default()),
             "smaps" => Some(self.space_of(tid).map(maps::smaps).unwrap_or_default()),
+            "smaps_rollup" => Some(self.space_of(tid).map(maps::smaps_rollup).unwrap_or_default()),
+            "sched" => self.sched_text(tid),
             "statm" => Some(match self.space_of(tid) {
                 Some(s) => format!(
                     "{} {} 0 {} 0 {} 0\n",

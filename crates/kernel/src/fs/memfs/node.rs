@@ -20,7 +20,7 @@ use crate::fs::cx::cap;
 use crate::fs::inode::{DirItem, Inode, InodeRef, Kind, Meta, NewNode, SetAttr, Xattr};
 use crate::fs::lower::LowerData;
 use crate::fs::{Cx, Dentry, Res, Time, perm};
-use crate::source::{MapSource, SourceName, Use};
+use crate::source::{Cut, MapSource, SourceName, Use};
 
 /// Seconds after which relatime renews an access time (mount(8)).
 const RELATIME_SECONDS: i64 = 24 * 60 * 60;
@@ -54,6 +54,8 @@ pub struct Node {
     pub changed: Cell<bool>,
     /// Extended attributes; `None` = still those of the lower inode.
     xattrs: RefCell<Option<Xattrs>>,
+    /// How many objects of mappings show it.
+    mappings: Cell<u32>,
     /// `F_SEAL_*`; a file that is no memfd has `F_SEAL_SEAL`.
     pub seals: Cell<u32>,
 }
@@ -98,6 +100,7 @@ impl Node {
             origin: None,
             changed: Cell::new(true),
             xattrs: RefCell::new(Some(Xattrs::new())),
+            mappings: Cell::new(0),
             seals: Cell::new(F_SEAL_SEAL),
         })
     }
@@ -119,6 +122,7 @@ impl Node {
             origin: Some(nid),
             changed: Cell::new(false),
             xattrs: RefCell::new(None),
+            mappings: Cell::new(0),
             seals: Cell::new(F_SEAL_SEAL),
         }))
     }
@@ -190,11 +194,25 @@ impl Node {
         }
         if size < old {
             pages.borrow_mut().truncate(cx.phys(), size);
+            self.cut(cx, size, u64::MAX, true);
         }
         self.meta.borrow_mut().size = size;
         let now = cx.now();
         self.touch(now, true);
         Ok(())
+    }
+
+    /// Tells that the bytes `start .. end` are gone, if the file is mapped.
+    fn cut(&self, cx: &mut Cx, start: u64, end: u64, copies: bool) {
+        if self.mappings.get() == 0 {
+            return;
+        }
+        let meta = self.meta.borrow();
+        let page = PAGE_SIZE as u64;
+        let (partial, end) = (!start.is_multiple_of(page), end / page);
+        let object = (meta.dev, meta.ino);
+        let cut = Cut { object, first: start / page, partial, end, copies };
+        cx.shared.cuts.borrow_mut().push(cut);
     }
 
     fn drop_suid(&self, cx: &Cx) {
@@ -443,6 +461,9 @@ impl Inode for Node {
             }
             _ => return Err(Errno::EOPNOTSUPP),
         }
+        if mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE) != 0 {
+            self.cut(cx, offset.next_multiple_of(PAGE_SIZE as u64), end, false);
+        }
         if !keep && end > size {
             if seals & F_SEAL_GROW != 0 {
                 return Err(Errno::EPERM);
@@ -464,6 +485,7 @@ impl Inode for Node {
 
     fn map(self: Rc<Self>, _cx: &mut Cx, at: &Rc<Dentry>) -> Res<Rc<dyn MapSource>> {
         let Body::File(_) = &self.body else { return Err(Errno::ENODEV) };
+        self.mappings.set(self.mappings.get() + 1);
         Ok(Rc::new(FileMapping { node: self, at: at.clone() }))
     }
 
@@ -528,6 +550,25 @@ impl MapSource for FileMapping {
         frame.map_err(|_| FaultKind::PastEnd)
     }
 
+    fn identity(&self) -> (u64, u64) {
+        let meta = self.node.meta.borrow();
+        (meta.dev, meta.ino)
+    }
+
+    fn is_resident(&self, index: u64) -> bool {
+        index < self.node.meta.borrow().size.div_ceil(PAGE_SIZE as u64)
+    }
+
+    fn punch(&self, phys: &mut Phys, start: u64, end: u64) -> Result<(), Errno> {
+        let Body::File(pages) = &self.node.body else { return Err(Errno::EINVAL) };
+        if self.node.seals.get() & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0 {
+            return Err(Errno::EPERM);
+        }
+        let size = self.node.meta.borrow().size.next_multiple_of(PAGE_SIZE as u64);
+        self.node.changed.set(true);
+        pages.borrow_mut().punch(phys, start, end.min(size))
+    }
+
     fn name(&self) -> SourceName {
         let meta = self.node.meta.borrow();
         SourceName { path: self.at.path(), dev: meta.dev, ino: meta.ino }
@@ -542,6 +583,12 @@ pub(super) fn name_bytes(name: &[u8]) -> u64 {
 /// Bytes that attributes are counted with.
 fn xattr_bytes(all: &Xattrs) -> u64 {
     all.iter().map(|(name, value)| name_bytes(name) + value.len() as u64).sum()
+}
+
+impl Drop for FileMapping {
+    fn drop(&mut self) {
+        self.node.mappings.set(self.node.mappings.get().saturating_sub(1));
+    }
 }
 
 impl Drop for Node {

@@ -85,6 +85,11 @@ pub fn root(dev: u64) -> InodeRef {
     Rc::new(ProcInode { dev, node: Node::SystemDir(String::new()) })
 }
 
+/// The directory `path` (without a slash at its end) of system files, to be mounted over itself.
+pub fn directory(dev: u64, path: &str) -> InodeRef {
+    Rc::new(ProcInode { dev, node: Node::SystemDir(format!("{path}/")) })
+}
+
 impl ProcInode {
     fn make(&self, node: Node) -> InodeRef {
         Rc::new(ProcInode { dev: self.dev, node })

@@ -116,6 +116,7 @@ pub fn set(
     let shared = k.shared.clone();
     let inode = file.dentry().inode();
     if shared.locks.set_range(&shared.wakes, inode, range, lock.l_type != F_UNLCK) {
+        k.name_locks(tid, file)?;
         return Ok(0);
     }
     if !wait {
@@ -129,6 +130,14 @@ pub fn set(
 }
 
 impl Kernel {
+    /// So that `/proc/locks` can say which file it is.
+    fn name_locks(&mut self, tid: ThreadId, file: &OpenFile) -> Result<(), Errno> {
+        let inode = file.dentry().inode();
+        let meta = inode.meta(&mut self.cx(tid))?;
+        self.shared.locks.name(inode, meta.dev, meta.ino);
+        Ok(())
+    }
+
     /// Whether waiting for `want` closes a circle: its holder waits for another who waits … for the caller's locks.
     fn would_deadlock(&self, inode: &crate::fs::InodeRef, want: &Range) -> bool {
         let locks = &self.shared.locks;
@@ -160,6 +169,7 @@ pub fn flock(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let file = k.file(tid, a.i32(0))?;
     let shared = k.shared.clone();
     if shared.locks.flock(&shared.wakes, file.dentry().inode(), file.id, mode) {
+        k.name_locks(tid, &file)?;
         return Ok(0);
     }
     if a.u32(1) & LOCK_NB != 0 {
