@@ -55,6 +55,8 @@ pub enum Cause {
     Signal { signal: String },
     #[error("{platform}: boxes run linux/amd64 only")]
     Platform { platform: String },
+    #[error("RUN --network=host is not allowed")]
+    HostNetwork,
     #[error("process {command:?} did not complete successfully: exit code: {status}")]
     RunFailed { command: String, status: i32 },
     #[error("the machine failed while running `{command}`: {reason}")]

@@ -32,7 +32,7 @@ mod users;
 pub use builder::{Built, Workshop, build};
 pub use error::{Cause, Error, Result};
 pub use events::{Events, NoEvents, StepId};
-pub use options::{BuildOptions, rfc3339};
+pub use options::{BuildOptions, RunNetwork, rfc3339};
 pub use output::{BoxForm, LinkedBox, box_config, copy_box, link_box, store_box, write_oci};
 pub use rootfs::config::CpuLevel;
 pub use rootfs::limits;

@@ -7,6 +7,30 @@ use std::path::PathBuf;
 
 use dockerfile::Dockerfile;
 
+/// The network of RUN steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RunNetwork {
+    /// What this host reaches, but for its own loopback, link-local and metadata addresses.
+    #[default]
+    Default,
+    /// Nothing.
+    None,
+    /// As default, and the loopback of this host at `host-gateway`.
+    Host,
+}
+
+impl RunNetwork {
+    /// As the command line and `RUN --network` write it.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "default" => Some(RunNetwork::Default),
+            "none" => Some(RunNetwork::None),
+            "host" => Some(RunNetwork::Host),
+            _ => None,
+        }
+    }
+}
+
 /// One build.
 #[derive(Clone, Debug)]
 pub struct BuildOptions {
@@ -32,6 +56,13 @@ pub struct BuildOptions {
     pub no_cache: bool,
     /// Ask the registry for base images even if the store has them (`--pull`).
     pub pull: bool,
+    /// The network of RUN steps that do not say (`--network`).
+    pub network: RunNetwork,
+    /// Further lines of `/etc/hosts` in RUN steps: name and address, or `host-gateway` (`--add-host`).
+    pub hosts: Vec<(String, String)>,
+    /// RUN steps get a clock that counts instructions, fixed randomness and fixed scheduling, so that they give the same
+    /// result every time (`--reproducible`).
+    pub reproducible: bool,
     /// `SOURCE_DATE_EPOCH`, seconds: the time of what the build makes; no file is younger.
     pub source_date_epoch: Option<i64>,
 }

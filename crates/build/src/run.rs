@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use dockerfile::{Command, Instruction, MountKind, Run};
 use rootfs::config::BoxConfig;
-use runtime::{Input, LAYER_FILE, Mounted, Output, Overrides, Preopen, RunOptions, StepInput};
+use runtime::{
+    Grant, Input, LAYER_FILE, Mounted, Network, Output, Overrides, Policy, Preopen, RunOptions,
+    StepInput,
+};
 
 use crate::builder::{Builder, temporary_folder};
 use crate::cache::{Cached, key};
@@ -15,6 +18,7 @@ use crate::config::{DEFAULT_PATH, shell_words};
 use crate::error::{Cause, Error, Result};
 use crate::events::{Events, StepId};
 use crate::image_tree::ImageTree;
+use crate::options::RunNetwork;
 use crate::stage::Stage;
 
 /// A command ready to run.
@@ -39,6 +43,7 @@ impl Builder<'_> {
         step: StepId,
     ) -> Result<bool> {
         refuse(run)?;
+        let network = self.network(run)?;
         let prepared = prepare(instruction, run, stage, self.plan.escape)?;
         let environment = environment(stage);
         let env_text = environment.join("\0");
@@ -55,12 +60,15 @@ impl Builder<'_> {
             stage.config.config.user.as_bytes(),
             format!("{:?}", self.options.source_date_epoch).as_bytes(),
             self.options.cpu.name().as_bytes(),
+            format!("{network:?} {} {:?}", self.options.reproducible, self.options.hosts)
+                .as_bytes(),
+            &self.guest_digest(),
         ]);
         let known = self.cached(&key);
         let hit = known.is_some();
         let result = match known {
             Some(result) => result,
-            None => self.execute(&prepared, environment, stage, step)?,
+            None => self.execute(&prepared, environment, network, stage, step)?,
         };
         let args: Vec<String> = stage
             .scope
@@ -82,6 +90,7 @@ impl Builder<'_> {
         &self,
         prepared: &Prepared,
         mut env: Vec<String>,
+        network: RunNetwork,
         stage: &Stage,
         step: StepId,
     ) -> Result<Cached> {
@@ -97,9 +106,12 @@ impl Builder<'_> {
         let tree = stage.tree(&workshop.store)?;
         let mut image = tempfile::tempfile_in(&folder).map_err(write_error)?;
         let image_len = tree.write_rootfs(&mut image)?;
-        // No file of the image lies in the future, and two builds agree.
-        let clock = self.options.source_date_epoch.unwrap_or_else(|| tree.newest_mtime());
-        let clock = u64::try_from(clock).unwrap_or_default();
+        // No file of the image lies in the future, and two builds agree. Otherwise time and entropy are the host's: keys that
+        // a step makes must not be predictable.
+        let clock = self.options.reproducible.then(|| {
+            let clock = self.options.source_date_epoch.unwrap_or_else(|| tree.newest_mtime());
+            u64::try_from(clock).unwrap_or_default()
+        });
         image.rewind().map_err(write_error)?;
 
         // The proxies of the command line reach the program but neither cache nor history.
@@ -130,7 +142,12 @@ impl Builder<'_> {
             stdout: writer(),
             stderr: writer(),
             preopens,
-            overrides: Overrides { limits: self.options.limits, ..Overrides::default() },
+            overrides: Overrides {
+                limits: self.options.limits,
+                hosts: self.options.hosts.clone(),
+                ..Overrides::default()
+            },
+            network: self.open_network(network).map_err(|error| machine(error.to_string()))?,
             ..RunOptions::default()
         };
         let input = StepInput {
@@ -139,7 +156,7 @@ impl Builder<'_> {
             image_len,
             config: &config,
             layer_dir: Some(layer_dir.path()),
-            clock: Some(clock),
+            clock,
         };
         let outcome = workshop
             .runtime
@@ -149,6 +166,42 @@ impl Builder<'_> {
             return Err(Cause::RunFailed { command, status: outcome.status }.into());
         }
         self.take_layer(&layer_dir.path().join(LAYER_FILE), &tree, &machine)
+    }
+
+    /// The network of a step.
+    fn network(&self, run: &Run) -> Result<RunNetwork> {
+        let given = self.options.network;
+        let Some(word) = &run.network else { return Ok(given) };
+        match RunNetwork::from_name(&word.text) {
+            // A Dockerfile of somebody else's does not open this host's loopback.
+            Some(RunNetwork::Host) if given != RunNetwork::Host => {
+                Err(Error::new(Cause::HostNetwork)
+                    .on(dockerfile::Span::line(word.line))
+                    .hint("boxer build --network=host lets RUN reach this host's own loopback"))
+            }
+            Some(RunNetwork::Default) | None => Ok(given),
+            Some(asked) => Ok(asked),
+        }
+    }
+
+    fn open_network(
+        &self,
+        network: RunNetwork,
+    ) -> std::result::Result<Option<Network>, runtime::RunError> {
+        let mut policy = Policy::host();
+        match network {
+            RunNetwork::None => return Ok(None),
+            RunNetwork::Default => {}
+            RunNetwork::Host => policy.open_loopback(),
+        }
+        let hosts = self.options.hosts.iter();
+        let hosts = hosts.filter_map(|(name, ip)| Some((name.clone(), ip.parse().ok()?))).collect();
+        Network::new(Grant { policy, hosts, ..Grant::default() }).map(Some)
+    }
+
+    /// Another guest may run a command differently.
+    fn guest_digest(&self) -> link::Digest {
+        self.workshop.guest.map(link::digest_of).unwrap_or_default()
     }
 
     /// What the guest left, put on the tree it ran on; the layer is what then differs. So a
@@ -188,14 +241,11 @@ fn refuse(run: &Run) -> Result<()> {
         };
         return unsupported(&mount.word, format!("RUN --mount=type={kind}"));
     }
-    match (&run.security, run.devices.first(), &run.network) {
-        (Some(word), _, _) if word.text == "insecure" => {
+    match (&run.security, run.devices.first()) {
+        (Some(word), _) if word.text == "insecure" => {
             unsupported(word, "RUN --security=insecure".to_owned())
         }
-        (_, Some(word), _) => unsupported(word, "RUN --device".to_owned()),
-        (_, _, Some(word)) if word.text == "host" => {
-            unsupported(word, "RUN --network=host".to_owned())
-        }
+        (_, Some(word)) => unsupported(word, "RUN --device".to_owned()),
         _ => Ok(()),
     }
 }

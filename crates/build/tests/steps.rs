@@ -116,6 +116,9 @@ impl Bench {
             cpu: build::CpuLevel::default(),
             no_cache: false,
             pull: false,
+            network: build::RunNetwork::default(),
+            hosts: Vec::new(),
+            reproducible: false,
             source_date_epoch: None,
         })
     }

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use crate::limits::LimitArgs;
-use build::CpuLevel;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use crate::network::NetworkArgs;
+use build::{CpuLevel, RunNetwork};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 /// Turns a Dockerfile or OCI image into one WebAssembly file that runs its linux/amd64 programs on
 /// any WASI host.
@@ -104,6 +105,18 @@ pub struct BuildArgs {
     cpu: Option<CpuLevel>,
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// The network of RUN steps: default (all that this host reaches but its own loopback, link-local and
+    /// metadata addresses), none, or host (this host's loopback as well, at host-gateway) [default: default]
+    #[arg(long, value_parser = run_network, value_name = "NETWORK")]
+    pub network: Option<RunNetwork>,
+    /// Add a name to /etc/hosts of RUN steps; the address host-gateway is this host (repeatable)
+    #[arg(long, value_name = "NAME:IP")]
+    pub add_host: Vec<String>,
+    /// Let RUN steps give the same result every time: their clock counts instructions, randomness and
+    /// scheduling are fixed, and there is no network unless --network asks for one. Keys made in a RUN step
+    /// are then not secret
+    #[arg(long)]
+    pub reproducible: bool,
     /// Run every step, whatever the build cache knows
     #[arg(long)]
     pub no_cache: bool,
@@ -138,7 +151,9 @@ impl BuildArgs {
     }
 }
 
+// -h is docker's --hostname.
 #[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
 pub struct RunArgs {
     /// A Wasm file or the name of a box or image in the store (pulled if it is not there), and
     /// arguments, which replace CMD; options after the name belong to the program
@@ -187,9 +202,14 @@ pub struct RunArgs {
     /// Print the system calls on standard error, as strace does
     #[arg(long)]
     pub strace: bool,
-    /// Report unknown instructions and missing system calls on standard error
+    /// Report unknown instructions, missing system calls and refused connections on standard error
     #[arg(long)]
     pub debug: bool,
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+    #[command(flatten)]
+    pub network: NetworkArgs,
 }
 
 impl RunArgs {
@@ -266,6 +286,10 @@ fn cpu(text: &str) -> Result<CpuLevel, String> {
         let names = CpuLevel::ALL.map(CpuLevel::name);
         format!("must be one of {}", names.join(", "))
     })
+}
+
+fn run_network(text: &str) -> Result<RunNetwork, String> {
+    RunNetwork::from_name(text).ok_or_else(|| "must be one of default, none, host".to_owned())
 }
 
 fn platform(text: &str) -> Result<CpuLevel, String> {

@@ -6,15 +6,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use build::{BoxForm, BuildOptions, Built, Events, NoEvents, Workshop};
+use build::{BoxForm, BuildOptions, Built, Events, NoEvents, RunNetwork, Workshop};
 use dockerfile::lint::{Knowledge, Warning, check};
 use oci::{Digest, NoProgress, Reference};
 
 use crate::args::{BuildArgs, Global, ProgressMode};
 use crate::dockerfile_input::{self, Input};
 use crate::failure::{Failure, excerpt};
+use crate::network;
 use crate::progress::{Plain, megabytes};
 use crate::session;
+
+/// What `--reproducible` means, for the log.
+const REPRODUCIBLE: &str = "reproducible: RUN steps have a clock that starts at SOURCE_DATE_EPOCH (or the youngest file) and \
+counts instructions, and fixed randomness and scheduling. Keys made in them are not secret. Without --network they have no network.";
 
 /// A form of the result and where it goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +54,9 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
         cpu: args.cpu(),
         limits: args.limits.limits(),
         pull: args.pull,
+        network: run_network(global, args),
+        hosts: network::hosts(&args.add_host)?,
+        reproducible: args.reproducible,
     };
     let warnings = lint(&input, &options);
     if args.check {
@@ -56,6 +64,9 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
     }
     if options.dockerfile.directives.check.error && !warnings.is_empty() {
         return report_check(&input, &options, &warnings);
+    }
+    if args.reproducible && !quiet {
+        tell!("{REPRODUCIBLE}");
     }
     let events: Arc<dyn Events> = if quiet { Arc::new(NoEvents) } else { Arc::new(Plain::new()) };
     let workshop = session::workshop(global, events)?;
@@ -252,6 +263,15 @@ fn source_date_epoch(build_args: &BTreeMap<String, String>) -> Result<Option<i64
     seconds.map(Some).ok_or_else(|| {
         Failure::usage(format!("invalid {NAME} {text:?}: it is a number of seconds"))
     })
+}
+
+/// The network of RUN steps: docker's default, unless the build is not to use a network or must not depend on one.
+fn run_network(global: &Global, args: &BuildArgs) -> RunNetwork {
+    match args.network {
+        Some(network) => network,
+        None if global.offline || args.reproducible => RunNetwork::None,
+        None => RunNetwork::Default,
+    }
 }
 
 fn lint(input: &Input, options: &BuildOptions) -> Vec<Warning> {

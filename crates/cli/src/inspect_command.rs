@@ -84,6 +84,22 @@ fn wasm(path: &Path) -> Result<Value, Failure> {
         "codeSize": found.code_size,
         "dataSize": found.data_size,
         "imports": found.imports,
+        "mayAskFor": asks(&config, found.format),
         "config": config,
     }))
+}
+
+/// What a box may ask its host for; it gets nothing that is not granted.
+fn asks(config: &Value, format: link::Format) -> Value {
+    let keys = |name: &str| {
+        let found = config.pointer(&format!("/config/{name}")).and_then(Value::as_object);
+        found.map(|map| map.keys().cloned().collect::<Vec<String>>()).unwrap_or_default()
+    };
+    json!({
+        // A component's way out is not there yet.
+        "network": format == link::Format::Module,
+        "ports": keys("ExposedPorts"),
+        "directories": keys("Volumes"),
+        "terminal": true,
+    })
 }

@@ -15,6 +15,7 @@ mod image_commands;
 mod inspect_command;
 mod limits;
 mod mounts;
+mod network;
 mod progress;
 mod run_command;
 mod session;

@@ -11,6 +11,7 @@ use runtime::{Descriptor, Forwarding, Input, Output, Overrides, RawTerminal, Run
 use crate::args::{Global, RunArgs};
 use crate::failure::Failure;
 use crate::mounts::Mounts;
+use crate::network;
 use crate::progress::Transfers;
 use crate::session;
 
@@ -34,12 +35,15 @@ fn start(global: &Global, args: &RunArgs, signals: Option<&Signals>) -> Result<E
     }
     let mounts = Mounts::new(global, args)?;
     let mut options = options(args, &mounts)?;
+    let grant = args.network.grant(args.debug)?;
+    args.network.override_names(&mut options.overrides, grant.is_some())?;
     let path = find(global, args.name())?;
     let runtime = session::runtime()?;
     if args.tty {
         // While code is compiled, Ctrl-C still ends the command.
         runtime.prepare_file(&path).map_err(Failure::new)?;
     }
+    options.network = grant.map(network::open).transpose()?;
     let forwarding = attach(args, signals, &mut options)?;
     let outcome = runtime.run_file(&path, options);
     // The terminal is as it was before anything is said.
@@ -149,7 +153,9 @@ fn options(args: &RunArgs, mounts: &Mounts) -> Result<RunOptions, Failure> {
             tty_size: size.map(|(rows, columns)| (columns, rows)),
             strace: args.strace,
             debug: args.debug,
+            ..Overrides::default()
         },
+        network: None,
         // As with docker: a terminal that nobody types at.
         stdin: if args.tty && !args.interactive { Input::Silent } else { Input::Inherit },
         stdout: Output::Inherit,

@@ -3,6 +3,7 @@
 use crate::control::Control;
 use crate::host::WasiHost;
 use crate::invocation::{Invocation, Terminal};
+use crate::network::Way;
 use crate::{boot, layer, wasi};
 use kernel::host::Host;
 use machine::{Machine, StartArgs, Step};
@@ -31,7 +32,9 @@ pub fn run() -> i32 {
         return BOX_FAILURE;
     }
     let hidden = invocation.build.then_some(layer::DIR);
-    let host = WasiHost::new(&invocation, hidden);
+    let nameserver = invocation.naming.servers.first().cloned();
+    let network = invocation.network.map(|fd| Way::new(fd, nameserver));
+    let host = WasiHost::new(&invocation, hidden, network.clone());
     let tty = host.is_terminal(0) && host.is_terminal(1);
     machine.kernel().host = Box::new(host);
     machine.kernel().set_record_limit(boot::OWN_MEMORY - HEADROOM);
@@ -39,7 +42,7 @@ pub fn run() -> i32 {
     let mut driver = Driver {
         fixed_clock: invocation.clock.is_some(),
         control: Control::new(invocation.control),
-        network: invocation.network,
+        network,
     };
     let status = match machine.start(start_args(invocation, tty)) {
         Ok(()) => driver.run(&mut machine),
@@ -48,6 +51,9 @@ pub fn run() -> i32 {
             failure.status()
         }
     };
+    if let Some(network) = &driver.network {
+        network.finish();
+    }
     if build && let Err(error) = layer::export(&mut machine) {
         eprintln!("boxer: cannot write the layer: {error}");
         return BOX_FAILURE;
@@ -80,7 +86,7 @@ struct Driver {
     /// Waiting takes no time: the clock jumps to the deadline.
     fixed_clock: bool,
     control: Control,
-    network: Option<wasi::Fd>,
+    network: Option<Way>,
 }
 
 impl Driver {
@@ -95,29 +101,43 @@ impl Driver {
                 Step::Wait { .. } if told => {}
                 Step::Exit(status) => return status,
                 Step::Wait { deadline, stdin, network } => {
+                    let way = self.network.as_ref().filter(|_| network);
+                    let (network, to_write) = way.map(Way::flush).unwrap_or_default();
                     let fds: Vec<wasi::Fd> = (stdin.then_some(0).into_iter())
-                        .chain(self.network.filter(|_| network))
+                        .chain(network)
                         .chain(self.control.fd())
                         .collect();
-                    if fds.is_empty() && deadline.is_none() {
+                    if fds.is_empty() && to_write.is_none() && deadline.is_none() {
                         eprintln!("boxer: every process waits for something that cannot come");
                         return DEADLOCK;
                     }
-                    self.wait(machine, &fds, deadline);
+                    self.wait(machine, &fds, to_write, deadline);
                 }
             }
         }
     }
 
-    fn wait(&mut self, machine: &mut Machine, fds: &[wasi::Fd], deadline: Option<u64>) {
+    fn wait(
+        &mut self,
+        machine: &mut Machine,
+        fds: &[wasi::Fd],
+        to_write: Option<wasi::Fd>,
+        deadline: Option<u64>,
+    ) {
         let host = &mut machine.kernel().host;
         let now = host.clock_monotonic();
         let timeout = deadline.map(|deadline| deadline.saturating_sub(now));
-        match timeout {
-            Some(timeout) if self.fixed_clock => host.advance(timeout),
-            _ => {
-                wasi::wait(fds, timeout);
-            }
+        if self.fixed_clock && self.network.is_some() {
+            // Somebody outside is waited for: that takes the time it takes.
+            let start = wasi::clock(false);
+            wasi::wait(fds, to_write, timeout);
+            host.advance(wasi::clock(false).saturating_sub(start));
+        } else if let Some(timeout) = timeout
+            && self.fixed_clock
+        {
+            host.advance(timeout);
+        } else {
+            wasi::wait(fds, to_write, timeout);
         }
     }
 }

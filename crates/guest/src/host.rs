@@ -2,6 +2,7 @@
 
 use crate::files::Files;
 use crate::invocation::{Invocation, Terminal};
+use crate::network::Way;
 use crate::wasi::{self, filetype};
 use abi::Errno;
 use kernel::host::{Host, HostDirent, HostFd, HostKind, HostOpen, HostStat, HostTmpfs, Preopen};
@@ -22,6 +23,7 @@ pub struct WasiHost {
     fixed: Option<FixedWorld>,
     files: Files,
     tmpfs: Vec<HostTmpfs>,
+    network: Option<Way>,
 }
 
 /// Time and chance of a build step that must give the same result every time.
@@ -45,7 +47,7 @@ impl FixedWorld {
 
 impl WasiHost {
     /// Takes up the directories that the host gave. `hidden` is the guest path of one that stays out of sight.
-    pub fn new(invocation: &Invocation, hidden: Option<&str>) -> Self {
+    pub fn new(invocation: &Invocation, hidden: Option<&str>, network: Option<Way>) -> Self {
         let mut preopens = Vec::new();
         for (fd, name) in wasi::preopens() {
             let guest_path = mount_point(&String::from_utf8_lossy(&name));
@@ -65,6 +67,7 @@ impl WasiHost {
             fixed,
             files,
             tmpfs: invocation.mounts.tmpfs(),
+            network,
         }
     }
 }
@@ -139,7 +142,7 @@ impl Host for WasiHost {
     }
 
     fn stdin_ready(&mut self) -> bool {
-        !wasi::wait(&[STDIN], Some(0)).is_empty()
+        !wasi::wait(&[STDIN], None, Some(0)).is_empty()
     }
 
     fn stdout_write(&mut self, buf: &[u8]) -> Result<usize, Errno> {
@@ -173,6 +176,10 @@ impl Host for WasiHost {
 
     fn tmpfs(&self) -> Vec<HostTmpfs> {
         self.tmpfs.clone()
+    }
+
+    fn network(&mut self) -> Option<&mut dyn net::Outside> {
+        self.network.as_mut().map(|way| way as &mut dyn net::Outside)
     }
 
     fn preopens(&self) -> Vec<Preopen> {

@@ -12,6 +12,7 @@ mod host;
 mod invocation;
 mod layer;
 mod mounts;
+mod network;
 mod wasi;
 
 /// Counted, so that no program can make the kernel's records grow without bound.

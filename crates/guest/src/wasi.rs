@@ -234,9 +234,12 @@ pub fn is_nonblocking(fd: Fd) -> bool {
     fdstat(fd).is_ok_and(|stat| stat.fs_flags & w::FDFLAGS_NONBLOCK != 0)
 }
 
-/// Waits until one of `fds` can be read or `timeout` nanoseconds are over; those that can be read. With neither it returns
-/// at once. A host that cannot poll descriptors (browsers) lets all be read: a read tells, and blocks if it must.
-pub fn wait(fds: &[Fd], timeout: Option<u64>) -> Vec<Fd> {
+/// What a subscription for writing is known by; descriptors are smaller.
+const WRITABLE: u64 = u64::MAX - 1;
+
+/// Waits until one of `fds` can be read, `to_write` can be written, or `timeout` nanoseconds are over; those that can be
+/// read. With none of them it returns at once. A host that cannot poll descriptors (browsers) lets all be read: a read tells, and blocks if it must.
+pub fn wait(fds: &[Fd], to_write: Option<Fd>, timeout: Option<u64>) -> Vec<Fd> {
     let clock = |timeout| w::Subscription {
         userdata: u64::MAX,
         u: w::SubscriptionU {
@@ -258,8 +261,17 @@ pub fn wait(fds: &[Fd], timeout: Option<u64>) -> Vec<Fd> {
             u: w::SubscriptionUU { fd_read: w::SubscriptionFdReadwrite { file_descriptor: *fd } },
         },
     };
-    let subscriptions: Vec<w::Subscription> =
-        fds.iter().map(readable).chain(timeout.map(clock)).collect();
+    let writable = |fd| w::Subscription {
+        userdata: WRITABLE,
+        u: w::SubscriptionU {
+            tag: w::EVENTTYPE_FD_WRITE.raw(),
+            u: w::SubscriptionUU { fd_write: w::SubscriptionFdReadwrite { file_descriptor: fd } },
+        },
+    };
+    let subscriptions: Vec<w::Subscription> = (fds.iter().map(readable))
+        .chain(to_write.map(writable))
+        .chain(timeout.map(clock))
+        .collect();
     if subscriptions.is_empty() {
         return Vec::new();
     }
@@ -269,7 +281,7 @@ pub fn wait(fds: &[Fd], timeout: Option<u64>) -> Vec<Fd> {
         unsafe { w::poll_oneoff(subscriptions.as_ptr(), events.as_mut_ptr(), subscriptions.len()) };
     match count {
         // Some hosts leave the number of events unset, which does not matter when there is but the clock.
-        _ if fds.is_empty() => Vec::new(),
+        _ if fds.is_empty() && to_write.is_none() => Vec::new(),
         Err(_) => fds.to_vec(),
         Ok(count) => {
             // SAFETY: the first `count` events were written, and there is room for as many as subscriptions.
@@ -278,4 +290,11 @@ pub fn wait(fds: &[Fd], timeout: Option<u64>) -> Vec<Fd> {
             fds.iter().filter(fired).copied().collect()
         }
     }
+}
+
+/// Waits until a descriptor can be written, at most `timeout` nanoseconds; whether that was not too long.
+pub fn wait_to_write(fd: Option<Fd>, timeout: u64) -> bool {
+    let start = clock(false);
+    wait(&[], fd, Some(timeout));
+    clock(false).saturating_sub(start) < timeout
 }

@@ -27,6 +27,21 @@ pub enum RunError {
         /// The cause.
         cause: String,
     },
+    /// A port cannot be published.
+    #[error("cannot publish {address}/{protocol}: {advice} ({source})")]
+    Publish {
+        /// Where it should be.
+        address: std::net::SocketAddr,
+        /// TCP or UDP.
+        protocol: crate::network::Protocol,
+        /// What to do.
+        advice: &'static str,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The network could not be set up.
+    #[error("set up the network: {0}")]
+    Network(std::io::Error),
     /// Compiling, or the cache of compiled code, failed.
     #[error(transparent)]
     Cache(#[from] link::CacheError),

@@ -8,6 +8,7 @@
 mod descriptor;
 mod error;
 mod identity;
+mod network;
 mod options;
 mod preview1;
 mod run;
@@ -18,6 +19,7 @@ mod terminal;
 
 pub use descriptor::Descriptor;
 pub use error::RunError;
+pub use network::{Grant, Network, Policy, Port, Protocol, Published, Report};
 pub use options::{Mounted, Overrides, Preopen, RunOptions, Tmpfs};
 pub use run::Outcome;
 pub use signals::{Forwarding, Signals};

@@ -2,6 +2,7 @@
 
 use crate::descriptor::{self, Descriptor};
 use crate::error::RunError;
+use crate::network::Network;
 use crate::stream::{Input, Output};
 use rootfs::limits::Limits;
 use std::path::PathBuf;
@@ -53,6 +54,16 @@ pub struct Overrides {
     pub workdir: Option<String>,
     /// `BOXER_USER`: the user, as in `USER`.
     pub user: Option<String>,
+    /// `BOXER_HOSTNAME`: the host name.
+    pub hostname: Option<String>,
+    /// `BOXER_ADD_HOST`: further lines of `/etc/hosts`, name and address (or `host-gateway`).
+    pub hosts: Vec<(String, String)>,
+    /// `BOXER_DNS`: name servers for `/etc/resolv.conf`, instead of the box's own resolver.
+    pub servers: Vec<String>,
+    /// `BOXER_DNS_SEARCH`, `BOXER_DNS_OPTION`: domains to search, and options, for `/etc/resolv.conf`.
+    pub search: Vec<String>,
+    /// See [`Overrides::search`].
+    pub resolver_options: Vec<String>,
     /// `BOXER_CPU`: the processor that the programs see, by its psABI name (`x86-64-v3`).
     pub cpu: Option<String>,
     /// What the box may use.
@@ -76,6 +87,14 @@ impl Overrides {
         put("BOXER_ENTRYPOINT", self.entrypoint.clone());
         put("BOXER_WORKDIR", self.workdir.clone());
         put("BOXER_USER", self.user.clone());
+        put("BOXER_HOSTNAME", self.hostname.clone());
+        let list = |words: &[String]| Some(words.join(",")).filter(|list| !list.is_empty());
+        let hosts: Vec<String> =
+            self.hosts.iter().map(|(name, address)| format!("{name}={address}")).collect();
+        put("BOXER_ADD_HOST", list(&hosts));
+        put("BOXER_DNS", list(&self.servers));
+        put("BOXER_DNS_SEARCH", list(&self.search));
+        put("BOXER_DNS_OPTION", list(&self.resolver_options));
         put("BOXER_CPU", self.cpu.clone());
         let size = self.tty_size.map(|(columns, rows)| format!("{columns}x{rows}"));
         let yes = size.unwrap_or_else(|| "1".to_owned());
@@ -106,6 +125,8 @@ pub struct RunOptions {
     pub stdout: Output,
     /// Standard error.
     pub stderr: Output,
+    /// A way out, and ports that lead in; a box starts with nothing.
+    pub network: Option<Network>,
     /// Further descriptors of a module.
     pub descriptors: Vec<Descriptor>,
 }

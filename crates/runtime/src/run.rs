@@ -3,6 +3,7 @@
 use crate::descriptor::Descriptor;
 use crate::error::{RunError, start_error};
 use crate::identity::{Form, Source};
+use crate::network::Serving;
 use crate::options::{Preopen, RunOptions};
 use crate::preview1::{self, Files, State, Streams};
 use crate::stream::Sink;
@@ -37,6 +38,9 @@ pub fn run(
                 preview1::linker(cache)?.instantiate(&mut store, &module).map_err(start_error)?;
             call_start(&mut store, instance).map(|status| sinks.outcome(status))
         }
+        Form::Component if options.network.is_some() => Err(RunError::Start(
+            "a component cannot be given a network; build the box as a module".to_owned(),
+        )),
         Form::Component => {
             let component = cache.component(&source.digest, || source.read())?;
             let mut linker = wasmtime::component::Linker::<P2>::new(cache.engine());
@@ -69,9 +73,17 @@ pub fn call_start(store: &mut Store<State>, instance: wasmtime::Instance) -> Res
 /// The store of a module: what it is given, and where its output goes.
 pub fn module_store(
     cache: &CodeCache,
-    options: RunOptions,
+    mut options: RunOptions,
 ) -> Result<(Store<State>, Sinks), RunError> {
     let mut wasi = WasiCtxBuilder::new();
+    let network = match options.network.take() {
+        Some(network) => {
+            let (descriptor, serving) = network.start().map_err(RunError::Network)?;
+            options.descriptors.push(descriptor);
+            Some(serving)
+        }
+        None => None,
+    };
     options.configure(&mut wasi)?;
     options.name_descriptors(&mut wasi);
     let open =
@@ -82,7 +94,11 @@ pub fn module_store(
     if files.is_some() {
         wasi.env("BOXER_FILES", options.next_descriptor().to_string());
     }
-    let sinks = Sinks { stdout: options.stdout.into_sink(), stderr: options.stderr.into_sink() };
+    let sinks = Sinks {
+        stdout: options.stdout.into_sink(),
+        stderr: options.stderr.into_sink(),
+        _network: network,
+    };
     let out = [sinks.stdout.clone(), sinks.stderr.clone()];
     let extra = options.descriptors.into_iter().map(Descriptor::into_end).collect();
     let streams = Streams::new(options.stdin.into_source(), out, extra, files);
@@ -94,7 +110,11 @@ fn component_context(options: RunOptions) -> Result<(WasiCtx, Sinks), RunError> 
     let mut wasi = WasiCtxBuilder::new();
     options.configure(&mut wasi)?;
     options.stdin.apply(&mut wasi);
-    let sinks = Sinks { stdout: options.stdout.into_sink(), stderr: options.stderr.into_sink() };
+    let sinks = Sinks {
+        stdout: options.stdout.into_sink(),
+        stderr: options.stderr.into_sink(),
+        _network: None,
+    };
     match &sinks.stdout {
         Some(sink) => wasi.stdout(sink.clone()),
         None => wasi.inherit_stdout(),
@@ -106,10 +126,12 @@ fn component_context(options: RunOptions) -> Result<(WasiCtx, Sinks), RunError> 
     Ok((wasi.build(), sinks))
 }
 
-/// Output streams that are not this process's own.
+/// What goes on beside a box: output streams that are not this process's own, and its network.
 pub struct Sinks {
     stdout: Option<Sink>,
     stderr: Option<Sink>,
+    /// Served as long as this lives.
+    _network: Option<Serving>,
 }
 
 impl Sinks {

@@ -1,0 +1,126 @@
+//! The host's end of a box's network: connections, datagrams, published ports and names, as far as the caller grants them.
+//!
+//! A thread with a runtime of its own serves the byte stream that the box has as a descriptor (`mux::Server`).
+
+mod errno;
+mod names;
+mod policy;
+mod publish;
+mod serve;
+mod tcp;
+#[cfg(test)]
+mod tests;
+mod udp;
+
+pub use policy::Policy;
+pub use publish::{Port, Protocol, Published};
+
+use crate::descriptor::Descriptor;
+use crate::error::RunError;
+use names::Resolver;
+use publish::Listener;
+use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// Told of each refusal: one line.
+pub type Report = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// What a box is granted.
+#[derive(Clone, Default)]
+pub struct Grant {
+    /// What it may reach.
+    pub policy: Policy,
+    /// Ports of this system that lead into the box.
+    pub ports: Vec<Port>,
+    /// Names with addresses of the caller's, which count as looked up.
+    pub hosts: Vec<(String, IpAddr)>,
+    /// Name servers to ask instead of the system's resolver.
+    pub servers: Vec<IpAddr>,
+    /// Told of what is refused.
+    pub report: Option<Report>,
+}
+
+impl std::fmt::Debug for Grant {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Grant").field("policy", &self.policy).field("ports", &self.ports).finish()
+    }
+}
+
+/// A network for one box: its ports are open.
+#[derive(Debug)]
+pub struct Network {
+    grant: Grant,
+    listeners: Vec<Listener>,
+}
+
+impl Network {
+    /// Opens the ports.
+    ///
+    /// # Errors
+    /// One of them cannot be opened.
+    pub fn new(grant: Grant) -> Result<Self, RunError> {
+        let mut listeners = Vec::new();
+        for port in &grant.ports {
+            listeners.extend(Listener::open(port)?);
+        }
+        Ok(Network { grant, listeners })
+    }
+
+    /// Which ports lead where; those that the caller left open have their number now.
+    pub fn published(&self) -> Vec<Published> {
+        self.listeners.iter().map(Listener::published).collect()
+    }
+
+    /// Begins to serve a box by its descriptor.
+    pub(crate) fn start(self) -> std::io::Result<(Descriptor, Serving)> {
+        let (descriptor, wire) = Descriptor::new("BOXER_NET")?;
+        // The thread ends when the box's end of the stream is closed.
+        let stop = wire.try_clone()?;
+        let serve = move || serve::run(self.grant, self.listeners, wire);
+        let thread = std::thread::Builder::new().name("network".to_owned()).spawn(serve)?;
+        Ok((descriptor, Serving { stop, thread: Some(thread) }))
+    }
+}
+
+/// A network that is served; dropping it lets what the box has sent go out, and ends it.
+pub(crate) struct Serving {
+    stop: UnixStream,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // The box is gone: its end of the stream may still be open in this process.
+        let _ = self.stop.shutdown(std::net::Shutdown::Read);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What all parts of a network share.
+pub(crate) struct World {
+    policy: Policy,
+    resolver: Resolver,
+    hosts: Vec<(String, IpAddr)>,
+    report: Option<Report>,
+}
+
+impl World {
+    fn new(grant: &Grant) -> Self {
+        World {
+            policy: grant.policy.clone(),
+            resolver: Resolver::new(&grant.servers),
+            hosts: grant.hosts.clone(),
+            report: grant.report.clone(),
+        }
+    }
+
+    fn report(&self, line: impl FnOnce() -> String) {
+        if let Some(report) = &self.report {
+            report(&line());
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! TCP connections: to the outside, and from published ports.
+
+use super::errno;
+use super::serve::{Chunk, Hub, Lane, Left};
+use mux::Transport;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::spawn_local;
+
+/// Bytes that are read from a peer at once.
+const PIECE: usize = 64 << 10;
+/// How long a peer may take what is left for it after the box has closed the connection.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// Connects, and carries until the end.
+pub async fn connect(hub: &Hub, stream: u32, lane: &Lane, to: SocketAddr) {
+    let connected = tokio::select! {
+        connected = TcpStream::connect(to) => connected,
+        () = left(lane) => return,
+    };
+    match connected {
+        Ok(socket) => {
+            hub.opened(stream, socket.local_addr().ok());
+            carry(hub, stream, lane, socket).await;
+        }
+        Err(error) => hub.fail(stream, errno::of(&error)),
+    }
+}
+
+/// Waits until the box has left the stream.
+async fn left(lane: &Lane) {
+    while lane.left.get() == Left::Not {
+        lane.changed.notified().await;
+    }
+}
+
+/// Accepts for a published port, for ever.
+pub async fn accept(hub: Rc<Hub>, listener: TcpListener, port: u16) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, peer)) => {
+                let stream = hub.incoming(Transport::Tcp, port, peer).await;
+                let lane = hub.lane(stream);
+                let hub = hub.clone();
+                spawn_local(async move {
+                    carry(&hub, stream, &lane, socket).await;
+                    hub.forget(stream);
+                });
+            }
+            // Too many open files, or a peer that went away at once.
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+/// How one direction ended.
+#[derive(PartialEq, Eq)]
+enum End {
+    /// It may be the other one's turn.
+    Done,
+    /// The connection is over.
+    Over,
+}
+
+async fn carry(hub: &Hub, stream: u32, lane: &Lane, mut socket: TcpStream) {
+    // Delaying small packets is the business of the box's own TCP.
+    let _ = socket.set_nodelay(true);
+    {
+        let (reader, writer) = socket.split();
+        let up = up(hub, stream, lane, writer);
+        let down = down(hub, stream, lane, reader);
+        tokio::pin!(up, down);
+        // The box's direction decides: its end is the end of the connection.
+        let mut down_done = false;
+        loop {
+            tokio::select! {
+                _ = &mut up => break,
+                end = &mut down, if !down_done => match end {
+                    End::Done => down_done = true,
+                    End::Over => break,
+                },
+            }
+        }
+    }
+    if lane.left.get() == Left::Aborted {
+        // The peer gets a reset.
+        let _ = socket.set_zero_linger();
+    }
+}
+
+/// What the box sends.
+async fn up(hub: &Hub, stream: u32, lane: &Lane, mut writer: WriteHalf<'_>) -> End {
+    while let Some(chunk) = lane.next().await {
+        let result = match chunk {
+            Chunk::Data(bytes) => tokio::select! {
+                result = writer.write_all(&bytes) => {
+                    hub.consumed(stream, bytes.len());
+                    result
+                }
+                () = stalled(lane) => return End::Over,
+            },
+            Chunk::Finish => writer.shutdown().await,
+        };
+        if let Err(error) = result {
+            hub.fail(stream, errno::of(&error));
+            return End::Over;
+        }
+    }
+    End::Done
+}
+
+/// Ends when a box that has left need not be waited for any more.
+async fn stalled(lane: &Lane) {
+    left(lane).await;
+    if lane.left.get() == Left::Closed {
+        tokio::select! {
+            () = tokio::time::sleep(STALLED) => {}
+            () = async { while lane.left.get() != Left::Aborted { lane.changed.notified().await } } => {}
+        }
+    }
+}
+
+/// What the peer sends.
+async fn down(hub: &Hub, stream: u32, lane: &Lane, reader: ReadHalf<'_>) -> End {
+    loop {
+        let result = match reader.readable().await {
+            Ok(()) => {
+                // The buffer exists only while there is something to read.
+                let mut buffer = vec![0; PIECE];
+                match reader.try_read(&mut buffer) {
+                    Ok(0) => {
+                        hub.finish(stream);
+                        return End::Done;
+                    }
+                    Ok(len) => {
+                        let mut rest = buffer.get(..len).unwrap_or_default();
+                        while !rest.is_empty() {
+                            let sent = hub.send(stream, rest);
+                            rest = rest.get(sent..).unwrap_or_default();
+                            if !rest.is_empty() {
+                                lane.room.notified().await;
+                            }
+                        }
+                        Ok(())
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(()),
+                    Err(error) => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            hub.fail(stream, errno::of(&error));
+            return End::Over;
+        }
+    }
+}
