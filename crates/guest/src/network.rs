@@ -33,7 +33,9 @@ impl Way {
     pub fn new(fd: wasi::Fd, nameserver: Option<String>) -> Way {
         let nonblocking = wasi::is_nonblocking(fd);
         let client = Client::new(nameserver);
-        Way(Rc::new(RefCell::new(State { fd, client, nonblocking, open: true })))
+        let mut state = State { fd, client, nonblocking, open: true };
+        state.greet();
+        Way(Rc::new(RefCell::new(state)))
     }
 
     /// Writes what the box has sent, as far as the host takes it. What to wait for: the descriptor for reading, and the same
@@ -57,6 +59,20 @@ impl Way {
 }
 
 impl State {
+    /// Waits for what the host offers, because what the box says of its network depends on it. A host that is late is
+    /// taken to reach everything.
+    fn greet(&mut self) {
+        let start = wasi::clock(false);
+        while !self.client.is_ready() {
+            let waited = wasi::clock(false).saturating_sub(start);
+            if waited >= PATIENCE || !self.open {
+                return;
+            }
+            wasi::wait(&[self.fd], None, Some(PATIENCE - waited));
+            self.read();
+        }
+    }
+
     /// Reads what there is.
     fn read(&mut self) {
         if !self.open || !self.client.wants_input() {

@@ -93,6 +93,11 @@ impl Client {
         }
     }
 
+    /// Whether the host has said what it offers, or is gone.
+    pub fn is_ready(&self) -> bool {
+        self.ready || self.broken
+    }
+
     /// Room for bytes from the host.
     pub fn space(&mut self, len: usize) -> &mut [u8] {
         self.link.wire.space(len)
