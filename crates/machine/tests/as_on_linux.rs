@@ -301,3 +301,13 @@ fn names_attributes_and_mounts() {
 fn mappings_of_files_and_running_programs() {
     check("mapping");
 }
+
+#[test]
+fn interfaces_as_netlink_ioctls_and_proc_show_them() {
+    check("interfaces");
+}
+
+#[test]
+fn packets_of_the_loopback() {
+    check("packet");
+}

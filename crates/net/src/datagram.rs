@@ -268,6 +268,7 @@ impl Net {
         }
         self.interfaces.count_loopback(datagram.data.len() + 28);
         let protocol = self.at(sender)?.protocol;
+        self.show_udp(protocol, &datagram);
         match self.find_udp(protocol, to, datagram.from) {
             Some(target) => self.enqueue(target, datagram),
             None => self.refuse(sender, &datagram, datagram.to.ip()),

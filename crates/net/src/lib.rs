@@ -17,6 +17,7 @@ mod serve;
 pub mod set;
 pub mod socket;
 mod stream;
+pub mod tap;
 pub mod tcp;
 pub mod values;
 

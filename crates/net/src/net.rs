@@ -4,6 +4,7 @@ use crate::interface::Interfaces;
 use crate::outside::Conn;
 use crate::resolver::Resolver;
 use crate::socket::{Datagram, Kind, Socket, SocketId, State, UdpFlow};
+use crate::tap::Taps;
 use abi::Errno;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -55,7 +56,9 @@ pub struct Net {
     /// Connections that are over.
     pub time_wait: VecDeque<TimeWait>,
     /// Sockets whose readiness has changed.
-    changed: Vec<SocketId>,
+    pub(crate) changed: Vec<SocketId>,
+    /// Who looks at the packets of the loopback.
+    pub(crate) taps: Taps,
     /// Interfaces, addresses and routes.
     pub interfaces: Interfaces,
     /// Ports that are given to those who name none (`/proc/sys/net/ipv4/ip_local_port_range`).
@@ -106,6 +109,7 @@ impl Default for Net {
             connections: BTreeMap::new(),
             time_wait: VecDeque::new(),
             changed: Vec::new(),
+            taps: Taps::default(),
             interfaces: Interfaces::default(),
             port_range: (32768, 60999),
             // As docker sets them in a container.

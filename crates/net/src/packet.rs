@@ -142,6 +142,7 @@ impl Net {
             return;
         }
         self.interfaces.count_loopback(payload.len() + HEADER);
+        self.show_ip(&datagram, protocol, &payload);
         self.give_raw(&datagram, protocol, &payload);
         let v6 = to.is_ipv6();
         let (icmp, request, reply) = match v6 {

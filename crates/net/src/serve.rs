@@ -85,6 +85,7 @@ impl Net {
             mark: 0,
         };
         self.interfaces.count_loopback(datagram.data.len() + HEADERS);
+        self.show_udp(IPPROTO_UDP as u8, &datagram);
         if let Some(target) = self.find_udp(IPPROTO_UDP as u8, to, ADDRESS) {
             self.enqueue(target, datagram);
         }

@@ -3,6 +3,7 @@
 
 use crate::net::Net;
 use crate::socket::{Link, SHUT_BOTH, SHUT_RECEIVE, SHUT_SEND, Socket, SocketId, State, Urgent};
+use crate::tap::flag;
 use abi::Errno;
 use abi::poll::{POLLERR, POLLHUP, POLLPRI, POLLRDHUP, READABLE, WRITABLE};
 use abi::socket::{MSG_DONTWAIT, MSG_OOB, MSG_PEEK, MSG_WAITALL, SO_OOBINLINE};
@@ -15,6 +16,9 @@ const SIDE: usize = 256 << 10;
 const SHORT: usize = 8 << 10;
 /// Least bytes that each side holds, whatever a program sets.
 const LEAST: usize = 2304;
+
+/// Bytes of an IPv4 header and a TCP header.
+const HEADERS: usize = 40;
 
 impl Net {
     /// Bytes that may be under way from one socket to another.
@@ -82,7 +86,10 @@ impl Net {
                     self.fail(id, Errno::ECONNRESET);
                     return Ok(n);
                 }
+                self.interfaces.count_loopback(data.len() + HEADERS);
+                self.show_tcp(id, flag::PSH | flag::ACK, data);
                 self.arrive(peer, data, urgent);
+                self.show_tcp(peer, flag::ACK, &[]);
             }
             Link::Gone | Link::None => self.fail(id, Errno::ECONNRESET),
             Link::Outside(_) | Link::Service => {

@@ -8,6 +8,7 @@ use crate::resolver::ADDRESS;
 use crate::socket::{
     Attempt, Backlog, Kind, Link, SHUT_BOTH, SHUT_RECEIVE, SHUT_SEND, Socket, SocketId, State,
 };
+use crate::tap::flag;
 use abi::Errno;
 use abi::inet::{SOCKADDR_IN, SOCKADDR_IN6_MIN};
 use abi::socket::{AF_UNSPEC, SHUT_RD, SHUT_RDWR, SHUT_WR};
@@ -118,11 +119,17 @@ impl Net {
             self.establish(id, Link::Local(id));
             return;
         }
+        self.show_tcp(id, flag::SYN, &[]);
         match self.find_listener(peer, local) {
-            None => self.fail(id, Errno::ECONNREFUSED),
+            None => {
+                self.show_refusal(peer, local);
+                self.fail(id, Errno::ECONNREFUSED);
+            }
             Some(listener) if self.has_room(listener) => {
                 if let Ok(child) = self.spawn(listener, peer, local, Link::Local(id)) {
+                    self.show_tcp(child, flag::SYN | flag::ACK, &[]);
                     self.establish(id, Link::Local(child));
+                    self.show_tcp(id, flag::ACK, &[]);
                 }
             }
             // As if the request were lost: it is sent again, and there may be room then.
@@ -366,7 +373,10 @@ impl Net {
         socket.tcp.state = State::Close;
         match socket.tcp.link {
             Link::Local(peer) if peer != id => {
-                socket.tcp.link = Link::None;
+                self.show_tcp(id, flag::RST | flag::ACK, &[]);
+                if let Some(socket) = self.get_mut(id) {
+                    socket.tcp.link = Link::None;
+                }
                 self.fail(peer, Errno::ECONNRESET);
             }
             _ => self.cut(id),
@@ -418,11 +428,14 @@ impl Net {
         socket.tcp.state = if first { State::FinWait2 } else { State::Close };
         match socket.tcp.link {
             Link::Local(peer) => {
-                if !first {
+                self.show_tcp(id, flag::FIN | flag::ACK, &[]);
+                let socket = self.get_mut(id);
+                if let (false, Some(socket)) = (first, socket) {
                     socket.tcp.link = Link::Gone;
                     self.end_connection(id);
                 }
                 self.receive_fin(peer);
+                self.show_tcp(peer, flag::ACK, &[]);
             }
             Link::Outside(_) => {
                 socket.tcp.finishing = true;

@@ -52,10 +52,106 @@ pub const CGROUP: Rows = &[
     ("pids.max", MADE),
 ];
 
-/// What `/sys` shows: one CPU, no devices.
+/// What `/sys` shows: one CPU, the interfaces, no devices.
 pub const SYSFS: Rows = &[
     ("block/", ""),
     ("class/block/", ""),
+    ("class/net/eth0/addr_assign_type", "0\n"),
+    ("class/net/eth0/addr_len", "6\n"),
+    ("class/net/eth0/address", "02:42:ac:11:00:02\n"),
+    ("class/net/eth0/broadcast", "ff:ff:ff:ff:ff:ff\n"),
+    ("class/net/eth0/carrier", "1\n"),
+    ("class/net/eth0/carrier_changes", "2\n"),
+    ("class/net/eth0/dev_id", "0x0\n"),
+    ("class/net/eth0/dev_port", "0\n"),
+    ("class/net/eth0/dormant", "0\n"),
+    ("class/net/eth0/duplex", "full\n"),
+    ("class/net/eth0/flags", "0x1003\n"),
+    ("class/net/eth0/gro_flush_timeout", "0\n"),
+    ("class/net/eth0/group", "0\n"),
+    ("class/net/eth0/ifalias", "\n"),
+    ("class/net/eth0/ifindex", "2\n"),
+    ("class/net/eth0/iflink", "2\n"),
+    ("class/net/eth0/link_mode", "0\n"),
+    ("class/net/eth0/mtu", "1500\n"),
+    ("class/net/eth0/netdev_group", "0\n"),
+    ("class/net/eth0/operstate", "up\n"),
+    ("class/net/eth0/proto_down", "0\n"),
+    ("class/net/eth0/speed", "10000\n"),
+    ("class/net/eth0/statistics/collisions", "0\n"),
+    ("class/net/eth0/statistics/multicast", "0\n"),
+    ("class/net/eth0/statistics/rx_bytes", "0\n"),
+    ("class/net/eth0/statistics/rx_compressed", "0\n"),
+    ("class/net/eth0/statistics/rx_crc_errors", "0\n"),
+    ("class/net/eth0/statistics/rx_dropped", "0\n"),
+    ("class/net/eth0/statistics/rx_errors", "0\n"),
+    ("class/net/eth0/statistics/rx_fifo_errors", "0\n"),
+    ("class/net/eth0/statistics/rx_frame_errors", "0\n"),
+    ("class/net/eth0/statistics/rx_length_errors", "0\n"),
+    ("class/net/eth0/statistics/rx_missed_errors", "0\n"),
+    ("class/net/eth0/statistics/rx_nohandler", "0\n"),
+    ("class/net/eth0/statistics/rx_over_errors", "0\n"),
+    ("class/net/eth0/statistics/rx_packets", "0\n"),
+    ("class/net/eth0/statistics/tx_aborted_errors", "0\n"),
+    ("class/net/eth0/statistics/tx_bytes", "0\n"),
+    ("class/net/eth0/statistics/tx_carrier_errors", "0\n"),
+    ("class/net/eth0/statistics/tx_compressed", "0\n"),
+    ("class/net/eth0/statistics/tx_dropped", "0\n"),
+    ("class/net/eth0/statistics/tx_errors", "0\n"),
+    ("class/net/eth0/statistics/tx_fifo_errors", "0\n"),
+    ("class/net/eth0/statistics/tx_heartbeat_errors", "0\n"),
+    ("class/net/eth0/statistics/tx_packets", "0\n"),
+    ("class/net/eth0/statistics/tx_window_errors", "0\n"),
+    ("class/net/eth0/tx_queue_len", "0\n"),
+    ("class/net/eth0/type", "1\n"),
+    ("class/net/eth0/uevent", "INTERFACE=eth0\nIFINDEX=2\n"),
+    ("class/net/lo/addr_assign_type", "0\n"),
+    ("class/net/lo/addr_len", "6\n"),
+    ("class/net/lo/address", "00:00:00:00:00:00\n"),
+    ("class/net/lo/broadcast", "00:00:00:00:00:00\n"),
+    ("class/net/lo/carrier", "1\n"),
+    ("class/net/lo/carrier_changes", "0\n"),
+    ("class/net/lo/dev_id", "0x0\n"),
+    ("class/net/lo/dev_port", "0\n"),
+    ("class/net/lo/dormant", "0\n"),
+    ("class/net/lo/flags", "0x9\n"),
+    ("class/net/lo/gro_flush_timeout", "0\n"),
+    ("class/net/lo/group", "0\n"),
+    ("class/net/lo/ifalias", "\n"),
+    ("class/net/lo/ifindex", "1\n"),
+    ("class/net/lo/iflink", "1\n"),
+    ("class/net/lo/link_mode", "0\n"),
+    ("class/net/lo/mtu", "65536\n"),
+    ("class/net/lo/netdev_group", "0\n"),
+    ("class/net/lo/operstate", "unknown\n"),
+    ("class/net/lo/proto_down", "0\n"),
+    ("class/net/lo/statistics/collisions", "0\n"),
+    ("class/net/lo/statistics/multicast", "0\n"),
+    ("class/net/lo/statistics/rx_bytes", "0\n"),
+    ("class/net/lo/statistics/rx_compressed", "0\n"),
+    ("class/net/lo/statistics/rx_crc_errors", "0\n"),
+    ("class/net/lo/statistics/rx_dropped", "0\n"),
+    ("class/net/lo/statistics/rx_errors", "0\n"),
+    ("class/net/lo/statistics/rx_fifo_errors", "0\n"),
+    ("class/net/lo/statistics/rx_frame_errors", "0\n"),
+    ("class/net/lo/statistics/rx_length_errors", "0\n"),
+    ("class/net/lo/statistics/rx_missed_errors", "0\n"),
+    ("class/net/lo/statistics/rx_nohandler", "0\n"),
+    ("class/net/lo/statistics/rx_over_errors", "0\n"),
+    ("class/net/lo/statistics/rx_packets", "0\n"),
+    ("class/net/lo/statistics/tx_aborted_errors", "0\n"),
+    ("class/net/lo/statistics/tx_bytes", "0\n"),
+    ("class/net/lo/statistics/tx_carrier_errors", "0\n"),
+    ("class/net/lo/statistics/tx_compressed", "0\n"),
+    ("class/net/lo/statistics/tx_dropped", "0\n"),
+    ("class/net/lo/statistics/tx_errors", "0\n"),
+    ("class/net/lo/statistics/tx_fifo_errors", "0\n"),
+    ("class/net/lo/statistics/tx_heartbeat_errors", "0\n"),
+    ("class/net/lo/statistics/tx_packets", "0\n"),
+    ("class/net/lo/statistics/tx_window_errors", "0\n"),
+    ("class/net/lo/tx_queue_len", "1000\n"),
+    ("class/net/lo/type", "772\n"),
+    ("class/net/lo/uevent", "INTERFACE=lo\nIFINDEX=1\n"),
     ("class/tty/", ""),
     ("devices/system/cpu/cpu0/cache/index0/coherency_line_size", "64\n"),
     ("devices/system/cpu/cpu0/cache/index0/id", "0\n"),
@@ -134,6 +230,9 @@ pub const SYSFS: Rows = &[
     ("kernel/mm/transparent_hugepage/use_zero_page", "1\n"),
 ];
 
+/// What is there only where the host grants a network.
+const OUTER: &str = "class/net/eth0";
+
 /// A node: a file's row, or a directory's path with a trailing slash.
 struct SynthInode {
     fs: &'static str,
@@ -167,6 +266,10 @@ impl SynthInode {
         let dir = format!("{full}/");
         let exists = self.rows.iter().any(|(path, _)| path.starts_with(&dir));
         (exists && !name.is_empty()).then(|| make(dir, None))
+    }
+
+    fn is_hidden(&self, cx: &mut Cx) -> bool {
+        self.path.starts_with(OUTER) && cx.host().network().is_none()
     }
 
     fn ino(&self) -> u64 {
@@ -212,15 +315,19 @@ impl Inode for SynthInode {
         self
     }
 
-    fn lookup(&self, _cx: &mut Cx, name: &[u8]) -> Res<InodeRef> {
+    fn lookup(&self, cx: &mut Cx, name: &[u8]) -> Res<InodeRef> {
         if self.row.is_some() {
             return Err(Errno::ENOTDIR);
         }
         let name = std::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
-        Ok(Rc::new(self.child(name).ok_or(Errno::ENOENT)?))
+        let child = self.child(name).ok_or(Errno::ENOENT)?;
+        match child.is_hidden(cx) {
+            true => Err(Errno::ENOENT),
+            false => Ok(Rc::new(child)),
+        }
     }
 
-    fn list(&self, _cx: &mut Cx) -> Res<Vec<DirItem>> {
+    fn list(&self, cx: &mut Cx) -> Res<Vec<DirItem>> {
         let mut items: Vec<DirItem> = Vec::new();
         for (path, _) in self.rows {
             let Some(rest) = path.strip_prefix(self.path.as_str()) else { continue };
@@ -228,7 +335,9 @@ impl Inode for SynthInode {
             if items.last().is_some_and(|i| *i.name == *name.as_bytes()) {
                 continue;
             }
-            if let Some(child) = self.child(name) {
+            if let Some(child) = self.child(name)
+                && !child.is_hidden(cx)
+            {
                 let name = name.as_bytes().into();
                 items.push(DirItem { name, ino: child.ino(), kind: child.kind() });
             }

@@ -4,6 +4,7 @@
 mod cgroup_files;
 mod maps;
 mod memory_files;
+mod net_files;
 mod system_files;
 mod task_files;
 

@@ -44,7 +44,11 @@ impl Kernel {
             "sysvipc/msg" => self.proc_msg(),
             "sysvipc/sem" => self.proc_sem(),
             "sysvipc/shm" => self.proc_shm(),
-            _ => path.strip_prefix("/sys/").map(|path| self.sys_file(path)).unwrap_or_default(),
+            _ => match (path.strip_prefix("net/"), path.strip_prefix("/sys/")) {
+                (Some(name), _) => self.net_file(name),
+                (_, Some(path)) => self.sys_file(path),
+                _ => String::new(),
+            },
         }
     }
 

@@ -5,6 +5,7 @@ mod message;
 pub mod netlink;
 mod ops;
 pub mod options;
+pub mod packet;
 pub mod unix;
 
 use std::any::Any;
@@ -15,13 +16,15 @@ use std::rc::{Rc, Weak};
 use abi::Errno;
 use abi::fcntl::{O_NONBLOCK, O_RDWR};
 use abi::socket::{
-    AF_INET, AF_INET6, AF_MAX, AF_NETLINK, AF_UNIX, MSG_DONTWAIT, SOCK_MAX, SOCK_TYPE_MASK,
+    AF_INET, AF_INET6, AF_MAX, AF_NETLINK, AF_PACKET, AF_UNIX, MSG_DONTWAIT, SOCK_MAX,
+    SOCK_TYPE_MASK,
 };
 use abi::tty::FIONREAD;
 
 use self::netlink::NetlinkSocket;
 use super::{FileOps, OpenFile, anon};
 use crate::fs::{Cx, Kind, Res};
+use crate::source::MapSource;
 use crate::wait::WaitKey;
 
 pub use inet::Network;
@@ -39,6 +42,7 @@ const FAMILIES: &[(u16, Create)] = &[
     (AF_INET, inet::create_v4),
     (AF_INET6, inet::create_v6),
     (AF_NETLINK, netlink::create),
+    (AF_PACKET, packet::create),
 ];
 
 /// An open socket: the last one closes it.
@@ -171,6 +175,10 @@ impl FileOps for Socket {
 
     fn signals_io(&self) -> bool {
         true
+    }
+
+    fn map(&self, _: &mut Cx, _: &OpenFile) -> Res<Rc<dyn MapSource>> {
+        self.ops.map()
     }
 
     fn ioctl(&self, cx: &mut Cx, _: &OpenFile, request: u32, _: u64, data: &mut [u8]) -> Res<u64> {

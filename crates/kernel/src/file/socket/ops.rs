@@ -10,6 +10,7 @@ use net::{OptionValue, SocketOptions};
 use super::message::{Incoming, Outgoing};
 use crate::fs::walk::PathCx;
 use crate::fs::{Cx, Res};
+use crate::source::MapSource;
 use crate::wait::WaitKey;
 
 /// A socket. Nothing waits: what cannot go on yet is `EAGAIN` (for connect(2) also `EINPROGRESS` or `EALREADY`), and
@@ -92,6 +93,10 @@ pub trait SocketOps {
     /// ioctl(2): `data` is the record, to be read or filled. ENOTTY for one that it does not know.
     fn ioctl(&self, _cx: &mut Cx, _request: u32, _data: &mut [u8]) -> Res<u64> {
         Err(Errno::ENOTTY)
+    }
+    /// The memory that mmap(2) shows.
+    fn map(&self) -> Res<Rc<dyn MapSource>> {
+        Err(Errno::ENODEV)
     }
     /// The last descriptor was closed.
     fn close(&self);

@@ -11,7 +11,7 @@ use abi::Errno;
 use abi::fcntl::SEEK_END;
 use abi::poll::{READABLE, WRITABLE};
 
-use self::tables::{NAMESPACES, SYSTEM, System, TASK, Task};
+use self::tables::{NAMESPACES, NET, SYSTEM, System, TASK, Task};
 use super::inode::{DirItem, Inode, InodeRef, Kind, Meta, Names, NewNode, SetAttr};
 use super::open_file::{FileOps, OpenFile, seek_to};
 use super::{Cx, Dentry, Res};
@@ -72,6 +72,11 @@ enum Node {
         tid: u32,
         row: usize,
     },
+    /// `/proc/PID/net/name`.
+    Net {
+        tid: u32,
+        row: usize,
+    },
 }
 
 /// An inode of proc(5).
@@ -111,6 +116,7 @@ impl ProcInode {
             Node::Fd { tid, fd } => mix(3, *tid, *fd as u64),
             Node::FdInfo { tid, fd } => mix(4, *tid, *fd as u64),
             Node::Ns { tid, row } => mix(5, *tid, *row as u64),
+            Node::Net { tid, row } => mix(6, *tid, *row as u64),
         }
     }
 
@@ -121,6 +127,8 @@ impl ProcInode {
             | Node::Fd { tid, .. }
             | Node::FdInfo { tid, .. }
             | Node::Ns { tid, .. } => Some(*tid),
+            // They belong to root, whoever the process is.
+            Node::Net { .. } => None,
             _ => None,
         }
     }
@@ -159,6 +167,11 @@ impl ProcInode {
             Node::SystemFile(row) => match SYSTEM.get(*row) {
                 Some((_, _, System::Text(text))) => Ok(text.as_bytes().to_vec()),
                 Some((path, ..)) => Ok(cx.world.procs().system_text(path)),
+                None => Err(Errno::ENOENT),
+            },
+            Node::Net { row, .. } => match NET.get(*row) {
+                Some((_, System::Text(text))) => Ok(text.as_bytes().to_vec()),
+                Some((name, _)) => Ok(cx.world.procs().system_text(&format!("net/{name}"))),
                 None => Err(Errno::ENOENT),
             },
             Node::TaskFile { tid, whole, .. } => match self.task_row() {
@@ -209,7 +222,7 @@ impl ProcInode {
             Node::SelfLink(_) | Node::Ns { .. } => 0o777,
             Node::TaskFile { .. } => self.task_row().map_or(0, |(_, perm, _)| perm),
             Node::Fd { .. } => 0o700,
-            Node::FdInfo { .. } => 0o444,
+            Node::FdInfo { .. } | Node::Net { .. } => 0o444,
         };
         self.kind().bits() | perm
     }
@@ -268,7 +281,7 @@ impl Inode for ProcInode {
                 Some((_, _, Task::Made | Task::Text(_) | Task::Mounts)) | None => Kind::File,
                 Some(_) => Kind::Dir,
             },
-            Node::FdInfo { .. } => Kind::File,
+            Node::FdInfo { .. } | Node::Net { .. } => Kind::File,
         }
     }
 
@@ -338,7 +351,11 @@ impl Inode for ProcInode {
                         let row = NAMESPACES.iter().position(|(n, _)| *n == name);
                         Ok(self.make(Node::Ns { tid, row: row.ok_or(Errno::ENOENT)? }))
                     }
-                    Some(Task::NetDir) => Err(Errno::ENOENT),
+                    Some(Task::NetDir) => {
+                        let row = NET.iter().position(|(n, _)| *n == name);
+                        Ok(self.make(Node::Net { tid, row: row.ok_or(Errno::ENOENT)? }))
+                    }
+                    Some(Task::Empty) => Err(Errno::ENOENT),
                     _ => Err(Errno::ENOTDIR),
                 }
             }
@@ -399,7 +416,12 @@ impl Inode for ProcInode {
                             items.push((name.to_string(), Node::Ns { tid, row }));
                         }
                     }
-                    Some(Task::NetDir) => {}
+                    Some(Task::NetDir) => {
+                        for (row, (name, _)) in NET.iter().enumerate() {
+                            items.push((name.to_string(), Node::Net { tid, row }));
+                        }
+                    }
+                    Some(Task::Empty) => {}
                     _ => return Err(Errno::ENOTDIR),
                 }
             }

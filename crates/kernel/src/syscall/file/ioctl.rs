@@ -14,6 +14,7 @@ use crate::file::tty::Master;
 use crate::file::tty::termios::{TERMIOS_LEN, TERMIOS2_LEN};
 use crate::fs::Kind;
 use crate::syscall::Args;
+use crate::syscall::file::ifreq;
 use crate::{Kernel, SysResult, ThreadId};
 
 /// Which way an argument's record goes.
@@ -129,6 +130,11 @@ pub fn ioctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         }
         TIOCGPTPEER => return open_peer(k, tid, &file, arg as u32),
         _ => {}
+    }
+    if let Some(socket) = file.object::<Socket>()
+        && let Some(result) = ifreq::ioctl(k, tid, &*socket.ops, request, arg)
+    {
+        return result;
     }
     let Some((_, way, size)) = REQUESTS.iter().find(|(number, ..)| *number == request) else {
         return Err(Errno::ENOTTY.into());

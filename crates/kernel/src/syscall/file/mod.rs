@@ -6,6 +6,7 @@ pub mod dir;
 pub mod epoll;
 pub mod event;
 pub mod handle;
+pub mod ifreq;
 pub mod ioctl;
 pub mod lock;
 pub mod mount;

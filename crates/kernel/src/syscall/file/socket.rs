@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use abi::Errno;
+use abi::packet::{PACKET_HDRLEN, SOL_PACKET, TPACKET_V1, TPACKET_V2};
 use abi::socket::*;
 
 use crate::file::socket::{self, OptionValue, Socket, SocketOps, options};
@@ -188,12 +189,30 @@ fn read_filter(k: &mut Kernel, va: u64) -> Res<Vec<u8>> {
     k.mm.read_vec(program, usize::from(len) * 8)
 }
 
+/// PACKET_HDRLEN (packet(7)): the value says of which version of the ring the length of the header is asked.
+fn header_length(k: &mut Kernel, va: u64, len_va: u64, room: usize) -> SysResult {
+    if room < 4 {
+        return Err(Errno::EINVAL.into());
+    }
+    let version: u32 = k.mm.read_pod(va)?;
+    if version != TPACKET_V1 && version != TPACKET_V2 {
+        return Err(Errno::EINVAL.into());
+    }
+    // `struct tpacket_hdr` and `tpacket2_hdr`.
+    k.mm.write_pod(va, &32_u32)?;
+    k.mm.write_pod(len_va, &4_u32)?;
+    Ok(0)
+}
+
 /// getsockopt(2)
 pub fn getsockopt(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let socket = k.socket_of(tid, a.i32(0))?;
     let (level, option, va, len_va) = (a.u32(1), a.u32(2), a.u64(3), a.u64(4));
     let len: i32 = k.mm.read_pod(len_va)?;
     let room = usize::try_from(len).map_err(|_| Errno::EINVAL)?;
+    if (socket.family(), level, option) == (AF_PACKET, SOL_PACKET, PACKET_HDRLEN) {
+        return header_length(k, va, len_va, room);
+    }
     let mut cx = k.cx(tid);
     let value = match socket.get_option(&mut cx, level, option, room) {
         Some(value) => value?,

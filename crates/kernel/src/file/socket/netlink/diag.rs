@@ -3,7 +3,7 @@
 use abi::Errno;
 use abi::inet::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_RAW, IPPROTO_TCP, IPPROTO_UDP};
 use abi::netlink::{NLM_F_DUMP, SOCK_DIAG_BY_FAMILY};
-use abi::socket::{AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX};
+use abi::socket::{AF_INET, AF_INET6, AF_MAX, AF_NETLINK, AF_PACKET, AF_UNIX};
 use net::{Family, Kind, Net, State};
 use std::net::{IpAddr, SocketAddr};
 
@@ -61,6 +61,7 @@ pub fn answer(cx: &mut Cx, _: &NetlinkSocket, request: &Request) -> Res<Answer> 
         AF_NETLINK if dump => Ok(Answer::Dump(netlink(cx))),
         AF_PACKET if dump => Ok(Answer::Dump(Vec::new())),
         AF_NETLINK | AF_PACKET => Err(Errno::EOPNOTSUPP),
+        family if u32::from(family) >= AF_MAX => Err(Errno::EINVAL),
         _ => Err(Errno::ENOENT),
     }
 }
@@ -149,6 +150,7 @@ fn inet(net: &Net, family: u8, protocol: u8, asked: &[u8], dump: bool) -> Res<An
         IPPROTO_UDP => Kind::Udp,
         IPPROTO_RAW => Kind::Raw,
         IPPROTO_ICMP | IPPROTO_ICMPV6 => Kind::Ping,
+        _ if dump => return Ok(Answer::Failed(Errno::ENOENT)),
         _ => return Err(Errno::ENOENT),
     };
     let (extensions, states) = (asked[2], word(asked, 4));

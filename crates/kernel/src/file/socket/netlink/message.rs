@@ -119,6 +119,8 @@ pub enum Answer {
     One(Message),
     /// A dump.
     Dump(Vec<Message>),
+    /// A dump that failed at once: NLMSG_DONE carries the error.
+    Failed(Errno),
     /// Nothing but an acknowledgement, if that was asked for.
     Nothing,
 }
@@ -128,6 +130,10 @@ impl Answer {
     pub fn datagrams(self, request: &Request, port: u32) -> Vec<Vec<u8>> {
         match self {
             Answer::Nothing => Vec::new(),
+            Answer::Failed(error) => {
+                let done = Message::new(NLMSG_DONE, &(-error.raw()).to_le_bytes());
+                vec![done.finish(NLM_F_MULTI, request.sequence, port)]
+            }
             Answer::One(message) => vec![message.finish(0, request.sequence, port)],
             Answer::Dump(messages) => {
                 let mut all: Vec<Vec<u8>> = Vec::new();

@@ -222,7 +222,7 @@ impl NetlinkSocket {
                 Err(error) => (Answer::Nothing, Some(error)),
             };
             // A dump ends with NLMSG_DONE and is not acknowledged as well (`netlink_dump_start`).
-            let dump = matches!(answer, Answer::Dump(_));
+            let dump = matches!(answer, Answer::Dump(_) | Answer::Failed(_));
             for datagram in answer.datagrams(&request, self.port()) {
                 self.deliver(datagram);
             }

@@ -207,7 +207,6 @@ fn link(interface: &Interface) -> Message {
         .put_u32(IFLA_TSO_MAX_SEGS, 65535)
         .put_u32(IFLA_NUM_RX_QUEUES, 1)
         .put(IFLA_CARRIER, &[1])
-        .put_text(IFLA_QDISC, "noqueue")
         .put_u32(IFLA_CARRIER_CHANGES, 0)
         .put_u32(IFLA_CARRIER_UP_COUNT, 0)
         .put_u32(IFLA_CARRIER_DOWN_COUNT, 0)
@@ -217,6 +216,7 @@ fn link(interface: &Interface) -> Message {
         .put(IFLA_BROADCAST, &hardware_broadcast)
         .put(IFLA_STATS64, &statistics(interface, true))
         .put(IFLA_STATS, &statistics(interface, false))
+        .put_text(IFLA_QDISC, "noqueue")
         .put_nested(IFLA_AF_SPEC, |m| {
             m.put_nested(AF_INET6, |m| {
                 m.put(IFLA_INET6_ADDR_GEN_MODE, &[0]);
@@ -333,9 +333,11 @@ fn route(route: &Route) -> Message {
     if let Some(gateway) = route.gateway {
         m.put(RTA_GATEWAY, &octets(gateway));
     }
-    m.put_u32(RTA_OIF, route.index);
     if route.to.is_ipv6() {
         m.put_u32(RTA_PRIORITY, route.metric);
+    }
+    m.put_u32(RTA_OIF, route.index);
+    if route.to.is_ipv6() {
         m.put(RTA_CACHEINFO, &[0; 32]);
         m.put(RTA_PREF, &[0]);
     }
@@ -387,8 +389,14 @@ fn one_route(net: &Interfaces, request: &Request, family: u8) -> Res<Answer> {
     if family == INET6 {
         m.put(RTA_SRC, &[0; 16]);
     }
+    let source = octets(path.source);
+    if family == INET6 {
+        m.put(RTA_PREFSRC, &source);
+    }
     m.put_u32(RTA_OIF, path.index);
-    m.put(RTA_PREFSRC, &octets(path.source));
+    if family == INET {
+        m.put(RTA_PREFSRC, &source);
+    }
     if let Some(gateway) = path.gateway {
         m.put(RTA_GATEWAY, &octets(gateway));
     }
