@@ -1,6 +1,7 @@
 //! Unix sockets: stream, datagram and sequenced packet, with descriptor passing (unix(7)).
 
 mod address;
+mod garbage;
 mod ops;
 mod shown;
 
@@ -245,6 +246,7 @@ impl UnixSocket {
         files: &[Rc<OpenFile>],
         to: Option<&Rc<UnixSocket>>,
     ) -> Res<usize> {
+        garbage::before_sending(cx, files.len());
         let job = cx.world.job();
         if self.shut_write.get() {
             return Err(Errno::EPIPE);
@@ -404,6 +406,28 @@ impl UnixSocket {
             peer.notifier.wake();
         }
         Ok(())
+    }
+
+    /// Calls `f` with every file in its queue and in those of connections that wait to be accepted.
+    fn each_file(&self, f: &mut dyn FnMut(&Rc<OpenFile>)) {
+        self.inbox.borrow().iter().flat_map(|m| &m.files).for_each(&mut *f);
+        if let Some(backlog) = &*self.backlog.borrow() {
+            for waiting in &backlog.waiting {
+                waiting.inbox.borrow().iter().flat_map(|m| &m.files).for_each(&mut *f);
+            }
+        }
+    }
+
+    /// Nobody can reach the socket: its files go.
+    fn give_up(&self) {
+        let inbox = std::mem::take(&mut *self.inbox.borrow_mut());
+        self.graveyard.borrow_mut().extend(inbox.into_iter().flat_map(|m| m.files));
+        if let Some(backlog) = &*self.backlog.borrow() {
+            for waiting in &backlog.waiting {
+                let inbox = std::mem::take(&mut *waiting.inbox.borrow_mut());
+                self.graveyard.borrow_mut().extend(inbox.into_iter().flat_map(|m| m.files));
+            }
+        }
     }
 
     /// The last descriptor was closed.
