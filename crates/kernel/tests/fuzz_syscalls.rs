@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use harness::Sys;
-use kernel::syscall::table::{self, Arg, Row};
+use kernel::syscall::table::{self, Arg, Level, Row};
 use kernel::{Flow, Sched, ThreadId};
 
 /// Guest memory of a round.
@@ -133,6 +133,7 @@ const PATHS: &[&str] = &[
     "/proc/1/mem",
     "/etc/hosts",
     "user.x",
+    "user.y",
 ];
 /// Where in the arena the paths lie, 64 bytes each.
 const PATHS_AT: u64 = 8 * 4096;
@@ -167,10 +168,43 @@ fn small(r: &mut Random) -> u64 {
     }
 }
 
+/// What earlier calls gave.
+#[derive(Default)]
+struct Known {
+    /// Identifiers of processes, segments, sets, queues.
+    ids: Vec<u64>,
+    /// Descriptors of each kind of object.
+    fds: Vec<u64>,
+    /// Addresses of mappings, segments and rings.
+    places: Vec<u64>,
+}
+
+impl Known {
+    fn learn(&mut self, r: &mut Random, sys: &mut Sys, row: &Row, args: &[u64; 6], value: u64) {
+        let (list, value) = match row.name {
+            "fork" | "clone" | "shmget" | "semget" | "msgget" | "timer_create" => {
+                (&mut self.ids, value)
+            }
+            "mmap" | "shmat" | "mremap" => (&mut self.places, value),
+            "io_setup" => (&mut self.places, sys.k.mm.read_pod(args[1]).unwrap_or(0)),
+            "inotify_add_watch" => (&mut self.ids, value),
+            name if MAKERS.contains(&name) && (3..64).contains(&value) => (&mut self.fds, value),
+            _ => return,
+        };
+        match list.get_mut(r.below(24) as usize) {
+            Some(slot) => *slot = value,
+            None => list.push(value),
+        }
+    }
+}
+
 /// A value as the type asks for it.
-fn plausible(r: &mut Random, kind: Arg, arena: u64, ids: &[u64]) -> u64 {
+fn plausible(r: &mut Random, kind: Arg, arena: u64, known: &Known) -> u64 {
+    let ids = &known.ids;
     match kind {
+        Arg::Fd if r.below(2) == 0 && !known.fds.is_empty() => *r.one(&known.fds),
         Arg::Fd => r.below(24),
+        Arg::Ptr | Arg::Hex if r.below(6) == 0 && !known.places.is_empty() => *r.one(&known.places),
         Arg::DirFd if r.below(3) == 0 => r.below(24),
         Arg::DirFd => -100_i32 as u64,
         Arg::Path => arena + PATHS_AT + r.below(PATHS.len() as u64) * 64,
@@ -185,10 +219,29 @@ fn plausible(r: &mut Random, kind: Arg, arena: u64, ids: &[u64]) -> u64 {
         }
         Arg::Enum(names) => r.one(names).0,
         Arg::Int if r.below(3) == 0 => *r.one(ids),
-        Arg::Int | Arg::Long => small(r),
-        Arg::Size => {
-            *r.one(&[0, 1, 4, 8, 16, 24, 32, 64, 128, 4096, 8192, 65536, 1 << 20, u64::MAX])
+        // Levels and options of sockets, families, commands.
+        Arg::Int if r.below(3) == 0 => {
+            *r.one(&[1, 2, 3, 6, 7, 9, 10, 16, 17, 41, 58, 0x801, 0x80002])
         }
+        Arg::Int | Arg::Long => small(r),
+        Arg::Size => *r.one(&[
+            0,
+            1,
+            4,
+            8,
+            16,
+            24,
+            24,
+            32,
+            64,
+            110,
+            128,
+            4096,
+            8192,
+            65536,
+            1 << 20,
+            u64::MAX,
+        ]),
         Arg::Hex => match r.below(4) {
             0 => 1 << r.below(32),
             1 => 0o1600,
@@ -307,7 +360,8 @@ fn sequences() {
     let beat = Arc::new(AtomicU64::new(0));
     watch(calls.clone(), beat.clone());
     let mut made = 0;
-    let mut met = vec![0_u64; table::NUMBERS];
+    // How often each call was made, and how often it succeeded.
+    let mut met = vec![(0_u64, 0_u64); table::NUMBERS];
     while made < inputs {
         let trail = Trail { calls: calls.clone(), seed };
         calls.lock().unwrap().clear();
@@ -317,7 +371,10 @@ fn sequences() {
         let bytes = resident();
         assert!(bytes < RESIDENT_MAX, "{} MiB resident after seed {seed}", bytes >> 20);
     }
-    let missed: Vec<_> = rows.iter().filter(|r| met[r.nr as usize] == 0).map(|r| r.name).collect();
+    let missed: Vec<_> =
+        rows.iter().filter(|r| met[r.nr as usize].0 == 0).map(|r| r.name).collect();
+    let vain = rows.iter().filter(|r| r.level != Level::Refused && met[r.nr as usize].1 == 0);
+    println!("never with success: {:?}", vain.map(|r| r.name).collect::<Vec<_>>());
     println!("{made} calls; next seed {seed}; {} MiB resident", resident() >> 20);
     assert!(missed.is_empty(), "never made: {missed:?}");
 }
@@ -348,7 +405,7 @@ fn round(
     seed: u64,
     calls: &Mutex<Calls>,
     beat: &AtomicU64,
-    met: &mut [u64],
+    met: &mut [(u64, u64)],
 ) -> u64 {
     let mut r = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let mut sys = Sys::with_memory(MEMORY);
@@ -359,7 +416,7 @@ fn round(
     // Shared, so that children see what others do to words and buffers.
     sys.ok(9, &[arena, ARENA, 3, 0x31, u64::MAX, 0]);
     fill(&mut sys, &mut r, arena, true);
-    let mut ids: Vec<u64> = vec![0, 1, 2, 3, 4, 64, 65];
+    let mut known = Known { ids: vec![0, 1, 2, 3, 4, 64, 65], ..Known::default() };
     let mut made = 0;
     while made < ROUND {
         let row = if r.below(3) == 0 { r.one(makers) } else { r.one(rows) };
@@ -367,13 +424,13 @@ fn round(
             continue;
         }
         let args: [u64; 6] = std::array::from_fn(|i| match row.args.get(i) {
-            Some((_, kind)) if r.below(8) != 0 => plausible(&mut r, *kind, arena, &ids),
+            Some((_, kind)) if r.below(8) != 0 => plausible(&mut r, *kind, arena, &known),
             Some(_) => any(&mut r, arena),
             None => r.below(3),
         });
         calls.lock().unwrap().push((row.name, args));
         made += 1;
-        met[row.nr as usize] += 1;
+        met[row.nr as usize].0 += 1;
         beat.fetch_add(1, Ordering::Relaxed);
         let tid = sys.tid;
         let ctx = sys.k.context(tid);
@@ -384,13 +441,9 @@ fn round(
         let flow = sys.k.syscall(tid);
         if flow == Flow::Continue {
             let value = sys.k.context(tid).gpr[abi::RAX];
-            let id = matches!(row.name, "fork" | "clone" | "shmget" | "semget" | "msgget");
-            if id && value < 1 << 31 {
-                let at = r.below(ids.len().max(16) as u64) as usize;
-                match ids.get_mut(at) {
-                    Some(slot) => *slot = value,
-                    None => ids.push(value),
-                }
+            met[row.nr as usize].1 += u64::from((value as i64) >= 0 || (value as i64) < -4095);
+            if !(-4095..0).contains(&(value as i64)) {
+                known.learn(&mut r, &mut sys, row, &args, value);
             }
             if r.below(4) != 0 {
                 continue;

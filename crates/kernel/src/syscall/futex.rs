@@ -8,6 +8,7 @@ use abi::{Errno, Timespec};
 use mem::{Access, PAGE_MASK, Translate};
 
 use super::Args;
+use crate::task::access::By;
 use crate::{Kernel, OnSignal, Stop, SysResult, ThreadId, Wait, WaitKey};
 
 /// What identifies a futex word: private ones by space and address, shared ones by physical address (a frame stays
@@ -300,14 +301,14 @@ impl Kernel {
         }
         let Ok(mut entry) = self.mm.read_pod::<u64>(head) else { return };
         let Ok(offset) = self.mm.read_pod::<u64>(head.wrapping_add(8)) else { return };
-        let pending = self.mm.read_pod::<u64>(head.wrapping_add(16)).unwrap_or(0);
+        let Ok(pending) = self.mm.read_pod::<u64>(head.wrapping_add(16)) else { return };
         for _ in 0..LIMIT {
             if entry & !1 == head {
                 break;
             }
             let next = self.mm.read_pod::<u64>(entry & !1);
-            if entry != pending {
-                self.robust_died(tid, (entry & !1).wrapping_add(offset));
+            if entry & !1 != pending & !1 {
+                self.robust_died(tid, entry, offset, false);
             }
             match next {
                 Ok(next) => entry = next,
@@ -315,16 +316,29 @@ impl Kernel {
             }
         }
         if pending != 0 {
-            self.robust_died(tid, (pending & !1).wrapping_add(offset));
+            self.robust_died(tid, pending, offset, true);
         }
     }
 
-    fn robust_died(&mut self, tid: ThreadId, va: u64) {
-        let Ok(value) = self.mm.read_pod::<u32>(va) else { return };
-        if va & 3 != 0 || value & op::TID_MASK != tid.0 {
+    /// One entry of the list (`handle_futex_death`): bit 0 marks a futex that inherits priorities; `pending` is the one
+    /// that was being taken or given up.
+    fn robust_died(&mut self, tid: ThreadId, entry: u64, offset: u64, pending: bool) {
+        let va = (entry & !1).wrapping_add(offset);
+        if va & 3 != 0 {
             return;
         }
-        if self.mm.write_pod(va, &(value & op::WAITERS | op::OWNER_DIED)).is_ok() {
+        let Ok(value) = self.mm.read_pod::<u32>(va) else { return };
+        let pi = entry & 1 != 0;
+        if pending && !pi && value == 0 {
+            // It was given up, but nobody woken yet.
+            self.futex_wake_address(va, 1);
+            return;
+        }
+        if value & op::TID_MASK != tid.0 {
+            return;
+        }
+        let died = value & op::WAITERS | op::OWNER_DIED;
+        if self.mm.write_pod(va, &died).is_ok() && value & op::WAITERS != 0 {
             self.futex_wake_address(va, 1);
         }
     }
@@ -396,9 +410,9 @@ pub fn set_robust_list(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 /// get_robust_list(2)
 pub fn get_robust_list(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let target = if a.i32(0) == 0 { tid } else { ThreadId(a.u32(0)) };
-    let thread = k.tasks.thread(target).ok_or(Errno::ESRCH)?;
-    let (head, len) = thread.robust_list;
-    k.mm.write_pod(a.u64(2), &24_u64.max(len))?;
+    k.may_access(tid, target, By::RealIds)?;
+    let (head, _) = k.tasks[target].robust_list;
+    k.mm.write_pod(a.u64(2), &24_u64)?;
     k.mm.write_pod(a.u64(1), &head)?;
     Ok(0)
 }

@@ -66,7 +66,15 @@ pub fn pidfd_send_signal(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     if a.u32(3) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let (life, _) = k.pidfd(tid, fd)?;
+    let life = match k.pidfd(tid, fd) {
+        Ok((life, _)) => life,
+        // A process's directory of proc(5) stands for it, too.
+        Err(errno) => {
+            let file = k.any_file(tid, fd)?;
+            let pid = crate::fs::procfs::process_of(file.dentry().inode()).ok_or(errno)?;
+            k.tasks.process(ProcessId(pid)).ok_or(Errno::ESRCH)?.life.clone()
+        }
+    };
     let me = k.tasks[tid].pid;
     let info = if info != 0 {
         let info: Siginfo = k.mm.read_pod(info)?;

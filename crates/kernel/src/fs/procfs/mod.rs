@@ -95,6 +95,15 @@ pub fn directory(dev: u64, path: &str) -> InodeRef {
     Rc::new(ProcInode { dev, node: Node::SystemDir(format!("{path}/")) })
 }
 
+/// The process whose directory of proc(5) `inode` is.
+pub fn process_of(inode: &InodeRef) -> Option<u32> {
+    let inode = inode.clone().as_any().downcast::<ProcInode>().ok()?;
+    match inode.node {
+        Node::TaskRoot { tid, whole: true } => Some(tid),
+        _ => None,
+    }
+}
+
 impl ProcInode {
     fn make(&self, node: Node) -> InodeRef {
         Rc::new(ProcInode { dev: self.dev, node })
