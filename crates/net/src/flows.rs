@@ -20,6 +20,9 @@ const STREAM_MAX: usize = 8 << 20;
 const UDP_WAITING_MAX: usize = 256;
 /// Bytes of a datagram that could not be sent that come back with the error.
 const QUOTE: usize = 520;
+/// Connections from outside that may wait for accept(2) however small the backlog: they stand already, so nobody there would ask
+/// again, as a TCP does whose SYN finds a full backlog.
+const INCOMING_MIN: usize = 1024;
 /// Events that are handled before programs run again.
 const EVENTS_MAX: usize = 1024;
 
@@ -340,7 +343,7 @@ impl Net {
 
     fn incoming_stream(&mut self, conn: Conn, to: SocketAddr, peer: SocketAddr) -> bool {
         let Some(listener) = self.find_listener(to, peer) else { return false };
-        if !self.has_room(listener) {
+        if !self.has_room_for(listener, INCOMING_MIN) {
             return false;
         }
         match self.spawn(listener, to, peer, Link::Outside(conn)) {

@@ -147,8 +147,14 @@ impl Net {
 
     /// Whether a listening socket takes one more connection (`sk_acceptq_is_full`).
     pub(crate) fn has_room(&self, listener: SocketId) -> bool {
+        self.has_room_for(listener, 0)
+    }
+
+    /// The same with a backlog of at least `min`.
+    pub(crate) fn has_room_for(&self, listener: SocketId, min: usize) -> bool {
         let backlog = self.get(listener).and_then(|s| s.tcp.backlog.as_ref());
-        !self.is_full() && backlog.is_some_and(|b| b.ready.len() + b.deferred.len() <= b.max)
+        let waiting = |b: &Backlog| b.ready.len() + b.deferred.len() <= b.max.max(min);
+        !self.is_full() && backlog.is_some_and(waiting)
     }
 
     /// The socket that listens at `to`: the one with the most particular address; among equals (SO_REUSEPORT) the peer's
