@@ -45,6 +45,11 @@ const COMMANDS: &[&[&str]] = &[
     ],
 ];
 
+/// Builds the Debian example; the box.
+pub fn debian(workspace: &Workspace) -> Result<PathBuf> {
+    build(workspace, &registry(workspace)?, &workspace.root.join("Dockerfile.examples/debian"))
+}
+
 /// Builds and runs every example, and compares the output.
 pub fn examples(workspace: &Workspace) -> Result<()> {
     let registry = registry(workspace)?;

@@ -6,6 +6,7 @@ mod demo;
 mod fixtures;
 mod guest;
 mod hosts;
+mod network;
 mod packages;
 mod paths;
 mod process;
@@ -36,6 +37,7 @@ cargo xtask NAME
             (openssl, python's tests, stress-ng, ffmpeg, gmp, zlib), which needs the network once and up to an hour
   suites    compare python's, Go's and stress-ng's own tests in a box with the same in a chroot, case by case: [NAME-PART...];
             it needs the network once and some hours
+  network   what boxes reach and who reaches them, with real sockets on the loopback
   terminal  boxes at a pseudo-terminal and on host directories: [CASE...]; it needs the network once
   fuzz-cpu  compare the CPU with this machine's: [--instructions N] [--seed S] [--family F,F…] [--jobs N]
   fuzz-syscalls  sequences of system calls with several processes and threads: [--inputs N] [--seed S]
@@ -64,6 +66,7 @@ fn run() -> Result<()> {
         "examples" => demo::examples(&workspace),
         "programs" => programs::run(&workspace, &rest),
         "suites" => suites::run(&workspace, &rest),
+        "network" => network::run(&workspace),
         "terminal" => terminal::run(&workspace, &rest),
         "hosts" => hosts::run(&workspace),
         "demo" => demo::run(&workspace),

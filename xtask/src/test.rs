@@ -2,7 +2,8 @@
 
 use crate::paths::Workspace;
 use crate::{
-    boxer, demo, fixtures, guest, hosts, packages, process, programs, replay, terminal, tidy,
+    boxer, demo, fixtures, guest, hosts, network, packages, process, programs, replay, terminal,
+    tidy,
 };
 use anyhow::Result;
 use std::process::Command;
@@ -43,6 +44,8 @@ pub fn run(workspace: &Workspace, rest: &[String]) -> Result<()> {
     demo::examples(workspace)?;
     step("hosts");
     hosts::run(workspace)?;
+    step("network");
+    network::run(workspace)?;
     step("terminal");
     terminal::run(workspace, &[])?;
     step("programs");

@@ -1,0 +1,20 @@
+//! `cargo xtask network`: what boxes reach and who reaches them, by `fixtures/network/network.py` on the Debian example.
+
+use crate::paths::Workspace;
+use crate::{boxer, demo, process};
+use anyhow::Result;
+use std::process::Command;
+
+/// Runs the script.
+pub fn run(workspace: &Workspace) -> Result<()> {
+    let wasm = demo::debian(workspace)?;
+    let mut run = Command::new("python3");
+    run.arg(workspace.root.join("fixtures/network/network.py"));
+    // The same store and cache as other chores.
+    for (name, value) in boxer::command(workspace)?.get_envs() {
+        if let Some(value) = value {
+            run.env(name, value);
+        }
+    }
+    process::run(run.arg(workspace.boxer()).arg(&wasm))
+}
