@@ -1,6 +1,6 @@
 //! What goes through the way out: TCP connections, flows of datagrams, and those that come in.
 
-use crate::interface::{ETH0_V4, Interfaces};
+use crate::interface::{ETH0_V4, GATEWAY_V4, Interfaces};
 use crate::net::Net;
 use crate::outside::{Conn, Event, Outside, Transport};
 use crate::serve::reborrow;
@@ -244,6 +244,7 @@ impl Net {
             }
             Event::Incoming { conn, transport, port, peer } => {
                 let to = SocketAddr::new(ETH0_V4.into(), port);
+                let peer = seen_from_inside(peer);
                 let taken = match transport {
                     Transport::Tcp => self.incoming_stream(conn, to, peer),
                     Transport::Udp => self.incoming_datagrams(conn, to, peer, outside),
@@ -370,4 +371,11 @@ impl Net {
         self.udp_flows.insert((id, peer), UdpFlow { conn, used });
         true
     }
+}
+
+/// The address under which the box sees somebody outside. Who calls from the host itself comes from the gateway, as with
+/// docker: a program that trusts its own loopback must not trust him.
+fn seen_from_inside(peer: SocketAddr) -> SocketAddr {
+    let ip = peer.ip().to_canonical();
+    SocketAddr::new(if ip.is_loopback() { GATEWAY_V4.into() } else { ip }, peer.port())
 }

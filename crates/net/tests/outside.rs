@@ -301,6 +301,30 @@ fn incoming_connections_go_to_whoever_listens() {
 }
 
 #[test]
+fn the_hosts_loopback_is_not_the_boxes() {
+    let (mut net, mut fake) = outside();
+    let id = socket(&mut net, Kind::Tcp);
+    net.bind(id, &encode(SocketAddr::from(([0, 0, 0, 0], 8080)), Family::V4), true).unwrap();
+    net.listen(id, 4).unwrap();
+    for (i, peer) in ["127.0.0.1:4000", "[::1]:4001", "[::ffff:127.0.0.1]:4002"].iter().enumerate()
+    {
+        let (conn, peer) = (Conn(1000 + i as u32), peer.parse().unwrap());
+        fake.events.push_back(Event::Incoming {
+            conn,
+            transport: Transport::Tcp,
+            port: 8080,
+            peer,
+        });
+    }
+    net.pump(Some(&mut fake));
+    for port in 4000..4003 {
+        let child = net.accept(id).unwrap();
+        let gateway = SocketAddr::from(([172, 17, 0, 1], port));
+        assert_eq!(net.get(child).unwrap().peer, Some(gateway));
+    }
+}
+
+#[test]
 fn flows_of_datagrams_are_few_and_expire() {
     let (mut net, mut fake) = outside();
     let id = socket(&mut net, Kind::Udp);
