@@ -268,6 +268,11 @@ fn datagrams_and_raw_sockets_over_loopback() {
 }
 
 #[test]
+fn unix_sockets() {
+    check("unixsock");
+}
+
+#[test]
 fn options_of_sockets() {
     check("sockopts");
 }

@@ -61,10 +61,10 @@ impl Address {
         bytes
     }
 
-    /// The socket that the address leads to.
-    pub fn find(&self, cx: &mut Cx, at: &PathCx) -> Res<Rc<UnixSocket>> {
+    /// The socket that the address leads to, for a socket of type `kind`: each type has abstract names of its own.
+    pub fn find(&self, cx: &mut Cx, at: &PathCx, kind: u32) -> Res<Rc<UnixSocket>> {
         let place = match self {
-            Address::Abstract(name) => Place::Abstract(name.clone()),
+            Address::Abstract(name) => Place::Abstract(kind, name.clone()),
             Address::Path(path) => {
                 let dentry = resolve(cx, at, &at.cwd, path, Lookup::FOLLOW)?;
                 let meta = dentry.inode().meta(cx)?;
@@ -84,8 +84,8 @@ impl Address {
 pub enum Place {
     /// The socket inode (dev, ino).
     Inode(u64, u64),
-    /// An abstract name.
-    Abstract(Vec<u8>),
+    /// An abstract name of sockets of this type.
+    Abstract(u32, Vec<u8>),
 }
 
 /// Bound sockets.

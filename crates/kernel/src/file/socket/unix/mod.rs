@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 
 use abi::Errno;
-use abi::poll::{POLLERR, POLLHUP, POLLRDHUP, READABLE, WRITABLE};
+use abi::poll::{POLLERR, POLLHUP, POLLRDHUP, POLLWRBAND, READABLE, WRITABLE};
 use abi::socket::{SHUT_RD, SHUT_RDWR, SHUT_WR, SOCK_DGRAM, SOCK_STREAM};
 
 use net::SocketOptions;
@@ -80,7 +80,10 @@ pub struct UnixSocket {
     options: RefCell<SocketOptions>,
     me: Weak<UnixSocket>,
     graveyard: Rc<RefCell<Vec<Rc<OpenFile>>>>,
+    /// Data has come, or the connection has changed.
     notifier: Notifier,
+    /// There is room in the inbox or the backlog; others wait for it.
+    room: Notifier,
 }
 
 impl UnixSocket {
@@ -106,6 +109,7 @@ impl UnixSocket {
             me: me.clone(),
             graveyard: cx.shared.graveyard.clone(),
             notifier: cx.shared.notifier(),
+            room: cx.shared.notifier(),
         })
     }
 
@@ -191,12 +195,7 @@ impl UnixSocket {
             self.connected.set(true);
             return Ok(());
         }
-        if self.connected.get() {
-            return Err(Errno::EISCONN);
-        }
-        if self.has_backlog() {
-            return Err(Errno::EINVAL);
-        }
+        let listening = self.has_backlog();
         let mut backlog = target.backlog.borrow_mut();
         let backlog = backlog.as_mut().ok_or(Errno::ECONNREFUSED)?;
         if target.closed.get() {
@@ -204,6 +203,12 @@ impl UnixSocket {
         }
         if backlog.waiting.len() > backlog.max {
             return Err(Errno::EAGAIN);
+        }
+        if self.connected.get() {
+            return Err(Errno::EISCONN);
+        }
+        if listening {
+            return Err(Errno::EINVAL);
         }
         let server = UnixSocket::new(cx, self.kind);
         server.cred.set(target.cred.get());
@@ -230,7 +235,7 @@ impl UnixSocket {
         let mut backlog = self.backlog.borrow_mut();
         let backlog = backlog.as_mut().ok_or(Errno::EINVAL)?;
         let next = backlog.waiting.pop_front().ok_or(Errno::EAGAIN)?;
-        self.notifier.wake();
+        self.room.wake();
         Ok(next)
     }
 
@@ -370,7 +375,7 @@ impl UnixSocket {
         }
         drop(inbox);
         if !peek {
-            self.notifier.wake();
+            self.room.wake();
         }
         Ok(got)
     }
@@ -452,6 +457,7 @@ impl UnixSocket {
             peer.notifier.wake();
         }
         self.notifier.wake();
+        self.room.wake();
     }
 
     /// `POLL*` events.
@@ -466,7 +472,7 @@ impl UnixSocket {
         }
         if self.kind != SOCK_DGRAM {
             if !self.connected.get() {
-                return events | POLLHUP | WRITABLE;
+                return events | POLLHUP | WRITABLE | POLLWRBAND;
             }
             if peer.as_ref().is_none_or(|p| p.shut_write.get()) || self.shut_read.get() {
                 events |= READABLE | POLLRDHUP;
@@ -478,26 +484,30 @@ impl UnixSocket {
         if self.reset.get() {
             events |= POLLERR;
         }
-        let room = peer.is_none_or(|p| p.room(self.send_limit()) > 0);
-        if room { events | WRITABLE } else { events }
+        // `unix_writable`: at most a quarter is used.
+        let room = peer.is_none_or(|p| {
+            p.inbox_bytes.get() * 4 <= self.send_limit() && p.room(self.send_limit()) > 0
+        });
+        if room { events | WRITABLE | POLLWRBAND } else { events }
     }
 
     /// The keys to wait on: its own, and the peer's for room to write.
     fn wait_keys(&self, out: &mut Vec<WaitKey>) {
         out.push(self.notifier.key());
         if let Some(peer) = self.peer() {
-            out.push(peer.notifier.key());
+            out.push(peer.room.key());
         }
     }
 
     /// Changes of readiness so far.
     fn changes(&self) -> u64 {
-        let peer = self.peer().map_or(0, |p| p.notifier.generation());
-        self.notifier.generation().wrapping_add(peer)
+        let peer = self.peer().map_or(0, |p| p.room.generation());
+        // Each change of the own side counts, also one in which the peer goes.
+        (self.notifier.generation() << 32).wrapping_add(peer)
     }
 
     /// The key on which a connecting socket waits for room in this one's backlog.
     fn key(&self) -> WaitKey {
-        self.notifier.key()
+        self.room.key()
     }
 }

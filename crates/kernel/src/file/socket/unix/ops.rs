@@ -75,10 +75,10 @@ impl SocketOps for UnixSocket {
             None => {
                 // Autobind: five hexadecimal digits in the abstract namespace (unix(7)).
                 let name = format!("{:05x}", shared.unique() & 0xfffff).into_bytes();
-                self.name(&names, Address::Abstract(name.clone()), Place::Abstract(name))
+                self.name(&names, Address::Abstract(name.clone()), Place::Abstract(self.kind, name))
             }
             Some(Address::Abstract(name)) => {
-                self.name(&names, Address::Abstract(name.clone()), Place::Abstract(name))
+                self.name(&names, Address::Abstract(name.clone()), Place::Abstract(self.kind, name))
             }
             Some(Address::Path(path)) => {
                 let mode = S_IFSOCK | 0o777;
@@ -106,7 +106,7 @@ impl SocketOps for UnixSocket {
             self.disconnect();
             return Ok(());
         }
-        let target = Address::parse(address)?.ok_or(Errno::EINVAL)?.find(cx, at)?;
+        let target = Address::parse(address)?.ok_or(Errno::EINVAL)?.find(cx, at, self.kind)?;
         let result = self.join_to(cx, &target);
         if result == Err(Errno::EAGAIN) {
             keys.push(target.key());
@@ -148,7 +148,9 @@ impl SocketOps for UnixSocket {
                     (_, true) => None,
                 }
             }
-            (Some(to), Some(at)) => Some(Address::parse(to)?.ok_or(Errno::EINVAL)?.find(cx, at)?),
+            (Some(to), Some(at)) => {
+                Some(Address::parse(to)?.ok_or(Errno::EINVAL)?.find(cx, at, self.kind)?)
+            }
             _ => None,
         };
         let result = self.queue(cx, message.data, message.files, target.as_ref());
