@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -130,7 +131,13 @@ impl Builder<'_> {
         let script_dir = tempfile::tempdir_in(&folder).map_err(write_error)?;
         let mut preopens = Vec::new();
         if let Some((name, text)) = &prepared.script {
-            std::fs::write(script_dir.path().join(name), text).map_err(write_error)?;
+            let script = script_dir.path().join(name);
+            std::fs::write(&script, text).map_err(write_error)?;
+            // USER may be anybody.
+            for path in [script_dir.path(), &script] {
+                let everybody = std::fs::Permissions::from_mode(0o755);
+                std::fs::set_permissions(path, everybody).map_err(write_error)?;
+            }
             let host = script_dir.path().to_owned();
             let (guest, mounted) = (SCRIPT_FOLDER.to_owned(), Mounted::Directory);
             preopens.push(Preopen { host, guest, writable: false, mounted });

@@ -1,5 +1,6 @@
 //! `--volume`, `--mount` and `--tmpfs`: what docker's words mean for a box.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use runtime::{Mounted, Preopen, Tmpfs};
@@ -151,7 +152,9 @@ impl Mounts {
 
     fn unnamed(&mut self, global: &Global, guest: String, how: How) -> Result<(), Failure> {
         let folder = volumes::folder(global).map_err(Failure::new)?;
-        let dir = tempfile::Builder::new().prefix(".unnamed-").tempdir_in(folder);
+        let everybody = std::fs::Permissions::from_mode(0o755);
+        let mut dir = tempfile::Builder::new();
+        let dir = dir.prefix(".unnamed-").permissions(everybody).tempdir_in(folder);
         let dir = dir.map_err(|error| Failure::new(format!("cannot make a volume: {error}")))?;
         self.preopens.push(how.mounted(dir.path().to_owned(), guest));
         self.unnamed.push(dir);

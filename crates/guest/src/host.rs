@@ -215,6 +215,18 @@ impl Host for WasiHost {
         Ok(entries.into_iter().map(convert).collect())
     }
 
+    fn list(&mut self, dir: HostFd, path: &[u8]) -> Result<Vec<HostDirent>, Errno> {
+        match self.files.list(dir, path) {
+            Err(Errno::ENOSYS) => {}
+            answer => return answer,
+        }
+        let how = HostOpen { read: true, directory: true, ..HostOpen::default() };
+        let fd = self.open(dir, path, how)?;
+        let entries = self.readdir(fd);
+        self.close(fd);
+        entries
+    }
+
     fn fstat(&mut self, fd: HostFd) -> Result<HostStat, Errno> {
         wasi::fstat(fd.0).map(host_stat)
     }

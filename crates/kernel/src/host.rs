@@ -188,6 +188,14 @@ pub trait Host {
     fn readdir(&mut self, dir: HostFd) -> Result<Vec<HostDirent>, Errno> {
         Err(Errno::ENOSYS)
     }
+    /// Entries of the directory `path` below `dir`, without `.` and `..`.
+    fn list(&mut self, dir: HostFd, path: &[u8]) -> Result<Vec<HostDirent>, Errno> {
+        let how = HostOpen { read: true, directory: true, ..HostOpen::default() };
+        let fd = self.open(dir, if path.is_empty() { b"." } else { path }, how)?;
+        let entries = self.readdir(fd);
+        self.close(fd);
+        entries
+    }
     /// Attributes of an open file.
     fn fstat(&mut self, fd: HostFd) -> Result<HostStat, Errno> {
         Err(Errno::ENOSYS)

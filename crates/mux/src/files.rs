@@ -1,9 +1,10 @@
 //! What a box asks its host about files beyond WASI preview 1 (`BOXER_FILES`): owners, permission bits, special files and
-//! absolute links of the preopened directories. Each request is one write to the descriptor and its answer one read after it.
+//! absolute links of the preopened directories. Each request is one write to the descriptor; its answer is read after it, in as
+//! many reads as it takes.
 //!
 //! Numbers are little-endian. A request: operation (1 byte), the descriptor of the preopened directory (4), two arguments (4
 //! each), length of the path (4), the path below the directory (without `..`, empty for itself), the rest. An answer:
-//! Linux's error number or 0 (4), and what was asked for.
+//! Linux's error number or 0 (4), the length of what follows (4), and what was asked for.
 
 /// Says "leave it" in the place of an owner or group.
 const NONE: u32 = u32::MAX;
@@ -35,6 +36,8 @@ pub enum What<'a> {
     Symlink(&'a [u8]),
     /// The target of a symbolic link.
     Readlink,
+    /// The [`Entry`]s of a directory.
+    List,
 }
 
 impl<'a> Request<'a> {
@@ -47,6 +50,7 @@ impl<'a> Request<'a> {
             What::Mknod(mode) => (4, mode, 0, &[]),
             What::Symlink(target) => (5, 0, 0, target),
             What::Readlink => (6, 0, 0, &[]),
+            What::List => (7, 0, 0, &[]),
         };
         let len = self.path.len() as u32;
         let mut bytes = vec![op];
@@ -76,6 +80,7 @@ impl<'a> Request<'a> {
             4 => What::Mknod(first),
             5 => What::Symlink(rest),
             6 => What::Readlink,
+            7 => What::List,
             _ => return None,
         };
         Some(Request { dir, path, what })
@@ -143,9 +148,44 @@ impl Attributes {
     }
 }
 
+/// One entry of a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Inode number.
+    pub ino: u64,
+    /// Type (the `S_IFMT` bits of stat(2)).
+    pub kind: u32,
+    /// Name.
+    pub name: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// Adds the entry to an answer.
+    pub fn encode(&self, answer: &mut Vec<u8>) {
+        answer.extend_from_slice(&self.ino.to_le_bytes());
+        answer.extend_from_slice(&self.kind.to_le_bytes());
+        answer.extend_from_slice(&(self.name.len() as u32).to_le_bytes());
+        answer.extend_from_slice(self.name);
+    }
+
+    /// Takes the first entry from an answer; none at its end, or if it is malformed.
+    pub fn take(answer: &mut &'a [u8]) -> Option<Entry<'a>> {
+        let (header, rest) = answer.split_first_chunk::<16>()?;
+        let [ino @ .., _, _, _, _, _, _, _, _] = *header;
+        let [_, _, _, _, _, _, _, _, k0, k1, k2, k3, l0, l1, l2, l3] = *header;
+        let (name, rest) = rest.split_at_checked(u32::from_le_bytes([l0, l1, l2, l3]) as usize)?;
+        *answer = rest;
+        Some(Entry {
+            ino: u64::from_le_bytes(ino),
+            kind: u32::from_le_bytes([k0, k1, k2, k3]),
+            name,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Attributes, Request, What};
+    use super::{Attributes, Entry, Request, What};
 
     #[test]
     fn requests_survive() {
@@ -156,6 +196,7 @@ mod tests {
             What::Mknod(0o010644),
             What::Symlink(b"/abs/olute"),
             What::Readlink,
+            What::List,
         ] {
             let request = Request { dir: 3, path: b"a/b", what };
             assert_eq!(Request::decode(&request.encode()), Some(request));
@@ -169,6 +210,18 @@ mod tests {
             assert_eq!(Request::decode(&whole[..len]), None, "{len}");
         }
         assert_eq!(Request::decode(&[[9_u8].as_slice(), &whole[1..]].concat()), None);
+    }
+
+    #[test]
+    fn entries_survive() {
+        let entries = [(7, b"a".as_slice()), (1 << 40, b"\xff b")];
+        let entries = entries.map(|(ino, name)| Entry { ino, kind: 0o040000, name });
+        let mut answer = Vec::new();
+        entries.iter().for_each(|entry| entry.encode(&mut answer));
+        let mut rest = answer.as_slice();
+        assert_eq!(entries.map(|_| Entry::take(&mut rest)), entries.map(Some));
+        assert_eq!(Entry::take(&mut rest), None);
+        assert_eq!(Entry::take(&mut &answer[..16]), None);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! A path is opened with openat2(2) beneath its directory and without following a link, so that nothing outside can be
 //! reached, whatever the path says and whoever changes it meanwhile.
 
-use mux::files::{Attributes, Request, What};
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
+use mux::files::{Attributes, Entry, Request, What};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 use rustix::io::{Errno, Result};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,13 +17,15 @@ const FIRST_PREOPEN: u32 = 3;
 pub struct Files {
     dirs: Vec<(File, bool)>,
     answer: Vec<u8>,
+    /// Bytes of it that were read.
+    given: usize,
 }
 
 impl Files {
     /// Directories in the order of their descriptors, and whether they may be changed. A box started by somebody who is not
     /// root sees that user's files as root's.
     pub fn new(dirs: Vec<(File, bool)>) -> Files {
-        Files { dirs, answer: Vec::new() }
+        Files { dirs, answer: Vec::new(), given: 0 }
     }
 
     /// Takes a request.
@@ -34,21 +36,24 @@ impl Files {
             Ok(answer) => (0, answer),
             Err(errno) => (errno.raw_os_error(), Vec::new()),
         };
-        self.answer = [&errno.to_le_bytes()[..], &answer].concat();
+        let len = answer.len() as u32;
+        self.answer = [&errno.to_le_bytes()[..], &len.to_le_bytes(), &answer].concat();
+        self.given = 0;
     }
 
-    /// Gives its answer.
+    /// Gives the next part of its answer.
     pub fn answer(&mut self, buf: &mut [u8]) -> usize {
-        let answer = std::mem::take(&mut self.answer);
-        let n = answer.len().min(buf.len());
-        buf[..n].copy_from_slice(&answer[..n]);
+        let rest = self.answer.get(self.given..).unwrap_or_default();
+        let n = rest.len().min(buf.len());
+        buf[..n].copy_from_slice(&rest[..n]);
+        self.given += n;
         n
     }
 
     fn do_it(&self, request: Request<'_>) -> Result<Vec<u8>> {
         let index = request.dir.checked_sub(FIRST_PREOPEN).ok_or(Errno::BADF)? as usize;
         let (dir, writable) = self.dirs.get(index).ok_or(Errno::BADF)?;
-        if !writable && !matches!(request.what, What::Stat | What::Readlink) {
+        if !writable && !matches!(request.what, What::Stat | What::Readlink | What::List) {
             return Err(Errno::ROFS);
         }
         match request.what {
@@ -60,6 +65,7 @@ impl Files {
                 let file = open(dir.as_fd(), request.path)?;
                 return Ok(rustix::fs::readlinkat(file, "", Vec::new())?.into_bytes());
             }
+            What::List => return list(dir.as_fd(), request.path),
             What::SetPerm(perm) => {
                 let file = open(dir.as_fd(), request.path)?;
                 let kind = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
@@ -97,10 +103,29 @@ impl Files {
     }
 }
 
+/// The entries of a directory but `.` and `..`.
+fn list(dir: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<u8>> {
+    let dir = open_as(dir, path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let mut answer = Vec::new();
+    for entry in Dir::new(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            let kind = entry.file_type().as_raw_mode();
+            Entry { ino: entry.ino(), kind, name }.encode(&mut answer);
+        }
+    }
+    Ok(answer)
+}
+
 /// Names a file below `dir`.
 fn open(dir: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
+    open_as(dir, path, OFlags::PATH)
+}
+
+fn open_as(dir: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd> {
     let path = if path.is_empty() { b"." } else { path };
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
     rustix::fs::openat2(dir, path, flags, Mode::empty(), resolve)
 }
@@ -153,4 +178,104 @@ fn attributes(stat: &Stat) -> Attributes {
 pub fn open_dir(path: &Path) -> std::io::Result<File> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // the helpers of tests are tests, too
+mod tests {
+    use super::{Files, open_dir};
+    use mux::files::{Attributes, Request, What};
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+
+    const ENOENT: i32 = 2;
+    const EXDEV: i32 = 18;
+    const EINVAL: i32 = 22;
+    const EROFS: i32 = 30;
+    const ELOOP: i32 = 40;
+    const EBADF: i32 = 9;
+
+    fn ask(files: &mut Files, dir: u32, path: &str, what: What<'_>) -> Result<Vec<u8>, i32> {
+        files.ask(&Request { dir, path: path.as_bytes(), what }.encode());
+        let mut answer = vec![0; 3];
+        let mut all = Vec::new();
+        loop {
+            match files.answer(&mut answer) {
+                0 => break,
+                n => all.extend_from_slice(&answer[..n]),
+            }
+        }
+        let errno = i32::from_le_bytes(all[..4].try_into().unwrap());
+        assert_eq!(u32::from_le_bytes(all[4..8].try_into().unwrap()) as usize, all.len() - 8);
+        if errno == 0 { Ok(all.split_off(8)) } else { Err(errno) }
+    }
+
+    #[test]
+    fn nothing_outside_is_reached() {
+        let outer = tempfile::tempdir().unwrap();
+        let inner = outer.path().join("inner");
+        std::fs::create_dir_all(inner.join("d")).unwrap();
+        std::fs::write(outer.path().join("secret"), "x").unwrap();
+        symlink("..", inner.join("up")).unwrap();
+        symlink(outer.path(), inner.join("abs")).unwrap();
+        let mut files = Files::new(vec![(open_dir(&inner).unwrap(), true)]);
+        for (path, errno) in [
+            ("..", EXDEV),
+            ("../secret", EXDEV),
+            ("d/../../secret", EXDEV),
+            ("/etc/passwd", EXDEV),
+            ("up/secret", ELOOP),
+            ("abs/secret", ELOOP),
+            ("none", ENOENT),
+        ] {
+            for what in
+                [What::Stat, What::SetPerm(0), What::SetOwner(Some(1), None), What::Readlink]
+            {
+                assert_eq!(ask(&mut files, 3, path, what), Err(errno), "{path}");
+            }
+        }
+        for path in ["up/new", "../new", "/new"] {
+            assert!(ask(&mut files, 3, path, What::Mknod(0o010600)).is_err(), "{path}");
+            assert!(ask(&mut files, 3, path, What::Symlink(b"x")).is_err(), "{path}");
+        }
+        for path in ["", ".", "..", "d/.."] {
+            assert_eq!(ask(&mut files, 3, path, What::Symlink(b"x")), Err(EINVAL), "{path}");
+        }
+        assert_eq!(ask(&mut files, 4, "", What::Stat), Err(EBADF));
+        assert_eq!(std::fs::read_dir(outer.path()).unwrap().count(), 2);
+        // The links themselves are seen.
+        assert_eq!(ask(&mut files, 3, "up", What::Readlink), Ok(b"..".to_vec()));
+    }
+
+    #[test]
+    fn what_wasi_lacks() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = Files::new(vec![(open_dir(dir.path()).unwrap(), true)]);
+        ask(&mut files, 3, "fifo", What::Mknod(0o010640)).unwrap();
+        ask(&mut files, 3, "link", What::Symlink(b"/absolute")).unwrap();
+        ask(&mut files, 3, "fifo", What::SetPerm(0o4711)).unwrap();
+        let meta = dir.path().join("fifo").symlink_metadata().unwrap();
+        assert!(meta.file_type().is_fifo());
+        assert_eq!(meta.permissions().mode() & 0o7777, 0o4711);
+        let stat = Attributes::decode(&ask(&mut files, 3, "fifo", What::Stat).unwrap()).unwrap();
+        assert_eq!((stat.mode, stat.uid, stat.nlink), (0o014711, 0, 1));
+        let device = What::Mknod(0o020600);
+        assert!(ask(&mut files, 3, "null", device).is_err());
+        assert!(ask(&mut files, 3, "", What::List).unwrap().windows(4).any(|name| name == b"link"));
+    }
+
+    #[test]
+    fn read_only_is_read_only() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), "x").unwrap();
+        let mut files = Files::new(vec![(open_dir(dir.path()).unwrap(), false)]);
+        for what in [
+            What::SetPerm(0),
+            What::SetOwner(None, None),
+            What::Mknod(0o010600),
+            What::Symlink(b"x"),
+        ] {
+            assert_eq!(ask(&mut files, 3, "f", what), Err(EROFS));
+        }
+        assert!(ask(&mut files, 3, "f", What::Stat).is_ok());
+    }
 }

@@ -383,11 +383,9 @@ impl Inode for HostInode {
         if self.gone.get() {
             return Ok(Vec::new());
         }
-        let how = HostOpen { read: true, directory: true, ..HostOpen::default() };
-        let fd = self.open_host(cx, how)?;
-        let entries = cx.host().readdir(fd);
-        cx.host().close(fd);
-        let mut items: Vec<DirItem> = entries?
+        let path = self.path.borrow().clone();
+        let entries = cx.host().list(self.fs.root, &path)?;
+        let mut items: Vec<DirItem> = entries
             .into_iter()
             .filter(|e| !e.name.contains(&b'/') && !e.name.contains(&0) && !e.name.is_empty())
             .map(|e| DirItem { name: e.name.into(), ino: e.ino, kind: kind_of(e.kind) })
