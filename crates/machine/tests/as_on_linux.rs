@@ -316,3 +316,8 @@ fn interfaces_as_netlink_ioctls_and_proc_show_them() {
 fn packets_of_the_loopback() {
     check("packet");
 }
+
+#[test]
+fn inotify_and_descriptors_of_events() {
+    check("inotify");
+}

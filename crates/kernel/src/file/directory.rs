@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use abi::Errno;
 use abi::fcntl::{SEEK_CUR, SEEK_SET};
+use abi::poll::IN_ACCESS;
 
 use super::{FileOps, OpenFile};
 use crate::fs::inode::{DirItem, Kind};
@@ -38,6 +39,7 @@ impl Directory {
             items.clear();
         }
         inode.touch_atime(cx);
+        cx.shared.watches.event(dentry, IN_ACCESS);
         let items = Rc::new(items);
         *self.listing.borrow_mut() = Some(items.clone());
         Ok(items)

@@ -3,7 +3,7 @@
 
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::{Rc, Weak};
 
 use mem::{Account, Phys};
@@ -180,6 +180,9 @@ fn do_chore(host: &mut dyn Host, chore: Chore) {
     }
 }
 
+/// Directories that are remembered.
+const RECENT: usize = 2048;
+
 /// Registries that file objects share; one for each kernel.
 pub struct Shared {
     /// Where objects report that waiters should look again.
@@ -213,6 +216,8 @@ pub struct Shared {
     pub opening: RefCell<BTreeMap<u32, Rc<OpenFile>>>,
     /// What the host is to do when somebody has it at hand.
     pub host_chores: Chores,
+    /// Directories walked through of late, oldest first: long paths need not be made anew for each call.
+    recent: RefCell<VecDeque<Rc<Dentry>>>,
     /// How inodes without a way of their own are opened.
     pub open_kind: OpenKind,
     registries: RefCell<BTreeMap<TypeId, Rc<dyn Any>>>,
@@ -244,6 +249,7 @@ impl Shared {
             hangups: Rc::default(),
             opening: RefCell::default(),
             host_chores: Chores::default(),
+            recent: RefCell::default(),
             open_kind,
             registries: RefCell::default(),
             next: Cell::new(1),
@@ -259,6 +265,16 @@ impl Shared {
             all.insert(TypeId::of::<T>(), registry.clone());
             registry
         })
+    }
+
+    /// Keeps the name of a directory for a while.
+    pub fn remember(&self, dentry: &Rc<Dentry>) {
+        let mut recent = self.recent.borrow_mut();
+        recent.push_back(dentry.clone());
+        let oldest = if recent.len() > RECENT { recent.pop_front() } else { None };
+        // It may be the last holder of a long chain, which looks at nothing here but in its own time.
+        drop(recent);
+        drop(oldest);
     }
 
     /// Whether owners of files are to be told something.

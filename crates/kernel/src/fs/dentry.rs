@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
-use super::{Cx, InodeRef, Res};
+use super::{Cx, InodeRef, Kind, Res};
 
 /// A mounted filesystem (what `/proc/self/mountinfo` shows of it).
 #[derive(Debug)]
@@ -274,7 +274,11 @@ impl Dentry {
             return Ok(child);
         }
         let inode = self.inode.lookup(cx, name)?;
-        Ok(self.child(name, inode))
+        let child = self.child(name, inode);
+        if self.inode.names() == super::inode::Names::Stable && child.inode.kind() == Kind::Dir {
+            cx.shared.remember(&child);
+        }
+        Ok(child)
     }
 }
 

@@ -22,6 +22,8 @@ struct State {
     /// Address spaces that run it.
     programs: u32,
     leases: Vec<Lease>,
+    /// It has no name any more: its end comes with the last close.
+    unlinked: bool,
 }
 
 struct Lease {
@@ -70,11 +72,20 @@ impl Opens {
         });
     }
 
-    /// The last use of a description of `inode` is gone, and its lease with it.
-    pub fn closed(&self, shared: &Shared, inode: &InodeRef, writes: bool) {
-        let mut given_up = false;
+    /// The last name of `inode` is gone: whether it lives on because it is open.
+    pub fn unlinked(&self, inode: &InodeRef) -> bool {
+        let mut files = self.files.borrow_mut();
+        let open = files.get_mut(&key_of(inode)).filter(|s| s.opens > 0);
+        open.map(|s| s.unlinked = true).is_some()
+    }
+
+    /// The last use of a description of `inode` is gone, and its lease with it. True when that was the end of a file
+    /// without a name.
+    pub fn closed(&self, shared: &Shared, inode: &InodeRef, writes: bool) -> bool {
+        let (mut given_up, mut ended) = (false, false);
         self.change(inode, |s| {
             s.opens = s.opens.saturating_sub(1);
+            ended = s.unlinked && s.opens == 0;
             s.writers = s.writers.saturating_sub(u32::from(writes));
             let before = s.leases.len();
             s.leases.retain(|l| l.holder.strong_count() > 0);
@@ -83,6 +94,7 @@ impl Opens {
         if given_up {
             shared.wakes.borrow_mut().push(self.key);
         }
+        ended
     }
 
     /// ETXTBSY if a program runs from the file.

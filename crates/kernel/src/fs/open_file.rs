@@ -12,7 +12,7 @@ use abi::fcntl::{
     O_ACCMODE, O_CLOEXEC, O_CREAT, O_EXCL, O_LARGEFILE, O_NOCTTY, O_PATH, O_RDONLY, O_TRUNC,
     O_WRONLY, SEEK_CUR, SEEK_END, SEEK_SET,
 };
-use abi::poll::{IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, IN_OPEN, READABLE, WRITABLE};
+use abi::poll::{IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, IN_DELETE_SELF, IN_OPEN, READABLE, WRITABLE};
 
 use mem::Purpose;
 
@@ -247,12 +247,15 @@ impl Drop for OpenFile {
     fn drop(&mut self) {
         self.shared.account.uncharge(Purpose::Programs, OPEN_FILE_BYTES);
         self.shared.locks.release_file(&self.shared.wakes, self.id);
-        if self.is_counted() {
-            self.shared.opens.closed(&self.shared, self.dentry.inode(), self.is_writable());
-        }
         if !self.is_path() && self.dentry.parent().is_some() {
             let mask = if self.is_writable() { IN_CLOSE_WRITE } else { IN_CLOSE_NOWRITE };
             self.shared.watches.event(&self.dentry, mask);
+        }
+        if self.is_counted() {
+            let inode = self.dentry.inode();
+            if self.shared.opens.closed(&self.shared, inode, self.is_writable()) {
+                self.shared.watches.self_event(inode, IN_DELETE_SELF, true);
+            }
         }
     }
 }

@@ -305,7 +305,7 @@ pub fn link(cx: &mut Cx, at: &PathCx, old: &Rc<Dentry>, dir: &Rc<Dentry>, path: 
         }
     }
     cx.shared.watches.entry_event(&dir, &name, IN_CREATE, 0, false);
-    cx.shared.watches.event(old, IN_ATTRIB);
+    cx.shared.watches.self_event(old.inode(), IN_ATTRIB, false);
     Ok(())
 }
 
@@ -357,10 +357,12 @@ pub fn remove(cx: &mut Cx, at: &PathCx, dir: &Rc<Dentry>, path: &[u8], rmdir: bo
     dir.forget_child(&name);
     let watches = &cx.shared.watches;
     watches.entry_event(&dir, &name, IN_DELETE, 0, rmdir);
-    if rmdir || meta.nlink <= 1 {
-        watches.self_event(victim.inode(), IN_DELETE_SELF, true);
-    } else {
+    if !rmdir {
+        // The number of names has changed.
         watches.self_event(victim.inode(), IN_ATTRIB, false);
+    }
+    if rmdir || (meta.nlink <= 1 && !cx.shared.opens.unlinked(victim.inode())) {
+        watches.self_event(victim.inode(), IN_DELETE_SELF, true);
     }
     Ok(())
 }
@@ -442,7 +444,12 @@ pub fn rename(cx: &mut Cx, at: &PathCx, old: Place, new: Place, flags: u32) -> R
     watches.entry_event(&to_dir, &new_name, IN_MOVED_TO, cookie, is_dir);
     watches.self_event(source.inode(), IN_MOVE_SELF, false);
     if let (Some(target), false) = (&target, exchange) {
-        watches.self_event(target.inode(), IN_DELETE_SELF, true);
+        watches.self_event(target.inode(), IN_ATTRIB, false);
+        let meta = target.inode().meta(cx)?;
+        let last = meta.is_dir() || meta.nlink == 0;
+        if last && !cx.shared.opens.unlinked(target.inode()) {
+            cx.shared.watches.self_event(target.inode(), IN_DELETE_SELF, true);
+        }
     }
     Ok(())
 }

@@ -45,6 +45,7 @@ pub const SYSTEM: &[(&str, u32, System)] = &[
     ("swaps", 0o444, System::Text("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")),
     ("sys/fs/aio-max-nr", 0o644, System::Text("65536\n")),
     ("sys/fs/aio-nr", 0o444, System::Made),
+    ("sys/fs/dir-notify-enable", 0o644, System::Text("1\n")),
     ("sys/fs/file-max", 0o644, System::Text("9223372036854775807\n")),
     ("sys/fs/file-nr", 0o444, System::Text("1024\t0\t9223372036854775807\n")),
     ("sys/fs/inotify/max_queued_events", 0o644, System::Text("16384\n")),

@@ -237,5 +237,6 @@ pub fn fallocate(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         return Err(k.too_big(tid, Errno::EFBIG));
     }
     file.dentry().inode().allocate(&mut cx, mode, offset, len)?;
+    cx.shared.watches.event(file.dentry(), abi::poll::IN_MODIFY);
     Ok(0)
 }

@@ -126,11 +126,14 @@ pub fn inotify_init1(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     Ok(k.add_file(tid, file, flags & O_CLOEXEC != 0)?)
 }
 
+/// What a mask must have something of (`ALL_INOTIFY_BITS`): events, and the flags of watches.
+const INOTIFY_BITS: u32 = 0xf700_0000 | 0xe000 | IN_ALL_EVENTS;
+
 /// inotify_add_watch(2)
 pub fn inotify_add_watch(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let mask = a.u32(2);
     let both = IN_MASK_ADD | IN_MASK_CREATE;
-    if mask & IN_ALL_EVENTS == 0 || mask & both == both {
+    if mask & INOTIFY_BITS == 0 || mask & both == both {
         return Err(Errno::EINVAL.into());
     }
     let file = k.file(tid, a.i32(0))?;

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use abi::Errno;
 use abi::fcntl::{AT_FDCWD, XATTR_CREATE, XATTR_REPLACE};
+use abi::poll::IN_ATTRIB;
 
 use crate::fs::{Dentry, Res, ops, perm};
 use crate::syscall::Args;
@@ -54,6 +55,7 @@ impl Kernel {
             (false, flags) if flags & XATTR_REPLACE != 0 => return Err(Errno::ENODATA.into()),
             _ => at.inode().set_xattr(&mut cx, &name, Some(&value))?,
         }
+        cx.shared.watches.event(&at, IN_ATTRIB);
         Ok(0)
     }
 
@@ -96,6 +98,7 @@ impl Kernel {
             return Ok(0);
         }
         at.inode().set_xattr(&mut cx, &name, None)?;
+        cx.shared.watches.event(&at, IN_ATTRIB);
         Ok(0)
     }
 }
