@@ -194,7 +194,7 @@ impl Builder<'_> {
     fn open_network(
         &self,
         network: RunNetwork,
-    ) -> std::result::Result<Option<Network>, runtime::RunError> {
+    ) -> std::result::Result<Option<Network>, runtime::PublishError> {
         let mut policy = Policy::host();
         match network {
             RunNetwork::None => return Ok(None),

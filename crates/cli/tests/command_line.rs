@@ -75,6 +75,13 @@ fn usage_errors_exit_with_2() {
         &["build", "-f", "-", "-"],
         &["build", "--push", "context"],
         &["run", "-v", "nonsense", "x.wasm"],
+        &["run", "--network", "bridge", "x.wasm"],
+        &["run", "--network", "allow=example.org", "x.wasm"],
+        &["run", "-p", "80:x", "x.wasm"],
+        &["run", "-p", "80-81:80", "x.wasm"],
+        &["run", "--add-host", "db:nowhere", "x.wasm"],
+        &["run", "-h", "not a name", "x.wasm"],
+        &["build", "--network", "bridge", "context"],
         &["push", "upper/CASE"],
     ] {
         let outcome = home.boxer(args);

@@ -31,7 +31,7 @@ impl Pair {
         Self::new(Extensions::all(FAMILIES), Extensions::all(FAMILIES), 1 << 20)
     }
 
-    fn to_client(&mut self) -> bool {
+    fn deliver_down(&mut self) -> bool {
         let bytes = self.server.output();
         let len = bytes.len().min(self.piece);
         if len == 0 || !self.client.wants_input() {
@@ -43,7 +43,7 @@ impl Pair {
         true
     }
 
-    fn to_server(&mut self) -> bool {
+    fn deliver_up(&mut self) -> bool {
         let bytes = self.client.output();
         let len = bytes.len().min(self.piece);
         if len == 0 || !self.server.wants_input() {
@@ -57,7 +57,7 @@ impl Pair {
 
     /// Delivers everything.
     fn settle(&mut self) {
-        while self.to_client() | self.to_server() {}
+        while self.deliver_down() | self.deliver_up() {}
     }
 
     fn events(&mut self) -> Vec<Event> {
@@ -298,8 +298,8 @@ proptest! {
                         if *up { pair.server.consumed(*stream, bytes) } else { pair.client.consumed(*stream, bytes) }
                     }
                 }
-                Move::ToServer => { pair.to_server(); }
-                Move::ToClient => { pair.to_client(); }
+                Move::ToServer => { pair.deliver_up(); }
+                Move::ToClient => { pair.deliver_down(); }
             }
             let mut take = |up: bool, stream: u32, bytes: &[u8]| {
                 let at = got.entry((up, stream)).or_default();

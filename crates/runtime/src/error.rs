@@ -28,17 +28,8 @@ pub enum RunError {
         cause: String,
     },
     /// A port cannot be published.
-    #[error("cannot publish {address}/{protocol}: {advice} ({source})")]
-    Publish {
-        /// Where it should be.
-        address: std::net::SocketAddr,
-        /// TCP or UDP.
-        protocol: crate::network::Protocol,
-        /// What to do.
-        advice: &'static str,
-        /// The cause.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Publish(#[from] crate::network::PublishError),
     /// The network could not be set up.
     #[error("set up the network: {0}")]
     Network(std::io::Error),

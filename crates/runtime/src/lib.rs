@@ -19,7 +19,7 @@ mod terminal;
 
 pub use descriptor::Descriptor;
 pub use error::RunError;
-pub use network::{Grant, Network, Policy, Port, Protocol, Published, Report};
+pub use network::{Grant, Network, Policy, Port, Protocol, PublishError, Published, Report};
 pub use options::{Mounted, Overrides, Preopen, RunOptions, Tmpfs};
 pub use run::Outcome;
 pub use signals::{Forwarding, Signals};

@@ -13,10 +13,9 @@ mod tests;
 mod udp;
 
 pub use policy::Policy;
-pub use publish::{Port, Protocol, Published};
+pub use publish::{Port, Protocol, PublishError, Published};
 
 use crate::descriptor::Descriptor;
-use crate::error::RunError;
 use names::Resolver;
 use publish::Listener;
 use std::net::IpAddr;
@@ -60,11 +59,8 @@ impl Network {
     ///
     /// # Errors
     /// One of them cannot be opened.
-    pub fn new(grant: Grant) -> Result<Self, RunError> {
-        let mut listeners = Vec::new();
-        for port in &grant.ports {
-            listeners.extend(Listener::open(port)?);
-        }
+    pub fn new(grant: Grant) -> Result<Self, PublishError> {
+        let listeners = grant.ports.iter().map(Listener::open).collect::<Result<_, _>>()?;
         Ok(Network { grant, listeners })
     }
 

@@ -1,8 +1,21 @@
 //! Ports of this system that lead into a box.
 
-use crate::error::RunError;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+
+/// A port cannot be published.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot publish {address}/{protocol}: {advice} ({source})")]
+pub struct PublishError {
+    /// Where it should be.
+    pub address: SocketAddr,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// What to do.
+    pub advice: &'static str,
+    /// The cause.
+    pub source: std::io::Error,
+}
 
 /// TCP or UDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,7 +74,7 @@ pub(crate) enum Socket {
 
 impl Listener {
     /// Opens a port.
-    pub fn open(port: &Port) -> Result<Option<Self>, RunError> {
+    pub fn open(port: &Port) -> Result<Self, PublishError> {
         let opened = match port.protocol {
             Protocol::Tcp => TcpListener::bind(port.host).and_then(|listener| {
                 listener.set_nonblocking(true)?;
@@ -83,7 +96,7 @@ impl Listener {
                 ErrorKind::AddrNotAvailable => "this system does not have that address",
                 _ => "it cannot be opened",
             };
-            RunError::Publish { address: port.host, protocol: port.protocol, advice, source }
+            PublishError { address: port.host, protocol: port.protocol, advice, source }
         })?;
         let published = Published {
             host,
@@ -91,7 +104,7 @@ impl Listener {
             protocol: port.protocol,
             chosen: port.host.port() == 0,
         };
-        Ok(Some(Listener { published, socket }))
+        Ok(Listener { published, socket })
     }
 
     /// Where it leads.
