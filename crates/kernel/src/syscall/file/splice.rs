@@ -14,6 +14,9 @@ use crate::{Kernel, Stop, SysResult, ThreadId, Wait};
 
 /// Bytes moved at a time.
 const CHUNK: usize = 65536;
+/// Most turns of one call: enough for all that a call may move in whole chunks. A file that gives a few bytes at a time, and
+/// perhaps gets them back, ends it early.
+const TURNS: u32 = 1 << 15;
 /// `SPLICE_F_*`: move, nonblock, more, gift.
 const SPLICE_NONBLOCK: u32 = 2;
 const SPLICE_ALL: u32 = 15;
@@ -88,10 +91,12 @@ impl Kernel {
         let mut left = len.min(MAX_RW_COUNT);
         let mut done = 0u64;
         let mut buf = vec![0; CHUNK.min(left as usize)];
+        let mut turns = 0;
         let result = loop {
-            if left == 0 {
+            if left == 0 || turns == TURNS {
                 break Ok(done);
             }
+            turns += 1;
             if !self.has_room(tid, &to) {
                 break match done {
                     0 => Err(self.wait_file(tid, &to.file, nonblock)),
@@ -169,8 +174,12 @@ pub fn sendfile(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     k.copy(tid, from, to, a.u64(3), false)
 }
 
-/// Whether a file can be spliced from without a pipe of its own: no pipe, socket or directory.
+/// Whether a file can be spliced from without a pipe of its own: no pipe, socket or directory, nor an eventfd or another
+/// object without a name.
 fn gives_pages(file: &OpenFile) -> bool {
+    if matches!(file.dentry().inode().fs_name(), "anon_inodefs" | "mqueue") {
+        return false;
+    }
     matches!(file.dentry().inode().kind(), Kind::File | Kind::Char | Kind::Block)
 }
 
