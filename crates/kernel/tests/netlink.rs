@@ -78,6 +78,26 @@ fn requests_of_any_form_are_answered_or_refused() {
 }
 
 #[test]
+fn a_filter_keeps_messages_from_a_socket() {
+    let mut sys = Sys::new();
+    let at = sys.map(4096);
+    let fd = sys.ok(SOCKET, &[16, 3, 0]);
+    let request = [20, 0, 0, 0, 18, 0, 1, 3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    sys.poke(at, &request);
+    // "ret #0", and "ret #24".
+    for (value, answer) in [(0u64, -11), (24, 24)] {
+        sys.poke64(at + 64, 1);
+        sys.poke64(at + 72, at + 80);
+        sys.poke64(at + 80, 6 | value << 32);
+        sys.ok(SETSOCKOPT, &[fd, 1, 26, at + 64, 16]);
+        sys.ok(SENDTO, &[fd, at, 20, 0, 0, 0]);
+        assert_eq!(sys.call(RECVFROM, &[fd, at + 1024, 2048, DONTWAIT, 0, 0]), answer);
+    }
+    sys.ok(SETSOCKOPT, &[fd, 1, 27, at, 4]);
+    assert_eq!(sys.call(SETSOCKOPT, &[fd, 1, 27, at, 4]), -2);
+}
+
+#[test]
 fn filters_and_rings_of_any_form_are_taken_or_refused() {
     let mut sys = Sys::new();
     let at = sys.map(1 << 16);

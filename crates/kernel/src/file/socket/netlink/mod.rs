@@ -15,13 +15,14 @@ use abi::Errno;
 use abi::netlink::*;
 use abi::poll::{POLLERR, READABLE, WRITABLE};
 use abi::socket::{
-    AF_NETLINK, AF_UNSPEC, MSG_OOB, MSG_PEEK, SCM_CREDENTIALS, SO_PASSCRED, SOCK_DGRAM, SOCK_RAW,
-    SOL_SOCKET,
+    AF_NETLINK, AF_UNSPEC, MSG_OOB, MSG_PEEK, SCM_CREDENTIALS, SO_ATTACH_FILTER, SO_DETACH_FILTER,
+    SO_PASSCRED, SOCK_DGRAM, SOCK_RAW, SOL_SOCKET,
 };
 use net::SocketOptions;
 
 use super::inet::Network;
 use super::{Control, Incoming, OptionValue, Outgoing, SocketOps};
+use crate::bpf::{NetworkBytes, Program, Use};
 use crate::fs::cx::{Notifier, cap};
 use crate::fs::walk::PathCx;
 use crate::fs::{Cx, Res};
@@ -91,6 +92,8 @@ pub struct NetlinkSocket {
     drops: Cell<u32>,
     /// Bit n = option n of SOL_NETLINK is on.
     flags: Cell<u32>,
+    /// SO_ATTACH_FILTER, as libudev uses it.
+    filter: RefCell<Option<Program>>,
     options: RefCell<SocketOptions>,
     ports: Rc<Ports>,
     me: Weak<NetlinkSocket>,
@@ -115,6 +118,7 @@ pub fn create(cx: &mut Cx, kind: u32, protocol: u32) -> Res<Rc<dyn SocketOps>> {
         overrun: Cell::default(),
         drops: Cell::default(),
         flags: Cell::default(),
+        filter: RefCell::default(),
         options: RefCell::default(),
         ports: cx.shared.registry::<Ports>(),
         me: me.clone(),
@@ -195,7 +199,13 @@ impl NetlinkSocket {
     }
 
     /// Puts a datagram of the kernel into the inbox; without room it is lost, and the next receive says so.
-    pub fn deliver(&self, datagram: Vec<u8>) {
+    pub fn deliver(&self, mut datagram: Vec<u8>) {
+        if let Some(filter) = &*self.filter.borrow() {
+            match filter.run(&NetworkBytes(&datagram)) as usize {
+                0 => return,
+                wanted => datagram.truncate(wanted),
+            }
+        }
         let size = datagram.len() + OVERHEAD;
         if self.queued.get() + size > self.options.borrow().receive_buffer as usize {
             self.drops.set(self.drops.get().wrapping_add(1));
@@ -386,6 +396,16 @@ impl SocketOps for NetlinkSocket {
         value: &OptionValue,
     ) -> Option<Res<()>> {
         match level {
+            SOL_SOCKET if option == SO_ATTACH_FILTER => Some(match &value.bytes {
+                Ok(bytes) if value.len == 16 => Program::from_bytes(bytes, Use::Socket)
+                    .map(|program| *self.filter.borrow_mut() = Some(program)),
+                Ok(_) => Err(Errno::EINVAL),
+                Err(e) => Err(*e),
+            }),
+            SOL_SOCKET if option == SO_DETACH_FILTER => {
+                let had = self.filter.borrow_mut().take();
+                Some(had.map(drop).ok_or(Errno::ENOENT))
+            }
             SOL_SOCKET => None,
             SOL_NETLINK => Some(self.set_netlink_option(cx, option, value)),
             _ => Some(Err(Errno::ENOPROTOOPT)),
