@@ -3,6 +3,7 @@
 
 pub mod address;
 mod bind;
+mod capture;
 pub mod control;
 pub mod datagram;
 mod flows;

@@ -1,9 +1,9 @@
 //! The bytes of TCP connections: send(2), recv(2), urgent data, readiness (tcp(7), `tcp_sendmsg`, `tcp_recvmsg`,
 //! `tcp_poll`).
 
+use crate::capture::flag;
 use crate::net::Net;
 use crate::socket::{Link, SHUT_BOTH, SHUT_RECEIVE, SHUT_SEND, Socket, SocketId, State, Urgent};
-use crate::tap::flag;
 use abi::Errno;
 use abi::poll::{POLLERR, POLLHUP, POLLPRI, POLLRDHUP, READABLE, WRITABLE};
 use abi::socket::{MSG_DONTWAIT, MSG_OOB, MSG_PEEK, MSG_WAITALL, SO_OOBINLINE};

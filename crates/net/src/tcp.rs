@@ -2,13 +2,13 @@
 //! sockets that name each other; what one sends lies in the other's queue at once. RFC 9293, `net/ipv4/tcp.c`.
 
 use crate::address::{self, Family};
+use crate::capture::flag;
 use crate::interface::Path;
 use crate::net::Net;
 use crate::resolver::ADDRESS;
 use crate::socket::{
     Attempt, Backlog, Kind, Link, SHUT_BOTH, SHUT_RECEIVE, SHUT_SEND, Socket, SocketId, State,
 };
-use crate::tap::flag;
 use abi::Errno;
 use abi::inet::{SOCKADDR_IN, SOCKADDR_IN6_MIN};
 use abi::socket::{AF_UNSPEC, SHUT_RD, SHUT_RDWR, SHUT_WR};
