@@ -74,6 +74,21 @@ fn fails(value: i64) -> Errno {
 }
 
 #[test]
+fn the_end_of_a_peer_is_an_edge() {
+    let mut f = Files::new();
+    let buf = f.buf;
+    f.sys.ok(53, &[1, 1, 0, buf]);
+    let (a, b) = (u64::from(f.sys.peek32(buf)), u64::from(f.sys.peek32(buf + 4)));
+    let epoll = f.sys.ok(EPOLL_CREATE1, &[0]);
+    f.control(epoll, EPOLL_CTL_ADD, a, POLLIN | POLLOUT | POLLRDHUP | EPOLLET);
+    assert_eq!(f.ready(epoll), [(a, POLLOUT)]);
+    assert_eq!(f.ready(epoll), []);
+    f.sys.ok(CLOSE, &[b]);
+    assert_eq!(f.ready(epoll), [(a, POLLIN | POLLOUT | POLLRDHUP | POLLHUP)]);
+    assert_eq!(f.ready(epoll), []);
+}
+
+#[test]
 fn pipes_fill_drain_and_end() {
     let mut f = Files::new();
     let (r, w) = f.pipe(NONBLOCK);
