@@ -24,6 +24,8 @@ const GROUPS: &[(&str, &[&str])] = &[
             "ipc",
         ],
     ),
+    // The network's state, and the listeners to packets, which add methods to `Net`.
+    ("net", &["net", "tap"]),
 ];
 
 /// Crates that still have circles. Whoever takes the last one out of a crate takes it out of this list.
