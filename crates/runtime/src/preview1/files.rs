@@ -134,6 +134,8 @@ fn open_as(dir: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd> {
 fn parent<'a>(dir: BorrowedFd<'_>, path: &'a [u8]) -> Result<(OwnedFd, &'a [u8])> {
     let cut = path.iter().rposition(|byte| *byte == b'/');
     let (parent, name) = match cut {
+        // Not below the directory: refused when it is opened.
+        Some(0) => (&b"/"[..], &path[1..]),
         Some(cut) => (&path[..cut], &path[cut + 1..]),
         None => (&b""[..], path),
     };
