@@ -132,6 +132,8 @@ pub const CLD_EXITED: i32 = 1;
 pub const CLD_KILLED: i32 = 2;
 /// Child was killed and dumped core.
 pub const CLD_DUMPED: i32 = 3;
+/// A traced child stopped.
+pub const CLD_TRAPPED: i32 = 4;
 /// Child stopped.
 pub const CLD_STOPPED: i32 = 5;
 /// Child continued.

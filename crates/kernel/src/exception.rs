@@ -99,6 +99,7 @@ impl Kernel {
             Access::Fetch => 16,
         };
         if let Some(thread) = self.tasks.thread_mut(tid) {
+            thread.orig_rax = u64::MAX;
             thread.fault = (14, present | kind | 4, fault.addr);
             thread.ctx.rflags |= EFLAGS_RF;
         }
@@ -109,6 +110,7 @@ impl Kernel {
     /// The thread raised an exception; registers as the processor leaves them.
     pub fn trap(&mut self, tid: ThreadId, kind: TrapKind) -> Flow {
         let Some(thread) = self.tasks.thread_mut(tid) else { return Flow::Reschedule };
+        thread.orig_rax = u64::MAX;
         let rip = thread.ctx.rip;
         let fp = &thread.ctx.fp;
         let (signal, code, addr) = match kind {

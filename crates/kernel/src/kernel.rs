@@ -86,6 +86,8 @@ pub struct Kernel {
     pub(crate) network: Rc<crate::file::socket::Network>,
     /// Limits of the box as a whole.
     pub(crate) cgroup: Cgroup,
+    /// State of the generator that chooses system calls to be timed.
+    pub(crate) sample: u32,
 }
 
 impl Kernel {
@@ -147,6 +149,7 @@ impl Kernel {
             scratch: Vec::new(),
             network,
             cgroup: Cgroup::default(),
+            sample: 0,
         })
     }
 

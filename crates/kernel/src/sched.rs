@@ -54,7 +54,7 @@ impl Kernel {
                 self.tasks.process(pid).is_none_or(|p| p.stopped.is_some() && p.exiting.is_none())
             };
             let next = self.tasks.next_thread(self.current, |t| {
-                t.is_runnable() && (t.look_at_signals || !stopped(t.pid))
+                t.is_runnable() && (t.look_at_signals || t.ptrace.is_some() || !stopped(t.pid))
             });
             let Some(tid) = next else {
                 if self.poll_stdin(true) {
@@ -87,6 +87,10 @@ impl Kernel {
                 self.run_syscall(tid);
                 self.relieve(tid);
             }
+            Run::Enter => {
+                self.enter_syscall(tid);
+                self.relieve(tid);
+            }
             Run::Blocked(_) | Run::Ready => {}
         }
         self.deliver_signals(tid)
@@ -100,12 +104,34 @@ impl Kernel {
         ctx.gpr[abi::RCX] = ctx.rip;
         ctx.gpr[abi::R11] = ctx.rflags;
         // The number is eax, sign-extended (`do_syscall_64`).
-        thread.syscall = Some(ctx.gpr[abi::RAX] as i32 as u64);
+        thread.orig_rax = ctx.gpr[abi::RAX] as i32 as u64;
+        thread.syscall = Some(thread.orig_rax);
         thread.restart = Default::default();
+        thread.broken_off = false;
         self.current = tid;
-        self.run_syscall(tid);
+        if self.tasks[tid].ptrace.is_some() && self.stop_at_entry(tid) {
+            return Flow::Reschedule;
+        }
+        let start = self.sample_start();
+        self.enter_syscall(tid);
+        self.sample_end(tid, start);
         self.relieve(tid);
         self.after_entry(tid)
+    }
+
+    /// One system call in sixteen is timed, by chance, and stands for all of them: two readings of the clock at each would
+    /// cost more than many calls do.
+    fn sample_start(&mut self) -> Option<u64> {
+        self.sample = self.sample.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (self.sample >> 28 == 0).then(|| self.now())
+    }
+
+    fn sample_end(&mut self, tid: ThreadId, start: Option<u64>) {
+        let Some(start) = start else { return };
+        let spent = self.now().saturating_sub(start).saturating_mul(16);
+        if let Some(thread) = self.tasks.thread_mut(tid) {
+            thread.sys_ns = thread.sys_ns.saturating_add(spent);
+        }
     }
 
     /// After a system call: if it found no memory, somebody is killed, so that the next one does.
@@ -118,7 +144,8 @@ impl Kernel {
 
     /// The thread's time slice is over.
     pub fn preempt(&mut self, tid: ThreadId) {
-        if let Some(thread) = self.tasks.thread(tid) {
+        if let Some(thread) = self.tasks.thread_mut(tid) {
+            thread.orig_rax = u64::MAX;
             let pid = thread.pid;
             if let Some(process) = self.tasks.process_mut(pid) {
                 process.usage.preemptions += 1;
@@ -161,10 +188,12 @@ impl Kernel {
             Some(thread) if thread.run == Run::Ready => thread.pid,
             _ => return Flow::Reschedule,
         };
-        if self.tasks[tid].look_at_signals && !self.deliver_signals(tid) {
+        let thread = &self.tasks[tid];
+        if (thread.look_at_signals || thread.ptrace.is_some()) && !self.deliver_signals(tid) {
             return Flow::Reschedule;
         }
-        let stopped = self.tasks.process(pid).is_none_or(|p| p.stopped.is_some());
+        let stopped = self.tasks.process(pid).is_none_or(|p| p.stopped.is_some())
+            && self.tasks[tid].ptrace.is_none();
         let moved = self.tasks.thread(tid).is_none_or(|t| t.space != self.mm.current());
         let yielded = std::mem::take(&mut self.tasks[tid].yielded);
         if stopped || moved || yielded || self.exit.is_some() {

@@ -321,3 +321,13 @@ fn packets_of_the_loopback() {
 fn inotify_and_descriptors_of_events() {
     check("inotify");
 }
+
+#[test]
+fn tracers_see_what_linux_shows() {
+    check("ptrace");
+}
+
+#[test]
+fn filters_of_system_calls() {
+    check("seccomp");
+}

@@ -237,6 +237,7 @@ impl Kernel {
         thread.rseq = None;
         thread.saved_mask = None;
         thread.syscall = None;
+        thread.restart_block = None;
         let exe = found.dentry.path();
         let process = &mut self.tasks[pid];
         process.execed = true;
@@ -247,6 +248,7 @@ impl Kernel {
         process.exit_signal = abi::signal::SIGCHLD;
         debug_assert!(process.exiting.is_none_or(|s| s == SIGKILL as i32));
         self.refresh_timers();
+        self.trace_exec(leader, tid);
     }
 
     /// Finds the file, follows `#!` lines, reads the headers.

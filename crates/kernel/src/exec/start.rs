@@ -150,6 +150,7 @@ impl Kernel {
             robust_list: (0, 0),
             vfork_done: true,
             cpu_ns: 0,
+            sys_ns: 0,
             fault: (0, 0, 0),
             death_signal: 0,
             timer_slack: 50_000,
@@ -161,6 +162,15 @@ impl Kernel {
             ioprio: 0,
             mempolicy: Default::default(),
             rseq: None,
+            ptrace: None,
+            orig_rax: u64::MAX,
+            leaving: false,
+            asked: false,
+            broken_off: false,
+            restart_block: None,
+            injected: None,
+            exit_status: 0,
+            seccomp: Default::default(),
             undo: None,
         });
         self.current = tid;

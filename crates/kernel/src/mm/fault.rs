@@ -127,7 +127,7 @@ impl Mm {
     }
 
     /// A page of a private mapping: zeros, the object's frame for reading, or a copy of our own for writing.
-    fn private_page(
+    pub(super) fn private_page(
         &mut self,
         vma: &Vma,
         start: u64,

@@ -12,6 +12,7 @@ pub mod fault;
 pub mod lock;
 pub mod map;
 pub mod remap;
+pub mod remote;
 pub mod space;
 pub mod table;
 pub mod user;

@@ -5,6 +5,7 @@ use abi::signal::*;
 
 use super::{DefaultAction, SigSet, default_action};
 use crate::task::Run;
+use crate::task::ptrace::Kind;
 use crate::{Kernel, OnSignal, ProcessId, ThreadId};
 
 /// Length of the `syscall` instruction.
@@ -21,11 +22,20 @@ impl Kernel {
             }
             let pid = thread.pid;
             let waits = matches!(thread.run, Run::Blocked(_));
-            if self.tasks.process(pid).is_some_and(|p| p.exiting.is_some()) {
-                self.end_thread(tid);
+            if thread.is_trapped() {
                 return false;
             }
-            if self.tasks.process(pid).is_some_and(|p| p.stopped.is_some()) {
+            if let Some(status) = self.tasks.process(pid).and_then(|p| p.exiting) {
+                if !self.stop_before_end(tid, status) {
+                    self.end_thread(tid);
+                }
+                return false;
+            }
+            if self.stop_if_due(tid) {
+                return false;
+            }
+            let is_traced = self.traced(tid).is_some();
+            if !is_traced && self.tasks.process(pid).is_some_and(|p| p.stopped.is_some()) {
                 // Only SIGKILL and SIGCONT, which resume at once, get past a stop.
                 if let Some(thread) = self.tasks.thread_mut(tid) {
                     thread.look_at_signals = false;
@@ -38,7 +48,15 @@ impl Kernel {
                 self.tasks[tid].look_at_signals = false;
                 return false;
             }
-            let Some(info) = self.take_deliverable(tid) else {
+            if is_traced && waits && self.has_signal(tid) && self.break_off(tid) {
+                continue;
+            }
+            let injected = self.tasks[tid].injected.take();
+            let shown = injected.is_some();
+            let Some(info) = injected.or_else(|| self.take_deliverable(tid)) else {
+                if !waits {
+                    self.resolve_broken_off(tid, None);
+                }
                 let thread = &mut self.tasks[tid];
                 thread.look_at_signals = false;
                 if !waits && let Some(mask) = thread.saved_mask.take() {
@@ -48,6 +66,10 @@ impl Kernel {
                 return !waits;
             };
             let signal = info.signo as u32;
+            if is_traced && !shown && signal != SIGKILL {
+                self.trap_thread(tid, Kind::Signal, signal, Some(info));
+                return false;
+            }
             let forced = std::mem::take(&mut self.tasks[tid].forced);
             let action = self.tasks[tid].handlers.borrow().get(signal);
             match action.handler {
@@ -58,7 +80,11 @@ impl Kernel {
                         return false;
                     }
                 }
-                _ => self.run_handler(tid, action, info),
+                _ => {
+                    self.stop_stepping(tid);
+                    self.run_handler(tid, action, info);
+                    self.show_handler(tid);
+                }
             }
         }
     }
@@ -84,8 +110,12 @@ impl Kernel {
             }
             DefaultAction::Terminate | DefaultAction::Core => {
                 self.log_death(tid, signal);
-                self.exit_group(pid, signal as i32);
-                self.end_thread(tid);
+                let dumps = default_action(signal) == DefaultAction::Core;
+                let core = if dumps { self.core_bit(pid) } else { 0 };
+                self.exit_group(pid, signal as i32 | core);
+                if signal == SIGKILL || !self.stop_before_end(tid, signal as i32 | core) {
+                    self.end_thread(tid);
+                }
                 false
             }
         }
@@ -153,6 +183,7 @@ impl Kernel {
     fn run_handler(&mut self, tid: ThreadId, action: Sigaction, info: Siginfo) {
         let signal = info.signo as u32;
         self.interrupt(tid, Some(&action));
+        self.resolve_broken_off(tid, Some(&action));
         self.trace_signal(tid, &info);
         if action.flags & SA_RESETHAND != 0 {
             self.tasks[tid].handlers.borrow_mut().set(signal, Sigaction::default());

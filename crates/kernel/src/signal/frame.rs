@@ -184,6 +184,29 @@ impl Kernel {
     }
 }
 
+/// The XSAVE area of x87, SSE and AVX, with the enabled components where PTRACE_GETREGSET puts them.
+pub(crate) fn xsave_area(fp: &FpState) -> Vec<u8> {
+    let mut area = fp_image(fp, true);
+    area.truncate(XSAVE_SIZE);
+    area[SW_RESERVED..FX_SIZE].fill(0);
+    (XFEATURES_FPSSE | XFEATURE_AVX).to_bytes(&mut area[SW_RESERVED..]);
+    area
+}
+
+/// The upper halves of an XSAVE area; none if it is too short or has other components.
+pub(crate) fn high_of_xsave(area: &[u8]) -> Option<[u8; 256]> {
+    let area = area.get(..XSAVE_SIZE)?;
+    let present = u64::from_bytes(&area[FX_SIZE..]);
+    if present & !(XFEATURES_FPSSE | XFEATURE_AVX) != 0 {
+        return None;
+    }
+    let mut high = [0; 256];
+    if present & XFEATURE_AVX != 0 {
+        high.copy_from_slice(&area[AVX_OFFSET..]);
+    }
+    Some(high)
+}
+
 /// What is written at `fpstate`: the FXSAVE image, or an XSAVE area in the standard format and the word after it.
 fn fp_image(fp: &FpState, avx: bool) -> Vec<u8> {
     let mut image = fp.fx.to_vec();

@@ -107,6 +107,11 @@ impl Pending {
         self.queue.is_empty()
     }
 
+    /// The queued signals in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Siginfo> {
+        self.queue.iter()
+    }
+
     /// Adds a signal; false if a standard one already waits.
     pub fn push(&mut self, info: Siginfo) -> bool {
         let signal = info.signo as u32;

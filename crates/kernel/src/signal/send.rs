@@ -19,7 +19,8 @@ impl Kernel {
     /// process ignores everything that it has no handler for (pid_namespaces(7)), unless `force`.
     fn is_ignored(&self, tid: ThreadId, signal: u32, force: bool) -> bool {
         let Some(thread) = self.tasks.thread(tid) else { return true };
-        if thread.blocked.has(signal) {
+        // A tracer sees even what will be ignored.
+        if thread.blocked.has(signal) || thread.ptrace.is_some() && signal != SIGKILL {
             return false;
         }
         let handlers = thread.handlers.borrow();
@@ -139,8 +140,12 @@ impl Kernel {
             if let Some(thread) = self.tasks.thread_mut(tid) {
                 thread.pending.discard(drop);
             }
+            if signal == SIGKILL {
+                self.release_from_trap(tid);
+            }
         }
         if was_stopped && signal == SIGCONT {
+            self.tell_listeners(pid);
             self.report_to_parent(pid, Report::Continued);
         }
     }
@@ -151,7 +156,11 @@ impl Kernel {
             && process.stopped.is_none()
         {
             process.stopped = Some(signal);
+            let threads: Vec<ThreadId> = process.threads.iter().copied().collect();
             self.report_to_parent(pid, Report::Stopped(signal));
+            for tid in threads {
+                self.trap_group(tid, signal);
+            }
         }
     }
 

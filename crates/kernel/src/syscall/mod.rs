@@ -15,8 +15,10 @@ pub mod pkey;
 pub mod prctl;
 pub mod proc;
 pub mod process_vm;
+pub mod ptrace;
 pub mod rseq;
 pub mod sched;
+pub mod seccomp;
 pub mod signal;
 pub mod system;
 pub mod time;
@@ -27,6 +29,7 @@ pub mod waitv;
 use abi::Errno;
 
 use crate::task::Run;
+use crate::task::seccomp::{Seccomp, Verdict};
 use crate::{Kernel, Stop, SysResult, ThreadId};
 
 /// A system call's function: the kernel, the calling thread, the six argument registers.
@@ -78,6 +81,33 @@ impl Kernel {
         self.finish_syscall(tid, nr, result);
     }
 
+    /// Makes the call that the thread has come for, unless a tracer or a filter has something against it.
+    pub(crate) fn enter_syscall(&mut self, tid: ThreadId) {
+        let thread = &mut self.tasks[tid];
+        thread.run = Run::Ready;
+        let nr = thread.orig_rax;
+        let asked = std::mem::take(&mut thread.asked);
+        thread.syscall = Some(nr);
+        let skipped = thread.ptrace.is_some() && ((nr as i64) < 0 || self.is_emulated(tid));
+        let verdict = if skipped {
+            Verdict::Skip
+        } else if matches!(self.tasks[tid].seccomp, Seccomp::Off) {
+            Verdict::Run
+        } else {
+            self.seccomp(tid, nr, asked)
+        };
+        match verdict {
+            Verdict::Run => self.run_syscall(tid),
+            Verdict::Skip => {
+                let thread = &mut self.tasks[tid];
+                thread.syscall = None;
+                thread.leaving = true;
+            }
+            Verdict::Ask(message) => self.stop_for_seccomp(tid, message),
+            Verdict::Gone => {}
+        }
+    }
+
     fn finish_syscall(&mut self, tid: ThreadId, nr: u64, result: SysResult) {
         let value = match result {
             Ok(value) => value,
@@ -97,8 +127,11 @@ impl Kernel {
                 return;
             }
             Err(Stop::NoReturn) => {
+                // After execve(2) the thread has its process's id.
+                let tid = if self.tasks.thread(tid).is_some() { tid } else { self.current };
                 if let Some(thread) = self.tasks.thread_mut(tid) {
                     thread.syscall = None;
+                    thread.leaving = true;
                 }
                 self.trace_no_return(tid, nr);
                 return;
@@ -106,6 +139,7 @@ impl Kernel {
         };
         let Some(thread) = self.tasks.thread_mut(tid) else { return };
         thread.syscall = None;
+        thread.leaving = true;
         thread.ctx.gpr[abi::RAX] = value;
         if let Some(mask) = thread.saved_mask.take() {
             self.set_mask(tid, mask);

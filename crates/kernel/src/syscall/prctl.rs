@@ -58,8 +58,9 @@ pub fn prctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
             k.mm.write_user(arg, &name)?;
             Ok(0)
         }
-        // PR_GET_SECCOMP
-        21 => Ok(0),
+        // PR_GET_SECCOMP, PR_SET_SECCOMP
+        21 => Ok(u64::from(k.tasks[tid].seccomp.mode())),
+        22 => super::seccomp::prctl_set(k, tid, arg, a.u64(2)),
         // PR_CAPBSET_READ, PR_CAPBSET_DROP
         23 | 24 if arg > u64::from(LAST_CAP) => Err(Errno::EINVAL.into()),
         23 => Ok(k.tasks[tid].creds.bounding >> arg & 1),
@@ -136,32 +137,35 @@ fn ambient(k: &mut Kernel, tid: ThreadId, what: u64, cap: u64) -> SysResult {
 
 /// arch_prctl(2)
 pub fn arch_prctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let addr = a.u64(1);
-    match a.i32(0) {
+    arch_prctl_of(k, tid, a.i32(0), a.u64(1))
+}
+
+/// arch_prctl(2) for another thread's registers (PTRACE_ARCH_PRCTL); `addr` is in the caller's memory.
+pub fn arch_prctl_of(k: &mut Kernel, target: ThreadId, code: i32, addr: u64) -> SysResult {
+    let ctx = &mut k.tasks[target].ctx;
+    match code {
         // ARCH_SET_GS, ARCH_SET_FS
         0x1001 | 0x1002 if addr >= TASK_SIZE => Err(Errno::EPERM.into()),
         0x1001 => {
-            k.tasks[tid].ctx.gs_base = addr;
+            ctx.gs_base = addr;
+            ctx.segments[3] = 0;
             Ok(0)
         }
         0x1002 => {
-            k.tasks[tid].ctx.fs_base = addr;
-            k.tasks[tid].ctx.segments[2] = 0;
+            ctx.fs_base = addr;
+            ctx.segments[2] = 0;
             Ok(0)
         }
         // ARCH_GET_FS, ARCH_GET_GS
-        0x1003 => {
-            let base = k.tasks[tid].ctx.fs_base;
-            k.mm.write_pod(addr, &base)?;
-            Ok(0)
-        }
-        0x1004 => {
-            let base = k.tasks[tid].ctx.gs_base;
+        0x1003 | 0x1004 => {
+            let base = if code == 0x1003 { ctx.fs_base } else { ctx.gs_base };
             k.mm.write_pod(addr, &base)?;
             Ok(0)
         }
         // ARCH_GET_CPUID: the instruction may be used
         0x1011 => Ok(1),
+        // ARCH_SET_CPUID: faulting is not to be had
+        0x1012 => Err(Errno::ENODEV.into()),
         _ => Err(Errno::EINVAL.into()),
     }
 }

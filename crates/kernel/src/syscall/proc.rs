@@ -5,7 +5,7 @@ use abi::sched::*;
 use abi::signal::SIGCHLD;
 
 use super::Args;
-use crate::{Kernel, ProcessId, Stop, SysResult, ThreadId};
+use crate::{Kernel, ProcessId, Stop, SysResult, ThreadId, Wait};
 
 /// fork(2)
 pub fn fork(k: &mut Kernel, tid: ThreadId, _: Args) -> SysResult {
@@ -77,14 +77,29 @@ pub fn execveat(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 
 /// exit(2): one thread
 pub fn exit(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    k.exit_thread(tid, (a.i32(0) & 0xff) << 8);
+    let status = (a.i32(0) & 0xff) << 8;
+    if k.stop_before_end(tid, status) {
+        return stopped_at_the_end();
+    }
+    k.exit_thread(tid, status);
     Err(Stop::NoReturn)
+}
+
+/// The thread ends when its tracer lets it: the call is made again then.
+fn stopped_at_the_end() -> SysResult {
+    let mut wait = Wait::default().until(Some(0));
+    wait.uninterruptible = true;
+    wait.block()
 }
 
 /// exit_group(2)
 pub fn exit_group(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let status = (a.i32(0) & 0xff) << 8;
+    if k.stop_before_end(tid, status) {
+        return stopped_at_the_end();
+    }
     let pid = k.tasks[tid].pid;
-    k.exit_group(pid, (a.i32(0) & 0xff) << 8);
+    k.exit_group(pid, status);
     k.end_thread(tid);
     Err(Stop::NoReturn)
 }

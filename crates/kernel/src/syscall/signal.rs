@@ -6,6 +6,7 @@ use abi::{Errno, Timespec};
 use super::Args;
 use crate::signal::frame::altstack_flags;
 use crate::signal::{SigSet, siginfo_from};
+use crate::task::Restart;
 use crate::{Kernel, OnSignal, ProcessId, Stop, SysResult, ThreadId, Wait, WaitKey};
 
 fn check_signal(signal: i32) -> Result<u32, Errno> {
@@ -275,7 +276,18 @@ pub fn rt_tgsigqueueinfo(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     send_thread(k, tid, to, info)
 }
 
-/// restart_syscall(2): nothing is ever restarted through it.
-pub fn restart_syscall(_: &mut Kernel, _: ThreadId, _: Args) -> SysResult {
-    Err(Stop::Errno(Errno::EINTR))
+/// restart_syscall(2): goes on with the call that a stop for a tracer broke off.
+pub fn restart_syscall(k: &mut Kernel, tid: ThreadId, _: Args) -> SysResult {
+    let Some(block) = k.tasks[tid].restart_block.take() else {
+        return Err(Stop::Errno(Errno::EINTR));
+    };
+    let (nr, g, restart) = *block;
+    let args = Args([g[abi::RDI], g[abi::RSI], g[abi::RDX], g[abi::R10], g[abi::R8], g[abi::R9]]);
+    let thread = &mut k.tasks[tid];
+    thread.restart = Restart { again: true, futex: None, ..restart };
+    thread.syscall = Some(nr);
+    match k.table.row(nr) {
+        Some(row) => (row.handler)(k, tid, args),
+        None => Err(Stop::Errno(Errno::EINTR)),
+    }
 }

@@ -4,6 +4,7 @@ use abi::time::*;
 use abi::{Errno, Timespec, Timeval};
 
 use super::Args;
+use crate::task::process::Usage;
 use crate::{Kernel, OnSignal, ProcessId, SysResult, ThreadId, Wait, WaitKey};
 
 /// Clock ticks a second (`sysconf(_SC_CLK_TCK)`) as ns.
@@ -15,6 +16,13 @@ impl Kernel {
         let Some(process) = self.tasks.process(pid) else { return 0 };
         let threads = process.threads.iter().map(|&t| self.thread_cpu(t)).sum::<u64>();
         process.usage.cpu_ns + threads
+    }
+
+    /// Of a process's CPU time, that in system calls, in ns.
+    pub fn process_sys(&self, pid: ProcessId) -> u64 {
+        let Some(process) = self.tasks.process(pid) else { return 0 };
+        let live = process.threads.iter().filter_map(|&t| self.tasks.thread(t)).map(|t| t.sys_ns);
+        process.usage.sys_ns + live.sum::<u64>()
     }
 
     /// CPU time of a thread in ns, with the running slice.
@@ -183,11 +191,15 @@ pub fn clock_nanosleep(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 pub fn times(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let pid = k.tasks[tid].pid;
     if a.u64(0) != 0 {
+        let own =
+            Usage { cpu_ns: k.process_cpu(pid), sys_ns: k.process_sys(pid), ..Usage::default() };
+        let children = k.tasks[pid].child_usage;
+        let ticks = |ns: u64| (ns / TICK_NS) as i64;
         let tms = Tms {
-            tms_utime: (k.process_cpu(pid) / TICK_NS) as i64,
-            tms_stime: 0,
-            tms_cutime: (k.tasks[pid].child_usage.cpu_ns / TICK_NS) as i64,
-            tms_cstime: 0,
+            tms_utime: ticks(own.user_ns()),
+            tms_stime: ticks(own.system_ns()),
+            tms_cutime: ticks(children.user_ns()),
+            tms_cstime: ticks(children.system_ns()),
         };
         k.mm.write_pod(a.u64(0), &tms)?;
     }
@@ -200,7 +212,10 @@ pub fn getrusage(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let mut usage = match a.i32(0) {
         0 | 1 => {
             let mut usage = k.tasks[pid].usage;
-            usage.cpu_ns = if a.i32(0) == 0 { k.process_cpu(pid) } else { k.thread_cpu(tid) };
+            (usage.cpu_ns, usage.sys_ns) = match a.i32(0) {
+                0 => (k.process_cpu(pid), k.process_sys(pid)),
+                _ => (k.thread_cpu(tid), k.tasks[tid].sys_ns),
+            };
             if let Some(space) = k.mm.space(k.tasks[tid].space) {
                 usage.peak_rss = usage.peak_rss.max(space.peak_resident());
                 usage.faults += space.faults;
@@ -216,9 +231,10 @@ pub fn getrusage(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 }
 
 /// struct rusage of what was counted.
-pub fn rusage(usage: &crate::task::process::Usage) -> Rusage {
+pub fn rusage(usage: &Usage) -> Rusage {
     Rusage {
-        ru_utime: Timeval::from_ns(usage.cpu_ns),
+        ru_utime: Timeval::from_ns(usage.user_ns()),
+        ru_stime: Timeval::from_ns(usage.system_ns()),
         ru_maxrss: (usage.peak_rss >> 10) as i64,
         ru_minflt: usage.faults as i64,
         ru_nvcsw: usage.switches as i64,

@@ -7,7 +7,9 @@ use abi::signal::*;
 use super::Args;
 use super::time::rusage;
 use crate::file::pidfd::Stage;
+use crate::task::end::CORE_DUMPED;
 use crate::task::process::{Report, Usage};
+use crate::task::ptrace::Kind;
 use crate::{Kernel, ProcessId, SysResult, ThreadId, Wait, WaitKey};
 
 /// Which children are meant.
@@ -58,10 +60,14 @@ impl Kernel {
             .copied()
             .filter(|&c| self.is_meant(c, which, options))
             .collect();
-        if children.is_empty() {
+        let keep = options & WNOWAIT != 0;
+        let traces = match self.find_tracee(parent, which, keep, options) {
+            Ok(found) => return Ok(Some(found)),
+            Err(traces) => traces,
+        };
+        if children.is_empty() && !traces {
             return Err(Errno::ECHILD);
         }
-        let keep = options & WNOWAIT != 0;
         for pid in children {
             let process = &self.tasks[pid];
             let uid = process
@@ -75,6 +81,7 @@ impl Kernel {
                 found.status = status;
                 (found.code, found.value) = match status & 0x7f {
                     0 => (CLD_EXITED, status >> 8 & 0xff),
+                    signal if status & CORE_DUMPED != 0 => (CLD_DUMPED, signal),
                     signal => (CLD_KILLED, signal),
                 };
                 if !keep {
@@ -84,8 +91,10 @@ impl Kernel {
                 return Ok(Some(found));
             }
             let report = process.report;
+            // The stops of a traced child are its tracer's.
+            let traced = self.traced(process.leader()).is_some();
             match report {
-                Some(Report::Stopped(signal)) if options & WUNTRACED != 0 => {
+                Some(Report::Stopped(signal)) if options & WUNTRACED != 0 && !traced => {
                     found.status = (signal as i32) << 8 | 0x7f;
                     (found.code, found.value) = (CLD_STOPPED, signal as i32);
                 }
@@ -101,6 +110,67 @@ impl Kernel {
             return Ok(Some(found));
         }
         Ok(None)
+    }
+
+    /// A thread that `tracer` traces and that stopped or ended. `Err` says whether there are any.
+    fn find_tracee(
+        &mut self,
+        tracer: ProcessId,
+        which: Which,
+        keep: bool,
+        options: i32,
+    ) -> Result<Found, bool> {
+        let meant = |tid: ThreadId, group: Option<ProcessId>| match which {
+            Which::Any => true,
+            Which::One(pid) => pid.0 == tid.0,
+            Which::Group(pgid) => group == Some(pgid),
+        };
+        let mut any = false;
+        let mut stopped = None;
+        for thread in self.tasks.threads() {
+            let Some(traced) = thread.ptrace.as_deref().filter(|t| t.tracer == tracer) else {
+                continue;
+            };
+            let group = self.tasks.process(thread.pid).map(|p| p.pgid);
+            if !meant(thread.tid, group) {
+                continue;
+            }
+            any = true;
+            if let Some(trap) = traced.trap.as_ref().filter(|t| !t.waited && !traced.listening) {
+                stopped = Some((thread.tid, thread.creds.uid.real, trap.code, trap.kind));
+                break;
+            }
+        }
+        if let Some((tid, uid, code, kind)) = stopped {
+            if !keep
+                && let Some(trap) = self.tasks[tid].ptrace.as_mut().and_then(|t| t.trap.as_mut())
+            {
+                trap.waited = true;
+            }
+            let reason = if kind == Kind::Group { CLD_STOPPED } else { CLD_TRAPPED };
+            return Ok(Found {
+                pid: ProcessId(tid.0),
+                uid,
+                status: (code as i32) << 8 | 0x7f,
+                code: reason,
+                value: code as i32,
+                usage: Usage::default(),
+            });
+        }
+        let ghost = self.tasks.ghosts.iter().position(|g| g.tracer == tracer && meant(g.tid, None));
+        let Some(at) = ghost.filter(|_| options & WEXITED != 0) else {
+            return Err(any || ghost.is_some());
+        };
+        let ghost = self.tasks.ghosts[at];
+        if !keep {
+            self.tasks.ghosts.remove(at);
+        }
+        let (code, value) = match ghost.status & 0x7f {
+            0 => (CLD_EXITED, ghost.status >> 8 & 0xff),
+            signal => (CLD_KILLED, signal),
+        };
+        let (pid, uid, status) = (ProcessId(ghost.tid.0), ghost.uid, ghost.status);
+        Ok(Found { pid, uid, status, code, value, usage: Usage::default() })
     }
 
     fn wait_for(

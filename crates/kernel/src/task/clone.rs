@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use abi::sched::*;
-use abi::signal::{NSIG, SIG_IGN, SigAltStack, Sigaction};
+use abi::signal::{NSIG, SIG_IGN, SIGCHLD, SigAltStack, Sigaction};
 use abi::time::RLIMIT_NPROC;
 use abi::{Errno, Pod};
 use mem::Purpose;
 
+use super::ptrace::option;
 use super::{Process, ProcessId, Run, Thread, ThreadId};
 use crate::file::pidfd::{self, Life};
 use crate::ipc::shm::Mapping;
@@ -99,6 +100,16 @@ impl Kernel {
         }
         self.tasks[thread.pid].threads.insert(new_tid);
         self.tasks.add_thread(thread);
+        let event = if flags & CLONE_VFORK != 0 {
+            option::EVENT_VFORK
+        } else if args.exit_signal != u64::from(SIGCHLD) {
+            option::EVENT_CLONE
+        } else {
+            option::EVENT_FORK
+        };
+        if flags & CLONE_UNTRACED == 0 {
+            self.trace_child(tid, new_tid, event, flags & CLONE_PTRACE != 0);
+        }
         if flags & CLONE_CHILD_SETTID != 0 {
             let here = self.mm.current();
             self.mm.activate(space);
@@ -108,7 +119,13 @@ impl Kernel {
         if flags & CLONE_VFORK != 0 {
             self.tasks[tid].restart.value = u64::from(id);
             self.tasks[new_tid].vfork_done = false;
+            if flags & CLONE_UNTRACED == 0 {
+                self.trace_event_now(tid, event, u64::from(id));
+            }
             return self.wait_vfork(tid);
+        }
+        if flags & CLONE_UNTRACED == 0 {
+            self.trace_event(tid, event, u64::from(id));
         }
         Ok(u64::from(id))
     }
@@ -123,7 +140,10 @@ impl Kernel {
                 wait.uninterruptible = true;
                 Err(Stop::Block(wait))
             }
-            _ => Ok(u64::from(child)),
+            _ => {
+                self.trace_event(tid, option::EVENT_VFORK_DONE, u64::from(child));
+                Ok(u64::from(child))
+            }
         }
     }
 
@@ -205,6 +225,7 @@ impl Kernel {
             robust_list: (0, 0),
             vfork_done: true,
             cpu_ns: 0,
+            sys_ns: 0,
             fault: (0, 0, 0),
             death_signal: 0,
             timer_slack: parent.timer_slack,
@@ -216,6 +237,15 @@ impl Kernel {
             ioprio: parent.ioprio,
             mempolicy: parent.mempolicy,
             rseq: parent.rseq.filter(|_| flags & CLONE_VM == 0),
+            ptrace: None,
+            orig_rax: parent.orig_rax,
+            leaving: false,
+            asked: false,
+            broken_off: false,
+            restart_block: None,
+            injected: None,
+            exit_status: 0,
+            seccomp: parent.seccomp.clone(),
             undo: parent.undo.clone().filter(|_| flags & CLONE_SYSVSEM != 0),
         }
     }

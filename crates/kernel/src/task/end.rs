@@ -1,6 +1,7 @@
 //! The end of threads and processes: exit(2), exit_group(2), zombies, orphans.
 
 use abi::signal::*;
+use abi::time::RLIMIT_CORE;
 
 use super::process::Usage;
 use super::{INIT, ProcessId, Run, ThreadId};
@@ -9,7 +10,22 @@ use crate::file::tty::Terminals;
 use crate::signal::siginfo;
 use crate::{Kernel, WaitKey};
 
+/// Bit of a wait status: the process left a core dump.
+pub const CORE_DUMPED: i32 = 0x80;
+/// A smaller limit leaves no room for a dump.
+const CORE_MIN: u64 = 4096;
+
 impl Kernel {
+    /// [`CORE_DUMPED`] if the limits of `pid` let it dump (core(5)); no file is written, its place and form are those of the
+    /// host's `core_pattern` in a container.
+    pub(crate) fn core_bit(&self, pid: ProcessId) -> i32 {
+        let dumps = self
+            .tasks
+            .process(pid)
+            .is_some_and(|p| p.dumpable == 1 && p.limits.soft(RLIMIT_CORE) >= CORE_MIN);
+        if dumps { CORE_DUMPED } else { 0 }
+    }
+
     /// The whole process shall end with wait status `status`: its threads end when they are next looked at.
     pub(crate) fn exit_group(&mut self, pid: ProcessId, status: i32) {
         let Some(process) = self.tasks.process_mut(pid) else { return };
@@ -19,6 +35,7 @@ impl Kernel {
         process.exiting = Some(status);
         process.stopped = None;
         for tid in process.threads.clone() {
+            self.release_from_trap(tid);
             if let Some(thread) = self.tasks.thread_mut(tid) {
                 thread.look_at_signals = true;
             }
@@ -27,6 +44,7 @@ impl Kernel {
 
     /// Ends one thread; with the last one the process becomes a zombie. `status` is the process's if it is alone.
     pub(crate) fn exit_thread(&mut self, tid: ThreadId, status: i32) {
+        self.tasks[tid].exit_status = status;
         let pid = self.tasks[tid].pid;
         if self.tasks[pid].threads.len() == 1 && self.tasks[pid].exiting.is_none() {
             self.tasks[pid].exiting = Some(status);
@@ -69,6 +87,7 @@ impl Kernel {
         let Some(process) = self.tasks.process_mut(pid) else { return };
         process.threads.remove(&tid);
         process.usage.cpu_ns += thread.cpu_ns;
+        process.usage.sys_ns += thread.sys_ns;
         process.usage.peak_rss = process.usage.peak_rss.max(peak);
         if process.threads.is_empty() {
             process.usage.faults = faults;
@@ -76,6 +95,8 @@ impl Kernel {
             process.comm = thread.comm.clone();
         }
         let last = process.threads.is_empty();
+        let status = process.exiting;
+        self.leave_ghost(&thread, status);
         self.release_files(thread);
         if last {
             self.end_process(pid);
@@ -105,6 +126,7 @@ impl Kernel {
         }
         self.hang_up(pid);
         self.orphan_children(pid);
+        self.release_tracees(pid);
         let parent = self.tasks[pid].parent;
         self.wakes.borrow_mut().push(WaitKey::process(pid));
         self.wakes.borrow_mut().push(WaitKey::children(parent));
@@ -116,6 +138,7 @@ impl Kernel {
             .unwrap_or_default();
         let (code, value) = match status & 0x7f {
             0 => (CLD_EXITED, status >> 8 & 0xff),
+            signal if status & CORE_DUMPED != 0 => (CLD_DUMPED, signal),
             signal => (CLD_KILLED, signal),
         };
         if signal != 0 {

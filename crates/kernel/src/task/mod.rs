@@ -9,7 +9,10 @@ pub mod files;
 pub mod limits;
 pub mod oom;
 pub mod process;
+pub mod ptrace;
+pub mod seccomp;
 pub mod thread;
+pub mod user_regs;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -36,6 +39,8 @@ pub struct Tasks {
     last_id: u32,
     /// The newest thread when the scheduler's pass over all of them began.
     pass_end: Cell<ThreadId>,
+    /// Ended threads that a tracer may still wait for.
+    pub(crate) ghosts: Vec<ptrace::Ghost>,
 }
 
 impl Tasks {

@@ -14,6 +14,8 @@ use crate::syscall::timer::PosixTimer;
 pub struct Usage {
     /// CPU time in ns.
     pub cpu_ns: u64,
+    /// Of it, time in system calls.
+    pub sys_ns: u64,
     /// Page faults.
     pub faults: u64,
     /// Voluntary context switches.
@@ -25,9 +27,20 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// CPU time in the program.
+    pub fn user_ns(&self) -> u64 {
+        self.cpu_ns - self.system_ns()
+    }
+
+    /// CPU time in system calls: an estimate, never more than there was.
+    pub fn system_ns(&self) -> u64 {
+        self.sys_ns.min(self.cpu_ns)
+    }
+
     /// Adds a child's use.
     pub fn add(&mut self, other: &Usage) {
         self.cpu_ns += other.cpu_ns;
+        self.sys_ns += other.sys_ns;
         self.faults += other.faults;
         self.switches += other.switches;
         self.preemptions += other.preemptions;

@@ -4,8 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use abi::Context;
-use abi::signal::SigAltStack;
+use abi::signal::{SigAltStack, Siginfo};
 
+use super::ptrace::Traced;
+use super::seccomp::Seccomp;
 use super::{Creds, ProcessId, ThreadId};
 use crate::Wait;
 use crate::file::FdTable;
@@ -23,6 +25,8 @@ pub enum Run {
     Blocked(Wait),
     /// A waiting system call is to be run again.
     Retry,
+    /// A system call that a tracer saw first is to be made.
+    Enter,
     /// The first thread of a process whose other threads live on, or of a zombie.
     Dead,
 }
@@ -101,6 +105,8 @@ pub struct Thread {
     pub vfork_done: bool,
     /// CPU time in ns.
     pub cpu_ns: u64,
+    /// Of it, time in system calls (an estimate, see [`crate::Kernel::syscall`]).
+    pub sys_ns: u64,
     /// Trap number, error code and address of the last fault, for the signal frame.
     pub fault: (u64, u64, u64),
     /// Signal when the parent ends (`PR_SET_PDEATHSIG`).
@@ -123,15 +129,39 @@ pub struct Thread {
     pub mempolicy: crate::syscall::mempolicy::Policy,
     /// Area of restartable sequences.
     pub rseq: Option<crate::syscall::rseq::Area>,
+    /// Its tracer, if it has one.
+    pub ptrace: Option<Box<Traced>>,
+    /// Number of the system call it is in or came from; -1 after any other entry to the kernel.
+    pub orig_rax: u64,
+    /// It comes from a system call: a tracer may want to see that.
+    pub leaving: bool,
+    /// The tracer has been asked about the call (`SECCOMP_RET_TRACE`).
+    pub asked: bool,
+    /// The call was broken off so that a tracer sees the thread; rax says how it goes on.
+    pub broken_off: bool,
+    /// The broken-off call that restart_syscall(2) goes on with: number, registers, scratch.
+    pub restart_block: Option<Box<(u64, [u64; 16], Restart)>>,
+    /// The signal that the tracer lets through.
+    pub injected: Option<Siginfo>,
+    /// Wait status of a thread that ended alone.
+    pub exit_status: i32,
+    /// Filters of system calls.
+    pub seccomp: Seccomp,
     /// What its end undoes to semaphores (shared by `CLONE_SYSVSEM`).
     pub undo: Option<crate::ipc::sem::UndoList>,
 }
 
 impl Thread {
+    /// Whether it stopped for its tracer.
+    pub fn is_trapped(&self) -> bool {
+        self.ptrace.as_ref().is_some_and(|traced| traced.trap.is_some())
+    }
+
     /// Whether the scheduler may pick it (if its process is not stopped).
     pub fn is_runnable(&self) -> bool {
         match &self.run {
-            Run::Ready | Run::Retry => true,
+            _ if self.is_trapped() => false,
+            Run::Ready | Run::Retry | Run::Enter => true,
             Run::Blocked(_) => self.look_at_signals,
             Run::Dead => false,
         }

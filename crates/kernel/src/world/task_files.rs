@@ -12,6 +12,7 @@ use crate::fs::procfs::ProcView;
 use crate::fs::{Dentry, OpenFile, Res};
 use crate::mm::Space;
 use crate::syscall::time::TICK_NS;
+use crate::task::access::By;
 use crate::task::{Process, Run, Thread, oom};
 use crate::{Kernel, ProcessId, ThreadId};
 
@@ -40,10 +41,12 @@ impl Kernel {
     /// State letter and word as `/proc/pid/status` has them.
     fn state(&self, tid: u32) -> (char, &'static str) {
         let stopped = self.process_by(tid).is_some_and(|p| p.stopped.is_some());
+        let trapped = self.thread_of(tid).is_some_and(Thread::is_trapped);
         match self.thread_of(tid).map(|t| &t.run) {
             None | Some(Run::Dead) => ('Z', "zombie"),
+            _ if trapped => ('t', "tracing stop"),
             _ if stopped => ('T', "stopped"),
-            Some(Run::Ready | Run::Retry) => ('R', "running"),
+            Some(Run::Ready | Run::Retry | Run::Enter) => ('R', "running"),
             Some(Run::Blocked(wait)) if wait.uninterruptible => ('D', "disk sleep"),
             Some(Run::Blocked(_)) => ('S', "sleeping"),
         }
@@ -80,10 +83,11 @@ impl Kernel {
         let _ = write!(
             out,
             "Name:\t{}\nUmask:\t{umask:04o}\nState:\t{state} ({word})\nTgid:\t{}\nNgid:\t0\nPid:\t{id}\n\
-             PPid:\t{}\nTracerPid:\t0\n",
+             PPid:\t{}\nTracerPid:\t{}\n",
             self.comm(tid),
             process.pid,
             process.parent,
+            thread.and_then(|t| t.ptrace.as_ref()).map_or(0, |traced| traced.tracer.0),
         );
         if let Some(t) = thread {
             let (u, g) = (t.creds.uid, t.creds.gid);
@@ -152,9 +156,12 @@ impl Kernel {
         }
         let _ = write!(
             out,
-            "Seccomp:\t0\nSeccomp_filters:\t0\nCpus_allowed:\t1\nCpus_allowed_list:\t0\nMems_allowed:\t1\n\
+            "Seccomp:\t{}\nSeccomp_filters:\t{}\nCpus_allowed:\t1\nCpus_allowed_list:\t0\nMems_allowed:\t1\n\
              Mems_allowed_list:\t0\nvoluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n",
-            process.usage.switches, process.usage.preemptions
+            thread.map_or(0, |t| t.seccomp.mode()),
+            thread.map_or(0, |t| t.seccomp.filters()),
+            process.usage.switches,
+            process.usage.preemptions
         );
         Some(out)
     }
@@ -164,10 +171,12 @@ impl Kernel {
         let thread = self.thread_of(tid);
         let (state, _) = self.state(tid);
         let id = if whole { process.pid.0 } else { tid };
-        let cpu = match (whole, thread) {
-            (false, Some(t)) => self.thread_cpu(t.tid),
-            _ => self.process_cpu(process.pid),
+        let (cpu, sys) = match (whole, thread) {
+            (false, Some(t)) => (self.thread_cpu(t.tid), t.sys_ns),
+            _ => (self.process_cpu(process.pid), self.process_sys(process.pid)),
         };
+        let sys = sys.min(cpu);
+        let children = &process.child_usage;
         let space = self.space_of(tid);
         let layout = space.map(|s| s.layout.clone()).unwrap_or_default();
         let (ignored, caught) = self.signal_dispositions(thread.map(|t| t.tid).unwrap_or_default());
@@ -190,10 +199,10 @@ impl Kernel {
             process.child_usage.faults.to_string(),
             "0".into(),
             "0".into(),
-            (cpu / TICK_NS).to_string(),
-            "0".into(),
-            (process.child_usage.cpu_ns / TICK_NS).to_string(),
-            "0".into(),
+            ((cpu - sys) / TICK_NS).to_string(),
+            (sys / TICK_NS).to_string(),
+            (children.user_ns() / TICK_NS).to_string(),
+            (children.system_ns() / TICK_NS).to_string(),
             (20 + nice).to_string(),
             nice.to_string(),
             process.threads.len().max(1).to_string(),
@@ -315,6 +324,8 @@ impl ProcView for Kernel {
 
     fn owner(&self, tid: u32) -> Option<(u32, u32)> {
         match self.thread_of(tid) {
+            // A process that may not be looked into belongs to root.
+            Some(_) if self.process_by(tid).is_some_and(|p| p.dumpable != 1) => Some((0, 0)),
             Some(t) => Some((t.creds.uid.effective, t.creds.gid.effective)),
             None => self.process_by(tid).map(|p| (p.uid, p.uid)),
         }
@@ -337,6 +348,25 @@ impl ProcView for Kernel {
             "exe" => Some(self.mm.space(thread.space)?.layout.exe.as_ref()?.dentry().clone()),
             _ => None,
         }
+    }
+
+    fn may_access(&self, tid: u32, change: bool) -> bool {
+        let Some(target) = self.thread_of(tid).map(|t| t.tid) else { return true };
+        if self.tasks.thread(self.current).is_none() {
+            return true;
+        }
+        let by = if change { By::RealIds } else { By::FsIds };
+        Kernel::may_access(self, self.current, target, by).is_ok()
+    }
+
+    fn read_memory(&mut self, tid: u32, at: u64, buf: &mut [u8]) -> Res<usize> {
+        let Some(space) = self.thread_of(tid).map(|t| t.space) else { return Ok(0) };
+        Ok(self.mm.read_remote(space, at, buf))
+    }
+
+    fn write_memory(&mut self, tid: u32, at: u64, bytes: &[u8]) -> Res<usize> {
+        let Some(space) = self.thread_of(tid).map(|t| t.space) else { return Ok(0) };
+        Ok(self.mm.write_remote(space, at, bytes))
     }
 
     fn task_text(&mut self, tid: u32, name: &str, whole: bool) -> Res<Vec<u8>> {

@@ -1,5 +1,6 @@
 //! proc(5). The lists of files are in [`tables`]; what they say about processes comes through [`ProcView`].
 
+mod memory;
 pub mod mounts;
 pub mod tables;
 
@@ -11,7 +12,7 @@ use abi::Errno;
 use abi::fcntl::SEEK_END;
 use abi::poll::{READABLE, WRITABLE};
 
-use self::tables::{NAMESPACES, NET, SYSTEM, System, TASK, Task};
+use self::tables::{GUARDED, NAMESPACES, NET, SYSTEM, System, TASK, Task};
 use super::inode::{DirItem, Inode, InodeRef, Kind, Meta, Names, NewNode, SetAttr};
 use super::open_file::{FileOps, OpenFile, seek_to};
 use super::{Cx, Dentry, Res};
@@ -32,6 +33,12 @@ pub trait ProcView {
     fn file(&self, tid: u32, fd: i32) -> Option<(Rc<OpenFile>, bool)>;
     /// Its `cwd`, `root` or `exe`.
     fn place(&self, tid: u32, name: &str) -> Option<Rc<Dentry>>;
+    /// Whether the caller may look into the task (`PTRACE_MODE_READ`), or with `change` also change it.
+    fn may_access(&self, tid: u32, change: bool) -> bool;
+    /// Bytes of its memory from `at` on: how many.
+    fn read_memory(&mut self, tid: u32, at: u64, buf: &mut [u8]) -> Res<usize>;
+    /// Changes its memory from `at` on: how many bytes.
+    fn write_memory(&mut self, tid: u32, at: u64, bytes: &[u8]) -> Res<usize>;
     /// Content of `/proc/TID/name`; `whole` asks for the process and not one thread.
     fn task_text(&mut self, tid: u32, name: &str, whole: bool) -> Res<Vec<u8>>;
     /// A write to `/proc/TID/name`.
@@ -479,6 +486,16 @@ impl Inode for ProcInode {
     }
 
     fn magic(&self, cx: &mut Cx) -> Option<Res<Rc<Dentry>>> {
+        let tid = match &self.node {
+            Node::Fd { tid, .. } => Some(*tid),
+            Node::TaskFile { tid, .. } if matches!(self.task_row(), Some((_, _, Task::Place))) => {
+                Some(*tid)
+            }
+            _ => None,
+        };
+        if tid.is_some_and(|tid| !cx.world.procs().may_access(tid, false)) {
+            return Some(Err(Errno::EACCES));
+        }
         match &self.node {
             Node::Fd { tid, fd } => {
                 Some(Self::file(cx, *tid, *fd).map(|(file, _)| file.dentry().clone()))
@@ -501,10 +518,19 @@ impl Inode for ProcInode {
 
     fn open(
         self: Rc<Self>,
-        _cx: &mut Cx,
+        cx: &mut Cx,
         _dentry: &Rc<Dentry>,
         _flags: u32,
     ) -> Option<Res<Rc<dyn FileOps>>> {
+        if let (Node::TaskFile { tid, .. }, Some((name, ..))) = (&self.node, self.task_row()) {
+            let change = name == "mem";
+            if GUARDED.contains(&name) && !cx.world.procs().may_access(*tid, change) {
+                return Some(Err(Errno::EACCES));
+            }
+            if change {
+                return Some(Ok(Rc::new(memory::MemFile { tid: *tid })));
+            }
+        }
         match self.kind() {
             Kind::File => Some(Ok(Rc::new(ProcFile { inode: self, text: RefCell::default() }))),
             _ => None,

@@ -309,6 +309,7 @@ pub const TASK: &[(&str, u32, Task)] = &[
     ("limits", 0o444, Task::Made),
     ("loginuid", 0o644, Task::Text("4294967295")),
     ("maps", 0o444, Task::Made),
+    ("mem", 0o600, Task::Made),
     ("mountinfo", 0o444, Task::Mounts),
     ("mounts", 0o444, Task::Mounts),
     ("mountstats", 0o400, Task::Mounts),
@@ -407,6 +408,20 @@ const SOFTNET: &str = "00000000 00000000 00000000 00000000 00000000 00000000 000
 00000000 00000000 00000000 00000000 00000000\n";
 const WIRELESS: &str = "Inter-| sta-|   Quality        |   Discarded packets               | Missed | WE\n face | \
 tus | link level noise |  nwid  crypt   frag  retry   misc | beacon | 22\n";
+
+/// Files of a task that only those may open who may look into it (`PTRACE_MODE_READ`), or for `mem` trace it.
+pub const GUARDED: &[&str] = &[
+    "auxv",
+    "environ",
+    "io",
+    "maps",
+    "mem",
+    "pagemap",
+    "smaps",
+    "smaps_rollup",
+    "stack",
+    "syscall",
+];
 
 /// Namespaces in `ns/`, with the numbers of the initial ones.
 pub const NAMESPACES: &[(&str, u64)] = &[

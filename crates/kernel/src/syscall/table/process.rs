@@ -2,7 +2,8 @@
 
 use super::{Arg::*, Row};
 use crate::syscall::{
-    futex, ids, ioprio, pidfd, prctl, proc, process_vm, rseq, sched, system, wait, waitv,
+    futex, ids, ioprio, pidfd, prctl, proc, process_vm, ptrace, rseq, sched, seccomp, system, wait,
+    waitv,
 };
 use abi::sched::*;
 
@@ -74,6 +75,41 @@ const ARCH: &[(u64, &str)] = &[
     (0x1004, "ARCH_GET_GS"),
 ];
 
+const PTRACE: &[(u64, &str)] = &[
+    (0, "PTRACE_TRACEME"),
+    (1, "PTRACE_PEEKTEXT"),
+    (2, "PTRACE_PEEKDATA"),
+    (3, "PTRACE_PEEKUSER"),
+    (4, "PTRACE_POKETEXT"),
+    (5, "PTRACE_POKEDATA"),
+    (6, "PTRACE_POKEUSER"),
+    (7, "PTRACE_CONT"),
+    (8, "PTRACE_KILL"),
+    (9, "PTRACE_SINGLESTEP"),
+    (12, "PTRACE_GETREGS"),
+    (13, "PTRACE_SETREGS"),
+    (14, "PTRACE_GETFPREGS"),
+    (15, "PTRACE_SETFPREGS"),
+    (16, "PTRACE_ATTACH"),
+    (17, "PTRACE_DETACH"),
+    (24, "PTRACE_SYSCALL"),
+    (30, "PTRACE_ARCH_PRCTL"),
+    (31, "PTRACE_SYSEMU"),
+    (0x4200, "PTRACE_SETOPTIONS"),
+    (0x4201, "PTRACE_GETEVENTMSG"),
+    (0x4202, "PTRACE_GETSIGINFO"),
+    (0x4203, "PTRACE_SETSIGINFO"),
+    (0x4204, "PTRACE_GETREGSET"),
+    (0x4205, "PTRACE_SETREGSET"),
+    (0x4206, "PTRACE_SEIZE"),
+    (0x4207, "PTRACE_INTERRUPT"),
+    (0x4208, "PTRACE_LISTEN"),
+    (0x4209, "PTRACE_PEEKSIGINFO"),
+    (0x420a, "PTRACE_GETSIGMASK"),
+    (0x420b, "PTRACE_SETSIGMASK"),
+    (0x420e, "PTRACE_GET_SYSCALL_INFO"),
+];
+
 pub(super) static ROWS: &[Row] = crate::syscall_rows! {
     24 sched_yield() = sched::sched_yield, Full, "";
     39 getpid() = proc::getpid, Full, "";
@@ -84,6 +120,7 @@ pub(super) static ROWS: &[Row] = crate::syscall_rows! {
     60 exit(status: Int) = proc::exit, Full, "";
     61 wait4(pid: Int, status: OutInt, options: Flags(WAITS), rusage: Ptr) = wait::wait4, Full, "";
     63 uname(buf: Ptr) = system::uname, Full, "";
+    101 ptrace(request: Enum(PTRACE), pid: Int, addr: Ptr, data: Ptr) = ptrace::ptrace, Partial, "no hardware breakpoints and watchpoints (EINVAL), no block steps";
     97 getrlimit(resource: Enum(RLIMIT), limit: Ptr) = sched::getrlimit, Full, "";
     99 sysinfo(info: Ptr) = system::sysinfo, Full, "";
     102 getuid() = ids::getuid, Full, "";
@@ -144,6 +181,7 @@ pub(super) static ROWS: &[Row] = crate::syscall_rows! {
     311 process_vm_writev(pid: Int, local: Ptr, count: Size, remote: Ptr, rcount: Size, flags: Hex) = process_vm::process_vm_writev, Full, "";
     312 kcmp(pid1: Int, pid2: Int, kind: Int, a: Hex, b: Hex) = process_vm::kcmp, Partial, "no KCMP_EPOLL_TFD";
     314 sched_setattr(pid: Int, attr: Ptr, flags: Hex) = sched::sched_setattr, Partial, "policies are remembered; real-time and deadline ones refuse with EPERM";
+    317 seccomp(op: Int, flags: Hex, args: Ptr) = seccomp::seccomp, Partial, "no listener (SECCOMP_RET_USER_NOTIF)";
     318 getrandom(buf: Ptr, len: Size, flags: Hex) = system::getrandom, Full, "";
     322 execveat(dir: DirFd, path: Path, argv: Strings, envp: StringCount, flags: Hex) = proc::execveat, Full, "";
     324 membarrier(cmd: Hex, flags: Hex, cpu: Int) = sched::membarrier, Full, "one CPU";

@@ -5,7 +5,6 @@ use crate::syscall::not_supported as nosys;
 use crate::syscall::system::not_permitted as eperm;
 
 pub(super) static ROWS: &[Row] = crate::syscall_rows! {
-    101 ptrace(request: Long, pid: Int, addr: Ptr, data: Ptr) = eperm, Refused, "EPERM";
     134 uselib(path: Path) = eperm, Refused, "EPERM as docker's profile";
     136 ustat(dev: Int, buf: Ptr) = eperm, Refused, "EPERM as docker's profile";
     139 sysfs(option: Int, arg1: Hex, arg2: Hex) = eperm, Refused, "EPERM as docker's profile";
@@ -35,7 +34,6 @@ pub(super) static ROWS: &[Row] = crate::syscall_rows! {
     298 perf_event_open(attr: Ptr, pid: Int, cpu: Int, group: Int, flags: Hex) = eperm, Refused, "EPERM: needs CAP_PERFMON";
     308 setns(fd: Fd, kind: Hex) = eperm, Refused, "EPERM: no namespaces";
     313 finit_module(fd: Fd, params: Path, flags: Hex) = eperm, Refused, "EPERM: needs CAP_SYS_MODULE";
-    317 seccomp(op: Int, flags: Hex, args: Ptr) = nosys, Refused, "no filters";
     320 kexec_file_load(kernel: Fd, initrd: Fd, len: Size, cmdline: Path, flags: Hex) = eperm, Refused, "EPERM: needs CAP_SYS_BOOT";
     321 bpf(cmd: Int, attr: Ptr, size: Int) = eperm, Refused, "EPERM: needs CAP_BPF";
     323 userfaultfd(flags: Hex) = eperm, Refused, "EPERM as docker's profile";

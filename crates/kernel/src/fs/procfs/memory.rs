@@ -1,0 +1,66 @@
+//! `/proc/pid/mem`: the memory of a process by address.
+
+use std::any::Any;
+
+use abi::Errno;
+use abi::fcntl::SEEK_END;
+
+use crate::fs::open_file::{FileOps, OpenFile, seek_to};
+use crate::fs::{Cx, Res};
+
+/// An open `/proc/TID/mem`.
+pub(super) struct MemFile {
+    pub(super) tid: u32,
+}
+
+/// Most bytes moved at once.
+const CHUNK: usize = 1 << 20;
+
+impl FileOps for MemFile {
+    fn kind_name(&self) -> &'static str {
+        "proc file"
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn read(&self, cx: &mut Cx, file: &OpenFile, buf: &mut [u8]) -> Res<usize> {
+        let n = self.read_at(cx, file, file.pos.get(), buf)?;
+        file.pos.set(file.pos.get().wrapping_add(n as u64));
+        Ok(n)
+    }
+
+    fn write(&self, cx: &mut Cx, file: &OpenFile, buf: &[u8]) -> Res<usize> {
+        let n = self.write_at(cx, file, file.pos.get(), buf)?;
+        file.pos.set(file.pos.get().wrapping_add(n as u64));
+        Ok(n)
+    }
+
+    fn read_at(&self, cx: &mut Cx, _: &OpenFile, at: u64, buf: &mut [u8]) -> Res<usize> {
+        let n = buf.len().min(CHUNK);
+        match cx.world.procs().read_memory(self.tid, at, &mut buf[..n])? {
+            0 if n > 0 => Err(Errno::EIO),
+            done => Ok(done),
+        }
+    }
+
+    fn write_at(&self, cx: &mut Cx, _: &OpenFile, at: u64, buf: &[u8]) -> Res<usize> {
+        let n = buf.len().min(CHUNK);
+        match cx.world.procs().write_memory(self.tid, at, &buf[..n])? {
+            0 if n > 0 => Err(Errno::EIO),
+            done => Ok(done),
+        }
+    }
+
+    fn seek(&self, _: &mut Cx, file: &OpenFile, offset: i64, whence: u32) -> Res<u64> {
+        if whence == SEEK_END {
+            return Err(Errno::EINVAL);
+        }
+        seek_to(file, offset, whence, 0)
+    }
+
+    fn is_seekable(&self) -> bool {
+        true
+    }
+}
