@@ -261,15 +261,16 @@ fn robust_futexes_are_released() {
     sys.poke64(head, entry);
     sys.poke64(head + 8, 8);
     sys.poke64(entry, head);
-    sys.poke32(entry + 8, t.0);
+    // Waiters are woken where the word says that there are some (FUTEX_WAITERS).
+    sys.poke32(entry + 8, 0x8000_0000 | t.0);
     sys.ok(273, &[head, 24]);
     sys.run(main);
-    sys.blocks(FUTEX, &[entry + 8, 128, u64::from(t.0), 0, 0, 0]);
+    sys.blocks(FUTEX, &[entry + 8, 128, u64::from(0x8000_0000 | t.0), 0, 0, 0]);
     sys.run(t);
     sys.blocks(EXIT, &[0]);
     sys.run(main);
     assert_eq!(sys.rax(), 0);
-    assert_eq!(sys.peek32(entry + 8), 0x4000_0000, "FUTEX_OWNER_DIED");
+    assert_eq!(sys.peek32(entry + 8), 0xc000_0000, "FUTEX_OWNER_DIED");
     // A list that bites its tail ends the walk, not the kernel.
     let t = thread(&mut sys, m + 2 * 4096, 0, m + 64);
     sys.run(t);
