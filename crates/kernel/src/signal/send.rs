@@ -144,8 +144,10 @@ impl Kernel {
                 self.release_from_trap(tid);
             }
         }
-        if was_stopped && signal == SIGCONT {
+        if signal == SIGCONT {
             self.tell_listeners(pid);
+        }
+        if was_stopped && signal == SIGCONT {
             self.report_to_parent(pid, Report::Continued);
         }
     }

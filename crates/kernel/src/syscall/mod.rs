@@ -101,7 +101,7 @@ impl Kernel {
             Verdict::Skip => {
                 let thread = &mut self.tasks[tid];
                 thread.syscall = None;
-                thread.leaving = true;
+                thread.leaving = thread.ptrace.is_some();
             }
             Verdict::Ask(message) => self.stop_for_seccomp(tid, message),
             Verdict::Gone => {}
@@ -131,7 +131,7 @@ impl Kernel {
                 let tid = if self.tasks.thread(tid).is_some() { tid } else { self.current };
                 if let Some(thread) = self.tasks.thread_mut(tid) {
                     thread.syscall = None;
-                    thread.leaving = true;
+                    thread.leaving = thread.ptrace.is_some();
                 }
                 self.trace_no_return(tid, nr);
                 return;
@@ -139,7 +139,7 @@ impl Kernel {
         };
         let Some(thread) = self.tasks.thread_mut(tid) else { return };
         thread.syscall = None;
-        thread.leaving = true;
+        thread.leaving = thread.ptrace.is_some();
         thread.ctx.gpr[abi::RAX] = value;
         if let Some(mask) = thread.saved_mask.take() {
             self.set_mask(tid, mask);

@@ -148,11 +148,12 @@ fn order(k: &mut Kernel, target: ThreadId, what: u64, addr: u64, data: u64) -> S
         }
         request::LISTEN => {
             let traced = k.tasks[target].ptrace.as_deref_mut().ok_or(Errno::ESRCH)?;
-            let group = traced.trap.as_ref().is_some_and(|t| t.kind == Kind::Group);
-            if !traced.seized || !group {
+            let stop = traced.trap.as_ref().is_some_and(|t| t.code >> 8 == option::EVENT_STOP);
+            if !traced.seized || !stop {
                 return Err(Errno::EIO.into());
             }
             traced.listening = true;
+            k.trap_listener(target);
         }
         request::PEEKSIGINFO => return peek_signals(k, target, addr, data),
         request::GETSIGMASK | request::SETSIGMASK if addr != 8 => return Err(Errno::EINVAL.into()),
@@ -251,6 +252,7 @@ fn attach(
         return Err(Errno::EPERM.into());
     }
     k.tasks[target].ptrace = Some(Box::new(Traced::new(me, flags, seize)));
+    k.tasks[target].leaving = false;
     let stopped = k.tasks[pid].stopped;
     if !seize {
         k.send_to_thread(target, crate::signal::siginfo(SIGSTOP, SI_KERNEL), true);

@@ -115,6 +115,8 @@ pub struct Traced {
     pub mode: Mode,
     /// Stop as soon as possible (PTRACE_INTERRUPT, or a new child of a seized thread).
     pub interrupt: bool,
+    /// SIGCONT came while it was stopped: the tracer is told so when it lets go or listens.
+    pub notify: bool,
     /// PTRACE_LISTEN: still stopped, but not to be ordered about.
     pub listening: bool,
     /// The end was reported (`PTRACE_EVENT_EXIT`).
@@ -135,6 +137,7 @@ impl Traced {
             message: 0,
             mode: Mode::Cont,
             interrupt: false,
+            notify: false,
             listening: false,
             farewell: false,
             stepping: false,
@@ -331,7 +334,7 @@ impl Kernel {
             self.trap_event(tid, Kind::Event, event, message);
             return true;
         }
-        let (mode, interrupt) = (traced.mode, traced.interrupt);
+        let (mode, interrupt) = (traced.mode, traced.interrupt || traced.notify);
         let thread = &mut self.tasks[tid];
         if thread.run == Run::Ready && std::mem::take(&mut thread.leaving) {
             if mode == Mode::Syscall {
@@ -355,6 +358,7 @@ impl Kernel {
             let info = self.trap_info(tid, code);
             if let Some(traced) = self.traced_mut(tid) {
                 traced.interrupt = false;
+                traced.notify = false;
             }
             self.trap_thread(tid, Kind::Event, code, Some(info));
             return true;
@@ -375,7 +379,7 @@ impl Kernel {
         }
     }
 
-    /// SIGCONT ends the stop of a process: listening threads report that.
+    /// SIGCONT is sent to a process: its seized threads report that, the listening ones at once (`ptrace_trap_notify`).
     pub(crate) fn tell_listeners(&mut self, pid: ProcessId) {
         let threads: Vec<ThreadId> = self
             .tasks
@@ -383,12 +387,23 @@ impl Kernel {
             .map(|p| p.threads.iter().copied().collect())
             .unwrap_or_default();
         for tid in threads {
-            if self.traced(tid).is_some_and(|t| t.listening) {
-                let code = option::EVENT_STOP << 8 | SIGTRAP;
-                let info = self.trap_info(tid, code);
-                self.trap_thread(tid, Kind::Event, code, Some(info));
-            }
+            let Some(thread) = self.tasks.thread_mut(tid) else { continue };
+            let Some(traced) = thread.ptrace.as_deref_mut().filter(|t| t.seized) else { continue };
+            traced.notify = true;
+            thread.look_at_signals = true;
+            self.trap_listener(tid);
         }
+    }
+
+    /// A listening thread that has something to tell stops anew.
+    pub(crate) fn trap_listener(&mut self, tid: ThreadId) {
+        let Some(traced) = self.traced_mut(tid) else { return };
+        if !traced.listening || !std::mem::take(&mut traced.notify) {
+            return;
+        }
+        let code = option::EVENT_STOP << 8 | SIGTRAP;
+        let info = self.trap_info(tid, code);
+        self.trap_thread(tid, Kind::Event, code, Some(info));
     }
 
     /// Breaks off the call that a traced thread waits in, so that it can stop: rax says how the call may go on. False if
