@@ -1,7 +1,7 @@
 //! The loop that serves one box: bytes to and from its descriptor, and what it asks for.
 
 use super::names::{self, Kind};
-use super::policy::Learned;
+use super::policy::{GATEWAY, Learned};
 use super::publish::{Listener, Socket};
 use super::{Grant, World, errno, tcp, udp};
 use mux::{Extensions, Families, Limits, Request, Server, Transport};
@@ -379,6 +379,11 @@ impl Hub {
 
     /// Somebody asks for a published port. Waits while the box cannot take it.
     pub async fn incoming(&self, transport: Transport, port: u16, peer: SocketAddr) -> u32 {
+        let peer = match peer.ip().to_canonical() {
+            // In the box that address is the box itself, which its programs trust and answer.
+            ip if ip.is_loopback() => SocketAddr::new(GATEWAY[0], peer.port()),
+            ip => SocketAddr::new(ip, peer.port()),
+        };
         loop {
             let stream = self.server.borrow_mut().incoming(transport, port, peer);
             if let Some(stream) = stream {

@@ -178,9 +178,11 @@ fn published_ports_lead_in() {
         socket.read_to_end(&mut all).unwrap();
         all
     });
-    let Event::Incoming { stream, transport: Transport::Tcp, port: 80, .. } = guest.event() else {
+    let Event::Incoming { stream, transport: Transport::Tcp, port: 80, peer: seen } = guest.event()
+    else {
         panic!()
     };
+    assert_eq!(seen.ip(), GATEWAY_V4, "in the box 127.0.0.1 is the box");
     assert_eq!(guest.event(), Event::Data(stream, b"ping".to_vec()));
     assert_eq!(guest.event(), Event::Eof(stream));
     guest.client.send(stream, b"pong");
