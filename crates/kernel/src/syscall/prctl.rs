@@ -34,11 +34,16 @@ pub fn prctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         // PR_GET_KEEPCAPS, PR_SET_KEEPCAPS
         7 => Ok(u64::from(k.tasks[tid].creds.securebits & SECBIT_KEEP_CAPS != 0)),
         8 if arg > 1 => Err(Errno::EINVAL.into()),
+        8 if k.tasks[tid].creds.securebits & SECBIT_KEEP_CAPS << 1 != 0 => Err(Errno::EPERM.into()),
         8 => {
             let bits = &mut k.tasks[tid].creds.securebits;
             *bits = if arg == 1 { *bits | SECBIT_KEEP_CAPS } else { *bits & !SECBIT_KEEP_CAPS };
             Ok(0)
         }
+        // PR_GET_TIMING, PR_SET_TIMING: statistical only
+        13 => Ok(0),
+        14 if arg != 0 => Err(Errno::EINVAL.into()),
+        14 => Ok(0),
         // PR_SET_NAME, PR_GET_NAME
         15 => {
             let mut name = [0; 16];
@@ -62,21 +67,29 @@ pub fn prctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         21 => Ok(u64::from(k.tasks[tid].seccomp.mode())),
         22 => super::seccomp::prctl_set(k, tid, arg, a.u64(2)),
         // PR_CAPBSET_READ, PR_CAPBSET_DROP
+        24 if !k.tasks[tid].creds.capable(CAP_SETPCAP) => Err(Errno::EPERM.into()),
         23 | 24 if arg > u64::from(LAST_CAP) => Err(Errno::EINVAL.into()),
         23 => Ok(k.tasks[tid].creds.bounding >> arg & 1),
         24 => {
-            let creds = &mut k.tasks[tid].creds;
-            if !creds.capable(CAP_SETPCAP) {
-                return Err(Errno::EPERM.into());
-            }
-            creds.bounding &= !(1 << arg);
+            k.tasks[tid].creds.bounding &= !(1 << arg);
             Ok(0)
         }
+        // PR_GET_TSC, PR_SET_TSC: the counter can be read; making it fault is not to be had
+        25 => {
+            k.mm.write_pod(arg, &1_i32)?;
+            Ok(0)
+        }
+        26 if arg == 1 => Ok(0),
+        26 => Err(Errno::EINVAL.into()),
         // PR_GET_SECUREBITS, PR_SET_SECUREBITS
         27 => Ok(u64::from(k.tasks[tid].creds.securebits)),
         28 => {
             let creds = &mut k.tasks[tid].creds;
-            if !creds.capable(CAP_SETPCAP) || arg > 0xff {
+            /// The odd bits lock the even ones.
+            const LOCKS: u64 = 0xaa;
+            let old = u64::from(creds.securebits);
+            let locked = (old & LOCKS) >> 1 & (old ^ arg) != 0 || old & LOCKS & !arg != 0;
+            if locked || arg > 0xff || !creds.capable(CAP_SETPCAP) {
                 return Err(Errno::EPERM.into());
             }
             creds.securebits = arg as u32;
@@ -88,6 +101,30 @@ pub fn prctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
             Ok(0)
         }
         30 => Ok(k.tasks[tid].timer_slack),
+        // PR_TASK_PERF_EVENTS_DISABLE and _ENABLE: there are none
+        31 | 32 => Ok(0),
+        // PR_MCE_KILL_GET: the default
+        34 if arg | a.u64(2) | a.u64(3) | a.u64(4) == 0 => Ok(2),
+        // PR_SET_MM: PR_SET_MM_MAP_SIZE tells a size, the rest takes CAP_SYS_RESOURCE
+        35 if a.u64(4) != 0 => Err(Errno::EINVAL.into()),
+        35 if arg == 15 => {
+            k.mm.write_pod(a.u64(2), &104_u32)?;
+            Ok(0)
+        }
+        35 => Err(Errno::EPERM.into()),
+        // PR_GET_TID_ADDRESS
+        40 => {
+            let at = k.tasks[tid].clear_tid;
+            k.mm.write_pod(arg, &at)?;
+            Ok(0)
+        }
+        // PR_GET_SPECULATION_CTRL: not affected; PR_SET_SPECULATION_CTRL
+        52 if a.u64(2) | a.u64(3) | a.u64(4) != 0 => Err(Errno::EINVAL.into()),
+        52 if arg > 2 => Err(Errno::ENODEV.into()),
+        52 => Ok(0),
+        53 if a.u64(3) | a.u64(4) != 0 => Err(Errno::EINVAL.into()),
+        53 if arg > 2 => Err(Errno::ENODEV.into()),
+        53 => Err(Errno::ENXIO.into()),
         // PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER
         36 => {
             k.tasks[pid].subreaper = arg != 0;
@@ -104,10 +141,12 @@ pub fn prctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
             k.tasks[tid].creds.no_new_privs = true;
             Ok(0)
         }
+        39 if arg | a.u64(2) | a.u64(3) | a.u64(4) != 0 => Err(Errno::EINVAL.into()),
         39 => Ok(u64::from(k.tasks[tid].creds.no_new_privs)),
         // PR_SET_THP_DISABLE, PR_GET_THP_DISABLE
         41 | 42 => Ok(0),
         // PR_CAP_AMBIENT
+        47 if a.u64(3) | a.u64(4) != 0 => Err(Errno::EINVAL.into()),
         47 => ambient(k, tid, arg, a.u64(2)),
         // PR_SET_PTRACER, PR_SET_VMA (names of anonymous mappings): no visible effect
         0x5961_6d61 | 0x5356_4d41 => Ok(0),
@@ -117,6 +156,9 @@ pub fn prctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 
 fn ambient(k: &mut Kernel, tid: ThreadId, what: u64, cap: u64) -> SysResult {
     let creds = &mut k.tasks[tid].creds;
+    if what == 4 && cap != 0 {
+        return Err(Errno::EINVAL.into());
+    }
     if what == 4 {
         creds.ambient = 0;
         return Ok(0);
@@ -127,6 +169,8 @@ fn ambient(k: &mut Kernel, tid: ThreadId, what: u64, cap: u64) -> SysResult {
     let bit = 1 << cap;
     match what {
         1 => return Ok(creds.ambient >> cap & 1),
+        // SECBIT_NO_CAP_AMBIENT_RAISE
+        2 if creds.securebits & 1 << 6 != 0 => return Err(Errno::EPERM.into()),
         2 if creds.permitted & creds.inheritable & bit == 0 => return Err(Errno::EPERM.into()),
         2 => creds.ambient |= bit,
         3 => creds.ambient &= !bit,

@@ -1,9 +1,10 @@
 //! Scheduling: one CPU, round robin. Policies and priorities are remembered where programs can read them back.
 
 use abi::Errno;
+use abi::time::RLIMIT_NICE;
 
 use super::Args;
-use crate::task::creds::CAP_SYS_NICE;
+use crate::task::creds::{CAP_SYS_NICE, Ids};
 use crate::{Kernel, ProcessId, SysResult, ThreadId};
 
 /// `SCHED_RESET_ON_FORK`
@@ -35,10 +36,13 @@ pub fn sched_getaffinity(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 
 /// sched_setaffinity(2)
 pub fn sched_setaffinity(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    target(k, tid, a.i32(0)).map_err(|_| Errno::ESRCH)?;
+    let thread = target(k, tid, a.i32(0)).map_err(|_| Errno::ESRCH)?;
     let mut first = [0];
     if a.u64(1) > 0 {
         k.mm.read_user(a.u64(2), &mut first)?;
+    }
+    if !is_owner(k, tid, thread) {
+        return Err(Errno::EPERM.into());
     }
     if first[0] & 1 == 0 { Err(Errno::EINVAL.into()) } else { Ok(0) }
 }
@@ -59,6 +63,9 @@ pub fn sched_setscheduler(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let thread = target(k, tid, a.i32(0))?;
     let policy = a.u32(1) & !(RESET_ON_FORK as u32);
     check_policy(policy as i32, priority)?;
+    if !is_owner(k, tid, thread) {
+        return Err(Errno::EPERM.into());
+    }
     k.tasks[thread].policy = (policy, a.u64(1) & RESET_ON_FORK != 0);
     Ok(0)
 }
@@ -225,13 +232,26 @@ pub fn getpriority(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 pub fn setpriority(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let nice = a.i32(2).clamp(-20, 19);
     let capable = k.tasks[tid].creds.capable(CAP_SYS_NICE);
+    let mut result = Ok(0);
     for target in priority_targets(k, tid, a)? {
-        if nice < k.tasks[target].nice && !capable {
-            return Err(Errno::EACCES.into());
+        let thread = &k.tasks[target];
+        let limit = k.tasks[thread.pid].limits.soft(RLIMIT_NICE);
+        if !is_owner(k, tid, target) {
+            result = Err(Errno::EPERM.into());
+        } else if nice < thread.nice && !capable && (20 - nice) as u64 > limit {
+            result = Err(Errno::EACCES.into());
+        } else {
+            k.tasks[target].nice = nice;
         }
-        k.tasks[target].nice = nice;
     }
-    Ok(0)
+    result
+}
+
+/// Whether `tid` may change the scheduling of `target`: one of its user's, or with CAP_SYS_NICE (`check_same_owner`).
+fn is_owner(k: &Kernel, tid: ThreadId, target: ThreadId) -> bool {
+    let (me, other) = (&k.tasks[tid].creds, &k.tasks[target].creds.uid);
+    let user = me.uid.effective;
+    user == other.real || user == other.effective || me.capable(CAP_SYS_NICE)
 }
 
 /// getcpu(2)
@@ -278,7 +298,20 @@ pub fn prlimit64(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         0 => k.tasks[tid].pid,
         n => k.tasks.process(ProcessId(n as u32)).map(|p| p.pid).ok_or(Errno::ESRCH)?,
     };
+    if pid != k.tasks[tid].pid && !may_limit(k, tid, pid) {
+        return Err(Errno::EPERM.into());
+    }
     limit(k, tid, pid, a.usize(1) & 0xffff_ffff, a.u64(2), a.u64(3))
+}
+
+/// Whether `tid` may see and set the limits of another process: its user and group are the caller's throughout, or with
+/// CAP_SYS_RESOURCE (`check_prlimit_permission`).
+fn may_limit(k: &Kernel, tid: ThreadId, pid: ProcessId) -> bool {
+    let me = &k.tasks[tid].creds;
+    let Some(other) = k.tasks.thread(k.tasks[pid].leader()).map(|t| &t.creds) else { return true };
+    let same = |ids: &Ids, id: u32| ids.real == id && ids.effective == id && ids.saved == id;
+    same(&other.uid, me.uid.real) && same(&other.gid, me.gid.real)
+        || me.capable(crate::task::creds::CAP_SYS_RESOURCE)
 }
 
 /// getrlimit(2)
