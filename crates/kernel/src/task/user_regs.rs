@@ -163,7 +163,7 @@ pub fn change_set(thread: &mut Thread, kind: u64, bytes: &[u8], avx: bool) -> Re
 
 /// A word of `struct user`: general registers, debug registers (which are all zero), nothing else.
 pub fn peek(thread: &Thread, at: u64) -> Result<u64, Errno> {
-    if at % 8 != 0 || at >= USER_SIZE {
+    if !at.is_multiple_of(8) || at >= USER_SIZE {
         return Err(Errno::EIO);
     }
     Ok(words(thread).get((at / 8) as usize).copied().unwrap_or(0))
@@ -172,7 +172,7 @@ pub fn peek(thread: &Thread, at: u64) -> Result<u64, Errno> {
 /// Changes a general register. There are no hardware breakpoints: setting a debug register to anything but zero is
 /// EINVAL, as for an address that the processor refuses.
 pub fn poke(thread: &mut Thread, at: u64, value: u64) -> Result<(), Errno> {
-    if at % 8 != 0 || at >= USER_SIZE {
+    if !at.is_multiple_of(8) || at >= USER_SIZE {
         return Err(Errno::EIO);
     }
     match at {
