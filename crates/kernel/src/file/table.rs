@@ -20,6 +20,8 @@ struct Slot {
 /// One descriptor table.
 pub struct FdTable {
     slots: Vec<Option<Slot>>,
+    /// All descriptors below it are in use, so that the lowest free one is found without a walk.
+    low: usize,
     /// The owner of POSIX record locks (fcntl(2)) taken through this table.
     owner: u64,
     shared: Rc<Shared>,
@@ -31,6 +33,7 @@ impl FdTable {
     pub fn new(shared: &Rc<Shared>) -> FdTable {
         FdTable {
             slots: Vec::new(),
+            low: 0,
             owner: shared.unique(),
             shared: shared.clone(),
             charge: Charge::new(&shared.account, Purpose::Programs),
@@ -43,6 +46,7 @@ impl FdTable {
         charge.set(self.bytes());
         FdTable {
             slots: self.slots.clone(),
+            low: self.low,
             owner: self.shared.unique(),
             shared: self.shared.clone(),
             charge,
@@ -106,7 +110,7 @@ impl FdTable {
 
     /// The lowest free descriptor at or above `min`; EMFILE at `limit`.
     pub fn free(&self, min: u64, limit: u64) -> Res<usize> {
-        let mut fd = usize::try_from(min).map_err(|_| Errno::EINVAL)?;
+        let mut fd = usize::try_from(min).map_err(|_| Errno::EINVAL)?.max(self.low);
         while self.slots.get(fd).is_some_and(Option::is_some) {
             fd += 1;
         }
@@ -144,12 +148,16 @@ impl FdTable {
         if let Some(place) = self.slots.get_mut(fd) {
             *place = Some(slot);
         }
+        while self.slots.get(self.low).is_some_and(Option::is_some) {
+            self.low += 1;
+        }
     }
 
     /// Closes `fd`; record locks of this table on the file go.
     pub fn close(&mut self, fd: i32) -> Res<()> {
         let index = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
         let slot = self.slots.get_mut(index).and_then(Option::take).ok_or(Errno::EBADF)?;
+        self.low = self.low.min(index);
         self.shared.locks.release_owner(&self.shared.wakes, self.owner, slot.file.dentry().inode());
         Ok(())
     }
