@@ -103,7 +103,7 @@ impl Suite {
                 "cd /opt/go/src/{part}; GOROOT=/opt/go exec timeout 1200 ./suite.test -test.v -test.short 2>&1"
             ),
             Kind::Stress => format!(
-                "cd /tmp; ulimit -v 4000000; timeout 120 stress-ng --{part} 1 --timeout 3 --verify; echo {part} $?"
+                "cd /tmp; ulimit -v 4000000; timeout 120 stress-ng --{part} 1 --timeout 3 --verify; echo suite {part} $?"
             ),
         };
         Ok(Case { name: self.name(), shell: "/bin/sh".to_owned(), script })

@@ -68,14 +68,13 @@ pub fn go(output: &str) -> Results {
     results
 }
 
-/// stress-ng, with `NAME STATUS` as the last line before the script's status. A stressor that says `fail:` failed; one that the
-/// kernel or the rights do not allow ends with another status than 0 and is no case.
+/// stress-ng, with a line `suite NAME STATUS` from the script. A stressor that says `fail:` failed; one that the kernel or the rights
+/// do not allow ends with another status than 0 and is no case.
 pub fn stress(output: &str) -> Results {
     let failed = output.contains("fail:");
-    let line =
-        output.lines().rev().find_map(|line| line.split_once(' ').filter(|(a, _)| *a != "status"));
+    let line = output.lines().find_map(|line| line.strip_prefix("suite "));
     let mut results = Results::new();
-    if let Some((name, "0")) = line {
+    if let Some((name, "0")) = line.and_then(|line| line.split_once(' ')) {
         results.insert(name.to_owned(), !failed);
     }
     results
@@ -107,8 +106,8 @@ mod tests {
 
     #[test]
     fn a_stressor_that_is_refused_is_no_case() {
-        assert_eq!(stress("...\nmmap 0\nstatus 0\n").get("mmap"), Some(&true));
-        assert_eq!(stress("fail: x\nmmap 0\nstatus 0\n").get("mmap"), Some(&false));
-        assert!(stress("aio 3\nstatus 0\n").is_empty());
+        assert_eq!(stress("suite mmap 0\ninfo: x 1\nstatus 0\n").get("mmap"), Some(&true));
+        assert_eq!(stress("suite mmap 0\nfail: x\nstatus 0\n").get("mmap"), Some(&false));
+        assert!(stress("suite aio 3\nstatus 0\n").is_empty());
     }
 }
