@@ -151,14 +151,20 @@ fn check(name: &str) {
         std::fs::write(file("expected"), native(&program, "")).unwrap();
     }
     let expected = std::fs::read_to_string(file("expected")).unwrap();
-    if is_reference() {
-        compare("this machine", &expected, &native(&program, ""));
-    } else {
+    if !is_reference() {
         println!("not run on this machine: the output is that of another maker's processor");
+    } else if PROCESSOR.contains(&name) || std::env::var_os("BOXER_NATIVE").is_some() {
+        compare("this machine", &expected, &native(&program, ""));
+    } else if expected != native(&program, "") {
+        println!("{name}: this machine's kernel differs; BOXER_NATIVE=1 shows where");
     }
     let differs = std::fs::read_to_string(file("differs")).unwrap_or_default();
     compare("the box", &amended(&expected, &differs, name), &boxed(&program, CpuLevel::default()));
 }
+
+/// Programs whose output depends on the processor alone. What the others print depends on the kernel, too, its version and
+/// the limits and the niceness it was started with: there this machine is the judge only if `BOXER_NATIVE=1` asks for it.
+const PROCESSOR: [&str; 4] = ["faults", "x87", "selfmod", "system"];
 
 /// Compares the box with this machine, which must have what x86-64-v3 has. `tunables` make the C library choose here what
 /// it chooses on a processor of that level.
