@@ -72,7 +72,8 @@ pub fn size(text: &str) -> Result<Option<u64>, String> {
 /// A duration in nanoseconds: `10s`, `5m`, `1h30m`, `500ms`; a bare number is seconds. 0 is no limit.
 pub fn duration(text: &str) -> Result<Option<u64>, String> {
     let wrong = || format!("{text:?} is not a duration such as 10s or 5m");
-    let mut rest = text.trim();
+    let whole = text.trim();
+    let mut rest = whole;
     let mut total = 0.0;
     loop {
         let (value, after) = number(rest).ok_or_else(wrong)?;
@@ -84,7 +85,7 @@ pub fn duration(text: &str) -> Result<Option<u64>, String> {
                 "us" | "µs" => 1e3,
                 "ms" => 1e6,
                 "s" => 1e9,
-                "" if next.is_empty() => 1e9,
+                "" if rest == whole => 1e9,
                 "m" => 60e9,
                 "h" => 3600e9,
                 _ => return Err(wrong()),
