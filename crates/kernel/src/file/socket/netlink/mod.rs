@@ -211,11 +211,13 @@ impl NetlinkSocket {
             self.drops.set(self.drops.get().wrapping_add(1));
             if !self.is_on(NETLINK_NO_ENOBUFS) {
                 self.overrun.set(true);
+                self.notifier.wake();
             }
             return;
         }
         self.queued.set(self.queued.get() + size);
         self.inbox.borrow_mut().push_back(datagram);
+        self.notifier.wake();
     }
 
     /// Serves the requests of one datagram.
@@ -241,7 +243,6 @@ impl NetlinkSocket {
                 self.deliver(message::acknowledge(&request, error, capped, self.port()));
             }
         }
-        self.notifier.wake();
     }
 
     fn join(&self, group: u32, on: bool) -> Res<()> {
