@@ -9,6 +9,7 @@
 
 pub mod advise;
 pub mod fault;
+mod gaps;
 pub mod lock;
 pub mod map;
 pub mod remap;

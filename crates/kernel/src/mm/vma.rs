@@ -6,6 +6,7 @@ use std::rc::Rc;
 use abi::mman::{PROT_EXEC, PROT_READ, PROT_WRITE};
 use mem::PAGE_SHIFT;
 
+use super::gaps::Gaps;
 use super::table::Pte;
 use crate::source::MapSource;
 
@@ -92,6 +93,8 @@ impl Vma {
 #[derive(Clone, Default)]
 pub struct Vmas {
     map: BTreeMap<u64, Vma>,
+    /// What is free between them.
+    gaps: Gaps,
     /// Sum of all lengths in bytes.
     total: u64,
 }
@@ -178,6 +181,7 @@ impl Vmas {
         for key in keys {
             if let Some(vma) = self.map.remove(&key) {
                 self.total -= vma.end - key;
+                self.gaps.give(key, vma.end);
                 out.push((key, vma));
             }
         }
@@ -188,6 +192,7 @@ impl Vmas {
     pub fn insert(&mut self, start: u64, vma: Vma) {
         self.total += vma.end - start;
         let end = vma.end;
+        self.gaps.take(start, end);
         self.map.insert(start, vma);
         self.join(end);
         self.join(start);
@@ -224,34 +229,18 @@ impl Vmas {
             let pages = (start - new_start) >> PAGE_SHIFT;
             vma.page = vma.page.wrapping_sub(pages);
             self.total += start - new_start;
+            self.gaps.take(new_start, start);
             self.map.insert(new_start, vma);
         }
     }
 
     /// The highest free range of `len` bytes within `low .. high`.
     pub fn gap_below(&self, len: u64, low: u64, high: u64) -> Option<u64> {
-        let mut top = high;
-        for (start, vma) in self.map.range(..high).rev() {
-            if top.saturating_sub(vma.end.max(low)) >= len {
-                return Some(top - len);
-            }
-            top = top.min(*start);
-            if top <= low {
-                return None;
-            }
-        }
-        (top.checked_sub(low)? >= len).then(|| top - len)
+        self.gaps.below(len, low, high)
     }
 
     /// The lowest free range of `len` bytes within `low .. high`.
     pub fn gap_above(&self, len: u64, low: u64, high: u64) -> Option<u64> {
-        let mut at = low;
-        for (start, vma) in self.overlapping(low, high) {
-            if start.saturating_sub(at) >= len {
-                return Some(at);
-            }
-            at = at.max(vma.end);
-        }
-        (high.checked_sub(at)? >= len).then_some(at)
+        self.gaps.above(len, low, high)
     }
 }
