@@ -75,6 +75,8 @@ pub struct Kernel {
     pub(crate) slice_start: u64,
     /// Nobody has run since then.
     pub(crate) idle: bool,
+    /// Since a thread was picked others have become runnable.
+    pub(crate) woken: bool,
     /// The next expiry of any timer, monotonic ns.
     pub(crate) next_timer: Option<u64>,
     /// Monotonic ns at which the box was started.
@@ -143,6 +145,7 @@ impl Kernel {
             exit: None,
             slice_start: 0,
             idle: false,
+            woken: false,
             next_timer: None,
             boot_ns: 0,
             rounds: 0,

@@ -1,4 +1,7 @@
 //! Which thread runs: the scheduler, and the entries from the CPU (system call, fault, trap, preemption).
+//!
+//! Who has had least CPU time, weighed by nice value, runs next (`Thread::vruntime`), as in Linux's fair scheduler. Who slept does
+//! not keep all that it did not use, and who wakes somebody goes on for a moment only ([`Flow::Share`]).
 
 use abi::signal::SI_KERNEL;
 
@@ -7,6 +10,17 @@ use crate::fs::Cx;
 use crate::signal::siginfo;
 use crate::task::{INIT, Run};
 use crate::{Kernel, ProcessId, ThreadId, WaitKey};
+
+/// How far a thread that slept may be behind the others, ns of CPU time: it runs before them for so long.
+const SLEEPERS_BONUS: u64 = 3_000_000;
+
+/// Shares of the CPU by nice value, from -20 on: each is 1.25 times the next (`sched_prio_to_weight` in Linux's
+/// `kernel/sched/core.c`).
+const WEIGHTS: [u64; 40] = [
+    88761, 71755, 56483, 46273, 36291, 29154, 23254, 18705, 14949, 11916, 9548, 7620, 6100, 4904,
+    3906, 3121, 2501, 1991, 1586, 1277, 1024, 820, 655, 526, 423, 335, 272, 215, 172, 137, 110, 87,
+    70, 56, 45, 36, 29, 23, 18, 15,
+];
 
 /// What [`Kernel::schedule`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,15 +45,18 @@ pub enum Sched {
 pub enum Flow {
     /// The same thread goes on; its registers are in [`Kernel::context`].
     Continue,
+    /// As `Continue`, but somebody else has become runnable: it shall ask [`Kernel::schedule`] soon.
+    Share,
     /// Ask [`Kernel::schedule`].
     Reschedule,
 }
 
 impl Kernel {
-    /// Picks the next thread (round robin), switches to its address space and prepares it: runs its waiting system
-    /// call again, delivers signals.
+    /// Picks the next thread, switches to its address space and prepares it: runs its waiting system call again, delivers
+    /// signals.
     pub fn schedule(&mut self) -> Sched {
         self.account();
+        self.step_back();
         loop {
             self.check_time();
             self.expire();
@@ -70,12 +87,30 @@ impl Kernel {
                 self.poll_stdin(false);
             }
             self.current = tid;
-            self.mm.activate(self.tasks[tid].space);
+            self.woken = false;
+            let floor = self.tasks.vruntime.saturating_sub(SLEEPERS_BONUS);
+            let thread = &mut self.tasks[tid];
+            thread.vruntime = thread.vruntime.max(floor);
+            let (space, vruntime) = (thread.space, thread.vruntime);
+            self.tasks.vruntime = self.tasks.vruntime.max(vruntime);
+            self.mm.activate(space);
             if self.prepare(tid) {
                 self.slice_start = self.now();
                 return Sched::Run(tid);
             }
         }
+    }
+
+    /// Puts the running thread, if it yielded, behind all that could run.
+    fn step_back(&mut self) {
+        let Some(thread) = self.tasks.thread_mut(self.current) else { return };
+        if !std::mem::take(&mut thread.yielded) {
+            return;
+        }
+        let runnable = self.tasks.threads().filter(|t| t.is_runnable());
+        let last = runnable.map(|t| t.vruntime).max().unwrap_or(0);
+        let thread = &mut self.tasks[self.current];
+        thread.vruntime = thread.vruntime.max(last);
     }
 
     /// Brings a runnable thread to the point where it runs guest code; false if it does not get there.
@@ -179,9 +214,7 @@ impl Kernel {
             self.mm.reap();
         }
         // A signal that the call itself caused comes before the next instruction.
-        let changed =
-            !self.wakes.borrow().is_empty() && !self.shared.async_files.borrow().is_empty();
-        if changed || self.shared.has_io_signals() {
+        if !self.wakes.borrow().is_empty() || self.shared.has_io_signals() {
             self.collect_wakes();
         }
         let pid = match self.tasks.thread(tid) {
@@ -195,11 +228,10 @@ impl Kernel {
         let stopped = self.tasks.process(pid).is_none_or(|p| p.stopped.is_some())
             && self.tasks[tid].ptrace.is_none();
         let moved = self.tasks.thread(tid).is_none_or(|t| t.space != self.mm.current());
-        let yielded = std::mem::take(&mut self.tasks[tid].yielded);
-        if stopped || moved || yielded || self.exit.is_some() {
+        if stopped || moved || self.tasks[tid].yielded || self.exit.is_some() {
             return Flow::Reschedule;
         }
-        Flow::Continue
+        if std::mem::take(&mut self.woken) { Flow::Share } else { Flow::Continue }
     }
 
     /// Takes pages of files that were cut out of the mappings that show them.
@@ -227,15 +259,18 @@ impl Kernel {
         if keys.is_empty() {
             return;
         }
+        let mut exclusive = false;
         for thread in self.tasks.threads_mut() {
-            if let Run::Blocked(wait) = &thread.run
-                && wait.keys.iter().any(|key| keys.contains(key))
-            {
+            let Run::Blocked(wait) = &thread.run else { continue };
+            if wait.keys.iter().any(|key| keys.contains(key)) {
                 thread.run = Run::Retry;
+                self.woken = true;
+            } else {
+                exclusive |= !wait.exclusive.is_empty();
             }
         }
-        for key in keys {
-            let waits = |wait: &crate::Wait| wait.exclusive.contains(&key);
+        for key in keys.iter().filter(|_| exclusive) {
+            let waits = |wait: &crate::Wait| wait.exclusive.contains(key);
             let first = self
                 .tasks
                 .threads_mut()
@@ -243,8 +278,14 @@ impl Kernel {
             if let Some(thread) = first {
                 thread.run = Run::Retry;
                 thread.restart.chosen = true;
+                self.woken = true;
             }
         }
+        // The list keeps its room: this happens after every other system call.
+        keys.clear();
+        let mut sink = self.wakes.borrow_mut();
+        keys.append(&mut sink);
+        *sink = keys;
     }
 
     /// Lets deadlines and timers pass.
@@ -323,6 +364,8 @@ impl Kernel {
         let tid = self.current;
         let Some(thread) = self.tasks.thread_mut(tid) else { return };
         thread.cpu_ns += spent;
+        let weight = WEIGHTS[(thread.nice + 20).clamp(0, 39) as usize];
+        thread.vruntime = thread.vruntime.saturating_add(spent.saturating_mul(1024) / weight);
         self.cgroup.cpu_ns += spent;
         let pid = thread.pid;
         self.check_cpu_timers(pid);

@@ -439,7 +439,7 @@ fn round(
             ctx.gpr[slot] = value;
         }
         let flow = sys.k.syscall(tid);
-        if flow == Flow::Continue {
+        if flow != Flow::Reschedule {
             let value = sys.k.context(tid).gpr[abi::RAX];
             met[row.nr as usize].1 += u64::from((value as i64) >= 0 || (value as i64) < -4095);
             if !(-4095..0).contains(&(value as i64)) {

@@ -91,7 +91,7 @@ fn arbitrary_calls() {
             for (slot, value) in [7, 6, 2, 10, 8, 9].into_iter().zip(args) {
                 ctx.gpr[slot] = value;
             }
-            if sys.k.syscall(tid) == Flow::Continue && r.below(8) != 0 {
+            if sys.k.syscall(tid) != Flow::Reschedule && r.below(8) != 0 {
                 continue;
             }
             match settle(&mut sys) {

@@ -93,7 +93,7 @@ fn a_damaged_avx_area_is_refused_or_ignored() {
         let frame = sys.k.context(sys.tid).gpr[abi::RSP];
         let area = sys.peek64(frame + 8 + 40 + 23 * 8);
         sys.k.mm.write_user(area + at, &value.to_le_bytes()).unwrap();
-        let alive = try_sigreturn(&mut sys) == Flow::Continue;
+        let alive = try_sigreturn(&mut sys) != Flow::Reschedule;
         assert_eq!(alive, survives, "{value:#x} at {at}");
         if alive {
             assert_eq!(sys.k.context(sys.tid).fp.high, [0; 256], "the initial state");

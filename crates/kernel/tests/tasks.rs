@@ -321,9 +321,11 @@ fn a_chain_of_forks_lets_others_run() {
         let Sched::Run(tid) = sys.k.schedule() else { panic!("nobody runs") };
         sys.tid = tid;
         if tid == parent {
+            sys.advance(1000);
             continue;
         }
         links += 1;
+        sys.advance(1000);
         sys.fork();
         sys.blocks(EXIT_GROUP, &[0]);
     }

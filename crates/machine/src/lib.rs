@@ -21,6 +21,8 @@ use rootfs::config::{BoxConfig, CpuLevel};
 
 /// Guest instructions after which another thread gets its turn.
 const SLICE: u64 = 1_000_000;
+/// The same if the thread has woken another: enough to be worth the switch, which costs as much as some hundred to thousand.
+const SHORT_SLICE: u64 = 10_000;
 
 /// #GP without an error code.
 const GENERAL: kernel::TrapKind = kernel::TrapKind::GeneralProtection { error: 0 };
@@ -117,7 +119,8 @@ impl Machine {
 
     /// Runs one thread until its slice is over or it has to give up the CPU.
     fn run(&mut self, tid: ThreadId) {
-        let end = self.engine.retired() + SLICE;
+        let start = self.engine.retired();
+        let mut end = start + SLICE;
         loop {
             context::load(&mut self.cpu, self.kernel.context(tid), self.level);
             let fuel = end.saturating_sub(self.engine.retired());
@@ -138,7 +141,12 @@ impl Machine {
                     Flow::Reschedule
                 }
             };
-            if flow == Flow::Reschedule || self.engine.retired() >= end {
+            match flow {
+                Flow::Reschedule => return,
+                Flow::Share => end = end.min(start + SHORT_SLICE),
+                Flow::Continue => {}
+            }
+            if self.engine.retired() >= end {
                 return;
             }
         }

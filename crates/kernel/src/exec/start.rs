@@ -150,6 +150,7 @@ impl Kernel {
             robust_list: (0, 0),
             vfork_done: true,
             cpu_ns: 0,
+            vruntime: 0,
             sys_ns: 0,
             fault: (0, 0, 0),
             death_signal: 0,

@@ -104,6 +104,7 @@ impl Kernel {
             && !thread.blocked.has(signal)
         {
             thread.look_at_signals = true;
+            self.woken |= tid != self.current;
         }
     }
 

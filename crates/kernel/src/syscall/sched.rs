@@ -1,4 +1,4 @@
-//! Scheduling: one CPU, round robin. Policies and priorities are remembered where programs can read them back.
+//! Scheduling: one CPU. Nice values count; policies are remembered where programs can read them back.
 
 use abi::Errno;
 use abi::time::RLIMIT_NICE;

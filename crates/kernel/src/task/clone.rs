@@ -88,6 +88,8 @@ impl Kernel {
         if flags & CLONE_PARENT_SETTID != 0 {
             let _ = self.mm.write_pod(args.parent_tid, &(id as i32));
         }
+        // The child starts with what the parent has had, this slice as well: a chain of forks does not keep others from running.
+        self.account();
         let thread = self.child_thread(tid, new_tid, space, &args);
         if flags & CLONE_THREAD == 0 {
             let mut process = self.child_process(pid, ProcessId(id), &args);
@@ -225,6 +227,7 @@ impl Kernel {
             robust_list: (0, 0),
             vfork_done: true,
             cpu_ns: 0,
+            vruntime: parent.vruntime,
             sys_ns: 0,
             fault: (0, 0, 0),
             death_signal: 0,

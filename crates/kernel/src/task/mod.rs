@@ -14,7 +14,6 @@ pub mod seccomp;
 pub mod thread;
 pub mod user_regs;
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::{Bound, Index, IndexMut};
 
@@ -37,8 +36,8 @@ pub struct Tasks {
     threads: BTreeMap<ThreadId, Thread>,
     processes: BTreeMap<ProcessId, Process>,
     last_id: u32,
-    /// The newest thread when the scheduler's pass over all of them began.
-    pass_end: Cell<ThreadId>,
+    /// [`Thread::vruntime`] of whoever was picked last, or of an earlier one that had more.
+    pub(crate) vruntime: u64,
     /// Ended threads that a tracer may still wait for.
     pub(crate) ghosts: Vec<ptrace::Ghost>,
 }
@@ -99,22 +98,12 @@ impl Tasks {
     pub fn processes_mut(&mut self) -> impl Iterator<Item = &mut Process> {
         self.processes.values_mut()
     }
-    /// The next thread after `tid` for which `want` holds, in passes over all threads in order of id; `tid` itself comes last. Who
-    /// was made during a pass waits for the next one, so that a chain of processes that fork and end does not keep others from
-    /// running.
+    /// Of the threads for which `want` holds, the one that has had least of the CPU; among equals the next after `tid` in order of
+    /// id, and `tid` itself last.
     pub fn next_thread(&self, tid: ThreadId, want: impl Fn(&Thread) -> bool) -> Option<ThreadId> {
-        let wanted = |(id, thread): (&ThreadId, &Thread)| want(thread).then_some(*id);
-        let end = self.pass_end.get();
-        if tid < end
-            && let Some(next) =
-                self.threads.range((Bound::Excluded(tid), Bound::Included(end))).find_map(wanted)
-        {
-            return Some(next);
-        }
-        self.pass_end.set(*self.threads.last_key_value()?.0);
-        let before = self.threads.range(..tid);
         let after = self.threads.range((Bound::Excluded(tid), Bound::Unbounded));
-        before.chain(after).chain(self.threads.get_key_value(&tid)).find_map(wanted)
+        let wanted = after.chain(self.threads.range(..=tid)).filter(|(_, thread)| want(thread));
+        wanted.min_by_key(|(_, thread)| thread.vruntime).map(|(id, _)| *id)
     }
     /// Enters a thread.
     pub fn add_thread(&mut self, thread: Thread) {

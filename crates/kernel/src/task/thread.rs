@@ -105,6 +105,8 @@ pub struct Thread {
     pub vfork_done: bool,
     /// CPU time in ns.
     pub cpu_ns: u64,
+    /// CPU time in ns divided by its weight, from a start that lets it take part: who has least runs next.
+    pub vruntime: u64,
     /// Of it, time in system calls (an estimate, see [`crate::Kernel::syscall`]).
     pub sys_ns: u64,
     /// Trap number, error code and address of the last fault, for the signal frame.

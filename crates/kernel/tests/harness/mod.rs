@@ -119,13 +119,14 @@ impl Sys {
 
     /// Schedules until `tid` runs.
     pub fn run(&mut self, tid: ThreadId) {
-        for _ in 0..1000 {
+        for _ in 0..10_000 {
             match self.k.schedule() {
                 Sched::Run(t) if t == tid => {
                     self.tid = tid;
                     return;
                 }
-                Sched::Run(_) => {}
+                // Others have their turns until it is this one's.
+                Sched::Run(_) => self.advance(1000),
                 other => panic!("thread {tid} does not run: {other:?}"),
             }
         }
@@ -140,7 +141,7 @@ impl Sys {
             ctx.gpr[slot] = *value;
         }
         match self.k.syscall(self.tid) {
-            Flow::Continue => Some(self.k.context(self.tid).gpr[abi::RAX] as i64),
+            Flow::Continue | Flow::Share => Some(self.k.context(self.tid).gpr[abi::RAX] as i64),
             Flow::Reschedule => None,
         }
     }
