@@ -28,6 +28,7 @@ mod frequent;
 mod fuse;
 mod masked;
 mod meaning;
+mod op;
 mod pure;
 mod rest;
 mod run;
@@ -36,6 +37,7 @@ mod string;
 mod xstate;
 
 pub use cache::Engine;
+pub use op::run_op;
 
 use ir::{Block, TrapKind};
 use mem::{Fault, Frame, Tables, Translate};

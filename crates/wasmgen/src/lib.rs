@@ -1,1 +1,76 @@
 //! IR to Wasm function bodies.
+//!
+//! What is compiled is a [`Region`]: basic blocks that are reached from one of them, its *root*. It becomes one function
+//! `(param cpu i32) (param depth i32) (result i64)`, which starts at the root and returns the guest address where to go
+//! on. `depth` is how many more guest calls may nest.
+//!
+//! * **Registers** are Wasm locals, loaded from the [`ir::Cpu`] in memory at the root and after calls, and spilled at calls
+//!   and at every way out. So all guest state is in memory whenever no region runs.
+//! * **Leaving.** What translated code cannot do on the quick path, it leaves to the interpreter: an access that the
+//!   lookaside tables do not hold or that crosses a page, an op that nobody wrote a translation for, system calls, traps.
+//!   Such a way out ([`Layout::shared`]'s `leave` = 1) starts at a guest instruction of which nothing was done yet. A
+//!   caller sees that the address is not the one it waits for and hands it up: the whole stack of Wasm frames unwinds.
+//!   Therefore the lookaside tables never change while translated code runs.
+//! * **Control flow** is structured (Ramsey, Beyond Relooper, 2022); an edge into the middle of a loop is a way out.
+//! * **Flags** are recorded as the interpreter does, but in locals, with the kind known at translation time nearly always;
+//!   they are exact at every way out.
+//!
+//! x86 and Linux are unknown here.
+
+#![allow(clippy::precedence)] // masks and shifts in the notation of the manuals
+
+mod arithmetic;
+mod emit;
+mod flags;
+mod function;
+mod graph;
+mod memory;
+mod module;
+mod node;
+mod transfer;
+mod vector;
+
+pub use module::module;
+
+use ir::Block;
+
+/// Where translated code finds what it shares with the interpreter: linear addresses, and an index of the function table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The [`ir::Cpu`].
+    pub cpu: u32,
+    /// Lookaside table for reads.
+    pub read: u32,
+    /// Lookaside table for writes.
+    pub write: u32,
+    /// Fuel, way of leaving, epoch and jump cache; see [`shared`].
+    pub shared: u32,
+    /// The function that runs one op on the [`ir::Cpu`] in memory: `(cpu i32, fields i64, imm i64) -> i32`, 0 = done. The
+    /// fields are `op | d << 16 | a << 24 | b << 32 | c << 40`.
+    pub helper: u32,
+}
+
+/// Offsets from [`Layout::shared`].
+pub mod shared {
+    /// `i64`: guest instructions left; negative ends the run.
+    pub const FUEL: u64 = 0;
+    /// `u32`: 1 = the instruction at the returned address must be interpreted.
+    pub const LEAVE: u64 = 8;
+    /// `u32`: current epoch of links.
+    pub const EPOCH: u64 = 12;
+    /// Jump cache: [`JUMPS`] entries of 16 bytes (address `u64`, function `u32`, epoch `u32`).
+    pub const CACHE: u64 = 16;
+    /// Entries of the jump cache; the one of an address is number `(pc ^ pc >> 12) % JUMPS`.
+    pub const JUMPS: u64 = 4096;
+}
+
+/// What becomes one function.
+#[derive(Clone, Debug)]
+pub struct Region {
+    /// Address of the block where it starts.
+    pub root: u64,
+    /// The blocks, the root among them.
+    pub blocks: Vec<Block>,
+    /// Addresses of blocks that indirect jumps of the region may reach.
+    pub indirect: Vec<u64>,
+}

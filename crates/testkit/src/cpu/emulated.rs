@@ -81,6 +81,19 @@ impl Emulated {
 
     /// Runs one case; also says how many instructions were executed, the one that a fault or trap stopped included.
     pub fn count(&mut self, case: &Case) -> (Outcome, u64) {
+        self.count_after(case, |_, _| {})
+    }
+
+    /// As [`Emulated::run`], after `first` has had its way with the CPU and the data pages.
+    pub fn run_after(&mut self, case: &Case, first: impl FnOnce(&mut Cpu, &mut [u8])) -> Outcome {
+        self.count_after(case, first).0
+    }
+
+    fn count_after(
+        &mut self,
+        case: &Case,
+        first: impl FnOnce(&mut Cpu, &mut [u8]),
+    ) -> (Outcome, u64) {
         if self.last != case.code {
             self.set_code(&case.code);
         }
@@ -92,6 +105,15 @@ impl Emulated {
         }
         let cpu = &mut *self.cpu;
         load(cpu, case);
+        let pages = 0..(DATA_LEN / PAGE_SIZE) as u32;
+        let mut data = Vec::with_capacity(DATA_LEN);
+        for i in pages.clone() {
+            data.extend_from_slice(space.phys.bytes(space.data.offset(i)));
+        }
+        first(cpu, &mut data);
+        for (i, bytes) in pages.zip(data.chunks(PAGE_SIZE)) {
+            space.phys.bytes_mut(space.data.offset(i)).copy_from_slice(bytes);
+        }
         let before = self.engine.retired();
         let exit = self.engine.run(cpu, space, 4096);
         let (end, rip) = match exit {

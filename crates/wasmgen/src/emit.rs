@@ -1,0 +1,407 @@
+//! What all parts of a function body write with: the code so far, its locals, and moves between locals and memory.
+
+use crate::{Layout, flags, shared};
+use ir::{Class, Cpu, FS_BASE, HIGH, IMM, Inst, Operand, T0, VT0, ZERO};
+use std::mem::offset_of;
+use wasm_encoder::{BlockType, InstructionSink, MemArg, ValType};
+
+/// Second parameter: how many more guest calls may nest.
+pub const DEPTH: u32 = 1;
+/// Guest instructions left (`i64`).
+pub const FUEL: u32 = 2;
+/// Where to go on, at ways out and indirect jumps (`i64`).
+pub const TO: u32 = 3;
+/// Kind of the flags recorded last, or [`flags::NONE`] (`i32`); their operands follow (`i64`).
+pub const FLAG_KIND: u32 = 4;
+/// First operand of the flags.
+pub const FLAG_A: u32 = 5;
+/// Second operand of the flags.
+pub const FLAG_B: u32 = 6;
+/// Carry of the flags.
+pub const FLAG_C: u32 = 7;
+/// Guest address of an access (`i64`).
+pub const VA: u32 = 8;
+/// Its low half (`i32`).
+pub const VA32: u32 = 9;
+/// Entry of the lookaside table (`i32`).
+pub const DELTA: u32 = 10;
+/// For what an op computes on its way (`i64`).
+pub const X: u32 = 11;
+/// As [`X`].
+pub const Y: u32 = 12;
+/// As [`X`].
+pub const Z: u32 = 13;
+/// First local of a slot.
+const FIRST: u32 = 14;
+const PARAMS: usize = 2;
+const FIXED: [ValType; FIRST as usize - PARAMS] = {
+    use ValType::{I32, I64};
+    [I64, I64, I32, I64, I64, I64, I64, I32, I32, I64, I64, I64]
+};
+
+/// A set of slots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slots {
+    /// Integer slots by bit.
+    pub ints: u64,
+    /// Vector slots by bit.
+    pub vectors: u64,
+}
+
+/// Slots that mean something between guest instructions.
+const LASTING: Slots =
+    Slots { ints: (1 << T0) - 1 | 1 << FS_BASE | 1 << ir::GS_BASE, vectors: (1 << VT0) - 1 };
+
+impl Slots {
+    /// Both.
+    pub fn or(self, other: Slots) -> Slots {
+        Slots { ints: self.ints | other.ints, vectors: self.vectors | other.vectors }
+    }
+
+    /// Without temporaries and the zero slot.
+    pub fn lasting(self) -> Slots {
+        Slots { ints: self.ints & LASTING.ints, vectors: self.vectors & LASTING.vectors }
+    }
+
+    fn int(&mut self, slot: u8) {
+        if slot != IMM {
+            self.ints |= 1 << (slot & 63);
+        }
+    }
+
+    fn vector(&mut self, slot: u8) {
+        self.vectors |= 1 << (slot & 63);
+    }
+}
+
+/// Slots that `inst` names: read, and written.
+pub fn operands(inst: &Inst) -> (Slots, Slots) {
+    let (mut reads, mut writes) = (Slots::default(), Slots::default());
+    for slot in inst.reads() {
+        reads.int(slot);
+    }
+    for slot in inst.writes() {
+        writes.int(slot);
+    }
+    for operand in inst.op.class().operands() {
+        match operand {
+            Operand::Vd => writes.vector(inst.d),
+            Operand::Vs => reads.vector(inst.d),
+            Operand::Va => reads.vector(inst.a),
+            Operand::Vb => reads.vector(inst.b),
+            Operand::Vc => reads.vector(inst.c),
+            Operand::Yd => {
+                writes.vector(inst.d);
+                writes.vector(inst.d + HIGH);
+            }
+            Operand::Ya => {
+                reads.vector(inst.a);
+                reads.vector(inst.a + HIGH);
+            }
+            Operand::Yb => {
+                reads.vector(inst.b);
+                reads.vector(inst.b + HIGH);
+            }
+            Operand::Yc => {
+                reads.vector(inst.c);
+                reads.vector(inst.c + HIGH);
+            }
+            _ => {}
+        }
+    }
+    // Fields of the other classes without a vector operand mean what their function says.
+    if inst.op.class() == Class::State {
+        reads = Slots::default();
+        writes = Slots::default();
+    }
+    (reads, writes)
+}
+
+/// Bit numbers of a set.
+pub fn bits(set: u64) -> impl Iterator<Item = u8> {
+    (0..64).filter(move |bit| set >> bit & 1 != 0)
+}
+
+/// A body under construction.
+pub struct Emitter<'a> {
+    /// Addresses.
+    pub layout: &'a Layout,
+    /// Instructions so far.
+    pub code: Vec<u8>,
+    /// What is known of the flags here.
+    pub flags: flags::State,
+    /// Registers whose memory is older than their local here.
+    pub dirty: Slots,
+    /// Labels that are open.
+    pub labels: u32,
+    /// The label of ways out to the interpreter: how many were open when it was opened.
+    pub exit: u32,
+    locals: Vec<ValType>,
+    ints: [u32; 64],
+    vectors: [u32; 64],
+}
+
+/// A place in memory at a constant address.
+fn at(offset: u64, align: u32) -> MemArg {
+    MemArg { offset, align, memory_index: 0 }
+}
+
+impl<'a> Emitter<'a> {
+    /// An empty body.
+    pub fn new(layout: &'a Layout) -> Emitter<'a> {
+        Emitter {
+            layout,
+            code: Vec::new(),
+            flags: flags::State::Memory,
+            dirty: Slots::default(),
+            labels: 0,
+            exit: 0,
+            locals: FIXED.to_vec(),
+            ints: [0; 64],
+            vectors: [0; 64],
+        }
+    }
+
+    /// The locals beyond the parameters, and the code.
+    pub fn finish(self) -> (Vec<ValType>, Vec<u8>) {
+        (self.locals, self.code)
+    }
+
+    /// Where to write instructions.
+    pub fn wasm(&mut self) -> InstructionSink<'_> {
+        InstructionSink::new(&mut self.code)
+    }
+
+    /// Opens a label.
+    pub fn block(&mut self) {
+        self.wasm().block(BlockType::Empty);
+        self.labels += 1;
+    }
+
+    /// Opens the label of a loop.
+    pub fn begin_loop(&mut self) {
+        self.wasm().loop_(BlockType::Empty);
+        self.labels += 1;
+    }
+
+    /// Opens a conditional part.
+    pub fn begin_if(&mut self) {
+        self.wasm().if_(BlockType::Empty);
+        self.labels += 1;
+    }
+
+    /// The other part.
+    pub fn begin_else(&mut self) {
+        self.wasm().else_();
+    }
+
+    /// Closes what was opened last.
+    pub fn end(&mut self) {
+        self.wasm().end();
+        self.labels -= 1;
+    }
+
+    /// The relative number of the label that was opened when `open` labels were open.
+    pub fn label(&self, open: u32) -> u32 {
+        self.labels - 1 - open
+    }
+
+    /// The local of an integer slot.
+    pub fn int(&mut self, slot: u8) -> u32 {
+        let slot = usize::from(slot & 63);
+        if self.ints[slot] == 0 {
+            self.ints[slot] = self.local(ValType::I64);
+        }
+        self.ints[slot]
+    }
+
+    /// The local of a vector slot.
+    pub fn vector(&mut self, slot: u8) -> u32 {
+        let slot = usize::from(slot & 63);
+        if self.vectors[slot] == 0 {
+            self.vectors[slot] = self.local(ValType::V128);
+        }
+        self.vectors[slot]
+    }
+
+    fn local(&mut self, ty: ValType) -> u32 {
+        self.locals.push(ty);
+        (PARAMS + self.locals.len() - 1) as u32
+    }
+
+    /// Pushes an integer slot.
+    pub fn get(&mut self, slot: u8) {
+        if slot == ZERO {
+            self.wasm().i64_const(0);
+        } else {
+            let local = self.int(slot);
+            self.wasm().local_get(local);
+        }
+    }
+
+    /// Pops into an integer slot.
+    pub fn set(&mut self, slot: u8) {
+        let local = self.int(slot);
+        self.wasm().local_set(local);
+    }
+
+    /// Pushes the low half of an integer slot.
+    pub fn get32(&mut self, slot: u8) {
+        if slot == ZERO {
+            self.wasm().i32_const(0);
+        } else {
+            self.get(slot);
+            self.wasm().i32_wrap_i64();
+        }
+    }
+
+    /// Pops an `i32` and writes it, zero-extended, to an integer slot.
+    pub fn set32(&mut self, slot: u8) {
+        self.wasm().i64_extend_i32_u();
+        self.set(slot);
+    }
+
+    /// Pushes slot `slot`, or `imm` where that is meant.
+    pub fn operand(&mut self, slot: u8, imm: i64) {
+        if slot == IMM {
+            self.wasm().i64_const(imm);
+        } else {
+            self.get(slot);
+        }
+    }
+
+    /// As [`Emitter::operand`], the low half.
+    pub fn operand32(&mut self, slot: u8, imm: i64) {
+        if slot == IMM {
+            self.wasm().i32_const(imm as i32);
+        } else {
+            self.get32(slot);
+        }
+    }
+
+    /// Pushes a vector slot.
+    pub fn get_vector(&mut self, slot: u8) {
+        let local = self.vector(slot);
+        self.wasm().local_get(local);
+    }
+
+    /// Pops into a vector slot.
+    pub fn set_vector(&mut self, slot: u8) {
+        let local = self.vector(slot);
+        self.wasm().local_set(local);
+    }
+
+    fn int_place(&self, slot: u8) -> MemArg {
+        at(u64::from(self.layout.cpu) + (offset_of!(Cpu, slot) + 8 * usize::from(slot)) as u64, 3)
+    }
+
+    fn vector_place(&self, slot: u8) -> MemArg {
+        at(u64::from(self.layout.cpu) + (offset_of!(Cpu, v) + 16 * usize::from(slot)) as u64, 4)
+    }
+
+    /// Writes slots to the CPU in memory.
+    pub fn spill(&mut self, slots: Slots) {
+        for slot in bits(slots.ints) {
+            let place = self.int_place(slot);
+            self.wasm().i32_const(0);
+            self.get(slot);
+            self.wasm().i64_store(place);
+        }
+        for slot in bits(slots.vectors) {
+            let place = self.vector_place(slot);
+            self.wasm().i32_const(0);
+            self.get_vector(slot);
+            self.wasm().v128_store(place);
+        }
+    }
+
+    /// Reads slots from the CPU in memory.
+    pub fn reload(&mut self, slots: Slots) {
+        for slot in bits(slots.ints) {
+            let place = self.int_place(slot);
+            self.wasm().i32_const(0).i64_load(place);
+            self.set(slot);
+        }
+        for slot in bits(slots.vectors) {
+            let place = self.vector_place(slot);
+            self.wasm().i32_const(0).v128_load(place);
+            self.set_vector(slot);
+        }
+    }
+
+    /// Pushes an integer slot of the CPU in memory.
+    pub fn load_slot(&mut self, slot: u8) {
+        let place = self.int_place(slot);
+        self.wasm().i32_const(0).i64_load(place);
+    }
+
+    /// A field of the CPU in memory.
+    pub fn cpu_place(&self, offset: usize, align: u32) -> MemArg {
+        at(u64::from(self.layout.cpu) + offset as u64, align)
+    }
+
+    /// A field of what is shared with the interpreter.
+    pub fn shared_place(&self, offset: u64, align: u32) -> MemArg {
+        at(u64::from(self.layout.shared) + offset, align)
+    }
+
+    /// Writes the fuel to memory.
+    pub fn spill_fuel(&mut self) {
+        let place = self.shared_place(shared::FUEL, 3);
+        self.wasm().i32_const(0).local_get(FUEL).i64_store(place);
+    }
+
+    /// Reads the fuel from memory.
+    pub fn reload_fuel(&mut self) {
+        let place = self.shared_place(shared::FUEL, 3);
+        self.wasm().i32_const(0).i64_load(place).local_set(FUEL);
+    }
+
+    /// Pops an `i32`: if it is not 0, leaves to the interpreter at guest address `pc`.
+    pub fn leave_if(&mut self, pc: u64) {
+        // The address first: it is below the condition, which an instruction of its own must not disturb.
+        let label = self.label(self.exit);
+        self.wasm().i64_const(pc as i64).local_set(TO).br_if(label);
+    }
+
+    /// Leaves to the interpreter at guest address `pc`.
+    pub fn leave(&mut self, pc: u64) {
+        let label = self.label(self.exit);
+        self.wasm().i64_const(pc as i64).local_set(TO).br(label);
+    }
+
+    /// Runs an op by the helper: its operands go through memory. `pc` is its guest instruction's address, for a trap.
+    pub fn helper(&mut self, inst: &Inst, pc: u64) {
+        let (reads, writes) = operands(inst);
+        let zero = 1 << ZERO;
+        self.spill(Slots { ints: reads.ints & !zero, vectors: reads.vectors });
+        self.call_helper(inst);
+        if may_trap(inst.op.class()) {
+            self.leave_if(pc);
+        } else {
+            self.wasm().drop();
+        }
+        self.reload(Slots { ints: writes.ints & !zero, vectors: writes.vectors });
+    }
+
+    /// Calls the helper; pushes whether it trapped. Everything that it looks at is in memory.
+    pub fn call_helper(&mut self, inst: &Inst) {
+        let fields = inst.op as u64
+            | u64::from(inst.d) << 16
+            | u64::from(inst.a) << 24
+            | u64::from(inst.b) << 32
+            | u64::from(inst.c) << 40;
+        let (cpu, helper) = (self.layout.cpu as i32, self.layout.helper as i32);
+        self.wasm()
+            .i32_const(cpu)
+            .i64_const(fields as i64)
+            .i64_const(inst.imm)
+            .i32_const(helper)
+            .call_indirect(0, crate::module::HELPER_TYPE);
+    }
+}
+
+/// Whether the helper may refuse an op of this class.
+fn may_trap(class: Class) -> bool {
+    class.may_fault()
+}

@@ -1,0 +1,409 @@
+//! The body of a region: prologue, structured control flow, the way out.
+
+use crate::emit::{Emitter, FUEL, Slots, TO, operands};
+use crate::graph::{Graph, Id};
+use crate::node::{End, Node, is_opaque};
+use crate::transfer::{self, Target};
+use crate::{Layout, Region, arithmetic, flags, memory, shared, vector};
+use ir::{Class, Term};
+use wasm_encoder::ValType;
+
+/// The locals beyond the parameters and the code of `region`'s function.
+pub fn body(region: &Region, layout: &Layout) -> (Vec<ValType>, Vec<u8>) {
+    let root = region.blocks.iter().filter(|block| block.pc == region.root).take(1);
+    let others = region.blocks.iter().filter(|block| block.pc != region.root);
+    let nodes: Vec<Node> = root.chain(others).map(Node::new).collect();
+    let mut body = Body::new(nodes, &region.indirect, layout);
+    body.emit(region.root);
+    body.e.finish()
+}
+
+/// A label that is open.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Label {
+    /// Its end is where the node begins.
+    Before(Id),
+    /// A jump to it goes to the node, a loop's head.
+    Loop(Id),
+}
+
+struct Body<'a> {
+    graph: Graph,
+    e: Emitter<'a>,
+    /// Registers that the region names.
+    used: Slots,
+    /// Registers that the region changes.
+    written: Slots,
+    /// What holds at each node's start.
+    entry: Vec<Entry>,
+    labels: Vec<(Label, u32)>,
+}
+
+/// What is known at a node's start.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    flags: flags::State,
+    dirty: Slots,
+}
+
+impl<'a> Body<'a> {
+    fn new(nodes: Vec<Node>, indirect: &[u64], layout: &'a Layout) -> Body<'a> {
+        let graph = Graph::new(nodes, indirect);
+        let (mut used, mut written) = (Slots::default(), Slots::default());
+        for &id in &graph.sequence {
+            for inst in &graph.nodes[id].insts {
+                let (reads, writes) = operands(inst);
+                used = used.or(reads).or(writes);
+                written = written.or(writes);
+            }
+            used.ints |= term_slot(&graph.nodes[id]).map_or(0, |slot| 1 << slot);
+        }
+        let (used, written) = (used.lasting(), written.lasting());
+        let entry = entries(&graph);
+        Body { graph, e: Emitter::new(layout), used, written, entry, labels: Vec::new() }
+    }
+
+    fn emit(&mut self, root: u64) {
+        let e = &mut self.e;
+        e.reload_fuel();
+        e.wasm().local_get(FUEL).i64_const(0).i64_lt_s();
+        e.begin_if();
+        e.wasm().i64_const(root as i64).return_();
+        e.end();
+        e.reload(self.used);
+        flags::are_in_memory(e);
+        e.exit = e.labels;
+        e.block();
+        self.tree(0);
+        let e = &mut self.e;
+        e.wasm().unreachable();
+        e.end();
+        // The way out to the interpreter. Which flags are newer than the memory's is known at run time only.
+        let place = e.shared_place(shared::LEAVE, 2);
+        e.wasm().i32_const(0).i32_const(1).i32_store(place);
+        e.flags = flags::State::Mixed;
+        e.dirty = self.written;
+        transfer::go(e);
+        e.wasm().end();
+    }
+
+    /// A node and all that it dominates.
+    fn tree(&mut self, id: Id) {
+        let is_loop = self.graph.is_loop[id];
+        if is_loop {
+            self.labels.push((Label::Loop(id), self.e.labels));
+            self.e.begin_loop();
+        }
+        let mut followers: Vec<Id> = self.graph.children[id]
+            .iter()
+            .copied()
+            .filter(|child| self.graph.is_merge[*child])
+            .collect();
+        followers.sort_by_key(|child| std::cmp::Reverse(self.graph.order[*child]));
+        for &follower in &followers {
+            self.labels.push((Label::Before(follower), self.e.labels));
+            self.e.block();
+        }
+        self.node(id);
+        for &follower in followers.iter().rev() {
+            self.labels.pop();
+            self.e.end();
+            self.tree(follower);
+        }
+        if is_loop {
+            self.labels.pop();
+            self.e.end();
+        }
+    }
+
+    /// A node's own code and its end.
+    fn node(&mut self, id: Id) {
+        let Entry { flags, dirty } = self.entry[id];
+        self.e.flags = flags;
+        self.e.dirty = dirty;
+        let insts = std::mem::take(&mut self.graph.nodes[id].insts);
+        let node = &self.graph.nodes[id];
+        let end = node.end;
+        let checked = check_target(node, &insts);
+        for (at, inst) in insts.iter().enumerate() {
+            let pc = node.pc_of(at);
+            if let Some((place, slot)) = checked
+                && place == at
+            {
+                leave_unless_canonical(&mut self.e, slot, node.pc_of(insts.len()));
+            }
+            op(&mut self.e, inst, pc, self.used);
+        }
+        if let Some((place, slot)) = checked
+            && place == insts.len()
+        {
+            leave_unless_canonical(&mut self.e, slot, node.pc_of(insts.len()));
+        }
+        transfer::count(&mut self.e, node.marks.len());
+        match end {
+            End::Leave(pc) => self.e.leave(pc),
+            End::Dispatch => self.dispatch(id),
+            End::Term(term) => self.term(id, term),
+        }
+    }
+
+    fn term(&mut self, id: Id, term: Term) {
+        match term {
+            Term::Jump { target } => self.branch(id, target),
+            Term::Branch { cc, taken, fallthrough } => {
+                flags::condition(&mut self.e, cc);
+                self.choose(id, taken, fallthrough);
+            }
+            Term::BranchNz { slot, taken, fallthrough } => {
+                self.e.get(slot);
+                self.e.wasm().i64_eqz().i32_eqz();
+                self.choose(id, taken, fallthrough);
+            }
+            Term::JumpIndirect { slot } => {
+                self.e.get(slot);
+                self.e.wasm().local_set(TO);
+                match self.graph.dispatch {
+                    Some(dispatch) if self.graph.successors[id].contains(&dispatch) => {
+                        self.follow(id, dispatch);
+                    }
+                    _ => transfer::tail(&mut self.e),
+                }
+            }
+            Term::Call { target, ret } => self.call(id, Target::Known(target), ret),
+            Term::CallIndirect { slot, ret } => {
+                self.e.get(slot);
+                self.e.wasm().local_set(TO);
+                self.call(id, Target::Local, ret);
+            }
+            Term::Ret { slot } => {
+                self.e.get(slot);
+                self.e.wasm().local_set(TO);
+                transfer::go(&mut self.e);
+            }
+            // Cut off before.
+            Term::Syscall { .. } | Term::Trap { .. } => self.e.leave(self.graph.nodes[id].pc),
+        }
+    }
+
+    fn call(&mut self, id: Id, target: Target, ret: u64) {
+        let next = self.graph.edge(id, ret);
+        transfer::call(&mut self.e, target, next.map(|_| ret), self.used);
+        if let Some(next) = next {
+            self.follow(id, next);
+        }
+    }
+
+    /// The condition is on the stack.
+    fn choose(&mut self, id: Id, taken: u64, fallthrough: u64) {
+        if taken == fallthrough {
+            self.e.wasm().drop();
+            return self.branch(id, taken);
+        }
+        let before = (self.e.flags, self.e.dirty);
+        self.e.begin_if();
+        self.branch(id, taken);
+        (self.e.flags, self.e.dirty) = before;
+        self.e.begin_else();
+        self.branch(id, fallthrough);
+        self.e.end();
+        self.e.wasm().unreachable();
+    }
+
+    /// Goes on at guest address `pc`. Nothing follows.
+    fn branch(&mut self, from: Id, pc: u64) {
+        match self.graph.edge(from, pc) {
+            Some(to) => self.follow(from, to),
+            None => transfer::go_to(&mut self.e, pc),
+        }
+    }
+
+    /// Goes on at a node of the region. Nothing follows.
+    fn follow(&mut self, from: Id, to: Id) {
+        let label = if self.graph.is_backward(from, to) {
+            match self.graph.nodes[to].end {
+                End::Dispatch => self.pay_dispatch(),
+                _ => transfer::pay(&mut self.e, self.graph.nodes[to].pc),
+            }
+            Label::Loop(to)
+        } else if self.graph.is_merge[to] {
+            Label::Before(to)
+        } else {
+            self.tree(to);
+            return;
+        };
+        let open =
+            self.labels.iter().rev().find(|(have, _)| *have == label).map_or(0, |(_, open)| *open);
+        let label = self.e.label(open);
+        self.e.wasm().br(label);
+    }
+
+    /// Before a backward edge to the node of indirect jumps.
+    fn pay_dispatch(&mut self) {
+        self.e.wasm().local_get(FUEL).i64_const(0).i64_lt_s();
+        self.e.begin_if();
+        let before = (self.e.flags, self.e.dirty);
+        transfer::go(&mut self.e);
+        (self.e.flags, self.e.dirty) = before;
+        self.e.end();
+    }
+
+    /// Goes on at the node of the address in [`TO`], found by halving.
+    fn dispatch(&mut self, id: Id) {
+        let mut targets: Vec<(u64, Id)> =
+            self.graph.successors[id].iter().map(|&to| (self.graph.nodes[to].pc, to)).collect();
+        targets.sort_unstable();
+        self.halve(id, &targets);
+    }
+
+    fn halve(&mut self, id: Id, targets: &[(u64, Id)]) {
+        let before = (self.e.flags, self.e.dirty);
+        match targets {
+            [] => transfer::tail(&mut self.e),
+            [(pc, to)] => {
+                self.e.wasm().local_get(TO).i64_const(*pc as i64).i64_eq();
+                self.e.begin_if();
+                self.follow(id, *to);
+                (self.e.flags, self.e.dirty) = before;
+                self.e.end();
+                transfer::tail(&mut self.e);
+            }
+            _ => {
+                let (low, high) = targets.split_at(targets.len() / 2);
+                let first = high.first().map_or(0, |(pc, _)| *pc);
+                self.e.wasm().local_get(TO).i64_const(first as i64).i64_lt_u();
+                self.e.begin_if();
+                self.halve(id, low);
+                (self.e.flags, self.e.dirty) = before;
+                self.e.end();
+                self.halve(id, high);
+            }
+        }
+    }
+}
+
+/// One op.
+fn op(e: &mut Emitter, inst: &ir::Inst, pc: u64, used: Slots) {
+    let opaque = is_opaque(inst.op);
+    if opaque {
+        e.spill(e.dirty.or(temporaries(inst)));
+        flags::to_memory(e);
+        e.call_helper(inst);
+        e.leave_if(pc);
+        e.reload(used.or(temporaries(inst)));
+        e.dirty = Slots::default();
+        flags::are_in_memory(e);
+        return;
+    }
+    let known = match inst.op.class() {
+        Class::R1 | Class::R2 | Class::R3 | Class::Div | Class::Li | Class::Lea => {
+            arithmetic::emit(e, inst, pc)
+        }
+        _ => memory::emit(e, inst, pc) || flags::emit(e, inst, pc) || vector::emit(e, inst, pc),
+    };
+    if !known {
+        e.helper(inst, pc);
+    }
+    e.dirty = e.dirty.or(operands(inst).1.lasting());
+}
+
+/// The temporaries that an opaque op may name in any of its fields. (Of registers it finds in memory what it needs.)
+fn temporaries(inst: &ir::Inst) -> Slots {
+    let all = fields(inst);
+    let lasting = all.lasting();
+    Slots { ints: all.ints & !lasting.ints, vectors: all.vectors & !lasting.vectors }
+}
+
+fn fields(inst: &ir::Inst) -> Slots {
+    let mut slots = Slots::default();
+    for field in [inst.d, inst.a, inst.b, inst.c] {
+        if usize::from(field) < ir::SLOTS && field != ir::ZERO {
+            slots.ints |= 1 << field;
+        }
+        if usize::from(field) < ir::VSLOTS {
+            slots.vectors |= 1 << field;
+        }
+    }
+    slots
+}
+
+/// Slot that a node's end reads.
+fn term_slot(node: &Node) -> Option<u8> {
+    match node.end {
+        End::Term(
+            Term::BranchNz { slot, .. }
+            | Term::JumpIndirect { slot }
+            | Term::CallIndirect { slot, .. }
+            | Term::Ret { slot },
+        ) => Some(slot),
+        _ => None,
+    }
+}
+
+/// A jump to an address that is not canonical faults before anything of its instruction is done. Where to look (before
+/// which IR instruction), and at which slot.
+fn check_target(node: &Node, insts: &[ir::Inst]) -> Option<(usize, u8)> {
+    let slot = match node.end {
+        End::Term(
+            Term::JumpIndirect { slot } | Term::CallIndirect { slot, .. } | Term::Ret { slot },
+        ) => slot,
+        _ => return None,
+    };
+    let start = node.marks.last().map_or(0, |mark| mark.inst as usize);
+    let last =
+        (start..insts.len()).rev().find(|&at| insts[at].writes().any(|written| written == slot));
+    Some((last.map_or(start, |at| at + 1), slot))
+}
+
+fn leave_unless_canonical(e: &mut Emitter, slot: u8, pc: u64) {
+    // Also the upper half, where no program has code.
+    e.get(slot);
+    e.wasm().i64_const(47).i64_shr_u().i64_eqz().i32_eqz();
+    e.leave_if(pc);
+}
+
+/// What holds at each node's start: a data-flow analysis over forward and backward edges.
+fn entries(graph: &Graph) -> Vec<Entry> {
+    let start = Entry { flags: flags::State::Memory, dirty: Slots::default() };
+    let mut entries: Vec<Option<Entry>> = vec![None; graph.nodes.len()];
+    entries[0] = Some(start);
+    let mut changed = true;
+    while changed {
+        changed = false;
+        for &id in &graph.sequence {
+            let Some(entry) = entries[id] else { continue };
+            let after = leave(graph, id, entry);
+            for &to in &graph.successors[id] {
+                let new = match entries[to] {
+                    None => after,
+                    Some(have) => Entry {
+                        flags: have.flags.meet(after.flags),
+                        dirty: have.dirty.or(after.dirty),
+                    },
+                };
+                if entries[to] != Some(new) {
+                    entries[to] = Some(new);
+                    changed = true;
+                }
+            }
+        }
+    }
+    entries.into_iter().map(|entry| entry.unwrap_or(start)).collect()
+}
+
+/// What holds at a node's end.
+fn leave(graph: &Graph, id: Id, mut entry: Entry) -> Entry {
+    let node = &graph.nodes[id];
+    for inst in &node.insts {
+        entry.flags = entry.flags.after(inst);
+        if is_opaque(inst.op) {
+            entry.dirty = Slots::default();
+        }
+        entry.dirty = entry.dirty.or(operands(inst).1.lasting());
+    }
+    match node.end {
+        End::Term(Term::Call { .. } | Term::CallIndirect { .. }) => {
+            Entry { flags: flags::State::Memory, dirty: Slots::default() }
+        }
+        _ => entry,
+    }
+}

@@ -1,0 +1,158 @@
+//! Loads and stores through the lookaside tables.
+
+use crate::emit::{DELTA, Emitter, VA, VA32};
+use ir::{Inst, Op, ZERO};
+use mem::{PAGE_MASK, PAGE_SIZE};
+use wasm_encoder::MemArg;
+
+/// Whether [`emit`] knows the op.
+pub fn is_translated(op: Op) -> bool {
+    size(op).is_some()
+}
+
+/// Bytes accessed.
+fn size(op: Op) -> Option<u32> {
+    use Op::*;
+    Some(match op {
+        Load8 | SLoad8 | SLoad8w32 | Store8 | VLoad8 => 1,
+        Load16 | SLoad16 | SLoad16w32 | Store16 | VLoad16 | Probe16 => 2,
+        Load32 | SLoad32 | Store32 | VLoad32 | VStore32 => 4,
+        Load64 | Store64 | VLoad64 | VStore64 | Probe64 => 8,
+        VLoad128 | VLoadA128 | VStore128 | VStoreA128 | Probe128 => 16,
+        _ => return None,
+    })
+}
+
+/// One access; `pc` is its guest instruction's address. False if the op is none.
+pub fn emit(e: &mut Emitter, inst: &Inst, pc: u64) -> bool {
+    use Op::*;
+    let Some(size) = size(inst.op) else { return false };
+    address(e, inst);
+    e.wasm().local_set(VA);
+    if matches!(inst.op, VLoadA128 | VStoreA128) {
+        e.wasm().local_get(VA).i32_wrap_i64().i32_const(15).i32_and();
+        e.leave_if(pc);
+    }
+    let loads = matches!(
+        inst.op,
+        Load8
+            | SLoad8
+            | SLoad8w32
+            | VLoad8
+            | Load16
+            | SLoad16
+            | SLoad16w32
+            | VLoad16
+            | Load32
+            | SLoad32
+            | VLoad32
+            | Load64
+            | VLoad64
+            | VLoad128
+            | VLoadA128
+    );
+    let table = if loads { e.layout.read } else { e.layout.write };
+    check(e, table, size, pc);
+    let m = MemArg { offset: 0, align: 0, memory_index: 0 };
+    if matches!(inst.op, Probe16 | Probe64 | Probe128) {
+        return true;
+    }
+    e.wasm().local_get(VA32).local_get(DELTA).i32_add();
+    match inst.op {
+        Load8 => e.wasm().i64_load8_u(m),
+        Load16 => e.wasm().i64_load16_u(m),
+        Load32 => e.wasm().i64_load32_u(m),
+        Load64 => e.wasm().i64_load(m),
+        SLoad8 => e.wasm().i64_load8_s(m),
+        SLoad16 => e.wasm().i64_load16_s(m),
+        SLoad32 => e.wasm().i64_load32_s(m),
+        SLoad8w32 => e.wasm().i32_load8_s(m).i64_extend_i32_u(),
+        SLoad16w32 => e.wasm().i32_load16_s(m).i64_extend_i32_u(),
+        VLoad8 => e.wasm().i64_load8_u(m).i64x2_splat().i64_const(0).i64x2_replace_lane(1),
+        VLoad16 => e.wasm().i64_load16_u(m).i64x2_splat().i64_const(0).i64x2_replace_lane(1),
+        VLoad32 => e.wasm().v128_load32_zero(m),
+        VLoad64 => e.wasm().v128_load64_zero(m),
+        VLoad128 | VLoadA128 => e.wasm().v128_load(m),
+        _ => {
+            store(e, inst, m);
+            return true;
+        }
+    };
+    if matches!(inst.op, VLoad8 | VLoad16 | VLoad32 | VLoad64 | VLoad128 | VLoadA128) {
+        e.set_vector(inst.d);
+    } else {
+        e.set(inst.d);
+    }
+    true
+}
+
+/// Stores slot `d`; the physical address is on the stack.
+fn store(e: &mut Emitter, inst: &Inst, m: MemArg) {
+    use Op::*;
+    match inst.op {
+        Store8 | Store16 | Store32 | Store64 => e.get(inst.d),
+        _ => e.get_vector(inst.d),
+    }
+    match inst.op {
+        Store8 => e.wasm().i64_store8(m),
+        Store16 => e.wasm().i64_store16(m),
+        Store32 => e.wasm().i64_store32(m),
+        Store64 => e.wasm().i64_store(m),
+        VStore32 => e.wasm().v128_store32_lane(m, 0),
+        VStore64 => e.wasm().v128_store64_lane(m, 0),
+        _ => e.wasm().v128_store(m),
+    };
+}
+
+/// Pushes the guest address of a memory operand.
+pub fn address(e: &mut Emitter, inst: &Inst) {
+    let mut pushed = false;
+    if inst.a != ZERO {
+        e.get(inst.a);
+        pushed = true;
+    }
+    if inst.b != ZERO {
+        e.get(inst.b);
+        if inst.c & 3 != 0 {
+            e.wasm().i64_const(i64::from(inst.c & 3)).i64_shl();
+        }
+        if pushed {
+            e.wasm().i64_add();
+        }
+        pushed = true;
+    }
+    if inst.imm != 0 || !pushed {
+        e.wasm().i64_const(inst.imm);
+        if pushed {
+            e.wasm().i64_add();
+        }
+    }
+}
+
+/// Leaves unless `table` has an entry for the page of the address in [`VA`] and the access stays in it; then the entry is
+/// in [`DELTA`] and the address's low half in [`VA32`].
+fn check(e: &mut Emitter, table: u32, size: u32, pc: u64) {
+    let entry = MemArg { offset: table.into(), align: 2, memory_index: 0 };
+    // The entry's index times four: bits 31:12 of the address, moved right by ten.
+    e.wasm().local_get(VA).i32_wrap_i64().local_tee(VA32);
+    e.wasm()
+        .i32_const(10)
+        .i32_shr_u()
+        .i32_const(!3 & 0x3F_FFFF)
+        .i32_and()
+        .i32_load(entry)
+        .local_tee(DELTA)
+        .i32_eqz();
+    e.wasm().local_get(VA).i64_const(32).i64_shr_u().i32_wrap_i64().i32_or();
+    if size > 1 {
+        let last = (PAGE_SIZE as u32 - size) as i32;
+        e.wasm()
+            .local_get(VA32)
+            .i32_const(PAGE_MASK as i32)
+            .i32_and()
+            .i32_const(last)
+            .i32_gt_u()
+            .i32_or();
+    }
+    e.leave_if(pc);
+}

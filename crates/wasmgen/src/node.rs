@@ -1,0 +1,113 @@
+//! A block as it is translated: cut before the first guest instruction that has no translation.
+
+use crate::{arithmetic, memory, vector};
+use ir::{Block, Class, Inst, Mark, Op, Term};
+
+/// How a node ends.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    /// As the block.
+    Term(Term),
+    /// The instruction at this address is left to the interpreter.
+    Leave(u64),
+    /// The node of a region's indirect jumps: goes on at the address in the local for ways out.
+    Dispatch,
+}
+
+/// A basic block of a region.
+pub struct Node {
+    /// Guest address.
+    pub pc: u64,
+    /// The IR that is translated.
+    pub insts: Vec<Inst>,
+    /// Start of each guest instruction.
+    pub marks: Vec<Mark>,
+    /// How it ends.
+    pub end: End,
+}
+
+impl Node {
+    /// Cuts `block` where the interpreter must go on.
+    pub fn new(block: &Block) -> Node {
+        let mut node = Node {
+            pc: block.pc,
+            insts: block.insts.clone(),
+            marks: block.marks.clone(),
+            end: End::Term(block.term),
+        };
+        if let Some(at) = block.insts.iter().position(|inst| !is_translated(inst)) {
+            let n = block.marks.partition_point(|m| m.inst as usize <= at).saturating_sub(1);
+            node.cut(n);
+        } else if matches!(block.term, Term::Syscall { .. } | Term::Trap { .. }) {
+            node.cut(block.marks.len().saturating_sub(1));
+        }
+        node
+    }
+
+    /// The node of all indirect jumps within a region.
+    pub fn dispatch() -> Node {
+        Node { pc: 0, insts: Vec::new(), marks: Vec::new(), end: End::Dispatch }
+    }
+
+    /// Leaves the first `n` guest instructions.
+    fn cut(&mut self, n: usize) {
+        let Some(&mark) = self.marks.get(n) else { return };
+        self.insts.truncate(mark.inst as usize);
+        self.marks.truncate(n);
+        self.end = End::Leave(self.pc.wrapping_add(u64::from(mark.offset)));
+    }
+
+    /// Guest address of the instruction that IR instruction `at` belongs to (of the last one for the node's end).
+    pub fn pc_of(&self, at: usize) -> u64 {
+        let n = self.marks.partition_point(|m| m.inst as usize <= at);
+        let offset = n.checked_sub(1).and_then(|n| self.marks.get(n)).map_or(0, |m| m.offset);
+        self.pc.wrapping_add(u64::from(offset))
+    }
+
+    /// Addresses where it may go on within the region, without those of indirect jumps. After a call: where it returns to.
+    pub fn successors(&self) -> impl Iterator<Item = u64> {
+        let (first, second) = match self.end {
+            End::Term(Term::Jump { target }) => (Some(target), None),
+            End::Term(
+                Term::Branch { taken, fallthrough, .. } | Term::BranchNz { taken, fallthrough, .. },
+            ) => (Some(taken), Some(fallthrough)),
+            End::Term(Term::Call { ret, .. } | Term::CallIndirect { ret, .. }) => (Some(ret), None),
+            _ => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
+}
+
+/// Whether there is a translation; if not, the guest instruction is the interpreter's.
+fn is_translated(inst: &Inst) -> bool {
+    let class = inst.op.class();
+    match class {
+        Class::Load
+        | Class::Store
+        | Class::VLoad
+        | Class::VLoadA
+        | Class::VStore
+        | Class::VStoreA
+        | Class::Probe => memory::is_translated(inst.op),
+        Class::Div => arithmetic::divides(inst.op),
+        Class::VStore2
+        | Class::Align
+        | Class::MaskLoad
+        | Class::MaskStore
+        | Class::MaskProbe
+        | Class::Gather
+        | Class::Xstate
+        | Class::Str
+        | Class::Cpuid
+        | Class::Rdtsc
+        | Class::Rdrand
+        | Class::PutRflags => false,
+        // Through the helper, if by nothing better.
+        _ => true,
+    }
+}
+
+/// Whether the op may change any register, vector or flag, so that everything must be in memory around it.
+pub fn is_opaque(op: Op) -> bool {
+    op.class() == Class::State && !vector::is_translated(op)
+}

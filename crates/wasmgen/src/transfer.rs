@@ -1,0 +1,133 @@
+//! Calls, returns, and ways out.
+
+use crate::emit::{DEPTH, Emitter, FUEL, Slots, TO, X};
+use crate::module::REGION_TYPE;
+use crate::{flags, shared};
+use wasm_encoder::MemArg;
+
+/// Bytes of an entry of the jump cache, and its fields.
+const ENTRY: u64 = 16;
+const FUNCTION: u64 = 8;
+const EPOCH: u64 = 12;
+
+/// Where a call goes.
+#[derive(Clone, Copy)]
+pub enum Target {
+    /// To this guest address.
+    Known(u64),
+    /// To the address in [`TO`].
+    Local,
+}
+
+/// Brings everything up to date in memory: what is changed here, the flags, the fuel.
+pub fn settle(e: &mut Emitter) {
+    e.spill(e.dirty);
+    flags::to_memory(e);
+    e.spill_fuel();
+}
+
+/// Returns from the region to its caller, to go on at the address in [`TO`]. Nothing follows.
+pub fn go(e: &mut Emitter) {
+    settle(e);
+    e.wasm().local_get(TO).return_();
+}
+
+/// Returns from the region, to go on at guest address `pc`. Nothing follows.
+pub fn go_to(e: &mut Emitter, pc: u64) {
+    settle(e);
+    e.wasm().i64_const(pc as i64).return_();
+}
+
+/// A jump out of the region to the address in [`TO`]: if there is a region, by a call whose result is this one's.
+pub fn tail(e: &mut Emitter) {
+    settle(e);
+    enter(e, Target::Local);
+    e.wasm().return_();
+}
+
+/// A guest call (the return address is pushed already). What it returns to is compared with `ret`; then the registers
+/// `used` are loaded again. With `ret` = none the result is passed on and nothing follows.
+pub fn call(e: &mut Emitter, target: Target, ret: Option<u64>, used: Slots) {
+    settle(e);
+    enter(e, target);
+    let Some(ret) = ret else {
+        e.wasm().return_();
+        return;
+    };
+    e.wasm().local_tee(TO).i64_const(ret as i64).i64_ne();
+    e.begin_if();
+    e.wasm().local_get(TO).return_();
+    e.end();
+    e.dirty = Slots::default();
+    e.reload(used);
+    e.reload_fuel();
+    flags::are_in_memory(e);
+}
+
+/// Pushes the result of the region at the target; without one, or too deep, returns to go on there.
+fn enter(e: &mut Emitter, target: Target) {
+    let cache = u64::from(e.layout.shared) + shared::CACHE;
+    let epoch = e.shared_place(shared::EPOCH, 2);
+    let base = match target {
+        Target::Known(pc) => cache + ENTRY * ((pc ^ pc >> 12) % shared::JUMPS),
+        Target::Local => cache,
+    };
+    let place = |offset, align| MemArg { offset: base + offset, align, memory_index: 0 };
+    // X: offset of the entry.
+    let mut w = e.wasm();
+    match target {
+        Target::Known(_) => {}
+        Target::Local => {
+            w.local_get(TO).local_get(TO).i64_const(12).i64_shr_u().i64_xor();
+            w.i64_const(shared::JUMPS as i64 - 1).i64_and().i64_const(4).i64_shl().local_set(X);
+        }
+    }
+    let entry = |e: &mut Emitter| match target {
+        Target::Known(_) => {
+            e.wasm().i32_const(0);
+        }
+        Target::Local => {
+            e.wasm().local_get(X).i32_wrap_i64();
+        }
+    };
+    let goal = |e: &mut Emitter| match target {
+        Target::Known(pc) => {
+            e.wasm().i64_const(pc as i64);
+        }
+        Target::Local => {
+            e.wasm().local_get(TO);
+        }
+    };
+    entry(e);
+    e.wasm().i64_load(place(0, 3));
+    goal(e);
+    e.wasm().i64_ne();
+    entry(e);
+    e.wasm().i32_load(place(EPOCH, 2)).i32_const(0).i32_load(epoch).i32_ne().i32_or();
+    e.wasm().local_get(DEPTH).i32_eqz().i32_or();
+    e.begin_if();
+    goal(e);
+    e.wasm().return_();
+    e.end();
+    let cpu = e.layout.cpu as i32;
+    e.wasm().i32_const(cpu).local_get(DEPTH).i32_const(1).i32_sub();
+    entry(e);
+    e.wasm().i32_load(place(FUNCTION, 2)).call_indirect(0, REGION_TYPE);
+}
+
+/// Counts `n` guest instructions.
+pub fn count(e: &mut Emitter, n: usize) {
+    if n > 0 {
+        e.wasm().local_get(FUEL).i64_const(n as i64).i64_sub().local_set(FUEL);
+    }
+}
+
+/// Before a backward edge to `pc`: without fuel, goes on there some other time.
+pub fn pay(e: &mut Emitter, pc: u64) {
+    e.wasm().local_get(FUEL).i64_const(0).i64_lt_s();
+    e.begin_if();
+    let before = (e.flags, e.dirty);
+    go_to(e, pc);
+    (e.flags, e.dirty) = before;
+    e.end();
+}
