@@ -1,11 +1,14 @@
-//! Finds the guest program that is built into this library (`cargo xtask guest` makes it).
+//! Finds the guest programs that are built into this library (`cargo xtask guest` makes them).
 //!
-//! `BOXER_GUEST_WASM` names the file; otherwise it is `guest/boxer-guest.wasm` in the target
-//! directory of this build, or in the workspace's. Without any of them the library builds with an
-//! empty guest, and refuses to link at run time.
+//! `BOXER_GUEST_WASM` names the one for modules; otherwise it is `guest/boxer-guest.wasm` in the target
+//! directory of this build, or in the workspace's. The one for components lies beside it. Without any of them the
+//! library builds with empty guests, and refuses to link at run time.
 
 use std::path::PathBuf;
 use std::{env, fs};
+
+/// The guest program for components.
+const SOCKETS: &str = "boxer-guest-sockets.wasm";
 
 fn main() {
     println!("cargo::rerun-if-env-changed=BOXER_GUEST_WASM");
@@ -18,11 +21,16 @@ fn main() {
         Some(path) => vec![PathBuf::from(path)],
         None => own_target.into_iter().chain([workspace_target]).collect(),
     };
-    for path in &candidates {
-        println!("cargo::rerun-if-changed={}", path.display());
-    }
-    let guest = candidates.iter().find_map(|path| fs::read(path).ok()).unwrap_or_default();
-    if let Err(error) = fs::write(out.join("guest.wasm"), guest) {
-        panic!("cannot write the guest into {}: {error}", out.display());
+    for (name, into) in [("boxer-guest.wasm", "guest.wasm"), (SOCKETS, "guest-sockets.wasm")] {
+        let beside =
+            |path: &PathBuf| if name == SOCKETS { path.with_file_name(name) } else { path.clone() };
+        let paths: Vec<PathBuf> = candidates.iter().map(beside).collect();
+        for path in &paths {
+            println!("cargo::rerun-if-changed={}", path.display());
+        }
+        let guest = paths.iter().find_map(|path| fs::read(path).ok()).unwrap_or_default();
+        if let Err(error) = fs::write(out.join(into), guest) {
+            panic!("cannot write the guest into {}: {error}", out.display());
+        }
     }
 }

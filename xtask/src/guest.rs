@@ -18,14 +18,19 @@ const TARGET: &str = "wasm32-wasip1";
 const RUSTFLAGS: &str = "-Ctarget-feature=+simd128,+bulk-memory,+multivalue,+sign-ext,+nontrapping-fptoint,+mutable-globals \
      -Cstrip=symbols -Clink-arg=-zstack-size=1048576 -Cpanic=abort -Ccodegen-units=1";
 
-/// Builds the guest and returns the path of the finished module.
-pub fn run(workspace: &Workspace) -> Result<PathBuf> {
-    let built = build(workspace, &["--package", "boxer-guest"])?.join("boxer-guest.wasm");
-    let finished = workspace.guest_wasm();
-    install(&built, &finished)?;
-    let size = std::fs::metadata(&finished)?.len();
-    println!("guest: {} ({:.2} MB)", finished.display(), size as f64 / 1e6);
-    Ok(finished)
+/// Builds the guest, for modules and for components with a network.
+pub fn run(workspace: &Workspace) -> Result<()> {
+    let sockets: &[&str] = &["--features", "sockets"];
+    for (features, finished) in
+        [(&[][..], workspace.guest_wasm()), (sockets, workspace.component_guest_wasm())]
+    {
+        let what = [&["--package", "boxer-guest"], features].concat();
+        let built = build(workspace, &what)?.join("boxer-guest.wasm");
+        install(&built, &finished)?;
+        let size = std::fs::metadata(&finished)?.len();
+        println!("guest: {} ({:.2} MB)", finished.display(), size as f64 / 1e6);
+    }
+    Ok(())
 }
 
 /// Builds what `what` (arguments of `cargo build`) selects as the guest is built; the directory of the release.

@@ -59,7 +59,7 @@ fn run() -> Result<()> {
     let rest: Vec<String> = args.collect();
     let workspace = Workspace::find()?;
     match name.as_str() {
-        "guest" => guest::run(&workspace).map(|_| ()),
+        "guest" => guest::run(&workspace),
         "tidy" => tidy::run(&workspace),
         "test" | "ci" => test::run(&workspace, &rest),
         "fixtures" => fixtures::run(&workspace),

@@ -29,6 +29,11 @@ impl Workspace {
         self.target.join("guest/boxer-guest.wasm")
     }
 
+    /// The same for components with a network.
+    pub fn component_guest_wasm(&self) -> PathBuf {
+        self.target.join("guest/boxer-guest-sockets.wasm")
+    }
+
     /// The `boxer` program.
     pub fn boxer(&self) -> PathBuf {
         self.target.join("release/boxer")

@@ -19,8 +19,10 @@ pub enum BoxForm {
     /// A core module for WASI preview 1.
     #[default]
     Module,
-    /// A component for WASI preview 2.
+    /// A component for WASI preview 2, which may ask for a network (wasi:sockets).
     Component,
+    /// The same for hosts without wasi:sockets.
+    ComponentWithoutNetwork,
 }
 
 /// A box in the store.
@@ -48,7 +50,7 @@ pub fn link_box(
     let (step, start) = (built.next_step(), Instant::now());
     let name = match form {
         BoxForm::Module => "link wasm",
-        BoxForm::Component => "link component",
+        BoxForm::Component | BoxForm::ComponentWithoutNetwork => "link component",
     };
     workshop.events.started(step, name);
     let linked = link(workshop, built, cpu, form);
@@ -61,7 +63,10 @@ pub fn link_box(
 }
 
 fn link(workshop: &Workshop, built: &Built, cpu: CpuLevel, form: BoxForm) -> Result<LinkedBox> {
-    let guest = workshop.guest.ok_or(link::LinkError::NoGuest)?;
+    let guest = match form {
+        BoxForm::Component => link::component_guest_wasm()?,
+        _ => workshop.guest.ok_or(link::LinkError::NoGuest)?,
+    };
     let store = &workshop.store;
     let cache = Cache::beside(store);
     let config_digest = &built.image.manifest.config.digest;
@@ -96,7 +101,7 @@ fn link(workshop: &Workshop, built: &Built, cpu: CpuLevel, form: BoxForm) -> Res
             image_config_json: Some(&config_json),
             output: match form {
                 BoxForm::Module => link::Output::Module,
-                BoxForm::Component => link::Output::Component,
+                BoxForm::Component | BoxForm::ComponentWithoutNetwork => link::Output::Component,
             },
         },
         &mut out,

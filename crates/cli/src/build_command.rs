@@ -177,23 +177,25 @@ fn write_box(linked: &build::LinkedBox, path: &Path) -> Result<(), Failure> {
 fn form_name(form: BoxForm) -> &'static str {
     match form {
         BoxForm::Module => "wasm",
-        BoxForm::Component => "component",
+        BoxForm::Component | BoxForm::ComponentWithoutNetwork => "component",
     }
 }
 
-/// `PATH`, or `type=T,dest=PATH`.
+/// `PATH`, or `type=T,dest=PATH[,network=none]`.
 fn parse_output(text: &str) -> Result<Output, Failure> {
     if !text.starts_with("type=") && !text.starts_with("dest=") {
         return Ok(Output::Box(BoxForm::Module, PathBuf::from(text)));
     }
-    let (mut kind, mut dest) = ("wasm".to_owned(), None);
+    let (mut kind, mut dest, mut network) = ("wasm".to_owned(), None, None);
     for field in text.split(',') {
         match field.split_once('=') {
             Some(("type", value)) => kind = value.to_owned(),
             Some(("dest", value)) if !value.is_empty() => dest = Some(PathBuf::from(value)),
+            Some(("network", "none")) => network = Some(BoxForm::ComponentWithoutNetwork),
+            Some(("network", "host")) => network = Some(BoxForm::Component),
             _ => {
                 return Err(Failure::usage(format!(
-                    "invalid --output {text:?}: {field:?} is neither type= nor dest="
+                    "invalid --output {text:?}: {field:?} is neither type= nor dest=, nor network=host or network=none"
                 )));
             }
         }
@@ -209,9 +211,14 @@ fn parse_output(text: &str) -> Result<Output, Failure> {
         });
     }
     let dest = dest.ok_or_else(|| Failure::usage(format!("--output {text:?} needs dest=PATH")))?;
+    if network.is_some() && kind != "component" {
+        return Err(Failure::usage(format!(
+            "invalid --output {text:?}: network= is for type=component; what a {kind} may reach is decided when it runs"
+        )));
+    }
     Ok(match kind.as_str() {
         "oci" => Output::Oci(dest),
-        "component" => Output::Box(BoxForm::Component, dest),
+        "component" => Output::Box(network.unwrap_or(BoxForm::Component), dest),
         _ => Output::Box(BoxForm::Module, dest),
     })
 }
@@ -368,6 +375,9 @@ mod tests {
         let path = || PathBuf::from("a=b.wasm");
         assert_eq!(of("a=b.wasm"), Ok(Output::Box(BoxForm::Module, path())));
         assert_eq!(of("type=component,dest=a=b.wasm"), Ok(Output::Box(BoxForm::Component, path())));
+        let without = of("type=component,network=none,dest=a=b.wasm");
+        assert_eq!(without, Ok(Output::Box(BoxForm::ComponentWithoutNetwork, path())));
+        assert!(of("type=wasm,network=none,dest=x").is_err_and(|text| text.contains("network=")));
         assert_eq!(of("type=oci,dest=x.tar"), Ok(Output::Oci(PathBuf::from("x.tar"))));
         assert!(of("type=wsm,dest=x").is_err_and(|text| text.contains("unsupported output type")));
         assert!(of("type=wasm").is_err_and(|text| text.contains("dest=")));

@@ -84,20 +84,21 @@ fn wasm(path: &Path) -> Result<Value, Failure> {
         "codeSize": found.code_size,
         "dataSize": found.data_size,
         "imports": found.imports,
-        "mayAskFor": asks(&config, found.format),
+        "mayAskFor": asks(&config, &found),
         "config": config,
     }))
 }
 
 /// What a box may ask its host for; it gets nothing that is not granted.
-fn asks(config: &Value, format: link::Format) -> Value {
+fn asks(config: &Value, found: &link::Inspection) -> Value {
     let keys = |name: &str| {
-        let found = config.pointer(&format!("/config/{name}")).and_then(Value::as_object);
-        found.map(|map| map.keys().cloned().collect::<Vec<String>>()).unwrap_or_default()
+        let names = config.pointer(&format!("/config/{name}")).and_then(Value::as_object);
+        names.map(|map| map.keys().cloned().collect::<Vec<String>>()).unwrap_or_default()
     };
     json!({
-        // A component's way out is not there yet.
-        "network": format == link::Format::Module,
+        // A module is given a stream; a component says what it imports.
+        "network": found.format == link::Format::Module
+            || found.imports.iter().any(|import| import.starts_with("wasi:sockets/tcp@")),
         "ports": keys("ExposedPorts"),
         "directories": keys("Volumes"),
         "terminal": true,

@@ -1,37 +1,41 @@
 //! The control stream: what the host tells a running box.
 
-use crate::wasi;
+use crate::channel::{Channel, Place};
+use crate::waits::Waits;
 use abi::Errno;
 use kernel::Kernel;
 use mux::control::{Control as Message, MESSAGE};
 
 /// The stream, as long as the host keeps it open.
 pub struct Control {
-    fd: Option<wasi::Fd>,
+    channel: Option<Channel>,
     /// The beginning of a message.
     part: Vec<u8>,
 }
 
 impl Control {
-    /// The stream on `fd`. A host that lets reads of it block does not get it read: the box would stand still.
-    pub fn new(fd: Option<wasi::Fd>) -> Control {
-        Control { fd: fd.filter(|fd| wasi::is_nonblocking(*fd)), part: Vec::new() }
+    /// The stream there. A host that lets reads of it block does not get it read: the box would stand still.
+    pub fn new(place: Option<&Place>) -> Control {
+        let channel = place.and_then(Place::open).filter(Channel::is_nonblocking);
+        Control { channel, part: Vec::new() }
     }
 
-    /// The descriptor to wait for.
-    pub fn fd(&self) -> Option<wasi::Fd> {
-        self.fd
+    /// Adds the stream to what is waited for, if there is one.
+    pub fn watch(&self, waits: &mut Waits) {
+        if let Some(channel) = &self.channel {
+            channel.watch(waits, true, false);
+        }
     }
 
     /// Carries out what the host has sent; whether that was anything.
     pub fn obey(&mut self, kernel: &mut Kernel) -> bool {
-        let Some(fd) = self.fd else { return false };
+        let Some(channel) = &mut self.channel else { return false };
         let mut buf = [0; 256];
-        match wasi::read(fd, &mut buf) {
-            Ok(0) => self.fd = None,
+        match channel.read(&mut buf) {
+            Ok(0) => self.channel = None,
             Ok(n) => self.part.extend_from_slice(buf.get(..n).unwrap_or_default()),
             Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(_) => self.fd = None,
+            Err(_) => self.channel = None,
         }
         let whole = self.part.len() / MESSAGE * MESSAGE;
         for message in self.part.drain(..whole).collect::<Vec<_>>().chunks_exact(MESSAGE) {

@@ -4,6 +4,7 @@ use crate::control::Control;
 use crate::host::WasiHost;
 use crate::invocation::{Invocation, Terminal};
 use crate::network::Way;
+use crate::waits::Waits;
 use crate::{boot, layer, wasi};
 use kernel::host::Host;
 use machine::{Machine, StartArgs, Step};
@@ -33,7 +34,13 @@ pub fn run() -> i32 {
     }
     let hidden = invocation.build.then_some(layer::DIR);
     let nameserver = invocation.naming.servers.first().cloned();
-    let network = invocation.network.map(|fd| Way::new(fd, nameserver));
+    let network = match Way::open(invocation.network.as_ref(), nameserver, &invocation.ports) {
+        Ok(network) => network,
+        Err(failure) => {
+            eprintln!("boxer: {failure}");
+            return BOX_FAILURE;
+        }
+    };
     let host = WasiHost::new(&invocation, hidden, network.clone());
     let tty = host.is_terminal(0) && host.is_terminal(1);
     machine.kernel().host = Box::new(host);
@@ -41,7 +48,7 @@ pub fn run() -> i32 {
     let build = invocation.build;
     let mut driver = Driver {
         fixed_clock: invocation.clock.is_some(),
-        control: Control::new(invocation.control),
+        control: Control::new(invocation.control.as_ref()),
         network,
     };
     let status = match machine.start(start_args(invocation, tty)) {
@@ -101,43 +108,39 @@ impl Driver {
                 Step::Wait { .. } if told => {}
                 Step::Exit(status) => return status,
                 Step::Wait { deadline, stdin, network } => {
-                    let way = self.network.as_ref().filter(|_| network);
-                    let (network, to_write) = way.map(Way::flush).unwrap_or_default();
-                    let fds: Vec<wasi::Fd> = (stdin.then_some(0).into_iter())
-                        .chain(network)
-                        .chain(self.control.fd())
-                        .collect();
-                    if fds.is_empty() && to_write.is_none() && deadline.is_none() {
+                    let mut waits = Waits::default();
+                    if stdin {
+                        waits.read(0);
+                    }
+                    if let Some(way) = self.network.as_ref().filter(|_| network) {
+                        way.flush(&mut waits);
+                    }
+                    self.control.watch(&mut waits);
+                    if waits.is_empty() && deadline.is_none() {
                         eprintln!("boxer: every process waits for something that cannot come");
                         return DEADLOCK;
                     }
-                    self.wait(machine, &fds, to_write, deadline);
+                    self.wait(machine, waits, deadline);
                 }
             }
         }
     }
 
-    fn wait(
-        &mut self,
-        machine: &mut Machine,
-        fds: &[wasi::Fd],
-        to_write: Option<wasi::Fd>,
-        deadline: Option<u64>,
-    ) {
+    fn wait(&mut self, machine: &mut Machine, waits: Waits, deadline: Option<u64>) {
         let host = &mut machine.kernel().host;
         let now = host.clock_monotonic();
         let timeout = deadline.map(|deadline| deadline.saturating_sub(now));
         if self.fixed_clock && self.network.is_some() {
             // Somebody outside is waited for: that takes the time it takes.
             let start = wasi::clock(false);
-            wasi::wait(fds, to_write, timeout);
+            waits.wait(timeout);
             host.advance(wasi::clock(false).saturating_sub(start));
         } else if let Some(timeout) = timeout
             && self.fixed_clock
         {
             host.advance(timeout);
         } else {
-            wasi::wait(fds, to_write, timeout);
+            waits.wait(timeout);
         }
     }
 }

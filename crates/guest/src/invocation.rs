@@ -1,8 +1,10 @@
 //! What this run of the box was asked to do: WASI arguments and environment.
 
+use crate::channel::Place;
 use crate::mounts::Mounts;
 use crate::wasi;
 use machine::Naming;
+use mux::publish::Port;
 use rootfs::config::CpuLevel;
 use rootfs::limits::Limits;
 
@@ -63,14 +65,16 @@ pub struct Invocation {
     /// `BOXER_CLOCK=SECONDS`: clocks start there and count guest instructions, and randomness is fixed, so that the same
     /// step gives the same result.
     pub clock: Option<u64>,
-    /// `BOXER_CONTROL=FD`: the descriptor on which the host sends signals and the terminal's size.
-    pub control: Option<wasi::Fd>,
+    /// `BOXER_CONTROL`: the stream on which the host sends signals and the terminal's size.
+    pub control: Option<Place>,
     /// `BOXER_FILES=FD`: the descriptor that answers what WASI cannot about files.
     pub files: Option<wasi::Fd>,
     /// `BOXER_MOUNTS`: what is mounted beside whole directories.
     pub mounts: Mounts,
-    /// `BOXER_NET=FD`: the descriptor that leads to a network.
-    pub network: Option<wasi::Fd>,
+    /// `BOXER_NET`: the stream that leads to a network.
+    pub network: Option<Place>,
+    /// `BOXER_PUBLISH=[IP:]HOST:GUEST[/udp],…`: where a component listens.
+    pub ports: Vec<Port>,
 }
 
 impl Invocation {
@@ -100,6 +104,7 @@ impl Invocation {
             files: None,
             mounts: Mounts::default(),
             network: None,
+            ports: Vec::new(),
         };
         for variable in environ {
             match variable.strip_prefix(b"BOXER_") {
@@ -136,11 +141,21 @@ impl Invocation {
             b"DEBUG" => self.debug = on,
             b"BUILD" => self.build = on,
             b"CLOCK" => self.clock = number(value),
-            b"CONTROL" => self.control = number(value),
+            b"CONTROL" => self.control = Place::parse(value),
             b"MOUNTS" => self.mounts = Mounts::new(&String::from_utf8_lossy(value)),
             b"FILES" => self.files = number(value),
-            b"NET" => self.network = number(value),
+            b"NET" => self.network = Place::parse(value),
+            b"PUBLISH" => self.publish(value),
             _ => self.take_limit(name, value),
+        }
+    }
+
+    fn publish(&mut self, value: &[u8]) {
+        for word in list(value) {
+            match Port::parse(&word) {
+                Ok(ports) => self.ports.extend(ports),
+                Err(reason) => self.mistake = Some(format!("BOXER_PUBLISH={word}: {reason}")),
+            }
         }
     }
 

@@ -1,9 +1,10 @@
-//! The box's own program: the machine on top of WASI preview 1 alone.
+//! The box's own program: the machine on top of WASI preview 1, and in a component with a network of wasi:sockets.
 //!
 //! The linker calls [`exports`] to boot it on an image; `_start` then runs the image's program. What a
 //! host can ask for besides arguments and environment is in [`invocation::Invocation`].
 
 mod boot;
+mod channel;
 mod control;
 mod drive;
 mod exports;
@@ -13,6 +14,9 @@ mod invocation;
 mod layer;
 mod mounts;
 mod network;
+#[cfg(feature = "sockets")]
+mod sockets;
+mod waits;
 mod wasi;
 
 /// Counted, so that no program can make the kernel's records grow without bound.

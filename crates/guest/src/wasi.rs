@@ -291,10 +291,3 @@ pub fn wait(fds: &[Fd], to_write: Option<Fd>, timeout: Option<u64>) -> Vec<Fd> {
         }
     }
 }
-
-/// Waits until a descriptor can be written, at most `timeout` nanoseconds; whether that was not too long.
-pub fn wait_to_write(fd: Option<Fd>, timeout: u64) -> bool {
-    let start = clock(false);
-    wait(&[], fd, Some(timeout));
-    clock(false).saturating_sub(start) < timeout
-}

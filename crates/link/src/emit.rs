@@ -16,6 +16,9 @@ use wasmparser::{
 /// What a WASI command exports.
 const KEPT_EXPORTS: [&str; 2] = ["memory", "_start"];
 
+/// What a component's core module exports besides: memory for what its imports return.
+const COMPONENT_EXPORT: &str = "cabi_realloc";
+
 /// Which host the module's imports are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Imports {
@@ -41,7 +44,9 @@ pub fn module(
             Payload::ImportSection(section) if imports == Imports::Component => {
                 put(out, &section_bytes(&redirect_exit(section)?))?;
             }
-            Payload::ExportSection(exports) => put(out, &section_bytes(&keep_exports(exports)?))?,
+            Payload::ExportSection(exports) => {
+                put(out, &section_bytes(&keep_exports(exports, imports)?))?
+            }
             Payload::DataCountSection { count, .. } => {
                 let count = count + u32::from(!image.is_empty());
                 put(out, &section_bytes(&DataCountSection { count }))?;
@@ -78,11 +83,15 @@ fn redirect_exit(imports: &ImportSectionReader<'_>) -> Result<ImportSection, Lin
     Ok(redirected)
 }
 
-fn keep_exports(exports: &ExportSectionReader<'_>) -> Result<ExportSection, LinkError> {
+fn keep_exports(
+    exports: &ExportSectionReader<'_>,
+    imports: Imports,
+) -> Result<ExportSection, LinkError> {
     let mut kept = ExportSection::new();
     for export in exports.clone() {
         let export = export.map_err(damaged)?;
-        if KEPT_EXPORTS.contains(&export.name) {
+        let for_component = imports == Imports::Component && export.name == COMPONENT_EXPORT;
+        if KEPT_EXPORTS.contains(&export.name) || for_component {
             RoundtripReencoder.parse_export(&mut kept, export).map_err(damaged)?;
         }
     }

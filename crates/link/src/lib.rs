@@ -28,7 +28,7 @@ mod snapshot;
 pub use boot::{BootError, boot};
 pub use cache::{CacheError, CodeCache, Digest, digest_of};
 pub use engine::engine;
-pub use guest::guest_wasm;
+pub use guest::{component_guest_wasm, guest_wasm};
 pub use inspect::{Format, Inspection, inspect};
 
 use rootfs::config::BoxConfig;

@@ -15,6 +15,7 @@ pub mod files;
 mod flow;
 mod link;
 mod packet;
+pub mod publish;
 mod reason;
 mod server;
 mod wire;

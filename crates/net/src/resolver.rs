@@ -38,7 +38,9 @@ enum Code {
     None = 0,
     Format = 1,
     Failure = 2,
+    NoName = 3,
     NotImplemented = 4,
+    Refused = 5,
 }
 
 /// One question on its way.
@@ -207,6 +209,62 @@ impl<C> Resolver<C> {
         }
         Some(out)
     }
+}
+
+/// The addresses that a query asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// An A record.
+    V4,
+    /// An AAAA record.
+    V6,
+}
+
+/// What a query asks of a host that can look up nothing but addresses: the name, in lower case. None for other questions.
+pub fn wanted(query: &[u8]) -> Option<(String, Wanted)> {
+    let question = parse(query).ok().filter(|question| question.class == CLASS_IN)?;
+    let wanted = match question.kind {
+        TYPE_A => Wanted::V4,
+        TYPE_AAAA => Wanted::V6,
+        _ => return None,
+    };
+    Some((String::from_utf8(question.name).ok()?, wanted))
+}
+
+/// What came of such a look-up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// These addresses, of any family.
+    Addresses(Vec<IpAddr>),
+    /// There is no such name.
+    NoName,
+    /// The host does not look it up.
+    Refused,
+    /// The host looks up only addresses.
+    NotAnAddress,
+}
+
+/// The answer to a query: the addresses of the family that it asks for.
+pub fn answer_with(query: &[u8], found: &Found) -> Option<Vec<u8>> {
+    let question = parse(query).ok()?;
+    let code = match found {
+        Found::Addresses(_) => Code::None,
+        Found::NoName => Code::NoName,
+        Found::Refused => Code::Refused,
+        Found::NotAnAddress => Code::NotImplemented,
+    };
+    let mut out = reply(query, question.end, code);
+    let Found::Addresses(addresses) = found else { return Some(out) };
+    for address in addresses {
+        match address {
+            IpAddr::V4(ip) if question.kind == TYPE_A => record(&mut out, TYPE_A, &ip.octets()),
+            IpAddr::V6(ip) if question.kind == TYPE_AAAA => {
+                record(&mut out, TYPE_AAAA, &ip.octets());
+            }
+            _ => {}
+        }
+    }
+    Some(out)
 }
 
 /// Takes one message off the bytes of a stream (RFC 1035 §4.2.2): `Ok(None)` if it is not whole yet, an error for one that

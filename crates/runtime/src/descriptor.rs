@@ -1,4 +1,5 @@
-//! Descriptors that a module has beside the standard streams and the preopened directories.
+//! Descriptors that a module has beside the standard streams and the preopened directories. A component has the same
+//! streams as connections ([`crate::bridge`]).
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -8,7 +9,7 @@ use std::os::unix::net::UnixStream;
 pub(crate) const FIRST: u32 = 1 << 24;
 
 /// A byte stream between the box and this process. In the box it never blocks (`EAGAIN`) and can be waited for together
-/// with standard input and clocks; components do not get it.
+/// with standard input and clocks.
 #[derive(Debug)]
 pub struct Descriptor {
     /// The environment variable that tells the box its number (`BOXER_CONTROL`).

@@ -5,6 +5,7 @@
 //! nothing of Linux or Dockerfiles: a box is a WASI command, steered by the environment variables of
 //! [`Overrides`].
 
+mod bridge;
 mod descriptor;
 mod error;
 mod identity;

@@ -1,5 +1,6 @@
 //! Running a finished box.
 
+use crate::bridge::Bridge;
 use crate::descriptor::Descriptor;
 use crate::error::{RunError, start_error};
 use crate::identity::{Form, Source};
@@ -8,9 +9,11 @@ use crate::options::{Preopen, RunOptions};
 use crate::preview1::{self, Files, State, Streams};
 use crate::stream::Sink;
 use link::CodeCache;
+use std::net::SocketAddr;
 use wasmtime::Store;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p2::{self, bindings::sync::Command};
+use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 /// How a box ended.
@@ -38,14 +41,21 @@ pub fn run(
                 preview1::linker(cache)?.instantiate(&mut store, &module).map_err(start_error)?;
             call_start(&mut store, instance).map(|status| sinks.outcome(status))
         }
-        Form::Component if options.network.is_some() => Err(RunError::Start(
-            "a component cannot be given a network; build the box as a module".to_owned(),
-        )),
         Form::Component => {
             let component = cache.component(&source.digest, || source.read())?;
             let mut linker = wasmtime::component::Linker::<P2>::new(cache.engine());
             p2::add_to_linker_sync(&mut linker).map_err(start_error)?;
-            let (wasi, sinks) = component_context(options)?;
+            let has_sockets = component
+                .component_type()
+                .imports(cache.engine())
+                .any(|(name, _)| name.starts_with(SOCKETS));
+            if options.network.is_some() && !has_sockets {
+                return Err(RunError::Start(
+                    "it was built as a component with network=none; build it without that, or as a module"
+                        .to_owned(),
+                ));
+            }
+            let (wasi, sinks) = component_context(options, has_sockets)?;
             let mut store = Store::new(cache.engine(), P2 { wasi, table: ResourceTable::new() });
             let command =
                 Command::instantiate(&mut store, &component, &linker).map_err(start_error)?;
@@ -76,14 +86,7 @@ pub fn module_store(
     mut options: RunOptions,
 ) -> Result<(Store<State>, Sinks), RunError> {
     let mut wasi = WasiCtxBuilder::new();
-    let network = match options.network.take() {
-        Some(network) => {
-            let (descriptor, serving) = network.start().map_err(RunError::Network)?;
-            options.descriptors.push(descriptor);
-            Some(serving)
-        }
-        None => None,
-    };
+    let network = start_network(&mut options)?;
     options.configure(&mut wasi)?;
     options.name_descriptors(&mut wasi);
     let open =
@@ -97,6 +100,7 @@ pub fn module_store(
     let sinks = Sinks {
         stdout: options.stdout.into_sink(),
         stderr: options.stderr.into_sink(),
+        _bridges: Vec::new(),
         _network: network,
     };
     let out = [sinks.stdout.clone(), sinks.stderr.clone()];
@@ -105,15 +109,52 @@ pub fn module_store(
     Ok((Store::new(cache.engine(), State::new(wasi, streams)), sinks))
 }
 
-/// What a component is given, and where its output goes.
-fn component_context(options: RunOptions) -> Result<(WasiCtx, Sinks), RunError> {
+/// Begins to serve the network that a box is granted; its stream is one more descriptor.
+fn start_network(options: &mut RunOptions) -> Result<Option<Serving>, RunError> {
+    let Some(network) = options.network.take() else { return Ok(None) };
+    let (descriptor, serving) = network.start().map_err(RunError::Network)?;
+    options.descriptors.push(descriptor);
+    Ok(Some(serving))
+}
+
+/// What a component that can have connections imports, whatever the version.
+const SOCKETS: &str = "wasi:sockets/tcp@";
+
+/// What a component is given, and where its output goes. Of this system's network it sees the streams to this process,
+/// one of which leads to what it is granted.
+fn component_context(
+    mut options: RunOptions,
+    has_sockets: bool,
+) -> Result<(WasiCtx, Sinks), RunError> {
     let mut wasi = WasiCtxBuilder::new();
     options.configure(&mut wasi)?;
+    let network = start_network(&mut options)?;
+    if network.is_none() {
+        wasi.env("BOXER_NET", "none");
+    }
+    let mut bridges = Vec::new();
+    for descriptor in options.descriptors.drain(..).filter(|_| has_sockets) {
+        let variable = descriptor.variable;
+        let bridge = Bridge::open(descriptor.into_end()).map_err(RunError::Network)?;
+        wasi.env(variable, bridge.value());
+        bridges.push(bridge);
+    }
+    let ours: Vec<SocketAddr> = bridges.iter().map(Bridge::address).collect();
+    wasi.allow_tcp(!ours.is_empty()).socket_addr_check(move |address, usage| {
+        let allowed = match usage {
+            // What connecting does first.
+            SocketAddrUse::TcpBind => address.ip().is_unspecified() && address.port() == 0,
+            SocketAddrUse::TcpConnect => ours.contains(&address),
+            _ => false,
+        };
+        Box::pin(std::future::ready(allowed))
+    });
     options.stdin.apply(&mut wasi);
     let sinks = Sinks {
         stdout: options.stdout.into_sink(),
         stderr: options.stderr.into_sink(),
-        _network: None,
+        _bridges: bridges,
+        _network: network,
     };
     match &sinks.stdout {
         Some(sink) => wasi.stdout(sink.clone()),
@@ -130,6 +171,8 @@ fn component_context(options: RunOptions) -> Result<(WasiCtx, Sinks), RunError> 
 pub struct Sinks {
     stdout: Option<Sink>,
     stderr: Option<Sink>,
+    /// They end before what they lead to.
+    _bridges: Vec<Bridge>,
     /// Served as long as this lives.
     _network: Option<Serving>,
 }
