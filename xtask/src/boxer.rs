@@ -17,6 +17,16 @@ pub fn build(workspace: &Workspace) -> Result<()> {
     process::run(cargo.args(["--workspace", "--exclude", "boxer-guest"]))
 }
 
+/// Builds an example program of one of the packages.
+pub fn build_example(workspace: &Workspace, name: &str) -> Result<()> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(&workspace.root)
+        .args(["build", "--release", "--example", name])
+        .env("BOXER_GUEST_WASM", workspace.guest_wasm());
+    process::run(cargo.args(["--workspace", "--exclude", "boxer-guest"]))
+}
+
 /// A `boxer` command with a store and caches of its own under the target directory.
 pub fn command(workspace: &Workspace) -> Result<Command> {
     let home = workspace.target.join("boxer-home");

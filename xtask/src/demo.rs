@@ -19,7 +19,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     fixtures::run(workspace)?;
     let registry = registry(workspace)?;
     let example = workspace.root.join("Dockerfile.examples/debian");
-    let wasm = build(workspace, &registry, &example)?;
+    let wasm = build(workspace, &registry, &example, &["wasm"])?.remove(0);
     let size = std::fs::metadata(&wasm)?.len();
     println!("\n{} ({:.1} MB)", wasm.display(), size as f64 / 1e6);
     show(workspace, &wasm, &[])?;
@@ -45,9 +45,10 @@ const COMMANDS: &[&[&str]] = &[
     ],
 ];
 
-/// Builds the Debian example; the box.
-pub fn debian(workspace: &Workspace) -> Result<PathBuf> {
-    build(workspace, &registry(workspace)?, &workspace.root.join("Dockerfile.examples/debian"))
+/// Builds the Debian example; the box, in several forms: types of `--output`.
+pub fn debian_as(workspace: &Workspace, forms: &[&str]) -> Result<Vec<PathBuf>> {
+    let folder = workspace.root.join("Dockerfile.examples/debian");
+    build(workspace, &registry(workspace)?, &folder, forms)
 }
 
 /// Builds and runs every example, and compares the output.
@@ -65,7 +66,7 @@ pub fn examples(workspace: &Workspace) -> Result<()> {
             println!("example: {name}: skipped, no Alpine image is at hand");
             continue;
         }
-        let wasm = build(workspace, &registry, &folder)?;
+        let wasm = build(workspace, &registry, &folder, &["wasm"])?.remove(0);
         let output =
             boxer::command(workspace)?.arg("run").arg(&wasm).stdin(Stdio::null()).output()?;
         let expected = std::fs::read_to_string(folder.join("expected"))
@@ -97,24 +98,31 @@ fn registry(workspace: &Workspace) -> Result<Registry> {
     Ok(registry)
 }
 
-fn build(workspace: &Workspace, registry: &Registry, folder: &Path) -> Result<PathBuf> {
+fn build(
+    workspace: &Workspace,
+    registry: &Registry,
+    folder: &Path,
+    forms: &[&str],
+) -> Result<Vec<PathBuf>> {
     let name = folder.file_name().context("example without a name")?;
     let out = workspace.target.join("examples");
     crate::paths::make_dir(&out)?;
-    let wasm = out.join(name).with_extension("wasm");
+    let file = |form: &&str| match *form {
+        "wasm" => out.join(name).with_extension("wasm"),
+        form => out.join(name).with_extension(format!("{form}.wasm")),
+    };
+    let files: Vec<PathBuf> = forms.iter().map(file).collect();
     let mut build = boxer::command(workspace)?;
-    build
-        .arg("build")
-        .arg("--build-arg")
-        .arg(format!("REGISTRY={}", registry.address()))
-        .arg("-o")
-        .arg(&wasm);
+    build.arg("build").arg("--build-arg").arg(format!("REGISTRY={}", registry.address()));
+    for (form, file) in forms.iter().zip(&files) {
+        build.arg("-o").arg(format!("type={form},dest={}", file.display()));
+    }
     // Static programs for FROM scratch come from the fixtures.
     build
         .arg("--build-context")
         .arg(format!("programs={}", workspace.fixtures().join("programs").display()));
     process::run(build.arg(folder))?;
-    Ok(wasm)
+    Ok(files)
 }
 
 fn show(workspace: &Workspace, wasm: &Path, words: &[&str]) -> Result<()> {

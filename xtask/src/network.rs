@@ -1,4 +1,5 @@
-//! `cargo xtask network`: what boxes reach and who reaches them, by `fixtures/network/network.py` on the Debian example.
+//! `cargo xtask network`: what boxes reach and who reaches them, by `fixtures/network/network.py` on the Debian example, as
+//! module and as component.
 
 use crate::paths::Workspace;
 use crate::{boxer, demo, process};
@@ -7,7 +8,8 @@ use std::process::Command;
 
 /// Runs the script.
 pub fn run(workspace: &Workspace) -> Result<()> {
-    let wasm = demo::debian(workspace)?;
+    let boxes = demo::debian_as(workspace, &["wasm", "component"])?;
+    boxer::build_example(workspace, "plain-host")?;
     let mut run = Command::new("python3");
     run.arg(workspace.root.join("fixtures/network/network.py"));
     // The same store and cache as other chores.
@@ -16,5 +18,6 @@ pub fn run(workspace: &Workspace) -> Result<()> {
             run.env(name, value);
         }
     }
-    process::run(run.arg(workspace.boxer()).arg(&wasm))
+    run.arg(workspace.boxer()).arg(workspace.target.join("release/examples/plain-host"));
+    process::run(run.args(boxes))
 }

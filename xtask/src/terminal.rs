@@ -3,11 +3,14 @@
 use crate::paths::Workspace;
 use crate::{boxer, fixtures, process};
 use anyhow::Result;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The screen emulator and what it needs.
 const PACKAGES: &[&str] = &["pyte==0.8.2", "wcwidth==0.2.13"];
+
+/// What a component is tried with: the rest differs from a module in nothing that matters there.
+const COMPONENT_CASES: &[&str] = &["size", "interrupt", "streams", "signals"];
 
 /// Runs the scripts; `names` chooses cases of the first.
 pub fn run(workspace: &Workspace, names: &[String]) -> Result<()> {
@@ -28,6 +31,25 @@ pub fn run(workspace: &Workspace, names: &[String]) -> Result<()> {
             }
         }
         process::run(run.arg(workspace.boxer()).arg(&wasm).args(names))?;
+    }
+    if names.is_empty() {
+        let component = wasm.with_extension("component.wasm");
+        let output = format!("type=component,dest={}", component.display());
+        boxer::build_from_layout(
+            workspace,
+            &tree.join("layout"),
+            "bookworm",
+            "",
+            Path::new(&output),
+        )?;
+        let mut run = Command::new(&python);
+        run.arg(workspace.root.join("fixtures/terminal/terminal.py"));
+        for (name, value) in boxer::command(workspace)?.get_envs() {
+            if let Some(value) = value {
+                run.env(name, value);
+            }
+        }
+        process::run(run.arg(workspace.boxer()).arg(&component).args(COMPONENT_CASES))?;
     }
     Ok(())
 }

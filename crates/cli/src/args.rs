@@ -124,7 +124,8 @@ pub struct BuildArgs {
     #[arg(long)]
     pub pull: bool,
     /// Where the result goes: a path, "-" for standard output, or
-    /// type=wasm|component|oci,dest=PATH (repeatable)
+    /// type=wasm|component|oci,dest=PATH (repeatable). A component imports wasi:sockets, so that its host
+    /// can grant it a network; with network=none it does not, for hosts that have none
     #[arg(short, long, value_name = "OUTPUT")]
     pub output: Vec<String>,
     /// Push the result to the registry of each --tag

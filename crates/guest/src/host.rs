@@ -146,11 +146,11 @@ impl Host for WasiHost {
     }
 
     fn stdout_write(&mut self, buf: &[u8]) -> Result<usize, Errno> {
-        wasi::write(STDOUT, buf)
+        wasi::write(STDOUT, buf).map_err(closed)
     }
 
     fn stderr_write(&mut self, buf: &[u8]) -> Result<usize, Errno> {
-        wasi::write(STDERR, buf)
+        wasi::write(STDERR, buf).map_err(closed)
     }
 
     fn log(&mut self, line: &str) {
@@ -314,6 +314,12 @@ impl Host for WasiHost {
     fn sync(&mut self, fd: HostFd) -> Result<(), Errno> {
         wasi::sync(fd.0)
     }
+}
+
+/// What writing to a standard stream failed with: hosts on WASI's preview 2 have no other word than `EIO` for a reader that
+/// is gone.
+fn closed(errno: Errno) -> Errno {
+    if errno == Errno::EIO { Errno::EPIPE } else { errno }
 }
 
 /// WASI has no empty path.

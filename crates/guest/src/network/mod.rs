@@ -19,7 +19,7 @@ use stream::Stream;
 pub struct Way(Rc<RefCell<Kind>>);
 
 enum Kind {
-    Stream(Stream),
+    Stream(Box<Stream>),
     #[cfg(feature = "sockets")]
     Sockets(Sockets),
 }
@@ -39,7 +39,7 @@ impl Way {
         match place {
             Some(place) => {
                 if let Some(channel) = place.open() {
-                    return way(Kind::Stream(Stream::new(channel, nameserver)));
+                    return way(Kind::Stream(Box::new(Stream::new(channel, nameserver))));
                 }
             }
             #[cfg(feature = "sockets")]
@@ -77,7 +77,7 @@ impl Way {
 
     fn with<T>(&self, work: impl FnOnce(&mut dyn Outside) -> T) -> T {
         match &mut *self.0.borrow_mut() {
-            Kind::Stream(stream) => work(stream),
+            Kind::Stream(stream) => work(stream.as_mut()),
             #[cfg(feature = "sockets")]
             Kind::Sockets(sockets) => work(sockets),
         }
