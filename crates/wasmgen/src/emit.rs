@@ -136,6 +136,8 @@ pub struct Emitter<'a> {
     pub labels: u32,
     /// The label of ways out to the interpreter: how many were open when it was opened.
     pub exit: u32,
+    /// The label of jumps out of the region to the address in [`TO`].
+    pub jump: u32,
     locals: Vec<ValType>,
     ints: [u32; 64],
     vectors: [u32; 64],
@@ -156,6 +158,7 @@ impl<'a> Emitter<'a> {
             dirty: Slots::default(),
             labels: 0,
             exit: 0,
+            jump: 0,
             locals: FIXED.to_vec(),
             ints: [0; 64],
             vectors: [0; 64],
@@ -222,6 +225,11 @@ impl<'a> Emitter<'a> {
             self.vectors[slot] = self.local(ValType::V128);
         }
         self.vectors[slot]
+    }
+
+    /// A fresh local (`i32`).
+    pub fn number(&mut self) -> u32 {
+        self.local(ValType::I32)
     }
 
     fn local(&mut self, ty: ValType) -> u32 {

@@ -72,6 +72,8 @@ impl<'a> Body<'a> {
         e.end();
         e.reload(self.used);
         flags::are_in_memory(e);
+        e.jump = e.labels;
+        e.block();
         e.exit = e.labels;
         e.block();
         self.tree(0);
@@ -84,6 +86,10 @@ impl<'a> Body<'a> {
         e.flags = flags::State::Mixed;
         e.dirty = self.written;
         transfer::go(e);
+        e.end();
+        e.flags = flags::State::Mixed;
+        e.dirty = self.written;
+        transfer::tail(e);
         e.wasm().end();
     }
 
@@ -125,6 +131,7 @@ impl<'a> Body<'a> {
         let node = &self.graph.nodes[id];
         let end = node.end;
         let checked = check_target(node, &insts);
+        let mut accesses = memory::Accesses::new(&insts);
         for (at, inst) in insts.iter().enumerate() {
             let pc = node.pc_of(at);
             if let Some((place, slot)) = checked
@@ -132,7 +139,11 @@ impl<'a> Body<'a> {
             {
                 leave_unless_canonical(&mut self.e, slot, node.pc_of(insts.len()));
             }
-            op(&mut self.e, inst, pc, self.used);
+            let known = memory::emit(&mut self.e, inst, at, &mut accesses, pc);
+            if !known {
+                op(&mut self.e, inst, pc, self.used);
+            }
+            self.e.dirty = self.e.dirty.or(operands(inst).1.lasting());
         }
         if let Some((place, slot)) = checked
             && place == insts.len()
@@ -298,12 +309,11 @@ fn op(e: &mut Emitter, inst: &ir::Inst, pc: u64, used: Slots) {
         Class::R1 | Class::R2 | Class::R3 | Class::Div | Class::Li | Class::Lea => {
             arithmetic::emit(e, inst, pc)
         }
-        _ => memory::emit(e, inst, pc) || flags::emit(e, inst, pc) || vector::emit(e, inst, pc),
+        _ => flags::emit(e, inst, pc) || vector::emit(e, inst, pc),
     };
     if !known {
         e.helper(inst, pc);
     }
-    e.dirty = e.dirty.or(operands(inst).1.lasting());
 }
 
 /// The temporaries that an opaque op may name in any of its fields. (Of registers it finds in memory what it needs.)

@@ -29,6 +29,7 @@ mod module;
 mod node;
 mod transfer;
 mod vector;
+mod windows;
 
 pub use module::module;
 

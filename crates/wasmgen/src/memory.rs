@@ -1,6 +1,7 @@
 //! Loads and stores through the lookaside tables.
 
 use crate::emit::{DELTA, Emitter, VA, VA32};
+use crate::windows::{self, Access, Window};
 use ir::{Inst, Op, ZERO};
 use mem::{PAGE_MASK, PAGE_SIZE};
 use wasm_encoder::MemArg;
@@ -11,7 +12,7 @@ pub fn is_translated(op: Op) -> bool {
 }
 
 /// Bytes accessed.
-fn size(op: Op) -> Option<u32> {
+pub fn size(op: Op) -> Option<u32> {
     use Op::*;
     Some(match op {
         Load8 | SLoad8 | SLoad8w32 | Store8 | VLoad8 => 1,
@@ -23,18 +24,11 @@ fn size(op: Op) -> Option<u32> {
     })
 }
 
-/// One access; `pc` is its guest instruction's address. False if the op is none.
-pub fn emit(e: &mut Emitter, inst: &Inst, pc: u64) -> bool {
+/// Whether the access reads.
+pub fn loads(op: Op) -> bool {
     use Op::*;
-    let Some(size) = size(inst.op) else { return false };
-    address(e, inst);
-    e.wasm().local_set(VA);
-    if matches!(inst.op, VLoadA128 | VStoreA128) {
-        e.wasm().local_get(VA).i32_wrap_i64().i32_const(15).i32_and();
-        e.leave_if(pc);
-    }
-    let loads = matches!(
-        inst.op,
+    matches!(
+        op,
         Load8
             | SLoad8
             | SLoad8w32
@@ -50,14 +44,60 @@ pub fn emit(e: &mut Emitter, inst: &Inst, pc: u64) -> bool {
             | VLoad64
             | VLoad128
             | VLoadA128
-    );
-    let table = if loads { e.layout.read } else { e.layout.write };
-    check(e, table, size, pc);
-    let m = MemArg { offset: 0, align: 0, memory_index: 0 };
+    )
+}
+
+/// The accesses of a node: which share a check, and where the windows lie that were checked.
+#[derive(Default)]
+pub struct Accesses {
+    windows: Vec<Window>,
+    by_inst: Vec<Option<Access>>,
+    /// Local with the linear address of each window's start.
+    places: Vec<u32>,
+}
+
+impl Accesses {
+    /// Those of `insts`.
+    pub fn new(insts: &[Inst]) -> Accesses {
+        let (windows, by_inst) = windows::find(insts);
+        Accesses { places: vec![0; windows.len()], windows, by_inst }
+    }
+}
+
+/// The access of IR instruction `at`; `pc` is its guest instruction's address. False if the op is none.
+pub fn emit(e: &mut Emitter, inst: &Inst, at: usize, accesses: &mut Accesses, pc: u64) -> bool {
+    use Op::*;
+    let Some(size) = size(inst.op) else { return false };
+    let Some(Some(access)) = accesses.by_inst.get(at).copied() else { return false };
+    let window = accesses.windows[access.window];
+    let aligned = matches!(inst.op, VLoadA128 | VStoreA128);
+    if window.first == at || aligned {
+        address(e, inst);
+        e.wasm().local_set(VA);
+    }
+    if aligned {
+        e.wasm().local_get(VA).i32_wrap_i64().i32_const(15).i32_and();
+        e.leave_if(pc);
+    }
+    let mut m = MemArg { offset: access.offset.into(), align: 0, memory_index: 0 };
+    if window.accesses > 1 {
+        if window.first == at {
+            accesses.places[access.window] = e.number();
+            check_window(e, &window, accesses.places[access.window], pc);
+        }
+    } else {
+        m.offset = 0;
+        let table = if window.writes { e.layout.write } else { e.layout.read };
+        check(e, table, size, aligned, pc);
+    }
     if matches!(inst.op, Probe16 | Probe64 | Probe128) {
         return true;
     }
-    e.wasm().local_get(VA32).local_get(DELTA).i32_add();
+    if window.accesses > 1 {
+        e.wasm().local_get(accesses.places[access.window]);
+    } else {
+        e.wasm().local_get(VA32).local_get(DELTA).i32_add();
+    }
     match inst.op {
         Load8 => e.wasm().i64_load8_u(m),
         Load16 => e.wasm().i64_load16_u(m),
@@ -129,22 +169,21 @@ pub fn address(e: &mut Emitter, inst: &Inst) {
     }
 }
 
-/// Leaves unless `table` has an entry for the page of the address in [`VA`] and the access stays in it; then the entry is
-/// in [`DELTA`] and the address's low half in [`VA32`].
-fn check(e: &mut Emitter, table: u32, size: u32, pc: u64) {
+/// Pushes the entry of `table` for the page of the address in local `va`.
+fn entry(e: &mut Emitter, table: u32) {
     let entry = MemArg { offset: table.into(), align: 2, memory_index: 0 };
-    // The entry's index times four: bits 31:12 of the address, moved right by ten.
+    // The entry's index times four: bits 31:12 of the address on the stack, moved right by ten.
+    e.wasm().i32_const(10).i32_shr_u().i32_const(!3 & 0x3F_FFFF).i32_and().i32_load(entry);
+}
+
+/// Leaves unless `table` has an entry for the page of the address in [`VA`] and the access stays in it (an aligned one
+/// does); then the entry is in [`DELTA`] and the address's low half in [`VA32`].
+fn check(e: &mut Emitter, table: u32, size: u32, aligned: bool, pc: u64) {
     e.wasm().local_get(VA).i32_wrap_i64().local_tee(VA32);
-    e.wasm()
-        .i32_const(10)
-        .i32_shr_u()
-        .i32_const(!3 & 0x3F_FFFF)
-        .i32_and()
-        .i32_load(entry)
-        .local_tee(DELTA)
-        .i32_eqz();
+    entry(e, table);
+    e.wasm().local_tee(DELTA).i32_eqz();
     e.wasm().local_get(VA).i64_const(32).i64_shr_u().i32_wrap_i64().i32_or();
-    if size > 1 {
+    if size > 1 && !aligned {
         let last = (PAGE_SIZE as u32 - size) as i32;
         e.wasm()
             .local_get(VA32)
@@ -155,4 +194,22 @@ fn check(e: &mut Emitter, table: u32, size: u32, pc: u64) {
             .i32_or();
     }
     e.leave_if(pc);
+}
+
+/// Leaves unless the window of the access at the address in [`VA`] can be reached by one difference; then its linear
+/// address is in local `place`.
+fn check_window(e: &mut Emitter, window: &Window, place: u32, pc: u64) {
+    let table = if window.writes { e.layout.write } else { e.layout.read };
+    if window.before != 0 {
+        e.wasm().local_get(VA).i64_const(i64::from(window.before)).i64_sub().local_set(VA);
+    }
+    e.wasm().local_get(VA).i32_wrap_i64().local_tee(VA32);
+    entry(e, table);
+    e.wasm().local_tee(DELTA).i32_eqz();
+    e.wasm().local_get(VA).i64_const(32).i64_shr_u().i32_wrap_i64().i32_or();
+    e.wasm().local_get(VA32).i32_const(window.len as i32 - 1).i32_add();
+    entry(e, table);
+    e.wasm().local_get(DELTA).i32_ne().i32_or();
+    e.leave_if(pc);
+    e.wasm().local_get(VA32).local_get(DELTA).i32_add().local_set(place);
 }

@@ -32,10 +32,10 @@ pub fn go(e: &mut Emitter) {
     e.wasm().local_get(TO).return_();
 }
 
-/// Returns from the region, to go on at guest address `pc`. Nothing follows.
+/// Goes on at guest address `pc`, which is not in the region. Nothing follows.
 pub fn go_to(e: &mut Emitter, pc: u64) {
-    settle(e);
-    e.wasm().i64_const(pc as i64).return_();
+    let label = e.label(e.jump);
+    e.wasm().i64_const(pc as i64).local_set(TO).br(label);
 }
 
 /// A jump out of the region to the address in [`TO`]: if there is a region, by a call whose result is this one's.
