@@ -6,13 +6,15 @@ use crate::node::{End, Node, is_opaque};
 use crate::transfer::{self, Target};
 use crate::{Layout, Region, arithmetic, flags, memory, shared, vector};
 use ir::{Class, Term};
+use std::collections::HashSet;
 use wasm_encoder::ValType;
 
 /// The locals beyond the parameters and the code of `region`'s function.
 pub fn body(region: &Region, layout: &Layout) -> (Vec<ValType>, Vec<u8>) {
     let root = region.blocks.iter().filter(|block| block.pc == region.root).take(1);
     let others = region.blocks.iter().filter(|block| block.pc != region.root);
-    let nodes: Vec<Node> = root.chain(others).map(Node::new).collect();
+    let starts: HashSet<u64> = region.blocks.iter().map(|block| block.pc).collect();
+    let nodes: Vec<Node> = root.chain(others).map(|block| Node::new(block, &starts)).collect();
     let mut body = Body::new(nodes, &region.indirect, layout);
     body.emit(region.root);
     body.e.finish()

@@ -179,21 +179,12 @@ fn entry(e: &mut Emitter, table: u32) {
 /// Leaves unless `table` has an entry for the page of the address in [`VA`] and the access stays in it (an aligned one
 /// does); then the entry is in [`DELTA`] and the address's low half in [`VA32`].
 fn check(e: &mut Emitter, table: u32, size: u32, aligned: bool, pc: u64) {
-    e.wasm().local_get(VA).i32_wrap_i64().local_tee(VA32);
-    entry(e, table);
-    e.wasm().local_tee(DELTA).i32_eqz();
-    e.wasm().local_get(VA).i64_const(32).i64_shr_u().i32_wrap_i64().i32_or();
+    look_up(e, table, pc);
     if size > 1 && !aligned {
         let last = (PAGE_SIZE as u32 - size) as i32;
-        e.wasm()
-            .local_get(VA32)
-            .i32_const(PAGE_MASK as i32)
-            .i32_and()
-            .i32_const(last)
-            .i32_gt_u()
-            .i32_or();
+        e.wasm().local_get(VA32).i32_const(PAGE_MASK as i32).i32_and().i32_const(last).i32_gt_u();
+        e.leave_if(pc);
     }
-    e.leave_if(pc);
 }
 
 /// Leaves unless the window of the access at the address in [`VA`] can be reached by one difference; then its linear
@@ -203,13 +194,21 @@ fn check_window(e: &mut Emitter, window: &Window, place: u32, pc: u64) {
     if window.before != 0 {
         e.wasm().local_get(VA).i64_const(i64::from(window.before)).i64_sub().local_set(VA);
     }
-    e.wasm().local_get(VA).i32_wrap_i64().local_tee(VA32);
-    entry(e, table);
-    e.wasm().local_tee(DELTA).i32_eqz();
-    e.wasm().local_get(VA).i64_const(32).i64_shr_u().i32_wrap_i64().i32_or();
+    look_up(e, table, pc);
     e.wasm().local_get(VA32).i32_const(window.len as i32 - 1).i32_add();
     entry(e, table);
-    e.wasm().local_get(DELTA).i32_ne().i32_or();
+    e.wasm().local_get(DELTA).i32_ne();
     e.leave_if(pc);
     e.wasm().local_get(VA32).local_get(DELTA).i32_add().local_set(place);
+}
+
+/// Leaves unless the address in [`VA`] lies below 4 GiB and `table` has an entry for its page.
+fn look_up(e: &mut Emitter, table: u32, pc: u64) {
+    e.wasm().local_get(VA).i32_wrap_i64().local_tee(VA32);
+    entry(e, table);
+    e.wasm().local_set(DELTA);
+    // One comparison for both: the address without its low half is 0 or more than any entry, and an entry is not 0.
+    e.wasm().local_get(VA).local_get(VA32).i64_extend_i32_u().i64_xor();
+    e.wasm().local_get(DELTA).i64_extend_i32_u().i64_ge_u();
+    e.leave_if(pc);
 }

@@ -2,6 +2,7 @@
 
 use crate::{arithmetic, memory, vector};
 use ir::{Block, Class, Inst, Mark, Op, Term};
+use std::collections::HashSet;
 
 /// How a node ends.
 #[derive(Clone, Copy, Debug)]
@@ -27,18 +28,27 @@ pub struct Node {
 }
 
 impl Node {
-    /// Cuts `block` where the interpreter must go on.
-    pub fn new(block: &Block) -> Node {
+    /// Cuts `block` where another block of the region starts (of `starts`), so that nothing is translated twice and loops are
+    /// entered at their heads, and where the interpreter must go on.
+    pub fn new(block: &Block, starts: &HashSet<u64>) -> Node {
         let mut node = Node {
             pc: block.pc,
             insts: block.insts.clone(),
             marks: block.marks.clone(),
             end: End::Term(block.term),
         };
-        if let Some(at) = block.insts.iter().position(|inst| !is_translated(inst)) {
+        let start = |mark: &Mark| block.pc.wrapping_add(u64::from(mark.offset));
+        let next =
+            block.marks.iter().position(|mark| mark.offset > 0 && starts.contains(&start(mark)));
+        if let Some(n) = next {
+            node.cut(n);
+            let target = start(&block.marks[n]);
+            node.end = End::Term(Term::Jump { target });
+        }
+        if let Some(at) = node.insts.iter().position(|inst| !is_translated(inst)) {
             let n = block.marks.partition_point(|m| m.inst as usize <= at).saturating_sub(1);
             node.cut(n);
-        } else if matches!(block.term, Term::Syscall { .. } | Term::Trap { .. }) {
+        } else if next.is_none() && matches!(block.term, Term::Syscall { .. } | Term::Trap { .. }) {
             node.cut(block.marks.len().saturating_sub(1));
         }
         node
