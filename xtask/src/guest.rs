@@ -16,7 +16,8 @@ const TARGET: &str = "wasm32-wasip1";
 
 /// Code generation: what every host of a box has had for years, and nothing else.
 const RUSTFLAGS: &str = "-Ctarget-feature=+simd128,+bulk-memory,+multivalue,+sign-ext,+nontrapping-fptoint,+mutable-globals \
-     -Cstrip=symbols -Clink-arg=-zstack-size=1048576 -Cpanic=abort -Ccodegen-units=1";
+     -Cstrip=symbols -Clink-arg=-zstack-size=1048576 -Clink-arg=--export=boxer-desk -Clink-arg=--export-table \
+     -Clink-arg=--growable-table -Cpanic=abort -Ccodegen-units=1";
 
 /// Builds the guest, for modules and for components with a network.
 pub fn run(workspace: &Workspace) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use rootfs::config::CpuLevel;
 use rootfs::limits::Limits;
+use runtime::Translation;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -52,6 +53,8 @@ pub struct BuildOptions {
     pub cpu: CpuLevel,
     /// What each RUN step may use.
     pub limits: Limits,
+    /// Compiling hot code in RUN steps (`--translate`).
+    pub translation: Translation,
     /// Run every step even if its result is known (`--no-cache`).
     pub no_cache: bool,
     /// Ask the registry for base images even if the store has them (`--pull`).

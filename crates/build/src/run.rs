@@ -10,7 +10,7 @@ use dockerfile::{Command, Instruction, MountKind, Run};
 use rootfs::config::BoxConfig;
 use runtime::{
     Grant, Input, LAYER_FILE, Mounted, Network, Output, Overrides, Policy, Preopen, RunOptions,
-    StepInput,
+    StepInput, Translation,
 };
 
 use crate::builder::{Builder, temporary_folder};
@@ -155,6 +155,11 @@ impl Builder<'_> {
                 ..Overrides::default()
             },
             network: self.open_network(network).map_err(|error| machine(error.to_string()))?,
+            // A step whose time counts instructions asks for nothing.
+            translation: Translation {
+                on: self.options.translation.on && clock.is_none(),
+                ..self.options.translation.clone()
+            },
             ..RunOptions::default()
         };
         let input = StepInput {

@@ -105,6 +105,7 @@ impl Bench {
         let contexts = contexts
             .map(|(name, folder)| (name.to_owned(), self.path(folder).display().to_string()));
         Ok(BuildOptions {
+            translation: runtime::Translation::default(),
             limits: build::limits::Limits::default(),
             dockerfile: dockerfile::Dockerfile::parse(text)?,
             dockerfile_path: None,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::limits::LimitArgs;
 use crate::network::NetworkArgs;
+use crate::translate::TranslateArgs;
 use build::{CpuLevel, RunNetwork};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -117,6 +118,8 @@ pub struct BuildArgs {
     /// are then not secret
     #[arg(long)]
     pub reproducible: bool,
+    #[command(flatten)]
+    pub translate: TranslateArgs,
     /// Run every step, whatever the build cache knows
     #[arg(long)]
     pub no_cache: bool,
@@ -209,6 +212,8 @@ pub struct RunArgs {
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
+    #[command(flatten)]
+    pub translate: TranslateArgs,
     #[command(flatten)]
     pub network: NetworkArgs,
 }

@@ -53,6 +53,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
         no_cache: args.no_cache,
         cpu: args.cpu(),
         limits: args.limits.limits(),
+        translation: args.translate.translation(false),
         pull: args.pull,
         network: run_network(global, args),
         hosts: network::hosts(&args.add_host)?,

@@ -19,6 +19,7 @@ mod network;
 mod progress;
 mod run_command;
 mod session;
+mod translate;
 mod volumes;
 
 use clap::Parser;

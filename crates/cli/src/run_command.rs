@@ -161,6 +161,7 @@ fn options(args: &RunArgs, mounts: &Mounts) -> Result<RunOptions, Failure> {
         stdout: Output::Inherit,
         stderr: Output::Inherit,
         descriptors: Vec::new(),
+        translation: args.translate.translation(args.debug),
     })
 }
 

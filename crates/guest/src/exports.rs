@@ -1,9 +1,15 @@
-//! The exports that the linker calls while it makes a box; `link`'s documentation has the contract.
+//! The exports: what the linker calls while it makes a box, and what a host may use that runs it; `link`'s documentation
+//! has the contract.
 #![allow(unsafe_code)] // exported symbols, and memory that comes from memory.grow
 
 use crate::boot;
+use mem::desk::Desk;
 use rootfs::config::BoxConfig;
 use std::cell::Cell;
+
+/// Where a host that compiles hot code and this box exchange it.
+#[unsafe(export_name = "boxer-desk")]
+pub static DESK: Desk = Desk::new();
 
 /// Size of a Wasm page.
 const WASM_PAGE: usize = 65536;

@@ -151,6 +151,12 @@ fn strings(
     list.iter().filter_map(string).collect()
 }
 
+/// Lets the host do something else, or for us.
+pub fn yield_to_host() {
+    // SAFETY: takes no pointers. What the host writes meanwhile are atomics.
+    let _ = unsafe { w::sched_yield() };
+}
+
 /// Ends the program.
 pub fn exit(status: u32) -> ! {
     // SAFETY: takes no pointers.

@@ -1,13 +1,13 @@
 //! Compiled blocks: finding, linking, dropping them.
 
 use crate::Env;
-use crate::code::{Arena, Fetcher};
+use crate::code::{Arena, Code, Fetcher};
 use crate::compile::{compile, cut, cut_after_store};
+use crate::key::{FixedMap, Key};
+use crate::translated::{Entry, Translated};
 use ir::ops::StringOp;
-use ir::{Block, Class, Mark, Op};
+use ir::{Block, Class, Mark, Op, Term};
 use mem::{Access, Fault, Frame, PAGE_SIZE};
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
 /// Words of code (16 bytes each) after which everything is dropped and compiled anew: 32 MiB.
 const MAX_WORDS: usize = 2 << 20;
@@ -18,46 +18,26 @@ const WRITABILITIES: usize = 1 << 7;
 /// Longest x86 instruction: a block that starts this close to a page's end may depend on the next page.
 const MAX_INSTRUCTION: u64 = 15;
 
-/// Multiplicative hashing with a fixed seed: the state may be frozen into a box.
-#[derive(Default)]
-struct FixedHasher(u64);
-
-impl Hasher for FixedHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-    fn write_u32(&mut self, n: u32) {
-        self.write_u64(u64::from(n));
-    }
-    fn write_u64(&mut self, n: u64) {
-        self.0 = (self.0.rotate_left(5) ^ n).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        self.0 ^= self.0 >> 29;
-    }
-}
-
-type FixedMap<K, V> = HashMap<K, V, BuildHasherDefault<FixedHasher>>;
-
-/// What makes a compiled block the right one; see the crate's page.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
-    pc: u64,
-    phys: u32,
-    /// Physical address of the next page if an instruction at `pc` may reach into it, else 0.
-    next: u32,
-    /// The guest may write there through this address: the block ends after a store.
-    writable: bool,
-}
+/// No guest address of a block.
+const NOWHERE: u64 = u64::MAX;
 
 struct BlockInfo {
     pc: u64,
     start: u32,
     end: u32,
     marks: Box<[Mark]>,
+    /// See [`Onward::next`].
+    next: [u64; 2],
+    /// See [`Onward::jumps_indirectly`].
+    jumps_indirectly: bool,
+}
+
+/// Where a block goes on within its function.
+pub(crate) struct Onward {
+    /// Where it branches to and falls through; after a call, where that returns to.
+    pub next: [Option<u64>; 2],
+    /// It ends with an indirect jump that is neither a call nor a return.
+    pub jumps_indirectly: bool,
 }
 
 /// What [`Env::is_writable`] said of a page while the environment's epoch was this.
@@ -87,12 +67,16 @@ pub struct Engine {
     /// Epochs of the environment to epochs of links.
     epochs: FixedMap<u32, u32>,
     /// The environment's epoch that `epoch` stands for.
-    env_epoch: u32,
+    pub(crate) env_epoch: u32,
     /// Current epoch of links; never 0.
     epoch: u32,
     next_epoch: u32,
     /// Guest instructions retired.
     pub(crate) retired: u64,
+    /// Regions, if there is a host that compiles them.
+    pub(crate) translated: Option<Box<Translated>>,
+    /// Guest instructions of the current run beyond its next sample.
+    pub(crate) beyond: i64,
 }
 
 impl Default for Engine {
@@ -116,6 +100,8 @@ impl Engine {
             epoch: 0,
             next_epoch: 1,
             retired: 0,
+            translated: None,
+            beyond: 0,
         }
     }
 
@@ -155,11 +141,23 @@ impl Engine {
     }
 
     fn drop_frame(&mut self, frame: Frame) {
-        let Some(keys) = self.by_frame.remove(&frame.addr()) else { return };
-        for key in keys {
-            self.map.remove(&key);
+        let mut stale = false;
+        if let Some(translated) = &mut self.translated {
+            let (words, any) = translated.drop_frame(frame);
+            for (at, word) in words {
+                self.arena.set(at, word);
+            }
+            stale = any;
         }
-        self.forget_links();
+        if let Some(keys) = self.by_frame.remove(&frame.addr()) {
+            for key in keys {
+                self.map.remove(&key);
+            }
+            stale = true;
+        }
+        if stale {
+            self.forget_links();
+        }
     }
 
     /// Makes every link stale. The words themselves stay, so that a block that is running can end.
@@ -174,6 +172,9 @@ impl Engine {
         self.blocks.clear();
         self.map.clear();
         self.by_frame.clear();
+        if let Some(translated) = &mut self.translated {
+            translated.forget_entries();
+        }
         self.forget_links();
     }
 
@@ -184,6 +185,19 @@ impl Engine {
         if entry.pc == pc && entry.epoch == self.epoch {
             return Ok(entry.ip);
         }
+        let key = self.key(env, pc)?;
+        let ip = match self.map.get(&key) {
+            Some(&ip) => ip,
+            None => self.compile(env, key)?,
+        };
+        // Translating may have paged something in.
+        self.sync(env);
+        self.jumps[slot] = Jump { pc, ip, epoch: self.epoch };
+        Ok(ip)
+    }
+
+    /// What makes a block at `pc` the right one.
+    pub(crate) fn key<E: Env>(&mut self, env: &mut E, pc: u64) -> Result<Key, Fault> {
         let phys = env.translate(pc, Access::Fetch)?;
         let page_left = PAGE_SIZE as u64 - pc % PAGE_SIZE as u64;
         let mut writable = self.is_writable(env, pc);
@@ -193,15 +207,7 @@ impl Engine {
             next = env.translate(there, Access::Fetch).unwrap_or(0);
             writable |= self.is_writable(env, there);
         }
-        let key = Key { pc, phys, next, writable };
-        let ip = match self.map.get(&key) {
-            Some(&ip) => ip,
-            None => self.compile(env, key)?,
-        };
-        // Translating may have paged something in.
-        self.sync(env);
-        self.jumps[slot] = Jump { pc, ip, epoch: self.epoch };
-        Ok(ip)
+        Ok(Key { pc, phys, next, writable })
     }
 
     fn is_writable<E: Env>(&mut self, env: &mut E, pc: u64) -> bool {
@@ -229,7 +235,50 @@ impl Engine {
         if key.next != 0 {
             self.by_frame.entry(page(key.next)).or_default().push(key);
         }
+        if let Some(number) = self.translated.as_ref().and_then(|t| t.installed(&key)) {
+            self.put_entry(number, start);
+        }
         Ok(start)
+    }
+
+    /// Where the block `key` goes on, if it is compiled.
+    pub(crate) fn onward(&self, key: &Key) -> Option<Onward> {
+        let info = self.info_at(*self.map.get(key)?)?;
+        let next = info.next.map(|pc| (pc != NOWHERE).then_some(pc));
+        Some(Onward { next, jumps_indirectly: info.jumps_indirectly })
+    }
+
+    /// Lets the block `root`, if it is compiled, enter the region `number`.
+    pub(crate) fn install_entry(&mut self, number: u32, root: &Key) {
+        if let Some(&start) = self.map.get(root) {
+            self.put_entry(number, start);
+        }
+    }
+
+    /// Puts the word that enters the region `number` in place of the first of the block at `start`.
+    fn put_entry(&mut self, number: u32, start: u32) {
+        let Some(info) = self.info_at(start) else { return };
+        let copy = BlockInfo { marks: info.marks.clone(), ..*info };
+        let Some(words) = self.arena.copy(copy.start..copy.end) else { return };
+        let Some(&first) = words.first() else { return };
+        let shadow = self.arena.len() as u32;
+        self.arena.extend(&words);
+        self.blocks.push(BlockInfo { start: shadow, end: self.arena.len() as u32, ..copy });
+        self.arena.set(start, Code::enter(number));
+        if let Some(translated) = &mut self.translated {
+            translated.set_entry(number, Entry { start, first, shadow });
+        }
+    }
+
+    /// The region that the word at `at` enters, if it does.
+    pub(crate) fn entered(&self, at: u32) -> Option<u32> {
+        self.arena.entered(at)
+    }
+
+    /// The block whose code starts at `start`.
+    fn info_at(&self, start: u32) -> Option<&BlockInfo> {
+        let n = self.blocks.binary_search_by_key(&start, |block| block.start).ok()?;
+        self.blocks.get(n)
     }
 
     /// Compiles the instruction at `pc` as a block of its own that nothing links to; true if it loads SS. Such blocks
@@ -265,6 +314,14 @@ impl Engine {
             start,
             end: self.arena.len() as u32,
             marks: compiled.marks.into_boxed_slice(),
+            next: match block.term {
+                Term::Jump { target } => [target, NOWHERE],
+                Term::Branch { taken, fallthrough, .. }
+                | Term::BranchNz { taken, fallthrough, .. } => [taken, fallthrough],
+                Term::Call { ret, .. } | Term::CallIndirect { ret, .. } => [ret, NOWHERE],
+                _ => [NOWHERE; 2],
+            },
+            jumps_indirectly: matches!(block.term, Term::JumpIndirect { .. }),
         });
         start
     }

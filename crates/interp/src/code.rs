@@ -23,6 +23,13 @@ pub struct Code {
     pub imm: i64,
 }
 
+impl Code {
+    /// The word that enters the region `number`. It retires nothing itself.
+    pub fn enter(number: u32) -> Code {
+        Code { op: private::ENTER, n: 0, d: 0, a: 0, b: 0, c: 0, imm: i64::from(number) }
+    }
+}
+
 /// Number of IR ops.
 const OPS: u16 = Op::ALL.len() as u16;
 /// Added to an op's number: the form with an immediate (`R2`, `Flag…`) or without an index (memory).
@@ -176,6 +183,8 @@ private_ops! {
     RET;
     /// Block end: push imm (the return address), then to the address in slot `a`.
     CALL_INDIRECT;
+    /// Enter the region of number imm, or go on in its root block's copy; see [`crate::enter`].
+    ENTER;
 }
 
 macro_rules! branches {
@@ -232,6 +241,21 @@ impl Arena {
         if let Some(word) = self.words.get_mut(at as usize) {
             word.imm = imm;
         }
+    }
+    /// Replaces a word.
+    pub fn set(&mut self, at: u32, code: Code) {
+        if let Some(word) = self.words.get_mut(at as usize) {
+            *word = code;
+        }
+    }
+    /// The words at these places.
+    pub fn copy(&self, at: std::ops::Range<u32>) -> Option<Vec<Code>> {
+        self.words.get(at.start as usize..at.end as usize).map(<[Code]>::to_vec)
+    }
+    /// Whether the word at `at` enters a region, and which.
+    pub fn entered(&self, at: u32) -> Option<u32> {
+        let word = self.words.get(at as usize)?;
+        (word.op == private::ENTER).then_some(word.imm as u32)
     }
     /// For the run loop; good until the arena changes.
     pub fn fetcher(&self) -> Fetcher {

@@ -22,10 +22,13 @@
 //! are loads and stores, a sixth pushes and pops; ops without a handler of their own ([`pure`]) are below 2 %.
 
 mod cache;
+mod call;
 mod code;
 mod compile;
+mod enter;
 mod frequent;
 mod fuse;
+mod key;
 mod masked;
 mod meaning;
 mod op;
@@ -34,10 +37,13 @@ mod rest;
 mod run;
 mod slow;
 mod string;
+mod translated;
 mod xstate;
 
 pub use cache::Engine;
+pub use call::{Region, op_helper};
 pub use op::run_op;
+pub use translated::Listening;
 
 use ir::{Block, TrapKind};
 use mem::{Fault, Frame, Tables, Translate};

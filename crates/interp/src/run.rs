@@ -4,6 +4,7 @@
 
 use crate::code::{ALT, Place, branch, private};
 use crate::compile::TRAPS;
+use crate::enter::Entered;
 use crate::frequent::frequent;
 use crate::meaning;
 use crate::pure;
@@ -80,10 +81,24 @@ impl Engine {
         }
         let full = i64::try_from(fuel).unwrap_or(i64::MAX);
         let mut left = full;
-        self.sync(env);
-        let exit = match self.find(env, cpu.rip) {
-            Ok(at) => self.run_loop(cpu, env, &mut left, at),
-            Err(fault) => Exit::Fault(fault),
+        let exit = loop {
+            let piece = self.piece(left);
+            self.beyond = left - piece;
+            let mut fuel = piece;
+            self.sync(env);
+            let exit = match self.find(env, cpu.rip) {
+                Ok(at) => self.run_loop(cpu, env, &mut fuel, at),
+                Err(fault) => Exit::Fault(fault),
+            };
+            left = fuel + self.beyond;
+            let due = self.interpreted_so_many(piece - fuel);
+            // Where fuel runs out is where it goes on next time.
+            if fuel < 0 && exit == Exit::OutOfFuel && (due || left < 0) {
+                self.sample(env, cpu.rip);
+            }
+            if exit != Exit::OutOfFuel || fuel >= 0 || left < 0 || cpu.single_steps() {
+                break exit;
+            }
         };
         self.retired += (full - left).max(0) as u64;
         exit
@@ -584,6 +599,21 @@ match c.op {
                                 leave!(Exit::Trap(TRAPS[(c.a & 15) as usize]));
                             }
                             private::PURE => pure!(c, c.n),
+                            private::ENTER => {
+                                let links = (epoch != STALE).then_some(epoch);
+                                let (left, how) = self.enter(cpu, env, c.imm as u32, fuel, links);
+                                fuel = left;
+                                match how {
+                                    Entered::Go(pc) => indirect!(pc),
+                                    Entered::Shadow(at) => ip = code.place(at),
+                                    Entered::Run(at) => {
+                                        epoch = self.sync(env);
+                                        code = self.fetcher();
+                                        ip = code.place(at);
+                                    }
+                                    Entered::Fault(fault) => leave!(Exit::Fault(fault)),
+                                }
+                            }
                             _ => break 'slow,
                         }
                         continue 'run;
@@ -602,6 +632,9 @@ match c.op {
                     cpu.rip = pc;
                     if fuel < 0 || cpu.single_steps() {
                         leave!(Exit::OutOfFuel);
+                    }
+                    if c.op == private::INDIRECT {
+                        self.note_indirect(pc);
                     }
                     let link = link.map(|place| code.index(place));
                     let before = self.sync(env);

@@ -13,11 +13,12 @@ use wasmparser::{
     DataKind, DataSectionReader, ExportSectionReader, ImportSectionReader, Parser, Payload,
 };
 
-/// What a WASI command exports.
-const KEPT_EXPORTS: [&str; 2] = ["memory", "_start"];
+/// What a WASI command exports, and what a host needs that compiles hot code (nothing for a component's host: it sees
+/// only what goes through interfaces).
+const KEPT_EXPORTS: [&str; 4] = ["memory", "_start", "__indirect_function_table", "boxer-desk"];
 
-/// What a component's core module exports besides: memory for what its imports return.
-const COMPONENT_EXPORT: &str = "cabi_realloc";
+/// What a component's core module exports: `cabi_realloc` is memory for what its imports return.
+const COMPONENT_EXPORTS: [&str; 3] = ["memory", "_start", "cabi_realloc"];
 
 /// Which host the module's imports are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,11 @@ pub fn module(
                 put(out, &section_bytes(&redirect_exit(section)?))?;
             }
             Payload::ExportSection(exports) => {
-                put(out, &section_bytes(&keep_exports(exports, imports)?))?
+                let kept = match imports {
+                    Imports::Preview1 => &KEPT_EXPORTS[..],
+                    Imports::Component => &COMPONENT_EXPORTS,
+                };
+                put(out, &section_bytes(&keep_exports(exports, kept)?))?;
             }
             Payload::DataCountSection { count, .. } => {
                 let count = count + u32::from(!image.is_empty());
@@ -85,13 +90,12 @@ fn redirect_exit(imports: &ImportSectionReader<'_>) -> Result<ImportSection, Lin
 
 fn keep_exports(
     exports: &ExportSectionReader<'_>,
-    imports: Imports,
+    names: &[&str],
 ) -> Result<ExportSection, LinkError> {
     let mut kept = ExportSection::new();
     for export in exports.clone() {
         let export = export.map_err(damaged)?;
-        let for_component = imports == Imports::Component && export.name == COMPONENT_EXPORT;
-        if KEPT_EXPORTS.contains(&export.name) || for_component {
+        if names.contains(&export.name) {
             RoundtripReencoder.parse_export(&mut kept, export).map_err(damaged)?;
         }
     }

@@ -12,6 +12,7 @@
 //! | `boxer-config-reserve(len: i32) -> i32` | memory for the encoded [`rootfs::config::BoxConfig`]; 0 when there is none |
 //! | `wizer-initialize()` | boots and mounts; calls no import |
 //! | `_start()` | runs the box as a WASI command |
+//! | `boxer-desk`, `__indirect_function_table` | where a host that compiles hot code finds requests (`mem::desk`) and puts functions; kept in modules |
 //!
 //! This crate knows neither Linux nor Dockerfiles, and gives a box no host: that is `runtime`'s part.
 

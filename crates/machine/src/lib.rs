@@ -7,6 +7,7 @@
 mod context;
 mod env;
 mod processor;
+mod regions;
 mod start;
 
 pub use start::{StartArgs, StartFailure};
@@ -49,7 +50,10 @@ pub enum Step {
 pub struct Machine {
     kernel: Kernel,
     engine: Engine,
-    cpu: ir::Cpu,
+    /// Boxed, so that compiled code knows its place.
+    cpu: Box<ir::Cpu>,
+    /// Where the host writes what it has compiled.
+    answers: regions::Answers,
     config: BoxConfig,
     level: x86::CpuLevel,
     /// Log undefined instructions and unsupported system calls.
@@ -69,7 +73,8 @@ impl Machine {
         let mut machine = Machine {
             kernel: Kernel::new(phys, host, image, image_base)?,
             engine: Engine::new(),
-            cpu: ir::Cpu::new(),
+            cpu: Box::new(ir::Cpu::new()),
+            answers: regions::Answers::default(),
             config,
             level: x86::CpuLevel::default(),
             debug: false,
@@ -85,6 +90,14 @@ impl Machine {
             CpuLevel::V3 => x86::CpuLevel::V3,
         };
         self.kernel.processor = processor::describe(self.level);
+    }
+
+    /// The processor that programs see.
+    fn level(&self) -> CpuLevel {
+        match self.level {
+            x86::CpuLevel::V2 => CpuLevel::V2,
+            x86::CpuLevel::V3 => CpuLevel::V3,
+        }
     }
 
     /// The kernel, for its host and its accounts.
@@ -255,5 +268,12 @@ impl Machine {
         }
         let retired = self.engine.retired();
         self.kernel.host.log(&format!("boxer: {retired} guest instructions"));
+        let (in_regions, entered) = self.engine.retired_in_regions();
+        if entered > 0 {
+            let share = 100.0 * in_regions as f64 / retired.max(1) as f64;
+            let text =
+                format!("boxer: {share:.1} % of them in compiled regions, entered {entered} times");
+            self.kernel.host.log(&text);
+        }
     }
 }

@@ -13,6 +13,7 @@
 //! Policy (who may map what, copy-on-write, faults) is the kernel's and is unknown here.
 
 mod account;
+pub mod desk;
 mod heap;
 mod lookaside;
 mod phys;

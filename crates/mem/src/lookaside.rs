@@ -91,6 +91,11 @@ impl Lookaside {
         }
     }
 
+    /// Where the tables for reads and for writes lie, for compiled code. They stay there.
+    pub fn addresses(&self) -> (*const u32, *const u32) {
+        (self.read.as_ptr(), self.write.as_ptr())
+    }
+
     /// Raw view for the interpreter's loop.
     ///
     /// Invariant that makes [`Tables`] sound: every non-zero entry names a live frame of `phys`; whoever frees or

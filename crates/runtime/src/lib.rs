@@ -17,6 +17,7 @@ mod signals;
 mod step;
 mod stream;
 mod terminal;
+mod translator;
 
 pub use descriptor::Descriptor;
 pub use error::RunError;
@@ -27,6 +28,7 @@ pub use signals::{Forwarding, Signals};
 pub use step::{LAYER_FILE, StepInput};
 pub use stream::{Input, Output};
 pub use terminal::{RawTerminal, is_terminal, size as terminal_size};
+pub use translator::Translation;
 
 use link::CodeCache;
 use std::path::Path;

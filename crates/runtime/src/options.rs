@@ -4,6 +4,7 @@ use crate::descriptor::{self, Descriptor};
 use crate::error::RunError;
 use crate::network::Network;
 use crate::stream::{Input, Output};
+use crate::translator::Translation;
 use rootfs::limits::Limits;
 use std::path::PathBuf;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
@@ -129,6 +130,8 @@ pub struct RunOptions {
     pub network: Option<Network>,
     /// Further descriptors of a module.
     pub descriptors: Vec<Descriptor>,
+    /// Compiling hot code while a module runs.
+    pub translation: Translation,
 }
 
 impl Preopen {

@@ -8,6 +8,7 @@ use crate::network::Serving;
 use crate::options::{Preopen, RunOptions};
 use crate::preview1::{self, Files, State, Streams};
 use crate::stream::Sink;
+use crate::translator::{Translation, Translator};
 use link::CodeCache;
 use std::net::SocketAddr;
 use wasmtime::Store;
@@ -36,10 +37,11 @@ pub fn run(
     match source.form {
         Form::Module => {
             let module = cache.module(&source.digest, || source.read())?;
+            let translation = options.translation.clone();
             let (mut store, sinks) = module_store(cache, options)?;
             let instance =
                 preview1::linker(cache)?.instantiate(&mut store, &module).map_err(start_error)?;
-            call_start(&mut store, instance).map(|status| sinks.outcome(status))
+            call_start(&mut store, instance, &translation).map(|status| sinks.outcome(status))
         }
         Form::Component => {
             let component = cache.component(&source.digest, || source.read())?;
@@ -74,10 +76,20 @@ pub fn prepare(cache: &CodeCache, source: &Source<'_>) -> Result<(), RunError> {
     }
 }
 
-/// Calls `_start`; the status it ends with.
-pub fn call_start(store: &mut Store<State>, instance: wasmtime::Instance) -> Result<i32, RunError> {
+/// Calls `_start`, with a translator beside it if the options say so; the status it ends with.
+pub fn call_start(
+    store: &mut Store<State>,
+    instance: wasmtime::Instance,
+    translation: &Translation,
+) -> Result<i32, RunError> {
     let start = instance.get_typed_func::<(), ()>(&mut *store, "_start").map_err(start_error)?;
-    status(start.call(store, ()).map(|()| 0))
+    let translator = Translator::attach(store, instance, translation);
+    store.data_mut().translator = translator;
+    let status = status(start.call(&mut *store, ()).map(|()| 0));
+    if let Some(translator) = store.data_mut().translator.take() {
+        translator.report();
+    }
+    status
 }
 
 /// The store of a module: what it is given, and where its output goes.

@@ -52,11 +52,12 @@ pub fn run(
     if let Some(seconds) = input.clock {
         options.env.push(("BOXER_CLOCK".to_owned(), seconds.to_string()));
     }
+    let translation = options.translation.clone();
     let key = digest_of(input.guest);
     let module = cache.module::<RunError>(&key, || Ok(input.guest.to_vec()))?;
     let (mut store, sinks) = module_store(cache, options)?;
     let instance =
         preview1::linker(cache)?.instantiate(&mut store, &module).map_err(start_error)?;
     boot(&mut store, instance, input.image, input.image_len, input.config)?;
-    call_start(&mut store, instance).map(|status| sinks.outcome(status))
+    call_start(&mut store, instance, &translation).map(|status| sinks.outcome(status))
 }

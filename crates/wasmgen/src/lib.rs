@@ -36,7 +36,7 @@ pub use module::module;
 use ir::Block;
 
 /// Where translated code finds what it shares with the interpreter: linear addresses, and an index of the function table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     /// The [`ir::Cpu`].
     pub cpu: u32,

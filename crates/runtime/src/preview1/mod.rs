@@ -11,6 +11,7 @@ pub use files::{Files, open_dir};
 pub use streams::Streams;
 
 use crate::error::{RunError, start_error};
+use crate::translator::Translator;
 use link::CodeCache;
 use wasmtime::{AsContextMut, Caller, Extern, Linker, bail};
 use wasmtime_wasi::I32Exit;
@@ -26,12 +27,14 @@ const MODULE: &str = "wasi_snapshot_preview1";
 pub struct State {
     wasi: WasiP1Ctx,
     streams: Streams,
+    /// Compiles what is hot.
+    pub translator: Option<Translator>,
 }
 
 impl State {
     /// The state of one run.
     pub fn new(mut wasi: WasiCtxBuilder, streams: Streams) -> State {
-        State { wasi: wasi.build_p1(), streams }
+        State { wasi: wasi.build_p1(), streams, translator: None }
     }
 }
 
@@ -113,6 +116,15 @@ fn shadow(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         }
     };
     linker.func_wrap(MODULE, "poll_oneoff", wait)?;
+    // The box is alone on its thread: all it can let go on is the translator.
+    let yield_here = |mut caller: Caller<'_, State>| {
+        if let Some(mut translator) = caller.data_mut().translator.take() {
+            translator.visit(&mut caller);
+            caller.data_mut().translator = Some(translator);
+        }
+        0
+    };
+    linker.func_wrap(MODULE, "sched_yield", yield_here)?;
     Ok(())
 }
 

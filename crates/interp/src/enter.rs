@@ -1,0 +1,265 @@
+//! From a hot block to a request, and from the interpreter into a region and back.
+
+use crate::Env;
+use crate::cache::Engine;
+use crate::key::{FixedMap, Key};
+use crate::translated::{Listening, Translated};
+use ir::Cpu;
+use mem::desk::{BlockAt, INTERPRET, MAX_BLOCKS, Request, Shared};
+use mem::{Access, Fault, PAGE_MASK, PAGE_SIZE};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// How deep the calls of regions may nest: a frame may take some KiB of the host's stack.
+const DEPTH: i32 = 256;
+
+/// How the run loop goes on after the word that enters a region.
+pub(crate) enum Entered {
+    /// As after an indirect jump to this guest address.
+    Go(u64),
+    /// In the root block's copy, which is at this place.
+    Shadow(u32),
+    /// In the code at this place; the arena and the epoch of links may be others than before.
+    Run(u32),
+    /// `rip` cannot be fetched.
+    Fault(Fault),
+}
+
+impl Engine {
+    /// From now on asks the host for regions.
+    pub fn listen(&mut self, listening: Listening) {
+        let listening =
+            Listening { threshold: listening.threshold.max(1), sample: listening.sample.max(1) };
+        self.translated = Some(Box::new(Translated::new(listening)));
+    }
+
+    /// What compiled code shares with the interpreter, if that listens. Its place does not change.
+    pub fn shared(&self) -> Option<&Shared> {
+        self.translated.as_ref().map(|translated| &*translated.shared)
+    }
+
+    /// Requests for the host, encoded ([`Request::encode`]).
+    pub fn requests(&self) -> &[u64] {
+        self.translated.as_ref().map_or(&[], |translated| &translated.requests)
+    }
+
+    /// The host has seen the requests.
+    pub fn clear_requests(&mut self) {
+        if let Some(translated) = &mut self.translated {
+            translated.requests.clear();
+        }
+    }
+
+    /// Whether the host owes answers.
+    pub fn awaits_regions(&self) -> bool {
+        self.translated.as_ref().is_some_and(|translated| translated.awaits())
+    }
+
+    /// Guest instructions retired in regions, and how often one was entered from the interpreter.
+    pub fn retired_in_regions(&self) -> (u64, u64) {
+        self.translated.as_ref().map_or((0, 0), |t| (t.retired, t.entered))
+    }
+
+    /// The host's answer to request `id`: the region is in the function table at `slot`, or nowhere if that is 0. If code
+    /// that it was made from changed meanwhile, nothing happens.
+    pub fn install(&mut self, id: u32, slot: u32) {
+        let Some(translated) = &mut self.translated else { return };
+        if let Some((number, root)) = translated.answered(id, slot) {
+            self.install_entry(number, &root);
+        }
+    }
+
+    /// Natively: a function in place of compiled code; its slot.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn add_region(&mut self, region: crate::call::Region) -> u32 {
+        self.translated.as_mut().map_or(0, |translated| translated.regions.add(region))
+    }
+
+    /// How much of `left` to run until the next sample is due.
+    pub(crate) fn piece(&self, left: i64) -> i64 {
+        self.translated.as_ref().map_or(left, |translated| translated.countdown.clamp(0, left))
+    }
+
+    /// So many instructions were interpreted. Whether a sample is due.
+    pub(crate) fn interpreted_so_many(&mut self, n: i64) -> bool {
+        let Some(translated) = &mut self.translated else { return false };
+        translated.countdown -= n;
+        let due = translated.countdown <= 0;
+        if due {
+            translated.countdown = i64::from(translated.listening.sample);
+        }
+        due
+    }
+
+    /// An indirect jump that is no call and no return reached `pc`.
+    pub(crate) fn note_indirect(&mut self, pc: u64) {
+        if let Some(translated) = &mut self.translated {
+            translated.note_indirect(pc);
+        }
+    }
+
+    /// A sample falls on the block at `pc`.
+    pub(crate) fn sample<E: Env>(&mut self, env: &mut E, pc: u64) {
+        // What changed is dropped first, or it would drop what is asked for here.
+        self.sync(env);
+        let Ok(key) = self.key(env, pc) else { return };
+        if self.translated.as_mut().is_some_and(|translated| translated.hit(key)) {
+            self.ask(env, key);
+        }
+    }
+
+    /// Asks for the region of what can be reached from `root` within its function, as far as it is compiled.
+    fn ask<E: Env>(&mut self, env: &mut E, root: Key) {
+        let mut search = Search { pages: FixedMap::default(), seen: FixedMap::default() };
+        let mut found: Vec<Key> = Vec::new();
+        let mut indirect = Vec::new();
+        let mut jumps_indirectly = false;
+        search.seen.insert(root.pc, ());
+        let mut todo = vec![root];
+        let (mut first, mut last) = (root.pc, root.pc);
+        loop {
+            let mut next = 0;
+            while let Some(&key) = todo.get(next) {
+                next += 1;
+                let Some(onward) = self.onward(&key) else { continue };
+                if found.len() >= MAX_BLOCKS {
+                    break;
+                }
+                found.push(key);
+                (first, last) = (first.min(key.pc), last.max(key.pc));
+                jumps_indirectly |= onward.jumps_indirectly;
+                for pc in onward.next.into_iter().flatten() {
+                    todo.extend(search.new_key(self, env, pc));
+                }
+            }
+            todo.clear();
+            if !jumps_indirectly || found.len() >= MAX_BLOCKS {
+                break;
+            }
+            // Targets of its indirect jumps: what such jumps reached nearby. They widen what is near.
+            let near =
+                first.saturating_sub(PAGE_SIZE as u64)..last.saturating_add(PAGE_SIZE as u64);
+            let targets: Vec<u64> = match &self.translated {
+                Some(translated) => translated.indirect_in(near).take(MAX_BLOCKS).collect(),
+                None => Vec::new(),
+            };
+            for pc in targets {
+                if !indirect.contains(&pc) && indirect.len() < MAX_BLOCKS {
+                    indirect.push(pc);
+                    todo.extend(search.new_key(self, env, pc));
+                }
+            }
+            if todo.is_empty() {
+                break;
+            }
+        }
+        if found.is_empty() {
+            return;
+        }
+        let block = |key: &Key| BlockAt { pc: key.pc, phys: key.phys, next: key.next };
+        let blocks: Vec<BlockAt> = found.iter().map(block).collect();
+        indirect.retain(|pc| blocks.iter().any(|block| block.pc == *pc));
+        let request = Request { id: 0, root: root.pc, blocks, indirect };
+        if let Some(translated) = &mut self.translated {
+            translated.ask(root, request);
+        }
+    }
+
+    /// The word that enters the region `number` was reached with so much fuel. `epoch` is that of links, or none if there
+    /// is something that has to be looked at first. The fuel that is left, and how it goes on.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn enter<E: Env>(
+        &mut self,
+        cpu: &mut Cpu,
+        env: &mut E,
+        number: u32,
+        fuel: i64,
+        epoch: Option<u32>,
+    ) -> (i64, Entered) {
+        let Some(translated) = &mut self.translated else { return (fuel, Entered::Shadow(0)) };
+        let shadow = Entered::Shadow(translated.entry(number).map_or(0, |entry| entry.shadow));
+        let enter = translated.enter(number, self.env_epoch);
+        let (Some(enter), Some(epoch)) = (enter, epoch) else { return (fuel, shadow) };
+        if !enter.valid && !self.validate(env, number) {
+            // Looking may have paged something in.
+            cpu.rip = enter.root;
+            return (fuel, self.interpreted(env, enter.root));
+        }
+        let Some(translated) = &mut self.translated else { return (fuel, shadow) };
+        let all = fuel.saturating_add(self.beyond);
+        let shared = &*translated.shared;
+        shared.fuel.store(all, Relaxed);
+        shared.leave.store(0, Relaxed);
+        shared.epoch.store(epoch, Relaxed);
+        translated.publish(enter.root, enter.slot, epoch);
+        let Some(pc) = translated.regions.call(enter.slot, cpu, DEPTH) else {
+            return (fuel, shadow);
+        };
+        let used = all.saturating_sub(shared.fuel.load(Relaxed)).max(0);
+        let leave = shared.leave.load(Relaxed);
+        translated.retired += used as u64;
+        translated.entered += 1;
+        // Samples count what is interpreted only.
+        let within = used.min(self.beyond);
+        self.beyond -= within;
+        let fuel = fuel - (used - within);
+        // Without progress the interpreter has to make some, or both would wait for each other.
+        if leave != INTERPRET && (used > 0 || pc != enter.root) {
+            return (fuel, Entered::Go(pc));
+        }
+        cpu.rip = pc;
+        (fuel, self.interpreted(env, pc))
+    }
+
+    /// The interpreter's own code for the block at `pc`.
+    fn interpreted<E: Env>(&mut self, env: &mut E, pc: u64) -> Entered {
+        self.sync(env);
+        match self.find(env, pc) {
+            Ok(at) => {
+                let entry = self.entered(at).and_then(|n| self.translated.as_ref()?.entry(n));
+                Entered::Run(entry.map_or(at, |entry| entry.shadow))
+            }
+            Err(fault) => Entered::Fault(fault),
+        }
+    }
+
+    /// Whether the region's pages hold what it was made from, at its addresses.
+    fn validate<E: Env>(&mut self, env: &mut E, number: u32) -> bool {
+        let Some(translated) = &mut self.translated else { return false };
+        let holds = translated
+            .pages(number)
+            .iter()
+            .all(|&(page, phys)| env.translate(page, Access::Fetch) == Ok(phys));
+        if !holds || env.epoch() != self.env_epoch || env.has_stale() {
+            return false;
+        }
+        translated.set_valid(number, self.env_epoch);
+        true
+    }
+}
+
+/// Keys of blocks by guest address, in one address space.
+struct Search {
+    /// Physical address of each page, and whether the guest may write to it; none where nothing can be fetched.
+    pages: FixedMap<u64, Option<(u32, bool)>>,
+    seen: FixedMap<u64, ()>,
+}
+
+impl Search {
+    /// The key of the block at `pc`, the first time it is asked for.
+    fn new_key<E: Env>(&mut self, engine: &mut Engine, env: &mut E, pc: u64) -> Option<Key> {
+        if self.seen.insert(pc, ()).is_some() {
+            return None;
+        }
+        if pc & PAGE_MASK > PAGE_MASK - 15 {
+            return engine.key(env, pc).ok();
+        }
+        let page = pc & !PAGE_MASK;
+        let known = self
+            .pages
+            .entry(page)
+            .or_insert_with(|| engine.key(env, page).ok().map(|key| (key.phys, key.writable)));
+        let (phys, writable) = (*known)?;
+        Some(Key { pc, phys: phys | (pc & PAGE_MASK) as u32, next: 0, writable })
+    }
+}

@@ -1,0 +1,282 @@
+//! Regions: code that the host compiles while the box runs. What was asked for, what came back, and what undoes it. How a
+//! region is found and entered: [`crate::enter`].
+
+use crate::call::Regions;
+use crate::code::Code;
+use crate::key::{FixedMap, Key};
+use mem::desk::{Request, Shared, jump_index};
+use mem::{Frame, PAGE_MASK};
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Most regions at once, asked for or installed.
+const MAX_REGIONS: usize = 20_000;
+/// Most requests without an answer: a host that gives none is not asked on.
+const MAX_OUTSTANDING: usize = 64;
+/// Blocks with hits, and targets of indirect jumps, that are remembered before either starts over.
+const MAX_NOTES: usize = 1 << 16;
+/// Bits of a region's id that are its number; the rest tells it from those that had the number before.
+const NUMBER_BITS: u32 = 15;
+const _: () = assert!(MAX_REGIONS < 1 << NUMBER_BITS);
+
+/// When a block is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Listening {
+    /// Samples that must fall on it, at least 1.
+    pub threshold: u32,
+    /// Interpreted guest instructions between two samples, at least 1.
+    pub sample: u32,
+}
+
+/// How far a region is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// No answer yet.
+    Asked,
+    /// In the table at this index.
+    Installed(u32),
+    /// The host could not.
+    Refused,
+}
+
+/// The word that enters a region, in place of its root block's first.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// Where the block starts in the arena.
+    pub start: u32,
+    /// The word that stood there.
+    pub first: Code,
+    /// Start of a copy of the block, for when the region may not be entered.
+    pub shadow: u32,
+}
+
+struct Region {
+    id: u32,
+    root: Key,
+    /// Guest and physical addresses of the pages that it was made from.
+    pages: Box<[(u64, u32)]>,
+    state: State,
+    /// The environment's epoch in which `pages` were last seen to hold.
+    valid: u32,
+    entry: Option<Entry>,
+}
+
+/// What a region's entry needs.
+pub struct Enter {
+    /// Index in the function table.
+    pub slot: u32,
+    /// Guest address.
+    pub root: u64,
+    /// Whether its pages are known to hold in this epoch of the environment.
+    pub valid: bool,
+}
+
+/// All about regions.
+pub struct Translated {
+    /// What compiled code sees.
+    pub shared: Box<Shared>,
+    /// What calls it.
+    pub regions: Regions,
+    /// When a block is asked for.
+    pub listening: Listening,
+    /// Instructions to interpret until the next sample.
+    pub countdown: i64,
+    /// Requests that the host has not seen yet, encoded.
+    pub requests: Vec<u64>,
+    /// Guest instructions retired in regions.
+    pub retired: u64,
+    /// How often a region was entered from the interpreter.
+    pub entered: u64,
+    outstanding: usize,
+    hits: FixedMap<Key, u32>,
+    table: Vec<Option<Region>>,
+    free: Vec<u32>,
+    /// Bits of an id above the number, for the next region.
+    generation: u32,
+    by_root: FixedMap<Key, u32>,
+    by_frame: FixedMap<u32, Vec<u32>>,
+    indirect: BTreeSet<u64>,
+}
+
+impl Translated {
+    /// Nothing is asked for yet.
+    pub fn new(listening: Listening) -> Translated {
+        Translated {
+            shared: Box::default(),
+            regions: Regions::default(),
+            countdown: i64::from(listening.sample),
+            listening,
+            requests: Vec::new(),
+            retired: 0,
+            entered: 0,
+            outstanding: 0,
+            hits: FixedMap::default(),
+            table: Vec::new(),
+            free: Vec::new(),
+            generation: 0,
+            by_root: FixedMap::default(),
+            by_frame: FixedMap::default(),
+            indirect: BTreeSet::new(),
+        }
+    }
+
+    /// A sample fell on the block `key`: whether it is to be asked for now.
+    pub fn hit(&mut self, key: Key) -> bool {
+        let full = self.table.len() - self.free.len() >= MAX_REGIONS;
+        if full || self.outstanding >= MAX_OUTSTANDING || self.by_root.contains_key(&key) {
+            return false;
+        }
+        if self.hits.len() >= MAX_NOTES {
+            self.hits.clear();
+        }
+        let hits = self.hits.entry(key).or_insert(0);
+        *hits += 1;
+        let enough = *hits >= self.listening.threshold;
+        if enough {
+            self.hits.remove(&key);
+        }
+        enough
+    }
+
+    /// An indirect jump reached `pc`.
+    pub fn note_indirect(&mut self, pc: u64) {
+        if self.indirect.len() >= MAX_NOTES {
+            self.indirect.clear();
+        }
+        self.indirect.insert(pc);
+    }
+
+    /// Addresses that indirect jumps reached, in `range`.
+    pub fn indirect_in(&self, range: std::ops::Range<u64>) -> impl Iterator<Item = u64> {
+        self.indirect.range(range).copied()
+    }
+
+    /// Asks for a region. `request.id` is set here.
+    pub fn ask(&mut self, root: Key, mut request: Request) {
+        let mut pages: Vec<(u64, u32)> = Vec::new();
+        for block in &request.blocks {
+            pages.push((block.pc & !PAGE_MASK, block.phys & !(PAGE_MASK as u32)));
+            if block.next != 0 {
+                pages.push(((block.pc | PAGE_MASK).wrapping_add(1), block.next));
+            }
+        }
+        pages.sort_unstable();
+        pages.dedup();
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.table.push(None);
+            self.table.len() as u32 - 1
+        });
+        request.id = self.generation << NUMBER_BITS | number;
+        self.generation = self.generation.wrapping_add(1);
+        request.encode(&mut self.requests);
+        self.outstanding += 1;
+        for &(_, phys) in &pages {
+            let numbers = self.by_frame.entry(phys).or_default();
+            if !numbers.contains(&number) {
+                numbers.push(number);
+            }
+        }
+        self.by_root.insert(root, number);
+        if let Some(place) = self.table.get_mut(number as usize) {
+            let id = request.id;
+            let pages = pages.into_boxed_slice();
+            *place = Some(Region { id, root, pages, state: State::Asked, valid: 0, entry: None });
+        }
+    }
+
+    /// Whether the host owes answers.
+    pub fn awaits(&self) -> bool {
+        self.outstanding > 0
+    }
+
+    /// The host's answer: the region's number and root, if there is something to enter.
+    pub fn answered(&mut self, id: u32, slot: u32) -> Option<(u32, Key)> {
+        self.outstanding = self.outstanding.saturating_sub(1);
+        let number = id & ((1 << NUMBER_BITS) - 1);
+        let region = self.table.get_mut(number as usize)?.as_mut()?;
+        if region.id != id || region.state != State::Asked {
+            return None;
+        }
+        region.state = if slot == 0 { State::Refused } else { State::Installed(slot) };
+        (slot != 0).then_some((number, region.root))
+    }
+
+    /// The number of the installed region with this root.
+    pub fn installed(&self, root: &Key) -> Option<u32> {
+        let number = *self.by_root.get(root)?;
+        let region = self.table.get(number as usize)?.as_ref()?;
+        matches!(region.state, State::Installed(_)).then_some(number)
+    }
+
+    /// Remembers where a region is entered.
+    pub fn set_entry(&mut self, number: u32, entry: Entry) {
+        if let Some(Some(region)) = self.table.get_mut(number as usize) {
+            region.entry = Some(entry);
+        }
+    }
+
+    /// Where a region is entered.
+    pub fn entry(&self, number: u32) -> Option<Entry> {
+        self.table.get(number as usize)?.as_ref()?.entry
+    }
+
+    /// All compiled blocks were dropped, and entries with them.
+    pub fn forget_entries(&mut self) {
+        for region in self.table.iter_mut().flatten() {
+            region.entry = None;
+        }
+    }
+
+    /// What entering a region takes, in this epoch of the environment.
+    pub fn enter(&self, number: u32, epoch: u32) -> Option<Enter> {
+        let region = self.table.get(number as usize)?.as_ref()?;
+        let State::Installed(slot) = region.state else { return None };
+        Some(Enter { slot, root: region.root.pc, valid: region.valid == epoch })
+    }
+
+    /// The pages of a region.
+    pub fn pages(&self, number: u32) -> &[(u64, u32)] {
+        let region = self.table.get(number as usize).and_then(Option::as_ref);
+        region.map_or(&[], |region| &region.pages)
+    }
+
+    /// A region's pages were seen to hold in this epoch of the environment.
+    pub fn set_valid(&mut self, number: u32, epoch: u32) {
+        if let Some(Some(region)) = self.table.get_mut(number as usize) {
+            region.valid = epoch;
+        }
+    }
+
+    /// Lets regions call the one at `root` directly, in this epoch of links.
+    pub fn publish(&self, root: u64, slot: u32, epoch: u32) {
+        let Some(jump) = self.shared.jumps.get(jump_index(root)) else { return };
+        jump.pc.store(root, Relaxed);
+        jump.slot.store(slot, Relaxed);
+        jump.epoch.store(epoch, Relaxed);
+    }
+
+    /// A frame's code changed: drops what was made from it. The words to put back, and whether there was anything.
+    pub fn drop_frame(&mut self, frame: Frame) -> (Vec<(u32, Code)>, bool) {
+        let Some(numbers) = self.by_frame.remove(&frame.addr()) else {
+            return (Vec::new(), false);
+        };
+        let mut words = Vec::new();
+        for number in numbers {
+            let Some(region) = self.table.get_mut(number as usize).and_then(Option::take) else {
+                continue;
+            };
+            self.free.push(number);
+            self.by_root.remove(&region.root);
+            words.extend(region.entry.map(|entry| (entry.start, entry.first)));
+            for (_, phys) in region.pages {
+                if let Some(others) = self.by_frame.get_mut(&phys) {
+                    others.retain(|other| *other != number);
+                    if others.is_empty() {
+                        self.by_frame.remove(&phys);
+                    }
+                }
+            }
+        }
+        (words, true)
+    }
+}

@@ -1,0 +1,178 @@
+//! Compiles what is hot in a running box, on a thread of its own, and puts it into the box's function table: the host's end
+//! of [`translate::desk`].
+//!
+//! The box comes by in `sched_yield`, which never waits: it hands over requests and gets what is finished. The box is not
+//! trusted: what it asks for can make this process work while the box runs, but only so much at a time, and what is compiled
+//! can do to its memory what its own code could.
+
+mod desk;
+mod worker;
+
+use crate::network::Report;
+use desk::{Asked, View};
+use std::collections::VecDeque;
+use translate::desk::{Field, Install, VERSION};
+use wasmtime::{AsContextMut, Caller, Extern, Func, Instance, Memory, Ref, Store, Table, Val};
+use worker::{Finished, Worker};
+
+/// Whether and when hot code is compiled while a box runs.
+#[derive(Clone)]
+pub struct Translation {
+    /// Off: everything is interpreted.
+    pub on: bool,
+    /// Samples that must fall on a block, at least 1.
+    pub threshold: u32,
+    /// Interpreted guest instructions between two samples, at least 1.
+    pub sample: u32,
+    /// Takes a line at the end about what was compiled.
+    pub report: Option<Report>,
+}
+
+impl std::fmt::Debug for Translation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Translation { on, threshold, sample, report: _ } = self;
+        write!(f, "Translation {{ on: {on}, threshold: {threshold}, sample: {sample} }}")
+    }
+}
+
+impl Default for Translation {
+    fn default() -> Self {
+        Translation { on: false, threshold: 2, sample: 20_000, report: None }
+    }
+}
+
+/// Functions put into one box's table, and modules made for it, after which no more are: neither is ever freed while it
+/// runs.
+const MAX_FUNCTIONS: u32 = 40_000;
+const MAX_MODULES: u32 = 8_000;
+/// Regions that are being compiled at a time.
+const MAX_IN_FLIGHT: usize = 64;
+
+/// What became of the requests.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    asked: u32,
+    refused: u32,
+    installed: u32,
+    modules: u32,
+}
+
+/// The translator of one box.
+pub struct Translator {
+    memory: Memory,
+    table: Table,
+    /// Address of the desk.
+    desk: u32,
+    worker: Worker,
+    in_flight: usize,
+    answers: VecDeque<Install>,
+    counts: Counts,
+    report: Option<Report>,
+}
+
+impl Translator {
+    /// A translator for a box that has a desk and has not been started, which is told that somebody listens.
+    pub fn attach<T>(
+        store: &mut Store<T>,
+        instance: Instance,
+        options: &Translation,
+    ) -> Option<Translator> {
+        if !options.on {
+            return None;
+        }
+        let memory = instance.get_memory(&mut *store, "memory")?;
+        let table = instance.get_table(&mut *store, "__indirect_function_table")?;
+        let Val::I32(desk) = instance.get_global(&mut *store, "boxer-desk")?.get(&mut *store)
+        else {
+            return None;
+        };
+        let desk = desk as u32;
+        let mut view = View::new(memory.data_mut(&mut *store), desk);
+        if view.get(Field::Version) != Some(VERSION) {
+            return None;
+        }
+        view.set(Field::Threshold, options.threshold.max(1))?;
+        view.set(Field::Sample, options.sample.max(1))?;
+        view.set(Field::Listening, 1)?;
+        Some(Translator {
+            memory,
+            table,
+            desk,
+            worker: Worker::start(store.engine()).ok()?,
+            in_flight: 0,
+            answers: VecDeque::new(),
+            counts: Counts::default(),
+            report: options.report.clone(),
+        })
+    }
+
+    /// The box came by.
+    pub fn visit<T: 'static>(&mut self, caller: &mut Caller<'_, T>) {
+        let Asked { layout, level, sources, refused } =
+            desk::take(View::new(self.memory.data_mut(&mut *caller), self.desk));
+        self.counts.asked += (sources.len() + refused.len()) as u32;
+        for id in refused {
+            self.refuse(id);
+        }
+        let full = self.counts.installed >= MAX_FUNCTIONS || self.counts.modules >= MAX_MODULES;
+        for source in sources {
+            let id = source.request.id;
+            if full || self.in_flight >= MAX_IN_FLIGHT || !self.worker.ask(source, level, layout) {
+                self.refuse(id);
+            } else {
+                self.in_flight += 1;
+            }
+        }
+        while let Some(finished) = self.worker.finished() {
+            self.install(caller, finished);
+        }
+        let mut view = View::new(self.memory.data_mut(&mut *caller), self.desk);
+        desk::answer(&mut view, &mut self.answers);
+    }
+
+    fn refuse(&mut self, id: u32) {
+        self.counts.refused += 1;
+        self.answers.push_back(Install { id, slot: 0 });
+    }
+
+    fn install<T: 'static>(&mut self, caller: &mut Caller<'_, T>, finished: Finished) {
+        self.in_flight = self.in_flight.saturating_sub(finished.ids.len() + finished.failed.len());
+        for id in finished.failed {
+            self.refuse(id);
+        }
+        let Some(module) = finished.module else { return };
+        self.counts.modules += 1;
+        let imports = [Extern::Memory(self.memory), Extern::Table(self.table)];
+        let instance = Instance::new(caller.as_context_mut(), &module, &imports).ok();
+        for (n, id) in finished.ids.into_iter().enumerate() {
+            let function =
+                instance.and_then(|i| i.get_func(caller.as_context_mut(), &n.to_string()));
+            match function.and_then(|function| self.enter(caller, function)) {
+                Some(slot) => {
+                    self.counts.installed += 1;
+                    self.answers.push_back(Install { id, slot });
+                }
+                None => self.refuse(id),
+            }
+        }
+    }
+
+    /// Puts a function into the table.
+    fn enter<T: 'static>(&self, caller: &mut Caller<'_, T>, function: Func) -> Option<u32> {
+        let slot = self.table.grow(caller.as_context_mut(), 1, Ref::Func(Some(function))).ok()?;
+        u32::try_from(slot).ok()
+    }
+
+    /// What `--debug` tells at the end.
+    pub fn report(&self) {
+        let Some(report) = &self.report else { return };
+        let Counts { asked, refused, installed, modules } = self.counts;
+        let (bytes, time) = self.worker.effort();
+        report(&format!(
+            "regions: {asked} asked for, {installed} installed, {refused} refused; {modules} modules of {} kB compiled in \
+             {} ms",
+            bytes / 1000,
+            time.as_millis()
+        ));
+    }
+}
