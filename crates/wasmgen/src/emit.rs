@@ -138,6 +138,8 @@ pub struct Emitter<'a> {
     pub exit: u32,
     /// The label of jumps out of the region to the address in [`TO`].
     pub jump: u32,
+    /// Number of the function in its module.
+    pub number_of_function: u32,
     locals: Vec<ValType>,
     ints: [u32; 64],
     vectors: [u32; 64],
@@ -150,7 +152,7 @@ fn at(offset: u64, align: u32) -> MemArg {
 
 impl<'a> Emitter<'a> {
     /// An empty body.
-    pub fn new(layout: &'a Layout) -> Emitter<'a> {
+    pub fn new(layout: &'a Layout, number_of_function: u32) -> Emitter<'a> {
         Emitter {
             layout,
             code: Vec::new(),
@@ -159,6 +161,7 @@ impl<'a> Emitter<'a> {
             labels: 0,
             exit: 0,
             jump: 0,
+            number_of_function,
             locals: FIXED.to_vec(),
             ints: [0; 64],
             vectors: [0; 64],

@@ -1,7 +1,7 @@
 //! The lazy flags, in locals: recording, conditions, and their way to memory. The meanings are those of [`ir::Flags`].
 
 use crate::emit::{Emitter, FLAG_A, FLAG_B, FLAG_C, FLAG_KIND, X};
-use ir::{ARITH, CF, Cc, Class, Cpu, FlagKind, Flags, IMM, Inst, OF, Op, PF, SF, ZF};
+use ir::{AF, ARITH, CF, Cc, Class, Cpu, FlagKind, Flags, IMM, Inst, OF, Op, PF, SF, ZF};
 use std::mem::offset_of;
 
 /// In [`FLAG_KIND`]: the flags are in memory.
@@ -37,7 +37,9 @@ impl State {
             Class::PutFlags if inst.b == IMM && inst.imm as u64 & ARITH == ARITH => {
                 State::Known(FlagKind::Explicit)
             }
-            Class::PutFlags if inst.b == IMM && self == State::Known(FlagKind::Explicit) => self,
+            Class::PutFlags if inst.b == IMM && bits_are_known(self) => {
+                State::Known(FlagKind::Explicit)
+            }
             Class::FlagInc | Class::PutFlags => State::Memory,
             Class::State if !crate::vector::is_translated(inst.op) => State::Memory,
             _ => self,
@@ -88,6 +90,11 @@ fn carry_is_known(state: State) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether [`bits`] can make them.
+fn bits_are_known(state: State) -> bool {
+    carry_is_known(state)
 }
 
 /// The bits of a shift's count that count.
@@ -156,7 +163,8 @@ pub fn emit(e: &mut Emitter, inst: &Inst, pc: u64) -> bool {
             e.get(inst.a);
             e.wasm().i64_const(mask as i64).i64_and();
             if mask != ARITH {
-                e.wasm().local_get(FLAG_A).i64_const((ARITH & !mask) as i64).i64_and().i64_or();
+                bits(e, ARITH & !mask);
+                e.wasm().i64_or();
             }
             e.wasm().local_set(FLAG_A);
             record(e, FlagKind::Explicit);
@@ -178,8 +186,8 @@ pub fn emit(e: &mut Emitter, inst: &Inst, pc: u64) -> bool {
             e.wasm().select();
             e.set(inst.d);
         }
-        Class::GetFlags if e.flags == State::Known(FlagKind::Explicit) => {
-            e.wasm().local_get(FLAG_A);
+        Class::GetFlags if bits_are_known(e.flags) => {
+            bits(e, ARITH);
             e.set(inst.d);
         }
         Class::GetFlags | Class::GetRflags => {
@@ -246,6 +254,50 @@ fn store(e: &mut Emitter, known: Option<FlagKind>) {
     }
     if c {
         put(FLAG_C, offset_of!(Flags, c));
+    }
+}
+
+/// Pushes the bits of RFLAGS that `mask` selects; the state says that they are known.
+fn bits(e: &mut Emitter, mask: u64) {
+    let State::Known(kind) = e.flags else {
+        e.wasm().i64_const(0);
+        return;
+    };
+    let op = operation(kind);
+    if op == Operation::Explicit {
+        e.wasm().local_get(FLAG_A).i64_const(mask as i64).i64_and();
+        return;
+    }
+    e.wasm().i64_const(0);
+    for (flag, cc) in [(CF, Cc::B), (PF, Cc::P), (ZF, Cc::E), (SF, Cc::S), (OF, Cc::O)] {
+        if mask & flag == 0 {
+            continue;
+        }
+        if flag == CF {
+            carry(e);
+        } else {
+            condition(e, cc);
+            e.wasm().i64_extend_i32_u().i64_const(i64::from(flag.trailing_zeros())).i64_shl();
+        }
+        e.wasm().i64_or();
+    }
+    if mask & AF != 0 && op != Operation::Logic {
+        // Bit 4 of a ^ b ^ result; what b is, of the result's, cancels out but for the carries.
+        let mut w = e.wasm();
+        w.local_get(FLAG_A).local_get(FLAG_A);
+        match op {
+            Operation::Add => w.local_get(FLAG_B).i64_add().local_get(FLAG_B),
+            Operation::Sub => w.local_get(FLAG_B).i64_sub().local_get(FLAG_B),
+            Operation::Adc => {
+                w.local_get(FLAG_B).i64_add().local_get(FLAG_C).i64_add().local_get(FLAG_B)
+            }
+            Operation::Sbb => {
+                w.local_get(FLAG_B).i64_sub().local_get(FLAG_C).i64_sub().local_get(FLAG_B)
+            }
+            Operation::Inc => w.i64_const(1).i64_add().i64_const(1),
+            _ => w.i64_const(1).i64_sub().i64_const(1),
+        };
+        w.i64_xor().i64_xor().i64_const(AF as i64).i64_and().i64_or();
     }
 }
 

@@ -9,14 +9,14 @@ use ir::{Class, Term};
 use std::collections::HashSet;
 use wasm_encoder::ValType;
 
-/// The locals beyond the parameters and the code of `region`'s function.
-pub fn body(region: &Region, layout: &Layout) -> (Vec<ValType>, Vec<u8>) {
+/// The locals beyond the parameters and the code of `region`'s function, the module's `number`th.
+pub fn body(region: &Region, layout: &Layout, number: u32) -> (Vec<ValType>, Vec<u8>) {
     let root = region.blocks.iter().filter(|block| block.pc == region.root).take(1);
     let others = region.blocks.iter().filter(|block| block.pc != region.root);
     let starts: HashSet<u64> = region.blocks.iter().map(|block| block.pc).collect();
     let nodes: Vec<Node> = root.chain(others).map(|block| Node::new(block, &starts)).collect();
-    let mut body = Body::new(nodes, &region.indirect, layout);
-    body.emit(region.root);
+    let mut body = Body::new(nodes, region, layout, number);
+    body.emit();
     body.e.finish()
 }
 
@@ -30,6 +30,7 @@ enum Label {
 }
 
 struct Body<'a> {
+    root: u64,
     graph: Graph,
     e: Emitter<'a>,
     /// Registers that the region names.
@@ -49,8 +50,8 @@ struct Entry {
 }
 
 impl<'a> Body<'a> {
-    fn new(nodes: Vec<Node>, indirect: &[u64], layout: &'a Layout) -> Body<'a> {
-        let graph = Graph::new(nodes, indirect);
+    fn new(nodes: Vec<Node>, region: &Region, layout: &'a Layout, number: u32) -> Body<'a> {
+        let graph = Graph::new(nodes, &region.indirect);
         let (mut used, mut written) = (Slots::default(), Slots::default());
         for &id in &graph.sequence {
             for inst in &graph.nodes[id].insts {
@@ -62,11 +63,19 @@ impl<'a> Body<'a> {
         }
         let (used, written) = (used.lasting(), written.lasting());
         let entry = entries(&graph);
-        Body { graph, e: Emitter::new(layout), used, written, entry, labels: Vec::new() }
+        Body {
+            root: region.root,
+            graph,
+            e: Emitter::new(layout, number),
+            used,
+            written,
+            entry,
+            labels: Vec::new(),
+        }
     }
 
-    fn emit(&mut self, root: u64) {
-        let e = &mut self.e;
+    fn emit(&mut self) {
+        let (root, e) = (self.root, &mut self.e);
         e.reload_fuel();
         e.wasm().local_get(FUEL).i64_const(0).i64_lt_s();
         e.begin_if();
@@ -181,6 +190,9 @@ impl<'a> Body<'a> {
                     }
                     _ => transfer::tail(&mut self.e),
                 }
+            }
+            Term::Call { target, ret } if target == self.root => {
+                self.call(id, Target::Itself(target), ret)
             }
             Term::Call { target, ret } => self.call(id, Target::Known(target), ret),
             Term::CallIndirect { slot, ret } => {

@@ -40,7 +40,7 @@ pub fn module(regions: &[Region], layout: &Layout) -> Vec<u8> {
     for (n, region) in (0..).zip(regions) {
         functions.function(REGION_TYPE);
         exports.export(&n.to_string(), ExportKind::Func, n);
-        let (locals, body) = function::body(region, layout);
+        let (locals, body) = function::body(region, layout, n);
         let mut function = Function::new_with_locals_types(locals);
         function.raw(body);
         code.function(&function);

@@ -17,6 +17,8 @@ pub enum Target {
     Known(u64),
     /// To the address in [`TO`].
     Local,
+    /// To this region's own root, at this guest address.
+    Itself(u64),
 }
 
 /// Brings everything up to date in memory: what is changed here, the flags, the fuel.
@@ -66,24 +68,35 @@ pub fn call(e: &mut Emitter, target: Target, ret: Option<u64>, used: Slots) {
 
 /// Pushes the result of the region at the target; without one, or too deep, returns to go on there.
 fn enter(e: &mut Emitter, target: Target) {
+    let cpu = e.layout.cpu as i32;
+    if let Target::Itself(pc) = target {
+        // What holds for the caller holds for it.
+        e.wasm().local_get(DEPTH).i32_eqz();
+        e.begin_if();
+        e.wasm().i64_const(pc as i64).return_();
+        e.end();
+        let number = e.number_of_function;
+        e.wasm().i32_const(cpu).local_get(DEPTH).i32_const(1).i32_sub().call(number);
+        return;
+    }
     let cache = u64::from(e.layout.shared) + shared::CACHE;
     let epoch = e.shared_place(shared::EPOCH, 2);
     let base = match target {
         Target::Known(pc) => cache + ENTRY * ((pc ^ pc >> 12) % shared::JUMPS),
-        Target::Local => cache,
+        Target::Local | Target::Itself(_) => cache,
     };
     let place = |offset, align| MemArg { offset: base + offset, align, memory_index: 0 };
     // X: offset of the entry.
     let mut w = e.wasm();
     match target {
-        Target::Known(_) => {}
+        Target::Known(_) | Target::Itself(_) => {}
         Target::Local => {
             w.local_get(TO).local_get(TO).i64_const(12).i64_shr_u().i64_xor();
             w.i64_const(shared::JUMPS as i64 - 1).i64_and().i64_const(4).i64_shl().local_set(X);
         }
     }
     let entry = |e: &mut Emitter| match target {
-        Target::Known(_) => {
+        Target::Known(_) | Target::Itself(_) => {
             e.wasm().i32_const(0);
         }
         Target::Local => {
@@ -91,7 +104,7 @@ fn enter(e: &mut Emitter, target: Target) {
         }
     };
     let goal = |e: &mut Emitter| match target {
-        Target::Known(pc) => {
+        Target::Known(pc) | Target::Itself(pc) => {
             e.wasm().i64_const(pc as i64);
         }
         Target::Local => {
@@ -109,7 +122,6 @@ fn enter(e: &mut Emitter, target: Target) {
     goal(e);
     e.wasm().return_();
     e.end();
-    let cpu = e.layout.cpu as i32;
     e.wasm().i32_const(cpu).local_get(DEPTH).i32_const(1).i32_sub();
     entry(e);
     e.wasm().i32_load(place(FUNCTION, 2)).call_indirect(0, REGION_TYPE);
