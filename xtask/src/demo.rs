@@ -45,7 +45,7 @@ const COMMANDS: &[&[&str]] = &[
     ],
 ];
 
-/// Builds the Debian example; the box, in several forms: types of `--output`.
+/// Builds the Debian example in several forms, which are types of `--output`; the files.
 pub fn debian_as(workspace: &Workspace, forms: &[&str]) -> Result<Vec<PathBuf>> {
     let folder = workspace.root.join("Dockerfile.examples/debian");
     build(workspace, &registry(workspace)?, &folder, forms)

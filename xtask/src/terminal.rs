@@ -10,7 +10,7 @@ use std::process::Command;
 const PACKAGES: &[&str] = &["pyte==0.8.2", "wcwidth==0.2.13"];
 
 /// What a component is tried with: the rest differs from a module in nothing that matters there.
-const COMPONENT_CASES: &[&str] = &["size", "interrupt", "streams", "signals"];
+const COMPONENT_CASES: &[&str] = &["size", "interrupt", "streams", "signals", "init"];
 
 /// Runs the scripts; `names` chooses cases of the first.
 pub fn run(workspace: &Workspace, names: &[String]) -> Result<()> {

@@ -203,6 +203,9 @@ pub struct RunArgs {
     /// Run this program instead of ENTRYPOINT and CMD
     #[arg(long, value_name = "PROGRAM")]
     pub entrypoint: Option<String>,
+    /// Run the program below a first process that passes signals on to it and reaps orphans
+    #[arg(long)]
+    pub init: bool,
     /// Print the system calls on standard error, as strace does
     #[arg(long)]
     pub strace: bool,

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use build::limits;
 use runtime::{Mounted, Preopen, Tmpfs};
 
 use crate::args::{Global, RunArgs};
@@ -91,7 +92,8 @@ impl Mounts {
                 "readonly" | "ro" => how.writable = !yes,
                 "volume-nocopy" => how.copy = !yes,
                 "tmpfs-mode" => memory.push(format!("mode={value}")),
-                "tmpfs-size" | "bind-propagation" | "bind-recursive" | "consistency" => {}
+                "tmpfs-size" => memory.push(format!("size={value}")),
+                "bind-propagation" | "bind-recursive" | "consistency" => {}
                 _ => return Err(wrong(&format!("unknown key {name:?}"))),
             }
         }
@@ -177,11 +179,13 @@ impl Mounts {
                     let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o7777);
                     tmpfs.mode = Some(mode.ok_or_else(|| wrong("mode must be octal"))?);
                 }
-                (
-                    "rw" | "size" | "exec" | "noexec" | "suid" | "nosuid" | "dev" | "nodev" | "uid"
-                    | "gid",
-                    _,
-                ) => {}
+                ("size", value) => {
+                    let size = limits::size(value).map_err(|reason| wrong(&reason))?;
+                    tmpfs.size = size.filter(|size| *size > 0);
+                }
+                ("exec", "") => tmpfs.executable = true,
+                ("noexec", "") => tmpfs.executable = false,
+                ("rw" | "suid" | "nosuid" | "dev" | "nodev" | "uid" | "gid", _) => {}
                 _ => return Err(wrong(&format!("unknown option {option:?}"))),
             }
         }
@@ -266,7 +270,10 @@ mod tests {
         let wrong = |reason: &str| crate::failure::Failure::usage(reason);
         mounts.memory("/x", "mode=700,ro,size=1m".split(','), &wrong).unwrap();
         assert_eq!((mounts.tmpfs[0].mode, mounts.tmpfs[0].read_only), (Some(0o700), true));
-        for bad in ["mode=9", "nonsense"] {
+        assert_eq!((mounts.tmpfs[0].size, mounts.tmpfs[0].executable), (Some(1 << 20), false));
+        mounts.memory("/x", "exec,size=4096".split(','), &wrong).unwrap();
+        assert_eq!((mounts.tmpfs[1].size, mounts.tmpfs[1].executable), (Some(4096), true));
+        for bad in ["mode=9", "nonsense", "size=x"] {
             assert!(mounts.memory("/x", bad.split(','), &wrong).is_err(), "{bad}");
         }
     }

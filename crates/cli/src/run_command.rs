@@ -151,6 +151,7 @@ fn options(args: &RunArgs, mounts: &Mounts) -> Result<RunOptions, Failure> {
             limits: args.limits.limits(),
             tty: Some(args.tty),
             tty_size: size.map(|(rows, columns)| (columns, rows)),
+            init: args.init,
             strace: args.strace,
             debug: args.debug,
             ..Overrides::default()

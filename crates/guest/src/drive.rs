@@ -94,6 +94,7 @@ fn start_args(invocation: Invocation, tty: bool) -> StartArgs {
         cpu: invocation.cpu,
         limits: invocation.limits,
         tty: tty || matches!(invocation.terminal, Terminal::Yes(_)),
+        init: invocation.init,
         strace: invocation.strace,
         debug: invocation.debug,
     }

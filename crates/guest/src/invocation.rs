@@ -56,6 +56,8 @@ pub struct Invocation {
     pub mistake: Option<String>,
     /// `BOXER_TTY`: `1` or `COLSxROWS` for yes, `0` for no.
     pub terminal: Terminal,
+    /// `BOXER_INIT=1`: a first process of its own runs the program.
+    pub init: bool,
     /// `BOXER_STRACE=1`: print system calls.
     pub strace: bool,
     /// `BOXER_DEBUG=1`: report what is unknown.
@@ -96,6 +98,7 @@ impl Invocation {
             limits: Limits::default(),
             mistake: None,
             terminal: Terminal::Detect,
+            init: false,
             strace: false,
             debug: false,
             build: false,
@@ -137,6 +140,7 @@ impl Invocation {
             b"DNS_OPTION" => self.naming.options = list(value),
             b"CPU" => self.cpu = std::str::from_utf8(value).ok().and_then(CpuLevel::from_name),
             b"TTY" => self.terminal = if on { Terminal::Yes(size(value)) } else { Terminal::No },
+            b"INIT" => self.init = on,
             b"STRACE" => self.strace = on,
             b"DEBUG" => self.debug = on,
             b"BUILD" => self.build = on,

@@ -5,7 +5,7 @@
 //! | `file` PREOPEN NAME PATH | the file NAME of that directory is mounted at PATH, the directory is not |
 //! | `volume` PATH | the directory preopened as PATH takes over what the image has there, while it is empty |
 //! | `ro` PREOPEN | that directory cannot be changed; not every host says so itself |
-//! | `tmpfs` PATH MODE `ro`\|`rw` | a file system in memory; MODE is octal |
+//! | `tmpfs` PATH MODE `ro`\|`rw` [`exec`] [SIZE] | a file system in memory; MODE is octal, SIZE in bytes; without `exec` no program in it runs |
 
 use crate::wasi;
 use kernel::host::{HostFd, HostTmpfs, Preopen};
@@ -47,10 +47,12 @@ impl Mounts {
     pub fn tmpfs(&self) -> Vec<HostTmpfs> {
         let mut found = Vec::new();
         for line in self.lines() {
-            if let ["tmpfs", path, mode, how] = line.as_slice() {
+            if let ["tmpfs", path, mode, how, more @ ..] = line.as_slice() {
                 let perm = u32::from_str_radix(mode, 8).unwrap_or(0o1777) & 0o7777;
                 let (guest_path, writable) = ((*path).to_owned(), *how == "rw");
-                found.push(HostTmpfs { guest_path, perm, writable });
+                let executable = more.contains(&"exec");
+                let size = more.iter().find_map(|word| word.parse().ok());
+                found.push(HostTmpfs { guest_path, perm, writable, executable, size });
             }
         }
         found

@@ -30,6 +30,10 @@ pub struct HostTmpfs {
     pub perm: u32,
     /// Whether the guest may change it.
     pub writable: bool,
+    /// Whether programs in it may be executed.
+    pub executable: bool,
+    /// Most bytes of its files, if there is a limit besides that of all files.
+    pub size: Option<u64>,
 }
 
 /// Kind of a host file.

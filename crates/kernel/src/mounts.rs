@@ -295,10 +295,14 @@ pub fn mount_given(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
             Given::Memory(tmpfs) => {
                 let dev = new_dev(&cx.shared);
                 let read_only = if tmpfs.writable { 0 } else { ST_RDONLY };
-                let flags = ST_NOSUID | ST_NODEV | ST_NOEXEC | ST_RELATIME | read_only;
+                let no_exec = if tmpfs.executable { 0 } else { ST_NOEXEC };
+                let flags = ST_NOSUID | ST_NODEV | ST_RELATIME | no_exec | read_only;
                 let (shared, now) = (cx.shared.clone(), cx.now());
-                let node = MemFs::tmpfs(&shared, "tmpfs", dev, tmpfs.perm, now);
-                let spec = tmpfs_spec("tmpfs", flags, "", dev);
+                // As Linux, whole pages.
+                let pages = tmpfs.size.map(|size| size.div_ceil(mem::PAGE_SIZE as u64));
+                let node = MemFs::sized_tmpfs(&shared, "tmpfs", dev, tmpfs.perm, now, pages);
+                let size = pages.map(|pages| format!("size={}k", pages.saturating_mul(4)));
+                let spec = tmpfs_spec("tmpfs", flags, size.as_deref().unwrap_or_default(), dev);
                 mount_at(cx, root, &path, Kind::Dir, node, spec)?;
             }
         }

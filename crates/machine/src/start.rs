@@ -27,6 +27,8 @@ pub struct StartArgs {
     pub cpu: Option<CpuLevel>,
     /// Standard streams are a terminal.
     pub tty: bool,
+    /// A first process of its own runs the program (`docker run --init`).
+    pub init: bool,
     /// What the box may use.
     pub limits: Limits,
     /// Print system calls as strace(1) does.
@@ -91,6 +93,7 @@ impl Machine {
             hostname: args.hostname.unwrap_or_else(|| config.hostname.clone()).into_bytes(),
             naming: args.naming,
             tty: args.tty,
+            init: args.init,
         };
         match self.kernel.start(spec) {
             Ok(_) => Ok(()),

@@ -43,6 +43,10 @@ pub struct Tmpfs {
     pub mode: Option<u32>,
     /// Whether the box may change it.
     pub read_only: bool,
+    /// Whether programs in it may be executed.
+    pub executable: bool,
+    /// Most bytes of its files.
+    pub size: Option<u64>,
 }
 
 /// What replaces parts of the image's configuration. These travel as WASI environment variables,
@@ -74,6 +78,8 @@ pub struct Overrides {
     pub tty: Option<bool>,
     /// `BOXER_TTY=COLSxROWS`: size of that terminal.
     pub tty_size: Option<(u16, u16)>,
+    /// `BOXER_INIT=1`: a first process of its own runs the program, passes signals on and reaps orphans.
+    pub init: bool,
     /// `BOXER_STRACE=1`: print system calls on standard error.
     pub strace: bool,
     /// `BOXER_DEBUG=1`: report unknown instructions and missing system calls on standard error.
@@ -100,6 +106,7 @@ impl Overrides {
         let size = self.tty_size.map(|(columns, rows)| format!("{columns}x{rows}"));
         let yes = size.unwrap_or_else(|| "1".to_owned());
         put("BOXER_TTY", self.tty.map(|is| if is { yes } else { "0".to_owned() }));
+        put("BOXER_INIT", self.init.then(|| "1".to_owned()));
         put("BOXER_STRACE", self.strace.then(|| "1".to_owned()));
         put("BOXER_DEBUG", self.debug.then(|| "1".to_owned()));
         env.extend(self.limits.to_env());
@@ -192,7 +199,9 @@ impl RunOptions {
         for tmpfs in &self.tmpfs {
             let mode = tmpfs.mode.unwrap_or(0o1777);
             let how = if tmpfs.read_only { "ro" } else { "rw" };
-            lines.push(format!("tmpfs\t{}\t{mode:o}\t{how}", tmpfs.guest));
+            let exec = if tmpfs.executable { "\texec" } else { "" };
+            let size = tmpfs.size.map(|size| format!("\t{size}")).unwrap_or_default();
+            lines.push(format!("tmpfs\t{}\t{mode:o}\t{how}{exec}{size}", tmpfs.guest));
         }
         lines.join("\n")
     }

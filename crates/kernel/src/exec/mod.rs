@@ -1,6 +1,7 @@
 //! execve(2): finding the program ([`script`], [`elf`]), loading it ([`load`], [`stack`]), and replacing the process.
 
 pub mod elf;
+mod init;
 pub mod load;
 pub mod script;
 pub mod stack;

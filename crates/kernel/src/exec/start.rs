@@ -7,6 +7,7 @@ use abi::fcntl::AT_FDCWD;
 use abi::{Context, Errno};
 
 use crate::etc::{self, Naming, Reach};
+use crate::exec::init;
 use crate::fs::PathCx;
 use crate::fs::ops::find_executable;
 use crate::fs::walk::{Lookup, resolve};
@@ -32,6 +33,8 @@ pub struct StartSpec {
     pub naming: Naming,
     /// Standard streams are a terminal (`docker run -t`).
     pub tty: bool,
+    /// A first process of its own runs the program (`docker run --init`).
+    pub init: bool,
 }
 
 /// Why the first program did not start. [`StartError::status`] is the box's exit status.
@@ -218,7 +221,20 @@ impl Kernel {
             env.push(format!("HOME={home}").into_bytes());
         }
         let path = self.find_in_path(tid, program, &env)?;
-        let result = self.exec_with(tid, AT_FDCWD, path.clone(), spec.argv, env, 0);
+        let (mut first, mut argv) = (path.clone(), spec.argv);
+        if spec.init {
+            // It could not say it as well.
+            let at = self.tasks[tid].fs.borrow().clone();
+            let found = find_executable(&mut self.cx(tid), &at, &at.cwd, &path, true);
+            found.map_err(|errno| match errno {
+                Errno::ENOENT | Errno::ENOTDIR => StartError::NotFound(shown(program)),
+                errno => StartError::NotExecutable(shown(program), errno),
+            })?;
+            init::lay(&mut self.cx(tid), &root)
+                .map_err(|errno| StartError::NotExecutable(shown(init::PATH), errno))?;
+            (first, argv) = (init::PATH.to_vec(), init::arguments(path.clone(), argv));
+        }
+        let result = self.exec_with(tid, AT_FDCWD, first, argv, env, 0);
         result.map_err(|errno| match errno {
             Errno::ENOENT | Errno::ENOTDIR if self.is_executable(tid, &path) => {
                 StartError::NoInterpreter(shown(program))

@@ -172,6 +172,11 @@ pub trait Inode {
     /// Metadata.
     fn meta(&self, cx: &mut Cx) -> Res<Meta>;
 
+    /// Bytes that are free in its filesystem, and bytes in all, where that has a size of its own.
+    fn room(&self) -> Option<(u64, u64)> {
+        None
+    }
+
     /// File type; does not change during the inode's life.
     fn kind(&self) -> Kind;
 

@@ -20,6 +20,8 @@ pub use node::{Body, Node};
 use abi::Errno;
 use mem::Purpose;
 
+use pages::Quota;
+
 use super::lower::Lower;
 use super::{Res, Shared};
 
@@ -37,6 +39,8 @@ pub struct MemFs {
     /// Nodes made of lower inodes with several names, so that hard links meet. They are held here until their last
     /// name goes: a name that nobody looked up yet must find what was changed through another.
     linked: RefCell<BTreeMap<u64, Rc<Node>>>,
+    /// Its own limit, besides that of all files.
+    quota: Option<Rc<Quota>>,
 }
 
 impl MemFs {
@@ -48,6 +52,18 @@ impl MemFs {
         perm: u32,
         now: super::Time,
     ) -> Rc<Node> {
+        MemFs::sized_tmpfs(shared, name, dev, perm, now, None)
+    }
+
+    /// The same, whose files may have so many pages in all.
+    pub fn sized_tmpfs(
+        shared: &Rc<Shared>,
+        name: &'static str,
+        dev: u64,
+        perm: u32,
+        now: super::Time,
+        pages: Option<u64>,
+    ) -> Rc<Node> {
         let fs = Rc::new(MemFs {
             name,
             dev,
@@ -55,6 +71,7 @@ impl MemFs {
             shared: shared.clone(),
             next_ino: Cell::new(1),
             linked: RefCell::default(),
+            quota: pages.map(Quota::new),
         });
         Node::new(&fs, super::Kind::Dir.bits() | perm, 0, 0, 0, &[], now)
     }
@@ -69,6 +86,7 @@ impl MemFs {
             shared: shared.clone(),
             next_ino: Cell::new(ino),
             linked: RefCell::default(),
+            quota: None,
         });
         fs.lower_node(root)
     }

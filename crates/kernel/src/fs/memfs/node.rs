@@ -72,7 +72,9 @@ impl Node {
         now: Time,
     ) -> Rc<Node> {
         let (body, nlink, size) = match Kind::of_mode(mode) {
-            Kind::File => (Body::File(RefCell::new(Pages::new(LowerData::EMPTY))), 0, 0),
+            Kind::File => {
+                (Body::File(RefCell::new(Pages::new(LowerData::EMPTY, fs.quota.clone()))), 0, 0)
+            }
             Kind::Dir => (Body::Dir(RefCell::new(Entries::new(None))), 2, 0),
             Kind::Symlink => (Body::Symlink(target.into()), 0, target.len() as u64),
             _ => (Body::Special, 0, 0),
@@ -110,7 +112,7 @@ impl Node {
         let lower = fs.lower.as_ref().ok_or(Errno::EIO)?;
         let meta = lower.meta(nid, fs.dev)?;
         let body = match meta.kind() {
-            Kind::File => Body::File(RefCell::new(Pages::new(lower.data(nid)?))),
+            Kind::File => Body::File(RefCell::new(Pages::new(lower.data(nid)?, None))),
             Kind::Dir => Body::Dir(RefCell::new(Entries::new(Some(nid)))),
             Kind::Symlink => Body::Symlink(lower.read_link(nid)?.into()),
             _ => Body::Special,
@@ -226,6 +228,11 @@ impl Node {
 impl Inode for Node {
     fn fs_name(&self) -> &'static str {
         self.fs.name
+    }
+
+    fn room(&self) -> Option<(u64, u64)> {
+        let (free, all) = self.fs.quota.as_ref()?.room();
+        Some((free * PAGE_SIZE as u64, all.saturating_mul(PAGE_SIZE as u64)))
     }
 
     fn meta(&self, _cx: &mut Cx) -> Res<Meta> {

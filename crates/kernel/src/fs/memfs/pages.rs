@@ -1,7 +1,9 @@
 //! Content of a regular file: frames over an optional read-only lower content. A page is copied up when it is first
 //! changed, so a small change to a large file of the image costs one page.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use abi::Errno;
 use mem::{Frame, PAGE_SHIFT, PAGE_SIZE, Phys, Purpose};
@@ -11,6 +13,24 @@ use crate::fs::lower::LowerData;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
+/// How many pages the files of a file system may have (tmpfs(5), `size=`), and have.
+pub struct Quota {
+    most: u64,
+    used: Cell<u64>,
+}
+
+impl Quota {
+    /// None are used.
+    pub fn new(most: u64) -> Rc<Quota> {
+        Rc::new(Quota { most, used: Cell::new(0) })
+    }
+
+    /// Pages that are free, and pages in all.
+    pub fn room(&self) -> (u64, u64) {
+        (self.most.saturating_sub(self.used.get()), self.most)
+    }
+}
+
 /// Pages of one file. Offsets are bounded by the caller to `i64::MAX`.
 pub struct Pages {
     /// Pages that differ from the lower content; `None` is a hole punched in it.
@@ -18,12 +38,20 @@ pub struct Pages {
     lower: LowerData,
     /// Bytes of the lower content that still show: shrinks with truncation.
     lower_len: u64,
+    quota: Option<Rc<Quota>>,
 }
 
 impl Pages {
     /// No content, or that of the lower file.
-    pub fn new(lower: LowerData) -> Pages {
-        Pages { own: BTreeMap::new(), lower, lower_len: lower.bytes.len() as u64 }
+    pub fn new(lower: LowerData, quota: Option<Rc<Quota>>) -> Pages {
+        Pages { own: BTreeMap::new(), lower, lower_len: lower.bytes.len() as u64, quota }
+    }
+
+    /// So many pages were given back.
+    fn give_back(&self, pages: u64) {
+        if let Some(quota) = &self.quota {
+            quota.used.set(quota.used.get().saturating_sub(pages));
+        }
     }
 
     /// Allocated size in units of 512 bytes.
@@ -100,7 +128,13 @@ impl Pages {
         if let Some(Some(frame)) = self.own.get(&index) {
             return Ok(*frame);
         }
+        if self.quota.as_ref().is_some_and(|quota| quota.room().0 == 0) {
+            return Err(Errno::ENOSPC);
+        }
         let frame = phys.alloc_for(Purpose::Files).ok_or(Errno::ENOSPC)?;
+        if let Some(quota) = &self.quota {
+            quota.used.set(quota.used.get() + 1);
+        }
         if !self.own.contains_key(&index) {
             let lower = self.lower_page(index);
             phys.bytes_mut(frame)[..lower.len()].copy_from_slice(lower);
@@ -133,6 +167,7 @@ impl Pages {
         for (_, page) in self.own.split_off(&first) {
             if let Some(frame) = page {
                 phys.release(frame);
+                self.give_back(1);
             }
         }
         let within = (size % PAGE) as usize;
@@ -156,6 +191,7 @@ impl Pages {
         for index in owned {
             if let Some(Some(frame)) = self.own.remove(&index) {
                 phys.release(frame);
+                self.give_back(1);
             }
         }
         for index in first..last.min(self.lower_len.div_ceil(PAGE)) {
@@ -208,6 +244,8 @@ impl Pages {
 
     /// Gives up all frames, for the file's end.
     pub fn take_frames(&mut self) -> impl Iterator<Item = Frame> {
-        std::mem::take(&mut self.own).into_values().flatten()
+        let frames: Vec<Frame> = std::mem::take(&mut self.own).into_values().flatten().collect();
+        self.give_back(frames.len() as u64);
+        frames.into_iter()
     }
 }

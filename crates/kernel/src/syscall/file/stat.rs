@@ -174,7 +174,8 @@ impl Kernel {
 
     fn put_statfs(&mut self, tid: ThreadId, dentry: &Rc<Dentry>, out: u64) -> SysResult {
         let mount = dentry.mount().clone();
-        let (free, total) = self.storage();
+        let own = dentry.inode().room();
+        let (free, total) = own.unwrap_or_else(|| self.storage());
         let in_memory = matches!(mount.magic, TMPFS_MAGIC | OVERLAYFS_SUPER_MAGIC);
         let (blocks, bfree) =
             if in_memory { (total / BLOCK_SIZE, free / BLOCK_SIZE) } else { (0, 0) };
