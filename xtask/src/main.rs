@@ -39,7 +39,8 @@ cargo xtask NAME
             it needs the network once and some hours
   network   what boxes reach and who reaches them, with real sockets on the loopback
   terminal  boxes at a pseudo-terminal and on host directories: [CASE...]; it needs the network once
-  fuzz-cpu  compare the CPU with this machine's: [--instructions N] [--seed S] [--family F,F…] [--jobs N]
+  fuzz-cpu  compare the CPU with this machine's: [--instructions N] [--seed S] [--family F,F…] [--jobs N];
+            or translated code with the interpreter: --translated [ROUNDS [SEED]], 20 rounds of 100,000 cases by default
   fuzz-syscalls  sequences of system calls with several processes and threads: [--inputs N] [--seed S]
   docs      write docs/syscalls.md anew from the table of system calls
   replay-cpu  replay the CPU's fixtures, and fresh cases of fuzz-cpu with its arguments, in Wasm
@@ -75,6 +76,9 @@ fn run() -> Result<()> {
         "fuzz-syscalls" => syscalls::fuzz(&rest),
         "docs" => syscalls::docs(),
         // The logic is `testkit::cpu`; a chore only because that is where people look.
+        "fuzz-cpu" if rest.first().is_some_and(|arg| arg == "--translated") => {
+            test::translated(&workspace, &rest[1..])
+        }
         "fuzz-cpu" => process::run(
             std::process::Command::new("cargo")
                 .args(["run", "--release", "-p", "boxer-testkit", "--example", "fuzz-cpu", "--"])

@@ -64,6 +64,17 @@ fn fuzz(workspace: &Workspace) -> Result<()> {
     process::run(&mut run)
 }
 
+/// Compares translated code with the interpreter: `rest` is the number of rounds and the first one's seed.
+pub fn translated(workspace: &Workspace, rest: &[String]) -> Result<()> {
+    let mut test = cargo(workspace);
+    test.args(["test", "--release", "--workspace", "--exclude", "boxer-guest"]);
+    test.args(["--test", "three_ways", "--", "--ignored", "--nocapture"]);
+    for (name, value) in ["BOXER_FUZZ_ROUNDS", "BOXER_FUZZ_SEED"].iter().zip(rest) {
+        test.env(name, value);
+    }
+    process::run(&mut test)
+}
+
 fn step(name: &str) {
     println!("== {name}");
 }

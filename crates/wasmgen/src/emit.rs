@@ -143,6 +143,7 @@ pub struct Emitter<'a> {
     locals: Vec<ValType>,
     ints: [u32; 64],
     vectors: [u32; 64],
+    scratch: u32,
 }
 
 /// A place in memory at a constant address.
@@ -165,6 +166,7 @@ impl<'a> Emitter<'a> {
             locals: FIXED.to_vec(),
             ints: [0; 64],
             vectors: [0; 64],
+            scratch: 0,
         }
     }
 
@@ -233,6 +235,24 @@ impl<'a> Emitter<'a> {
     /// A fresh local (`i32`).
     pub fn number(&mut self) -> u32 {
         self.local(ValType::I32)
+    }
+
+    /// A local for what a vector op computes on its way.
+    pub fn scratch_vector(&mut self) -> u32 {
+        if self.scratch == 0 {
+            self.scratch = self.local(ValType::V128);
+        }
+        self.scratch
+    }
+
+    /// Makes a vector slot zero, in memory and in its local if there is one.
+    pub fn clear_vector(&mut self, slot: u8) {
+        let place = self.vector_place(slot);
+        self.wasm().i32_const(0).v128_const(0).v128_store(place);
+        let local = self.vectors[usize::from(slot & 63)];
+        if local != 0 {
+            self.wasm().v128_const(0).local_set(local);
+        }
     }
 
     fn local(&mut self, ty: ValType) -> u32 {

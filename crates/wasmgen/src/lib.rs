@@ -29,6 +29,8 @@ mod module;
 mod node;
 mod transfer;
 mod vector;
+mod vector_packed;
+mod vector_shuffle;
 mod windows;
 
 pub use module::module;

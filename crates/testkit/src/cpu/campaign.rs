@@ -160,6 +160,25 @@ fn family_of(plan: &Plan, n: u64) -> &'static str {
     plan.families[(n % plan.families.len() as u64) as usize]
 }
 
+/// Fresh cases of `family`; `grammar` is of `templates`.
+pub fn cases(rng: &mut Rng, templates: &[Template], grammar: &Grammar, family: &str) -> Vec<Case> {
+    let mut cases = Vec::with_capacity(PART + STATES);
+    let mine: Vec<&Template> = templates.iter().filter(|t| t.family == family).collect();
+    // A family whose templates all fail would never fill the part.
+    for _ in 0..8 * PART {
+        if cases.len() >= PART {
+            break;
+        }
+        if family == SEQUENCE {
+            sequence(rng, grammar, STATES, &mut cases);
+        } else if !mine.is_empty() {
+            let template = mine[rng.below(mine.len())];
+            same_code(rng, template, STATES, &mut cases);
+        }
+    }
+    cases
+}
+
 /// One thread's tools.
 struct Worker<'a> {
     plan: &'a Plan,
@@ -182,7 +201,7 @@ impl<'a> Worker<'a> {
         let family = family_of(self.plan, n);
         let mut rng =
             Rng::new(Rng::new(self.plan.seed).bits() ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let cases = self.cases(&mut rng, family);
+        let cases = cases(&mut rng, self.templates, &self.grammar, family);
         let there = self.native.run(&cases);
         let mut report = Report { cases: cases.len() as u64, ..Report::default() };
         if self.plan.print {
@@ -224,24 +243,6 @@ impl<'a> Worker<'a> {
             }
         }
         report
-    }
-
-    fn cases(&self, rng: &mut Rng, family: &str) -> Vec<Case> {
-        let mut cases = Vec::with_capacity(PART + STATES);
-        let mine: Vec<&Template> = self.templates.iter().filter(|t| t.family == family).collect();
-        // A family whose templates all fail would never fill the part.
-        for _ in 0..8 * PART {
-            if cases.len() >= PART {
-                break;
-            }
-            if family == SEQUENCE {
-                sequence(rng, &self.grammar, STATES, &mut cases);
-            } else if !mine.is_empty() {
-                let template = mine[rng.below(mine.len())];
-                same_code(rng, template, STATES, &mut cases);
-            }
-        }
-        cases
     }
 
     fn diverges(&mut self, case: &Case, native: &Outcome, report: &mut Report) {

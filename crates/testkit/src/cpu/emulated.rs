@@ -13,6 +13,8 @@ use x86::fault::Report;
 
 /// Pages for code: each new code gets the next, so that what was compiled before need not be dropped each time.
 const CODE_PAGES: u32 = 64;
+/// Most instructions of a case.
+const MOST: u64 = 4096;
 
 /// The interpreter with the tester's address space.
 pub struct Emulated {
@@ -81,18 +83,23 @@ impl Emulated {
 
     /// Runs one case; also says how many instructions were executed, the one that a fault or trap stopped included.
     pub fn count(&mut self, case: &Case) -> (Outcome, u64) {
-        self.count_after(case, |_, _| {})
+        self.count_in_turns(case, |_, _| MOST)
     }
 
-    /// As [`Emulated::run`], after `first` has had its way with the CPU and the data pages.
-    pub fn run_after(&mut self, case: &Case, first: impl FnOnce(&mut Cpu, &mut [u8])) -> Outcome {
-        self.count_after(case, first).0
-    }
-
-    fn count_after(
+    /// As [`Emulated::run`], in turns: `other` has its way with the CPU and the data pages, then the interpreter runs about
+    /// as many instructions as `other` says, until it ends.
+    pub fn run_in_turns(
         &mut self,
         case: &Case,
-        first: impl FnOnce(&mut Cpu, &mut [u8]),
+        other: impl FnMut(&mut Cpu, &mut [u8]) -> u64,
+    ) -> Outcome {
+        self.count_in_turns(case, other).0
+    }
+
+    fn count_in_turns(
+        &mut self,
+        case: &Case,
+        mut other: impl FnMut(&mut Cpu, &mut [u8]) -> u64,
     ) -> (Outcome, u64) {
         if self.last != case.code {
             self.set_code(&case.code);
@@ -105,17 +112,23 @@ impl Emulated {
         }
         let cpu = &mut *self.cpu;
         load(cpu, case);
-        let pages = 0..(DATA_LEN / PAGE_SIZE) as u32;
-        let mut data = Vec::with_capacity(DATA_LEN);
-        for i in pages.clone() {
-            data.extend_from_slice(space.phys.bytes(space.data.offset(i)));
-        }
-        first(cpu, &mut data);
-        for (i, bytes) in pages.zip(data.chunks(PAGE_SIZE)) {
-            space.phys.bytes_mut(space.data.offset(i)).copy_from_slice(bytes);
-        }
         let before = self.engine.retired();
-        let exit = self.engine.run(cpu, space, 4096);
+        let mut data = Vec::with_capacity(DATA_LEN);
+        let exit = loop {
+            let pages = 0..(DATA_LEN / PAGE_SIZE) as u32;
+            data.clear();
+            for i in pages.clone() {
+                data.extend_from_slice(space.phys.bytes(space.data.offset(i)));
+            }
+            let fuel = other(cpu, &mut data);
+            for (i, bytes) in pages.zip(data.chunks(PAGE_SIZE)) {
+                space.phys.bytes_mut(space.data.offset(i)).copy_from_slice(bytes);
+            }
+            let exit = self.engine.run(cpu, space, fuel);
+            if exit != Exit::OutOfFuel || self.engine.retired() - before >= MOST {
+                break exit;
+            }
+        };
         let (end, rip) = match exit {
             Exit::Trap(TrapKind::Bp) => (End::Done, cpu.rip.wrapping_sub(1)),
             Exit::Trap(kind) => (End::Trap(kind), cpu.rip),
