@@ -45,7 +45,9 @@ impl Node {
             let target = start(&block.marks[n]);
             node.end = End::Term(Term::Jump { target });
         }
-        if let Some(at) = node.insts.iter().position(|inst| !is_translated(inst)) {
+        let untranslated = node.insts.iter().position(|inst| !is_translated(inst));
+        let torn = (0..node.insts.len()).find(|&at| node.loads_after_store(at));
+        if let Some(at) = untranslated.into_iter().chain(torn).min() {
             let n = block.marks.partition_point(|m| m.inst as usize <= at).saturating_sub(1);
             node.cut(n);
         } else if next.is_none() && matches!(block.term, Term::Syscall { .. } | Term::Trap { .. }) {
@@ -57,6 +59,18 @@ impl Node {
     /// The node of all indirect jumps within a region.
     pub fn dispatch() -> Node {
         Node { pc: 0, insts: Vec::new(), marks: Vec::new(), end: End::Dispatch }
+    }
+
+    /// Whether IR instruction `at` is a load after a store of the same guest instruction (`enter`): when such an instruction
+    /// is left halfway, it does not do the same once more.
+    fn loads_after_store(&self, at: usize) -> bool {
+        let is = |inst: &Inst, of: [Class; 3]| of.contains(&inst.op.class());
+        let first = self.marks.iter().rev().find(|mark| mark.inst as usize <= at);
+        let before = first.map_or(at, |mark| mark.inst as usize);
+        is(&self.insts[at], [Class::Load, Class::VLoad, Class::VLoadA])
+            && self.insts[before..at]
+                .iter()
+                .any(|inst| is(inst, [Class::Store, Class::VStore, Class::VStoreA]))
     }
 
     /// Leaves the first `n` guest instructions.
