@@ -75,6 +75,8 @@ pub struct Kernel {
     pub(crate) slice_start: u64,
     /// Nobody has run since then.
     pub(crate) idle: bool,
+    /// When data were last exchanged with the way out, monotonic ns.
+    pub(crate) pumped: u64,
     /// Since a thread was picked others have become runnable.
     pub(crate) woken: bool,
     /// The next expiry of any timer, monotonic ns.
@@ -145,6 +147,7 @@ impl Kernel {
             exit: None,
             slice_start: 0,
             idle: false,
+            pumped: 0,
             woken: false,
             next_timer: None,
             boot_ns: 0,

@@ -14,6 +14,9 @@ use crate::{Kernel, ProcessId, ThreadId, WaitKey};
 /// How far a thread that slept may be behind the others, ns of CPU time: it runs before them for so long.
 const SLEEPERS_BONUS: u64 = 3_000_000;
 
+/// Nanoseconds after which the way out is asked again while programs run: asking costs the host's system calls.
+const PUMP_AGAIN: u64 = 100_000;
+
 /// Shares of the CPU by nice value, from -20 on: each is 1.25 times the next (`sched_prio_to_weight` in Linux's
 /// `kernel/sched/core.c`).
 const WEIGHTS: [u64; 40] = [
@@ -57,10 +60,11 @@ impl Kernel {
     pub fn schedule(&mut self) -> Sched {
         self.account();
         self.step_back();
+        let mut idle = false;
         loop {
             self.check_time();
             self.expire();
-            self.pump_network();
+            self.pump_network(idle);
             self.collect_wakes();
             if let Some(status) = self.exit {
                 // What mappings have changed in the host's files.
@@ -74,7 +78,8 @@ impl Kernel {
                 t.is_runnable() && (t.look_at_signals || t.ptrace.is_some() || !stopped(t.pid))
             });
             let Some(tid) = next else {
-                if self.poll_stdin(true) {
+                // Before the box goes to sleep the way out is asked, however short ago it was.
+                if !std::mem::replace(&mut idle, true) || self.poll_stdin(true) {
                     continue;
                 }
                 let network = self.host.network().is_some();
@@ -317,10 +322,13 @@ impl Kernel {
         waits.chain(self.next_timer).chain(self.network.deadline()).chain(self.time_limit()).min()
     }
 
-    /// Exchanges data with the way out, if there is one, and with services inside.
-    fn pump_network(&mut self) {
-        if self.host.network().is_some() || self.network.needs_pump() {
-            let clock = (self.host.clock_monotonic(), self.host.clock_realtime());
+    /// Exchanges data with the way out, if there is one and not again so soon after the last time (unless `idle`: nobody can
+    /// run), and with services inside.
+    fn pump_network(&mut self, idle: bool) {
+        let clock = (self.host.clock_monotonic(), self.host.clock_realtime());
+        let due = idle || clock.0.saturating_sub(self.pumped) >= PUMP_AGAIN;
+        if (due && self.host.network().is_some()) || self.network.needs_pump() {
+            self.pumped = clock.0;
             let outside = self.host.network();
             self.network.pump(&self.wakes, clock, &self.hostname, outside);
         }
