@@ -138,6 +138,27 @@ impl Pipe {
         done
     }
 
+    /// Gives back the last of the bytes that were just taken (splice(2): what the target does not take stays).
+    pub fn put_back(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let (mut buffer, mut runs) = (self.buffer.borrow_mut(), self.runs.borrow_mut());
+        for byte in bytes.iter().rev() {
+            buffer.push_front(*byte);
+        }
+        match runs.front_mut() {
+            Some(run) if !run.packet => {
+                run.len += bytes.len();
+                if run.waste > 0 {
+                    run.waste = run.len.next_multiple_of(PIPE_BUF) - run.len;
+                }
+            }
+            _ => runs.push_front(Run { len: bytes.len(), packet: false, waste: 0 }),
+        }
+        self.readable.wake();
+    }
+
     /// Copies up to `max` bytes from the front without taking them (tee(2)).
     pub fn peek(&self, max: usize) -> Vec<u8> {
         self.buffer.borrow().iter().take(max).copied().collect()

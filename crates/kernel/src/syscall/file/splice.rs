@@ -29,6 +29,18 @@ struct Side {
     va: u64,
 }
 
+impl Side {
+    /// The last bytes that were taken from here had no room where they should go.
+    fn give_back(&self, bytes: &[u8]) {
+        if let Some(end) = self.file.object::<PipeEnd>() {
+            end.pipe.put_back(bytes);
+        } else if self.file.ops().is_seekable() && self.at.is_none() {
+            let pos = &self.file.pos;
+            pos.set(pos.get().saturating_sub(bytes.len() as u64));
+        }
+    }
+}
+
 impl Kernel {
     fn side(&mut self, tid: ThreadId, fd: i32, va: u64) -> Result<Side, Errno> {
         let file = self.file(tid, fd)?;
@@ -122,9 +134,7 @@ impl Kernel {
             let written = match self.push(tid, &to, &buf[..n], pages) {
                 Ok(written) => written,
                 Err(e) => {
-                    if from_seekable && from.at.is_none() {
-                        from.file.pos.set(from.file.pos.get().saturating_sub(n as u64));
-                    }
+                    from.give_back(&buf[..n]);
                     if e == Errno::EPIPE {
                         self.raise_sigpipe(tid);
                     }
@@ -135,10 +145,7 @@ impl Kernel {
                     };
                 }
             };
-            if from_seekable && from.at.is_none() {
-                let unused = (n - written) as u64;
-                from.file.pos.set(from.file.pos.get().saturating_sub(unused));
-            }
+            from.give_back(&buf[written..n]);
             from.at = from.at.map(|at| at + written as u64);
             to.at = to.at.map(|at| at + written as u64);
             done += written as u64;
