@@ -69,7 +69,10 @@ struct Boxed {
 
 impl Boxed {
     fn new() -> Boxed {
-        let bytes = image();
+        Boxed::of(image())
+    }
+
+    fn of(bytes: &'static [u8]) -> Boxed {
         let mut phys = Phys::new(64 << 20);
         let base = phys.adopt_static(bytes).unwrap();
         Boxed { k: Kernel::new(phys, Box::new(Quiet), bytes, base).unwrap() }
@@ -290,4 +293,46 @@ fn generated_files_lie_over_etc_and_are_in_no_layer() {
     let layer = b.layer();
     assert!(layer.contains(&"0 etc2/new 1".to_owned()), "{layer:?}");
     assert!(!layer.iter().any(|l| l.contains("host")), "{layer:?}");
+}
+
+/// mkfs.erofs puts the end of a file beside its inode where it fits.
+#[cfg(target_os = "linux")]
+#[test]
+fn images_with_inline_data_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, image) = (dir.path().join("tree"), dir.path().join("image"));
+    std::fs::create_dir(&source).unwrap();
+    let content = |size: usize| (0..size).map(|i| (i * 7 + i / 4096) as u8).collect::<Vec<u8>>();
+    let sizes = [0, 10, 4095, 4096, 4100, 3 * 4096 + 200, 2 * 4096 + 4000];
+    for size in sizes {
+        std::fs::write(source.join(size.to_string()), content(size)).unwrap();
+    }
+    let mut mkfs = std::process::Command::new("mkfs.erofs");
+    let Ok(made) = mkfs.arg("-T0").arg(&image).arg(&source).output() else {
+        println!("skipped: no mkfs.erofs here");
+        return;
+    };
+    assert!(made.status.success());
+    let bytes: &'static [u8] = std::fs::read(&image).unwrap().leak();
+    let tails = rootfs::Image::open(bytes).unwrap();
+    let mut b = Boxed::of(bytes);
+    let mut split = 0;
+    for size in sizes {
+        let name = format!("/{size}");
+        let nid = b.meta(&name).unwrap().ino;
+        split += usize::from(!tails.runs(nid).unwrap()[1].is_empty());
+        assert_eq!(b.meta(&name).unwrap().size, size as u64);
+        assert_eq!(b.read(&name, 0, 20_000), content(size), "{size}");
+        assert_eq!(b.read(&name, 4090, 20), content(size)[4090.min(size)..4110.min(size)]);
+        // In pages that were changed and beside them.
+        b.write(&name, 0, b"new");
+        let mut expected = content(size.max(3));
+        expected[..3].copy_from_slice(b"new");
+        assert_eq!(b.read(&name, 0, 20_000), expected, "{size}");
+        b.write(&name, size as u64, b"more");
+        expected.resize(size, 0);
+        expected.extend(b"more");
+        assert_eq!(b.read(&name, 0, 20_000), expected, "{size}");
+    }
+    assert!(split >= 2, "{split} files lie in two places: no test");
 }

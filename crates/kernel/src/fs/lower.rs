@@ -19,13 +19,15 @@ pub struct Lower {
 pub struct LowerData {
     /// The bytes.
     pub bytes: &'static [u8],
+    /// The bytes after them, if these lie elsewhere: less than a page, after whole pages.
+    pub tail: &'static [u8],
     /// The frame of the first page, if the content starts on a page boundary of physical memory.
     pub frame: Option<Frame>,
 }
 
 impl LowerData {
     /// No content.
-    pub const EMPTY: LowerData = LowerData { bytes: &[], frame: None };
+    pub const EMPTY: LowerData = LowerData { bytes: &[], tail: &[], frame: None };
 }
 
 impl Lower {
@@ -97,12 +99,12 @@ impl Lower {
 
     /// Content of a regular file.
     pub fn data(&self, nid: Nid) -> Res<LowerData> {
-        let bytes = self.image.data(nid).map_err(corrupt)?;
+        let [bytes, tail] = self.image.runs(nid).map_err(corrupt)?;
         let offset = self.image.data_offset(nid).map_err(corrupt)?;
         let address = u32::try_from(offset).ok().and_then(|o| self.base.checked_add(o));
         let frame =
             address.filter(|a| (*a as usize).is_multiple_of(PAGE_SIZE)).map(Frame::containing);
-        Ok(LowerData { bytes, frame })
+        Ok(LowerData { bytes, tail, frame })
     }
 
     /// Target of a symbolic link.

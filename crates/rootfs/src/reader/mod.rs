@@ -219,14 +219,34 @@ impl<'a> Image<'a> {
         self.slice(nid, self.contiguous(&inode)?, inode.size)
     }
 
-    /// Byte offset of the file's content in the image: a multiple of 4096 for a file of a
+    /// The content of a file in place, in two runs: the second is what lies elsewhere, with the inode, and less than a block. For most
+    /// files, and all of a [`crate::Writer`], the first is everything.
+    pub fn runs(&self, nid: Nid) -> Result<[&'a [u8]; 2]> {
+        let inode = self.inode(nid)?;
+        match self.contiguous(&inode) {
+            Err(Error::NotContiguous(_)) => {
+                let tail = inode.size % BLOCK_SIZE;
+                let start = u64::from(inode.raw_blkaddr) * BLOCK_SIZE;
+                let whole = self.slice(nid, start, inode.size - tail)?;
+                Ok([whole, self.slice(nid, self.tail_offset(&inode)?, tail)?])
+            }
+            start => Ok([self.slice(nid, start?, inode.size)?, &[]]),
+        }
+    }
+
+    /// Byte offset of the file's content in the image, of the first of its [`Image::runs`]: a multiple of 4096 for a file of a
     /// [`crate::Writer`]'s image (0 for an empty file). The bytes between the end of the file and
     /// the end of its last block belong to the image and are zero.
     pub fn data_offset(&self, nid: Nid) -> Result<u64> {
         let inode = self.inode(nid)?;
-        let offset = self.contiguous(&inode)?;
-        self.slice(nid, offset, inode.size)?;
-        Ok(offset)
+        match self.contiguous(&inode) {
+            Err(Error::NotContiguous(_)) => Ok(u64::from(inode.raw_blkaddr) * BLOCK_SIZE),
+            offset => {
+                let offset = offset?;
+                self.slice(nid, offset, inode.size)?;
+                Ok(offset)
+            }
+        }
     }
 
     /// Copies content from byte `offset` into `buf`; returns the bytes copied, fewer only at the

@@ -44,7 +44,7 @@ pub struct Pages {
 impl Pages {
     /// No content, or that of the lower file.
     pub fn new(lower: LowerData, quota: Option<Rc<Quota>>) -> Pages {
-        Pages { own: BTreeMap::new(), lower, lower_len: lower.bytes.len() as u64, quota }
+        Pages { own: BTreeMap::new(), lower, lower_len: Pages::length(&lower), quota }
     }
 
     /// So many pages were given back.
@@ -52,6 +52,10 @@ impl Pages {
         if let Some(quota) = &self.quota {
             quota.used.set(quota.used.get().saturating_sub(pages));
         }
+    }
+
+    fn length(lower: &LowerData) -> u64 {
+        (lower.bytes.len() + lower.tail.len()) as u64
     }
 
     /// Allocated size in units of 512 bytes.
@@ -66,12 +70,15 @@ impl Pages {
     fn lower_page(&self, index: u64) -> &'static [u8] {
         let start = index.saturating_mul(PAGE).min(self.lower_len);
         let end = start.saturating_add(PAGE).min(self.lower_len);
+        if start >= self.lower.bytes.len() as u64 {
+            return self.lower.tail.get(..(end - start) as usize).unwrap_or(&[]);
+        }
         self.lower.bytes.get(start as usize..end as usize).unwrap_or(&[])
     }
 
     /// Copies content from `offset`; the caller has clamped the range to the file's size.
     pub fn read(&self, phys: &mut Phys, offset: u64, buf: &mut [u8]) {
-        if self.own.is_empty() {
+        if self.own.is_empty() && self.lower.tail.is_empty() {
             let start = offset.min(self.lower_len) as usize;
             let end = offset.saturating_add(buf.len() as u64).min(self.lower_len) as usize;
             let bytes = self.lower.bytes.get(start..end).unwrap_or(&[]);
@@ -149,8 +156,9 @@ impl Pages {
             return Ok(*frame);
         }
         let end = index.saturating_add(1).saturating_mul(PAGE);
-        let whole = end <= self.lower_len || self.lower_len == self.lower.bytes.len() as u64;
-        let in_lower = index.saturating_mul(PAGE) < self.lower_len;
+        let whole = end <= self.lower_len || self.lower_len == Pages::length(&self.lower);
+        let in_place = self.lower_len.min(self.lower.bytes.len() as u64);
+        let in_lower = index.saturating_mul(PAGE) < in_place;
         if let (Some(first), true, false) =
             (self.lower.frame, whole && in_lower, self.own.contains_key(&index))
         {
