@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dockerfile::plan::{Plan, Source};
+use dockerfile::scope::Scope;
 use dockerfile::{Cause as DockerfileCause, Instruction, InstructionKind, Span};
 use oci::{Client, Digest, ImageConfig, ImageHandle, Reference, Store};
 
 use crate::cache::{Cache, Cached, key};
-use crate::config::{add_labels, apply, scope_of, scratch};
+use crate::config::{add_labels, apply, scope_of, scratch, take_environment};
 use crate::context::Context;
 use crate::error::{Cause, Error, Result};
 use crate::events::{Events, StepId};
+use crate::history;
 use crate::image_tree::ImageTree;
 use crate::options::BuildOptions;
 use crate::stage::Stage;
@@ -211,16 +213,18 @@ impl Builder<'_> {
             1 + instructions.iter().filter(|instruction| makes_step(&instruction.kind)).count();
         let mut number = 1;
         for instruction in instructions {
+            let before = stage.scope.clone();
             stage
                 .scope
                 .apply(&instruction.kind, &self.plan.globals)
                 .map_err(|e| Error::from(e).on(instruction.span))?;
             let mut command_set = stage.command_set;
-            let only_config = apply(instruction, &mut stage.config, &stage.scope, &mut command_set)
+            let only_config = apply(instruction, &mut stage.config, &before, &mut command_set)
                 .map_err(|error| error.on(instruction.span))?;
             stage.command_set = command_set;
             if only_config {
-                self.note_config(instruction, &mut stage)?;
+                self.note_config(instruction, &before, &mut stage)
+                    .map_err(|error| error.on(instruction.span))?;
                 continue;
             }
             number += 1;
@@ -232,21 +236,26 @@ impl Builder<'_> {
             self.step(&name, |builder, step| builder.layer_step(instruction, &mut stage, step))
                 .map_err(|error| error.on(instruction.span))?;
         }
+        take_environment(&mut stage.config, &stage.scope);
         Ok(stage)
     }
 
     /// ARG and ENV decide what later steps see, so that they go into the key; LABEL and the like
     /// do not, and changing them costs no step.
-    fn note_config(&self, instruction: &Instruction, stage: &mut Stage) -> Result<()> {
+    fn note_config(
+        &self,
+        instruction: &Instruction,
+        before: &Scope,
+        stage: &mut Stage,
+    ) -> Result<()> {
         if let InstructionKind::Shell(words) = &instruction.kind {
             let shell = words.join("\0");
             stage.key = key([stage.key.as_str().as_bytes(), b"SHELL", shell.as_bytes()]);
         }
-        if matches!(instruction.kind, InstructionKind::Arg(_)) {
-            return Ok(());
+        match history::config(&instruction.kind, before, &stage.config)? {
+            Some(by) => stage.add(&self.workshop.store, None, self.options.created(), by),
+            None => Ok(()),
         }
-        let created = self.options.created();
-        stage.add(&self.workshop.store, None, created, instruction.text.clone())
     }
 
     /// What FROM starts with.
@@ -377,8 +386,12 @@ impl Builder<'_> {
     /// Remembers a step's result; a cache that cannot be written costs only time.
     pub fn remember(&self, key: &Digest, result: &Cached) {
         if let Err(error) = self.cache.put(key, result) {
-            self.workshop.events.warning(&format!("the build cache cannot be written: {error}"));
+            self.cache_is_unwritable(&error);
         }
+    }
+
+    pub fn cache_is_unwritable(&self, error: &std::io::Error) {
+        self.workshop.events.warning(&format!("the build cache cannot be written: {error}"));
     }
 }
 

@@ -57,6 +57,20 @@ impl Cache {
         }))
     }
 
+    /// The key by content that a key by description led to last time.
+    pub fn content_key(&self, described: &Digest) -> Option<Digest> {
+        let text = fs::read_to_string(self.folder.join(described.hex())).ok()?;
+        Digest::parse(text.strip_prefix("content ")?).ok()
+    }
+
+    /// Remembers that a description leads to this content.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn put_content_key(&self, described: &Digest, content: &Digest) -> std::io::Result<()> {
+        self.write(described, format!("content {content}").as_bytes())
+    }
+
     /// Remembers a result.
     ///
     /// # Errors
@@ -71,10 +85,13 @@ impl Cache {
                 diff_id: layer.diff_id.clone(),
             }),
         };
-        let bytes = serde_json::to_vec(&Record { layer })?;
+        self.write(key, &serde_json::to_vec(&Record { layer })?)
+    }
+
+    fn write(&self, key: &Digest, bytes: &[u8]) -> std::io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        file.write_all(&bytes)?;
+        file.write_all(bytes)?;
         file.persist(self.folder.join(key.hex())).map_err(|error| error.error)?;
         Ok(())
     }

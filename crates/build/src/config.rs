@@ -1,6 +1,6 @@
 //! What the instructions that make no layer do to the image's config.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dockerfile::scope::Scope;
 use dockerfile::{Command, HealthTest, Healthcheck, Instruction, InstructionKind, KeyValue, Word};
@@ -41,10 +41,8 @@ pub(crate) fn apply(
     let expand = |word: &Word| -> Result<String> { Ok(scope.expand(word)?.text) };
     let run = &mut config.config;
     match &instruction.kind {
-        InstructionKind::Arg(_) => {}
-        InstructionKind::Env(_) => {
-            run.env = scope.env().iter().map(|(name, value)| format!("{name}={value}")).collect();
-        }
+        // What ENV sets is in the scope; the stage's end takes it over.
+        InstructionKind::Arg(_) | InstructionKind::Env(_) => {}
         InstructionKind::Label(pairs) => {
             for KeyValue { key, value, .. } in pairs {
                 run.labels.insert(expand(key)?, expand(value)?);
@@ -52,12 +50,8 @@ pub(crate) fn apply(
         }
         InstructionKind::User(word) => run.user = expand(word)?,
         InstructionKind::Expose(words) => {
-            for word in words {
-                for port in expand(word)?.split_whitespace() {
-                    for port in ports(port).map_err(|cause| located(word, cause))? {
-                        run.exposed_ports.insert(port, empty_object());
-                    }
-                }
+            for port in exposed(words, scope)? {
+                run.exposed_ports.insert(port, empty_object());
             }
         }
         InstructionKind::Volume(words) => {
@@ -66,11 +60,11 @@ pub(crate) fn apply(
             }
         }
         InstructionKind::Cmd(command) => {
-            run.cmd = Some(arguments(command, run.shell.as_deref()));
+            run.cmd = some(arguments(command, run.shell.as_deref()));
             *command_set = true;
         }
         InstructionKind::Entrypoint(command) => {
-            run.entrypoint = Some(arguments(command, run.shell.as_deref()));
+            run.entrypoint = some(arguments(command, run.shell.as_deref()));
             // An inherited CMD would be arguments to another program.
             if !*command_set {
                 run.cmd = None;
@@ -112,6 +106,16 @@ fn empty_object() -> serde_json::Value {
     serde_json::Value::Object(serde_json::Map::new())
 }
 
+/// An empty list is none: `CMD []` takes the command away.
+fn some(words: Vec<String>) -> Option<Vec<String>> {
+    (!words.is_empty()).then_some(words)
+}
+
+/// The variables of the scope as the image's environment.
+pub(crate) fn take_environment(config: &mut ImageConfig, scope: &Scope) {
+    config.config.env = scope.env().iter().map(|(name, value)| format!("{name}={value}")).collect();
+}
+
 /// The words of a command: the exec form as it is, the shell form behind the SHELL.
 pub(crate) fn arguments(command: &Command, shell: Option<&[String]>) -> Vec<String> {
     match command {
@@ -141,6 +145,17 @@ fn health(check: &Healthcheck) -> Health {
         start_interval: check.start_interval,
         retries: check.retries.into(),
     }
+}
+
+/// The ports of EXPOSE, as the config names them.
+pub(crate) fn exposed(words: &[Word], scope: &Scope) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for word in words {
+        for port in scope.expand(word)?.text.split_whitespace() {
+            found.extend(ports(port).map_err(|cause| located(word, cause))?);
+        }
+    }
+    Ok(found)
 }
 
 /// The ports of one word: `80`, `443/tcp`, `7000-7010/udp`.

@@ -1,6 +1,7 @@
 //! A directory of the host as a tree of files: the build context.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read};
@@ -19,6 +20,8 @@ pub(crate) struct Context {
     root: PathBuf,
     ignore: IgnoreFile,
     ignore_file: Option<PathBuf>,
+    /// Of ignored directories: whether something in them is not ignored.
+    held: RefCell<HashMap<Vec<u8>, bool>>,
 }
 
 impl Context {
@@ -44,9 +47,11 @@ impl Context {
                 let reason = io::Error::other(format!("line {}: {error}", error.span));
                 Error::new(Cause::Read { path: path.clone(), source: reason })
             })?;
-            return Ok(Self { root: root.to_owned(), ignore, ignore_file: Some(path) });
+            let (root, held) = (root.to_owned(), RefCell::default());
+            return Ok(Self { root, ignore, ignore_file: Some(path), held });
         }
-        Ok(Self { root: root.to_owned(), ignore: IgnoreFile::default(), ignore_file: None })
+        let (root, held) = (root.to_owned(), RefCell::default());
+        Ok(Self { root, ignore: IgnoreFile::default(), ignore_file: None, held })
     }
 
     /// The patterns, for the checks.
@@ -70,7 +75,30 @@ impl Context {
             return true;
         }
         let text = String::from_utf8_lossy(path);
-        !self.ignore.ignores(&text) || (directory && self.ignore.may_hold_exceptions(&text))
+        !self.ignore.ignores(&text) || (directory && self.holds_visible(path))
+    }
+
+    /// Whether something in an ignored directory is not ignored: only then is the directory there.
+    fn holds_visible(&self, directory: &[u8]) -> bool {
+        if !self.ignore.may_hold_exceptions(&String::from_utf8_lossy(directory)) {
+            return false;
+        }
+        if let Some(known) = self.held.borrow().get(directory) {
+            return *known;
+        }
+        let mut found = false;
+        for entry in fs::read_dir(self.host(directory)).into_iter().flatten().flatten() {
+            let path = crate::files::child(directory, &entry.file_name().into_vec());
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if !self.ignore.ignores(&String::from_utf8_lossy(&path))
+                || (is_directory && self.holds_visible(&path))
+            {
+                found = true;
+                break;
+            }
+        }
+        self.held.borrow_mut().insert(directory.to_vec(), found);
+        found
     }
 }
 
@@ -119,6 +147,8 @@ impl Files for Context {
             // Whole seconds: what a tar header holds.
             mtime: (meta.mtime(), 0),
             xattrs: BTreeMap::new(),
+            identity: (meta.nlink() > 1 && !meta.is_dir())
+                .then(|| u128::from(meta.dev()) << 64 | u128::from(meta.ino())),
         }))
     }
 

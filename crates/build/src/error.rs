@@ -40,13 +40,11 @@ pub enum Cause {
     #[error("cannot copy to {path}: {reason}")]
     Destination { path: String, reason: String },
     #[error(
-        "when using {instruction} with more than one source, the destination must be a directory and end with a /"
-    )]
-    DestinationNotDirectory { instruction: &'static str },
-    #[error(
         "invalid --chmod value {value:?}: it is an octal mode such as 0755, or a symbolic one such as u=rwX,go=rX"
     )]
     Chmod { value: String },
+    #[error("{reason}")]
+    Mount { reason: String },
     #[error("invalid user {name:?}: there is no such {what} in the image's {file}")]
     UnknownUser { name: String, what: &'static str, file: &'static str },
     #[error("invalid port {port:?} in EXPOSE: {reason}")]

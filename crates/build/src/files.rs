@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
+use layers::{Content, Spool};
+
 /// The most symbolic links one path may lead through, as in Linux.
 const MOST_LINKS: usize = 40;
 
@@ -33,6 +35,8 @@ pub(crate) struct Entry {
     /// Seconds since the epoch, and nanoseconds.
     pub mtime: (i64, u32),
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The same for all names of a file that has several.
+    pub identity: Option<u128>,
 }
 
 /// A tree. Paths are relative to its root, with `/` between components and none at the ends; the
@@ -44,6 +48,16 @@ pub(crate) trait Files {
     fn names(&self, path: &[u8]) -> io::Result<Vec<Vec<u8>>>;
     /// The content of a regular file.
     fn open(&self, path: &[u8]) -> io::Result<Box<dyn Read + '_>>;
+    /// The content of a regular file of `size` bytes, kept in `spool` unless it is kept already.
+    fn content(&self, path: &[u8], size: u64, spool: &Spool) -> io::Result<Content> {
+        let mut file = self.open(path)?;
+        spool.store_from(&mut file, size).map_err(|error| match error {
+            layers::Error::Truncated => {
+                io::Error::other("the file shrank while it was being copied")
+            }
+            other => io::Error::other(other),
+        })
+    }
 }
 
 /// The components of a path: `.` and empty ones go, `..` takes one away and stops at the root.

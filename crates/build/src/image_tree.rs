@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use layers::{Compression, FileType, Flatten, LayerOptions, Limits, Spool, Tree};
+use layers::{Compression, Content, FileType, Flatten, LayerOptions, Limits, NodeId, Spool, Tree};
 use oci::{Digest, LayerBlob, Store};
 
 use crate::builder::temporary_folder;
@@ -41,21 +41,26 @@ impl ImageTree {
         Self::of_layers(store, &[])
     }
 
-    /// What is in an archive; `name` is for messages.
-    pub fn of_archive(name: &str, archive: &mut dyn Read) -> Result<Self> {
-        let spool = Spool::new().map_err(layers_error)?;
-        let mut flatten = Flatten::new(spool.clone(), Limits::default());
-        flatten.archive(archive, name).map_err(layers_error)?;
-        Ok(Self { tree: flatten.finish(), spool })
+    /// This tree with a layer on top that is not stored.
+    pub fn with_layer(&self, tar: impl Read, name: &str) -> Result<Self> {
+        let mut flatten = Flatten::onto(self.tree.clone(), self.spool.clone(), Limits::default());
+        flatten.layer(tar, name, None).map_err(layers_error)?;
+        Ok(Self { tree: flatten.finish(), spool: self.spool.clone() })
     }
 
-    /// This tree with an archive unpacked over it; in a layer, names may be whiteouts.
-    pub fn with(&self, tar: impl Read, name: &str, is_layer: bool) -> Result<Self> {
-        let mut flatten = Flatten::onto(self.tree.clone(), self.spool.clone(), Limits::default());
-        let applied =
-            if is_layer { flatten.layer(tar, name, None) } else { flatten.archive(tar, name) };
-        applied.map_err(layers_error)?;
-        Ok(Self { tree: flatten.finish(), spool: self.spool.clone() })
+    /// To change it: the tree, and where new contents go.
+    pub fn parts(&mut self) -> (&mut Tree, &Spool) {
+        (&mut self.tree, &self.spool)
+    }
+
+    fn id(&self, path: &[u8]) -> io::Result<NodeId> {
+        let found = self.tree.lookup_nofollow(path).map_err(io::Error::other)?;
+        found.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn stored(&self, path: &[u8]) -> io::Result<Content> {
+        let content = self.tree.node(self.id(path)?).content().cloned();
+        content.ok_or_else(|| io::Error::other("not a regular file"))
     }
 
     /// The layer that makes `upper` out of this tree, put into the store; `None` if nothing
@@ -105,54 +110,52 @@ fn layers_error(error: layers::Error) -> Error {
     Error::new(Cause::Layers(error.to_string()))
 }
 
+/// The entry at a path of a tree, not followed.
+pub(crate) fn entry_of(tree: &Tree, path: &[u8]) -> io::Result<Option<Entry>> {
+    let found = match tree.lookup_nofollow(path) {
+        Ok(found) => found,
+        Err(layers::Error::NotDirectory(_) | layers::Error::NotFound(_)) => None,
+        Err(error) => return Err(io::Error::other(error)),
+    };
+    let Some(id) = found else { return Ok(None) };
+    let node = tree.node(id);
+    let (major, minor) = (rootfs::dev_major(node.rdev()), rootfs::dev_minor(node.rdev()));
+    let kind = match node.kind() {
+        FileType::Directory => Kind::Directory,
+        FileType::Regular => Kind::File(node.content().map_or(0, layers::Content::len)),
+        FileType::Symlink => Kind::Symlink(node.target().unwrap_or_default().to_vec()),
+        FileType::CharDevice => Kind::Character(major, minor),
+        FileType::BlockDevice => Kind::Block(major, minor),
+        FileType::Fifo => Kind::Fifo,
+        FileType::Socket => Kind::Socket,
+    };
+    let meta = &node.meta;
+    let several = node.links() > 1 && !node.is_dir();
+    Ok(Some(Entry {
+        kind,
+        mode: meta.mode & 0o7777,
+        uid: meta.uid,
+        gid: meta.gid,
+        mtime: (meta.mtime, meta.mtime_nsec),
+        xattrs: meta.xattrs.clone(),
+        identity: several.then_some(id.into()),
+    }))
+}
+
 impl Files for ImageTree {
     fn entry(&self, path: &[u8]) -> io::Result<Option<Entry>> {
-        let found = match self.tree.lookup_nofollow(path) {
-            Ok(found) => found,
-            Err(layers::Error::NotDirectory(_) | layers::Error::NotFound(_)) => None,
-            Err(error) => return Err(io::Error::other(error)),
-        };
-        let Some(id) = found else { return Ok(None) };
-        let node = self.tree.node(id);
-        let (major, minor) = (rootfs::dev_major(node.rdev()), rootfs::dev_minor(node.rdev()));
-        let kind = match node.kind() {
-            FileType::Directory => Kind::Directory,
-            FileType::Regular => Kind::File(node.content().map_or(0, layers::Content::len)),
-            FileType::Symlink => Kind::Symlink(node.target().unwrap_or_default().to_vec()),
-            FileType::CharDevice => Kind::Character(major, minor),
-            FileType::BlockDevice => Kind::Block(major, minor),
-            FileType::Fifo => Kind::Fifo,
-            FileType::Socket => Kind::Socket,
-        };
-        let meta = &node.meta;
-        Ok(Some(Entry {
-            kind,
-            mode: meta.mode & 0o7777,
-            uid: meta.uid,
-            gid: meta.gid,
-            mtime: (meta.mtime, meta.mtime_nsec),
-            xattrs: meta.xattrs.clone(),
-        }))
+        entry_of(&self.tree, path)
     }
 
     fn names(&self, path: &[u8]) -> io::Result<Vec<Vec<u8>>> {
-        let id = self
-            .tree
-            .lookup_nofollow(path)
-            .map_err(io::Error::other)?
-            .ok_or(io::ErrorKind::NotFound)?;
-        Ok(self.tree.entries(id).map(|(name, _)| name.to_vec()).collect())
+        Ok(self.tree.entries(self.id(path)?).map(|(name, _)| name.to_vec()).collect())
     }
 
     fn open(&self, path: &[u8]) -> io::Result<Box<dyn Read + '_>> {
-        let id = self
-            .tree
-            .lookup_nofollow(path)
-            .map_err(io::Error::other)?
-            .ok_or(io::ErrorKind::NotFound)?;
-        match self.tree.node(id).content() {
-            Some(content) => Ok(Box::new(content.reader())),
-            None => Err(io::Error::other("not a regular file")),
-        }
+        Ok(Box::new(self.stored(path)?.reader()))
+    }
+
+    fn content(&self, path: &[u8], _size: u64, _spool: &Spool) -> io::Result<Content> {
+        self.stored(path)
     }
 }

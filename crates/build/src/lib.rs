@@ -6,21 +6,21 @@
 //! wanted. Progress goes to [`Events`].
 //!
 //! Files to copy are seen through one small trait, whether they are a directory of the host or the
-//! flattened layers of an image; what a step copies is a map from paths to entries. Every layer is
-//! the difference of two trees, before and after the step.
+//! flattened layers of an image. Every layer is the difference of two trees, before and after the step.
 
-mod archive;
 mod builder;
 mod cache;
 mod config;
 mod context;
 mod copy;
+mod copy_step;
 mod error;
 mod events;
 mod files;
+mod history;
 mod image_tree;
-mod layer;
 mod mode;
+mod mounts;
 mod options;
 mod output;
 mod run;
@@ -32,7 +32,7 @@ mod users;
 pub use builder::{Built, Workshop, build};
 pub use error::{Cause, Error, Result};
 pub use events::{Events, NoEvents, StepId};
-pub use options::{BuildOptions, RunNetwork, rfc3339};
+pub use options::{BuildOptions, RunNetwork, SecretSource, rfc3339};
 pub use output::{BoxForm, LinkedBox, box_config, copy_box, link_box, store_box, write_oci};
 pub use rootfs::config::CpuLevel;
 pub use rootfs::limits;

@@ -32,6 +32,25 @@ impl RunNetwork {
     }
 }
 
+/// Where the content of a `--secret` is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// In a file.
+    File(PathBuf),
+    /// Here.
+    Value(Vec<u8>),
+}
+
+/// A secret's content is not for logs.
+impl std::fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SecretSource::File(path) => f.debug_tuple("File").field(path).finish(),
+            SecretSource::Value(_) => f.write_str("Value(..)"),
+        }
+    }
+}
+
 /// One build.
 #[derive(Clone, Debug)]
 pub struct BuildOptions {
@@ -45,6 +64,8 @@ pub struct BuildOptions {
     pub named_contexts: BTreeMap<String, String>,
     /// `--build-arg`.
     pub build_args: BTreeMap<String, String>,
+    /// `--secret`, by id.
+    pub secrets: BTreeMap<String, SecretSource>,
     /// `--target`.
     pub target: Option<String>,
     /// `--label`.

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use dockerfile::{Command, Instruction, MountKind, Run};
+use dockerfile::{Command, Instruction, Run};
 use rootfs::config::BoxConfig;
 use runtime::{
     Grant, Input, LAYER_FILE, Mounted, Network, Output, Overrides, Policy, Preopen, RunOptions,
@@ -18,7 +18,10 @@ use crate::cache::{Cached, key};
 use crate::config::{DEFAULT_PATH, shell_words};
 use crate::error::{Cause, Error, Result};
 use crate::events::{Events, StepId};
+use crate::files::{Files, Kind, resolve, split};
+use crate::history;
 use crate::image_tree::ImageTree;
+use crate::mounts::Made;
 use crate::options::RunNetwork;
 use crate::stage::Stage;
 
@@ -45,6 +48,7 @@ impl Builder<'_> {
     ) -> Result<bool> {
         refuse(run)?;
         let network = self.network(run)?;
+        let (mut mounts, mounts_key) = self.plan_mounts(run, stage)?;
         let prepared = prepare(instruction, run, stage, self.plan.escape)?;
         let environment = environment(stage);
         let env_text = environment.join("\0");
@@ -63,27 +67,23 @@ impl Builder<'_> {
             self.options.cpu.name().as_bytes(),
             format!("{network:?} {} {:?}", self.options.reproducible, self.options.hosts)
                 .as_bytes(),
+            mounts_key.as_bytes(),
             &self.guest_digest(),
         ]);
         let known = self.cached(&key);
         let hit = known.is_some();
         let result = match known {
             Some(result) => result,
-            None => self.execute(&prepared, environment, network, stage, step)?,
+            None => {
+                let made = self.make_mounts(&mut mounts)?;
+                self.execute(&prepared, environment, network, made, stage, step)?
+            }
         };
-        let args: Vec<String> = stage
-            .scope
-            .args()
-            .iter()
-            .filter(|(name, _)| !dockerfile::scope::PREDEFINED.contains(&name.as_str()))
-            .filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)))
-            .collect();
-        let prefix = if args.is_empty() {
-            String::new()
-        } else {
-            format!("|{} {} ", args.len(), args.join(" "))
-        };
-        self.conclude(stage, &key, &result, hit, format!("RUN {prefix}{}", prepared.shown))?;
+        if !hit {
+            self.remember(&key, &result);
+        }
+        let by = history::run(&prepared.shown, &stage.scope);
+        self.conclude(stage, key, &result, by)?;
         Ok(hit)
     }
 
@@ -92,6 +92,7 @@ impl Builder<'_> {
         prepared: &Prepared,
         mut env: Vec<String>,
         network: RunNetwork,
+        mounts: Made,
         stage: &Stage,
         step: StepId,
     ) -> Result<Cached> {
@@ -117,6 +118,7 @@ impl Builder<'_> {
 
         // The proxies of the command line reach the program but neither cache nor history.
         env.extend(self.plan.globals.predefined().map(|(name, value)| format!("{name}={value}")));
+        env.extend(mounts.env.iter().cloned());
         let config = BoxConfig {
             entrypoint: prepared.argv.clone(),
             cmd: Vec::new(),
@@ -129,7 +131,7 @@ impl Builder<'_> {
         };
         let layer_dir = tempfile::tempdir_in(&folder).map_err(write_error)?;
         let script_dir = tempfile::tempdir_in(&folder).map_err(write_error)?;
-        let mut preopens = Vec::new();
+        let mut preopens = mounts.preopens.clone();
         if let Some((name, text)) = &prepared.script {
             let script = script_dir.path().join(name);
             std::fs::write(&script, text).map_err(write_error)?;
@@ -149,6 +151,7 @@ impl Builder<'_> {
             stdout: writer(),
             stderr: writer(),
             preopens,
+            tmpfs: mounts.tmpfs.clone(),
             overrides: Overrides {
                 limits: self.options.limits,
                 hosts: self.options.hosts.clone(),
@@ -177,7 +180,7 @@ impl Builder<'_> {
         if outcome.status != 0 {
             return Err(Cause::RunFailed { command, status: outcome.status }.into());
         }
-        self.take_layer(&layer_dir.path().join(LAYER_FILE), &tree, &machine)
+        self.take_layer(&layer_dir.path().join(LAYER_FILE), &tree, &mounts.targets, &machine)
     }
 
     /// The network of a step.
@@ -222,6 +225,7 @@ impl Builder<'_> {
         &self,
         path: &Path,
         lower: &ImageTree,
+        targets: &[String],
         machine: &dyn Fn(String) -> Error,
     ) -> Result<Cached> {
         let file = match File::open(path) {
@@ -231,9 +235,34 @@ impl Builder<'_> {
             }
             Err(source) => return Err(Error::new(Cause::Read { path: path.to_owned(), source })),
         };
-        let upper = lower.with(io::BufReader::new(file), "the changes of RUN", true)?;
+        let mut upper = lower.with_layer(io::BufReader::new(file), "the changes of RUN")?;
+        for target in targets {
+            drop_mount_point(target, lower, &mut upper)?;
+        }
         self.difference(lower, &upper)
     }
+}
+
+/// Takes the directories and the file away that a mount needed and the image did not have.
+fn drop_mount_point(target: &str, lower: &ImageTree, upper: &mut ImageTree) -> Result<()> {
+    let fail = |error: io::Error| {
+        Error::new(Cause::Destination { path: target.to_owned(), reason: error.to_string() })
+    };
+    let mut path = resolve(upper, target.as_bytes(), true).map_err(fail)?;
+    while !path.is_empty() && lower.entry(&path).map_err(fail)?.is_none() {
+        let empty = match upper.entry(&path).map_err(fail)?.map(|entry| entry.kind) {
+            Some(Kind::Directory) => upper.names(&path).map_err(fail)?.is_empty(),
+            Some(Kind::File(size)) => size == 0,
+            Some(_) => false,
+            None => true,
+        };
+        if !empty {
+            break;
+        }
+        upper.parts().0.remove(&path).map_err(|error| fail(io::Error::other(error)))?;
+        path = split(&path).0.to_vec();
+    }
+    Ok(())
 }
 
 /// The options of RUN that are parsed but not carried out yet.
@@ -241,18 +270,6 @@ fn refuse(run: &Run) -> Result<()> {
     let unsupported = |word: &dockerfile::Word, what: String| {
         Err(Error::new(Cause::Unsupported { what }).on(dockerfile::Span::line(word.line)))
     };
-    if let Some(mount) = run.mounts.first() {
-        let kind = mount.resolve(|text| Ok(text.to_owned())).map(|mount| mount.kind);
-        let kind = match kind {
-            Ok(MountKind::Bind) => "bind",
-            Ok(MountKind::Cache) => "cache",
-            Ok(MountKind::Tmpfs) => "tmpfs",
-            Ok(MountKind::Secret) => "secret",
-            Ok(MountKind::Ssh) => "ssh",
-            Err(_) => "...",
-        };
-        return unsupported(&mount.word, format!("RUN --mount=type={kind}"));
-    }
     match (&run.security, run.devices.first()) {
         (Some(word), _) if word.text == "insecure" => {
             unsupported(word, "RUN --security=insecure".to_owned())
@@ -282,21 +299,14 @@ fn prepare(instruction: &Instruction, run: &Run, stage: &Stage, escape: char) ->
     let name: String =
         name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect();
     let name = if name.trim_matches('.').is_empty() { "script".to_owned() } else { name };
-    let line = text.lines().next().unwrap_or_default();
-    // As the kernel reads it: the interpreter, and the rest of the line as one argument.
-    let line = line.trim_start_matches("#!").trim();
-    let (interpreter, argument) = match line.split_once([' ', '\t']) {
-        Some((interpreter, argument)) => (interpreter, Some(argument.trim())),
-        None => (line, None),
-    };
-    let mut argv = vec![interpreter.to_owned()];
-    argv.extend(argument.map(str::to_owned));
-    argv.push(format!("{SCRIPT_FOLDER}/{name}"));
+    let path = format!("{SCRIPT_FOLDER}/{name}");
+    let argv: Vec<String> = shell.into_iter().chain([path]).collect();
+    let shown = argv.join(" ");
     Ok(Prepared { argv, script: Some((name, text)), shown })
 }
 
 fn environment(stage: &Stage) -> Vec<String> {
-    let mut variables = stage.scope.run_environment();
+    let mut variables = stage.scope.run_environment().to_vec();
     if !variables.iter().any(|(name, _)| name == "PATH") {
         variables.insert(0, ("PATH".to_owned(), DEFAULT_PATH.to_owned()));
     }

@@ -112,6 +112,7 @@ impl Bench {
             context: Some(self.path("context")),
             named_contexts: BTreeMap::from(contexts),
             build_args: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             target: None,
             labels: BTreeMap::new(),
             cpu: build::CpuLevel::default(),

@@ -91,6 +91,9 @@ pub struct BuildArgs {
     /// docker-image://REF, oci-layout://DIR[:TAG|@DIGEST], oci-archive:FILE or docker-archive:FILE
     #[arg(long, value_name = "NAME=VALUE")]
     pub build_context: Vec<String>,
+    /// A secret for RUN --mount=type=secret: id=ID,src=FILE or id=ID,env=NAME (repeatable)
+    #[arg(long, value_name = "SECRET")]
+    pub secret: Vec<String>,
     /// The stage to build [default: the last one]
     #[arg(long, value_name = "STAGE")]
     pub target: Option<String>,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use build::{BoxForm, BuildOptions, Built, Events, NoEvents, RunNetwork, Workshop};
+use build::{BoxForm, BuildOptions, Built, Events, NoEvents, RunNetwork, SecretSource, Workshop};
 use dockerfile::lint::{Knowledge, Warning, check};
 use oci::{Digest, NoProgress, Reference};
 
@@ -48,6 +48,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
         named_contexts,
         source_date_epoch: source_date_epoch(&build_args)?,
         build_args,
+        secrets: secrets(&args.secret)?,
         target: args.target.clone(),
         labels,
         no_cache: args.no_cache,
@@ -245,6 +246,51 @@ fn build_args(words: &[String]) -> Result<BTreeMap<String, String>, Failure> {
         }
     }
     Ok(args)
+}
+
+/// `id=ID[,src=FILE|env=NAME]`, as in buildx: without either, the variable ID or else the file ID.
+fn secrets(words: &[String]) -> Result<BTreeMap<String, SecretSource>, Failure> {
+    let mut secrets = BTreeMap::new();
+    for word in words {
+        let wrong = |what: &str| Failure::usage(format!("invalid --secret {word:?}: {what}"));
+        let (mut id, mut file, mut variable, mut kind) = (None, None, None, None);
+        for field in word.split(',') {
+            match field.split_once('=') {
+                Some(("id", value)) if !value.is_empty() => id = Some(value.to_owned()),
+                Some(("src" | "source", value)) => file = Some(PathBuf::from(value)),
+                Some(("env", value)) => variable = Some(value.to_owned()),
+                Some(("type", value @ ("file" | "env"))) => kind = Some(value),
+                _ => return Err(wrong(&format!("{field:?} is none of id=, src=, env=, type="))),
+            }
+        }
+        let id = id.ok_or_else(|| wrong("it needs id=ID"))?;
+        if kind == Some("env") && variable.is_none() {
+            variable = file.take().map(|file| file.display().to_string());
+        }
+        let named = variable.is_some();
+        let value = |name: &str| {
+            use std::os::unix::ffi::OsStringExt;
+            std::env::var_os(name).map(OsStringExt::into_vec)
+        };
+        let source = match (variable, file) {
+            (_, Some(file)) => SecretSource::File(file),
+            (variable, None) => {
+                let name = variable.unwrap_or_else(|| id.clone());
+                match value(&name) {
+                    Some(bytes) => SecretSource::Value(bytes),
+                    None if named => return Err(wrong(&format!("{name} is not set"))),
+                    None => SecretSource::File(PathBuf::from(&id)),
+                }
+            }
+        };
+        if let SecretSource::File(path) = &source
+            && !path.is_file()
+        {
+            return Err(wrong(&format!("there is no file {}", path.display())));
+        }
+        secrets.insert(id, source);
+    }
+    Ok(secrets)
 }
 
 fn pairs(flag: &str, words: &[String]) -> Result<BTreeMap<String, String>, Failure> {

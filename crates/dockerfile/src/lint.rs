@@ -353,11 +353,11 @@ fn variables(plan: &Plan, knowledge: &Knowledge<'_>, found: &mut Findings) {
         for instruction in &stage.instructions {
             for word in expanded_words(&instruction.kind) {
                 let Ok(expansion) = scope.expand(word) else { continue };
-                let declared = |name: &str| scope.args().iter().any(|(known, _)| known == name);
+                let declared = |name: &str| scope.args().any(|(known, _)| known == name);
                 for name in expansion.unset.iter().filter(|name| !declared(name) && *name != "PATH")
                 {
                     let known = scope.env().iter().map(|(name, _)| name.as_str());
-                    let known = known.chain(scope.args().iter().map(|(name, _)| name.as_str()));
+                    let known = known.chain(scope.args().map(|(name, _)| name));
                     let near =
                         did_you_mean(name, known).map(|near| format!(" (did you mean ${near}?)"));
                     let text = format!(

@@ -43,7 +43,8 @@ pub enum Sharing {
 pub struct Mount {
     /// What it shows.
     pub kind: MountKind,
-    /// Where, in the container.
+    /// Where, in the container; relative to the working directory, which is the target if this is empty. A secret that is only a
+    /// variable has none either.
     pub target: String,
     /// The path within `from`; `/` if not given.
     pub source: String,
@@ -213,9 +214,6 @@ fn resolve(options: &[(&str, Option<String>)]) -> Result<Mount, String> {
     let mut id = get(&["id"]).unwrap_or_default();
     let env = get(&["env"]);
     match kind {
-        MountKind::Bind | MountKind::Cache | MountKind::Tmpfs if target.is_empty() => {
-            return Err("target must be set".to_owned());
-        }
         MountKind::Cache if id.is_empty() => id.clone_from(&target),
         MountKind::Secret => {
             if id.is_empty() {

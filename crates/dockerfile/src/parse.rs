@@ -188,8 +188,8 @@ impl Arguments<'_> {
             "MAINTAINER" => InstructionKind::Maintainer(self.whole()?.text),
             "EXPOSE" => InstructionKind::Expose(self.at_least_one(self.words())?),
             "VOLUME" => InstructionKind::Volume(self.volume()?),
-            "CMD" => InstructionKind::Cmd(self.command(true)?),
-            "ENTRYPOINT" => InstructionKind::Entrypoint(self.command(true)?),
+            "CMD" => InstructionKind::Cmd(self.command()?),
+            "ENTRYPOINT" => InstructionKind::Entrypoint(self.command()?),
             "SHELL" => InstructionKind::Shell(self.shell()?),
             "HEALTHCHECK" => InstructionKind::Healthcheck(self.healthcheck()?),
             _ if !outer => return Err(self.error(Cause::OnbuildChain)),
@@ -262,10 +262,7 @@ impl Arguments<'_> {
         })
     }
 
-    fn command(&self, may_be_empty: bool) -> Result<Command, Error> {
-        if self.text.is_empty() && !may_be_empty {
-            return Err(self.argument_error("at least one argument"));
-        }
+    fn command(&self) -> Result<Command, Error> {
         if self.text.is_empty() {
             return Ok(Command::Exec(Vec::new()));
         }
@@ -358,7 +355,8 @@ impl Arguments<'_> {
     fn run(&self) -> Result<Run, Error> {
         let mounts = self.flags.many("mount").into_iter().map(MountSpec::parse);
         let run = Run {
-            command: self.command(false)?,
+            // BuildKit runs even nothing at all.
+            command: self.command_of(self.text)?,
             mounts: mounts.collect::<Result<_, _>>()?,
             network: self.flags.one("network"),
             security: self.flags.one("security"),
@@ -392,7 +390,10 @@ impl Arguments<'_> {
                 line: word.line,
             })
         });
-        Ok((sources.collect(), destination))
+        // Files come before what is inline, whatever their order, as in BuildKit.
+        let (inline, paths): (Vec<CopySource>, Vec<CopySource>) =
+            sources.partition(|source| matches!(source, CopySource::Inline(_)));
+        Ok((paths.into_iter().chain(inline).collect(), destination))
     }
 
     fn copy(&self) -> Result<Copy, Error> {
@@ -402,14 +403,6 @@ impl Arguments<'_> {
             let hint = "define a new stage with FROM using ARG from global scope as a workaround";
             let cause = Cause::FromExpansion { value: from.text.clone() };
             return Err(from.error(cause).with_hint(Some(hint.to_owned())));
-        }
-        if let (Some(from), Some(CopySource::Inline(_))) =
-            (&from, sources.iter().find(|source| matches!(source, CopySource::Inline(_))))
-        {
-            let place = "a source together with --from".to_owned();
-            return Err(
-                from.error(Cause::HeredocMisplaced { instruction: self.name.to_owned(), place })
-            );
         }
         Ok(Copy {
             sources,

@@ -14,7 +14,7 @@ use crate::suggest::did_you_mean;
 pub struct Options {
     /// `--build-arg`.
     pub build_args: BTreeMap<String, String>,
-    /// `--target`: a stage's name or number; the last stage if not given.
+    /// `--target`: a stage's name; the last stage if not given.
     pub target: Option<String>,
     /// The names of `--build-context`.
     pub contexts: BTreeSet<String>,
@@ -315,9 +315,6 @@ fn open_stage(
 fn find_target(stages: &[Stage], name: &str, span: Span) -> Result<usize, Error> {
     let lower = name.to_lowercase();
     if let Some(index) = stages.iter().rposition(|stage| stage.name.as_ref() == Some(&lower)) {
-        return Ok(index);
-    }
-    if let Some(index) = name.parse::<usize>().ok().filter(|index| *index < stages.len()) {
         return Ok(index);
     }
     let near = did_you_mean(name, stages.iter().filter_map(|stage| stage.name.as_deref()));

@@ -1,6 +1,6 @@
 //! The variables an instruction sees: which ARG and ENV, whose value, and who wins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::error::{Cause, Error};
 use crate::expand::{self, Expansion, Variables};
@@ -108,11 +108,12 @@ impl Globals {
         Ok(self.platform.get(&definition.name).cloned())
     }
 
-    /// The predefined proxy variables the command line sets, for RUN's environment.
+    /// The predefined proxy variables the command line sets, for RUN's environment: each in both spellings, whichever was given.
     pub fn predefined(&self) -> impl Iterator<Item = (&str, &str)> {
-        PREDEFINED
-            .into_iter()
-            .filter_map(|name| self.build_args.get(name).map(|value| (name, value.as_str())))
+        PREDEFINED.chunks(2).flat_map(|names| {
+            let value = names.iter().rev().find_map(|name| self.build_args.get(*name));
+            names.iter().filter_map(move |name| Some((*name, value?.as_str())))
+        })
     }
 }
 
@@ -126,51 +127,80 @@ impl Variables for Globals {
     }
 }
 
-/// The variables within a stage. An ENV wins over an ARG of the same name. A stage built on
-/// another starts with a copy of that one's scope.
+/// The variables within a stage: of an ARG and an ENV of one name the later one wins. A stage built on another starts with a copy of
+/// that one's scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     escape: char,
-    args: Vec<(String, Option<String>)>,
-    env: Vec<(String, String)>,
+    /// What is seen: the values of ARG and ENV.
+    seen: Table,
+    /// The image's environment: the values of ENV alone.
+    env: Table,
+    /// The declared ARGs.
+    args: Table,
+}
+
+/// Names and values in the order in which the names came, found by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Table {
+    entries: Vec<(String, String)>,
+    places: HashMap<String, usize>,
+}
+
+impl Table {
+    fn set(&mut self, name: &str, value: &str) {
+        match self.places.get(name).and_then(|place| self.entries.get_mut(*place)) {
+            Some((_, known)) => value.clone_into(known),
+            None => {
+                self.places.insert(name.to_owned(), self.entries.len());
+                self.entries.push((name.to_owned(), value.to_owned()));
+            }
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        let place = self.places.get(name)?;
+        self.entries.get(*place).map(|(_, value)| value.as_str())
+    }
 }
 
 impl Scope {
     /// No variables.
     pub fn new(escape: char) -> Self {
-        Self { escape, args: Vec::new(), env: Vec::new() }
+        let empty = Table::default;
+        Self { escape, seen: empty(), env: empty(), args: empty() }
     }
 
-    /// Declares an ARG; a later one of the same name replaces it.
-    pub fn set_arg(&mut self, name: &str, value: Option<String>) {
-        self.args.retain(|(known, _)| known != name);
-        self.args.push((name.to_owned(), value));
+    /// Declares an ARG. Without a value it leaves what was there as it was.
+    pub fn set_arg(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.seen.set(name, value);
+        }
+        self.args.set(name, value.unwrap_or_default());
     }
 
     /// Sets an ENV, in place if it exists.
     pub fn set_env(&mut self, name: &str, value: &str) {
-        match self.env.iter_mut().find(|(known, _)| known == name) {
-            Some((_, known)) => value.clone_into(known),
-            None => self.env.push((name.to_owned(), value.to_owned())),
-        }
+        self.seen.set(name, value);
+        self.env.set(name, value);
     }
 
     /// The image's environment, in order.
     pub fn env(&self) -> &[(String, String)] {
-        &self.env
+        &self.env.entries
     }
 
-    /// The declared ARGs, in order.
-    pub fn args(&self) -> &[(String, Option<String>)] {
-        &self.args
+    /// The declared ARGs with the values that RUN sees, in order.
+    pub fn args(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.args
+            .entries
+            .iter()
+            .map(|(name, value)| (name.as_str(), self.seen.get(name).unwrap_or(value.as_str())))
     }
 
-    /// What RUN gets: the ARGs that have a value and no ENV of the name, then the ENV.
-    pub fn run_environment(&self) -> Vec<(String, String)> {
-        let shadowed = |name: &str| self.env.iter().any(|(known, _)| known == name);
-        let args = self.args.iter().filter(|(name, _)| !shadowed(name));
-        let args = args.filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
-        args.chain(self.env.iter().cloned()).collect()
+    /// What RUN gets.
+    pub fn run_environment(&self) -> &[(String, String)] {
+        &self.seen.entries
     }
 
     /// Expands a word of an instruction.
@@ -197,16 +227,20 @@ impl Scope {
     pub fn apply(&mut self, kind: &InstructionKind, globals: &Globals) -> Result<(), Error> {
         match kind {
             InstructionKind::Arg(definitions) => {
-                for definition in definitions {
-                    let value = globals.resolve(definition, self)?;
-                    self.set_arg(&definition.name, value);
+                let values = definitions
+                    .iter()
+                    .map(|definition| globals.resolve(definition, self))
+                    .collect::<Result<Vec<_>, _>>()?;
+                for (definition, value) in definitions.iter().zip(values) {
+                    self.set_arg(&definition.name, value.as_deref());
                 }
             }
             InstructionKind::Env(pairs) => {
-                let before = self.clone();
-                for pair in pairs {
-                    let (key, value) =
-                        (before.expand(&pair.key)?.text, before.expand(&pair.value)?.text);
+                let expanded = pairs
+                    .iter()
+                    .map(|pair| Ok((self.expand(&pair.key)?.text, self.expand(&pair.value)?.text)))
+                    .collect::<Result<Vec<_>, Error>>()?;
+                for (key, value) in expanded {
                     self.set_env(&key, &value);
                 }
             }
@@ -218,12 +252,6 @@ impl Scope {
 
 impl Variables for Scope {
     fn get(&self, name: &str) -> Option<&str> {
-        let env = self.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-        env.or_else(|| {
-            self.args
-                .iter()
-                .find(|(known, _)| known == name)
-                .and_then(|(_, value)| value.as_deref())
-        })
+        self.seen.get(name)
     }
 }

@@ -146,7 +146,8 @@ fn a_target_needs_only_its_stages() {
         Plan::new(&file, &options).map(|plan| plan.order)
     };
     assert_eq!(order(Some("C")).unwrap(), [0, 1, 2]);
-    assert_eq!(order(Some("0")).unwrap(), [0]);
+    // BuildKit takes names alone.
+    assert!(order(Some("0")).is_err());
     assert_eq!(order(None).unwrap(), [1, 3]);
     let error = order(Some("cc")).unwrap_err();
     assert_eq!(error.to_string(), "target stage \"cc\" could not be found");

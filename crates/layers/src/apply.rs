@@ -133,7 +133,14 @@ impl Flatten {
         whiteouts: bool,
         archive: &mut Archive<R>,
     ) -> Result<()> {
-        let parts = components(&entry.path)?;
+        let inside;
+        let parts = match whiteouts {
+            true => components(&entry.path)?,
+            false => {
+                inside = without_parents(&entry.path);
+                components(&inside)?
+            }
+        };
         let Some((name, parents)) = parts.split_last() else {
             let body = if entry.kind == Kind::Directory { Some(NewNode::Dir) } else { None };
             return match body {
@@ -220,6 +227,21 @@ impl Flatten {
             false => self.tree.put_link(dir, name, target),
         }
     }
+}
+
+/// A path of an ADDed archive with its `..` carried out, which other builders do by the letters, not by the files; none leads out.
+fn without_parents(path: &[u8]) -> Vec<u8> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|b| *b == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts.join(&b'/')
 }
 
 /// The parts of a path in an archive; a leading slash and `.` mean nothing, `..` is refused.

@@ -32,7 +32,7 @@ pub enum Error {
     #[error("cannot read the archive: {0}")]
     Read(#[source] io::Error),
     /// A compression that layers do not have (but archives elsewhere do).
-    #[error("{0} compression is not supported; gzip, zstd and plain tar are")]
+    #[error("{0} compression is not supported; gzip, zstd, bzip2, xz and plain tar are")]
     UnsupportedCompression(&'static str),
     /// A tar header or extended header that no tar writes.
     #[error("the archive is corrupt: {0}")]

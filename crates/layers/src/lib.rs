@@ -1,6 +1,6 @@
 //! Layers to a file tree to a rootfs image, and tree differences back to a layer.
 //!
-//! * [`Flatten`] applies OCI layers (tar; plain, gzip or zstd) in order to a [`Tree`]: metadata in
+//! * [`Flatten`] applies OCI layers (tar; plain, gzip or zstd; archives of ADD also bzip2 and xz) in order to a [`Tree`]: metadata in
 //!   memory, file contents in a [`Spool`] on disk. Nothing of a layer ever touches the host's file
 //!   system under its own name: links, devices and owners are only data.
 //! * [`Tree`] is what the builder edits (COPY, WORKDIR...) and what [`Tree::write_rootfs`] turns
@@ -25,13 +25,14 @@ mod tar;
 mod tree;
 
 pub use apply::{Applied, Flatten};
+pub use blob::is_archive;
 pub use diff::{Compression, LayerInfo, LayerOptions, diff, layer_from_tree};
 pub use error::Error;
 pub use limits::Limits;
 pub use rootfs::{FileType, Metadata};
 pub use spool::{Content, ContentReader, Spool};
 pub use tree::copy::{CopyOptions, Select, Selection};
-pub use tree::{NewNode, Node, NodeId, Tree, Walk};
+pub use tree::{HostOptions, NewNode, Node, NodeId, Tree, Walk};
 
 /// The result of everything here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

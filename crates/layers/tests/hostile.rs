@@ -279,9 +279,9 @@ fn an_archive_that_is_no_layer_has_no_whiteouts() {
     let mut flatten = Flatten::new(Spool::new().unwrap(), Limits::default());
     flatten.archive(&archive[..], "add.tar").unwrap();
     assert_eq!(paths(&flatten.finish()), [".wh.a", "a"]);
-    for (magic, name) in [(&b"BZh91AY"[..], "bzip2"), (b"\xfd7zXZ\0\0", "xz")] {
+    for magic in [&b"BZh91AY&SY"[..], b"\xfd7zXZ\0\0"] {
         let error = apply(&[magic.to_vec()]).unwrap_err();
-        assert!(matches!(error.cause(), Error::UnsupportedCompression(n) if *n == name), "{error}");
+        assert!(matches!(error.cause(), Error::Read(_) | Error::Truncated), "{error}");
     }
 }
 

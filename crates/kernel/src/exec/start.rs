@@ -362,6 +362,8 @@ fn accounts(passwd: &str, group: &str, spec: &str) -> Option<(Creds, String)> {
         .find(|f| f.len() >= 6 && (f[0] == user || f[2] == user));
     let (uid, mut gid, home, name) = match &entry {
         Some(f) => (f[2].parse().ok()?, f[3].parse().ok()?, f[5].to_string(), f[0]),
+        // An image may know nobody; root is still root.
+        None if user == "root" => (0, 0, "/".to_string(), user),
         None => (user.parse().ok()?, 0, "/".to_string(), user),
     };
     let groups = group.lines().map(|line| line.split(':').collect::<Vec<_>>());
@@ -371,8 +373,10 @@ fn accounts(passwd: &str, group: &str, spec: &str) -> Option<(Creds, String)> {
             let found = groups.clone().find(|f| f.len() >= 3 && (f[0] == want || f[2] == want));
             gid = match found {
                 Some(f) => f[2].parse().ok()?,
+                None if want == "root" => 0,
                 None => want.parse().ok()?,
             };
+            extra.push(gid);
         }
         None => {
             for f in groups.filter(|f| f.len() >= 4) {
@@ -406,10 +410,14 @@ mod tests {
         };
         assert_eq!(ids(""), Some((0, 0, vec![0], "/root".into())));
         assert_eq!(ids("www"), Some((33, 34, vec![4, 34], "/var/www".into())));
-        assert_eq!(ids("33:adm"), Some((33, 4, vec![], "/var/www".into())));
+        assert_eq!(ids("33:adm"), Some((33, 4, vec![4], "/var/www".into())));
         assert_eq!(ids("1000"), Some((1000, 0, vec![0], "/".into())));
-        assert_eq!(ids("1000:1000"), Some((1000, 1000, vec![], "/".into())));
+        assert_eq!(ids("1000:1000"), Some((1000, 1000, vec![1000], "/".into())));
         assert_eq!(ids("nobody"), None);
+        assert_eq!(
+            accounts("", "", "root:root").map(|(c, _)| (c.uid.real, c.groups.to_vec())),
+            Some((0, vec![0]))
+        );
         assert_eq!(ids("www:nogroup"), None);
     }
 }

@@ -1,6 +1,7 @@
 //! A root filesystem as a tree in memory, its file contents in a spool.
 
 pub mod copy;
+mod export;
 mod host;
 mod path;
 
@@ -8,11 +9,18 @@ use std::collections::BTreeMap;
 
 use crate::error::lossy;
 use crate::{Content, Error, FileType, Metadata, Result};
+pub use export::HostOptions;
 pub(crate) use path::{Cursor, Outcome};
 
 /// A node of one tree (and of its clones). Never reused within a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(u32);
+
+impl From<NodeId> for u128 {
+    fn from(id: NodeId) -> u128 {
+        u128::from(id.0)
+    }
+}
 
 /// A root filesystem: the name space of the paths below `/`. Paths are bytes; a leading slash makes
 /// no difference, and symbolic links are followed inside the tree only.

@@ -1,0 +1,128 @@
+//! What a cached COPY or ADD depends on: names, kinds, modes, owners and contents of what it reads. Times do not count, as in BuildKit.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+
+use oci::{Digest, Hasher};
+
+use super::select::Selected;
+use super::{DEEPEST, Request};
+use crate::files::{Entry, Files, Kind, child, resolve};
+
+/// Hashes everything that the selected sources name.
+pub(crate) fn content_key(
+    request: &Request,
+    selected: &[Selected],
+    from: &dyn Files,
+) -> io::Result<Digest> {
+    let mut walk = Walk {
+        request,
+        from,
+        hasher: Hasher::sha256(),
+        buffer: vec![0; 256 << 10],
+        links: HashMap::new(),
+    };
+    for source in selected {
+        match source {
+            Selected::Inline { name, content } => {
+                walk.text(format!("inline {} {}", name.len(), content.len()).as_bytes());
+                walk.text(name.as_bytes());
+                walk.text(content);
+            }
+            Selected::Path { path, kept } => {
+                let real = resolve(from, path, true)?;
+                walk.text(crate::files::split(path).1);
+                if let Some(kept) = kept {
+                    walk.text(kept);
+                    walk.parents(path, kept)?;
+                }
+                walk.tree(&real)?;
+            }
+        }
+    }
+    Ok(walk.hasher.finish())
+}
+
+struct Walk<'a> {
+    request: &'a Request,
+    from: &'a dyn Files,
+    hasher: Hasher,
+    buffer: Vec<u8>,
+    /// The number of each file that has several names, in order of appearance.
+    links: HashMap<u128, usize>,
+}
+
+impl Walk<'_> {
+    fn text(&mut self, bytes: &[u8]) {
+        self.hasher.update(&(bytes.len() as u64).to_le_bytes());
+        self.hasher.update(bytes);
+    }
+
+    fn head(&mut self, entry: &Entry) -> Option<usize> {
+        let known = entry.identity.and_then(|identity| self.links.get(&identity).copied());
+        if let (None, Some(identity)) = (known, entry.identity) {
+            let number = self.links.len();
+            self.links.insert(identity, number);
+        }
+        let text = format!(
+            "{:?} {:o} {} {} {:?} {known:?}",
+            entry.kind, entry.mode, entry.uid, entry.gid, entry.xattrs
+        );
+        self.text(text.as_bytes());
+        known
+    }
+
+    /// The directories that `--parents` takes along.
+    fn parents(&mut self, path: &[u8], kept: &[u8]) -> io::Result<()> {
+        let base = path.len().saturating_sub(kept.len());
+        for (at, _) in path.iter().enumerate().filter(|(at, byte)| **byte == b'/' && *at >= base) {
+            let real = resolve(self.from, path.get(..at).unwrap_or_default(), true)?;
+            if let Some(entry) = self.from.entry(&real)? {
+                self.head(&entry);
+            }
+        }
+        Ok(())
+    }
+
+    fn tree(&mut self, start: &[u8]) -> io::Result<()> {
+        let mut open = vec![(start.to_vec(), Vec::new(), 0usize)];
+        while let Some((path, relative, depth)) = open.pop() {
+            let Some(entry) = self.from.entry(&path)? else { continue };
+            if depth > DEEPEST {
+                return Err(io::Error::other("directories nested too deep"));
+            }
+            let excluded = !relative.is_empty() && self.request.excluded(&relative);
+            if excluded && (entry.kind != Kind::Directory || !self.request.may_hold_kept(&relative))
+            {
+                continue;
+            }
+            self.text(&relative);
+            let known = self.head(&entry);
+            match entry.kind {
+                Kind::Directory => {
+                    for name in self.from.names(&path)?.into_iter().rev() {
+                        open.push((child(&path, &name), child(&relative, &name), depth + 1));
+                    }
+                }
+                Kind::File(_) if known.is_none() => self.content(&path)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn content(&mut self, path: &[u8]) -> io::Result<()> {
+        let mut file = self.from.open(path)?;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let result = loop {
+            match file.read(&mut buffer) {
+                Ok(0) => break Ok(()),
+                Ok(read) => self.hasher.update(buffer.get(..read).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        self.buffer = buffer;
+        result
+    }
+}

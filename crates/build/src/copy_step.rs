@@ -1,0 +1,400 @@
+//! The steps COPY and ADD: what they read, their keys, and the layer.
+
+use std::io;
+use std::rc::Rc;
+
+use dockerfile::ignore::IgnoreFile;
+use dockerfile::{CopySource, Word};
+use oci::Digest;
+
+use crate::builder::{Builder, Origin};
+use crate::cache::{Cached, key};
+use crate::context::Context;
+use crate::copy::content::content_key;
+use crate::copy::place::place;
+use crate::copy::select::{Selected, select};
+use crate::copy::{Request, Source};
+use crate::error::{Cause, Error, Result};
+use crate::files::{Entry, Files, Kind, components, resolve};
+use crate::history;
+use crate::image_tree::ImageTree;
+use crate::mode::Mode;
+use crate::stage::Stage;
+use crate::users::owner;
+
+/// What COPY and ADD have in common, not expanded.
+pub(crate) struct Transfer<'a> {
+    pub name: &'static str,
+    pub sources: &'a [CopySource],
+    pub destination: &'a Word,
+    pub from: Option<&'a Word>,
+    pub chown: Option<&'a Word>,
+    pub chmod: Option<&'a Word>,
+    pub exclude: &'a [Word],
+    pub parents: bool,
+    pub link: bool,
+    pub unpack: bool,
+}
+
+impl Transfer<'_> {
+    fn only_inline(&self) -> bool {
+        self.sources.iter().all(|source| matches!(source, CopySource::Inline(_)))
+    }
+}
+
+/// A tree that a step reads, and what it is called in messages.
+pub(crate) struct From {
+    origin: Origin,
+    place: String,
+    /// The files of an origin that is a stage, once they are needed.
+    tree: Option<Rc<ImageTree>>,
+}
+
+impl From {
+    /// What it is called in messages.
+    pub fn name(&self) -> &str {
+        &self.place
+    }
+
+    pub fn files(&mut self, builder: &Builder<'_>) -> Result<&dyn Files> {
+        match &self.origin {
+            Origin::Context(context) => Ok(context.as_ref()),
+            Origin::Stage(stage) => {
+                if self.tree.is_none() {
+                    self.tree = Some(stage.tree(&builder.workshop.store)?);
+                }
+                match &self.tree {
+                    Some(tree) => Ok(tree.as_ref()),
+                    None => Err(copy_failed(&self.place, &io::ErrorKind::NotFound.into())),
+                }
+            }
+        }
+    }
+
+    /// The last name of a path that leads to something that is not a directory.
+    pub fn file_name(&mut self, builder: &Builder<'_>, path: &str) -> Result<Option<String>> {
+        let place = self.place.clone();
+        let files = self.files(builder)?;
+        let fail = |error: io::Error| copy_failed(&place, &error);
+        let real = resolve(files, path.as_bytes(), true).map_err(fail)?;
+        let entry = files.entry(&real).map_err(fail)?;
+        let directory = real.is_empty() || entry.is_some_and(|entry| entry.kind == Kind::Directory);
+        let parts = components(path.as_bytes());
+        let name = parts.last().map(|name| String::from_utf8_lossy(name).into_owned());
+        Ok(name.filter(|_| !directory))
+    }
+
+    /// Mode, owner and time of a directory.
+    pub fn directory(&mut self, builder: &Builder<'_>, path: &str) -> Result<layers::Metadata> {
+        let place = self.place.clone();
+        let files = self.files(builder)?;
+        let fail = |error: io::Error| copy_failed(&place, &error);
+        let real = resolve(files, path.as_bytes(), true).map_err(fail)?;
+        let entry = files.entry(&real).map_err(fail)?;
+        Ok(entry.map_or_else(
+            || crate::copy::place::plain_directory(None, 0),
+            |entry| {
+                let ((mtime, mtime_nsec), mode) = (entry.mtime, entry.mode);
+                let (uid, gid, xattrs) = (entry.uid, entry.gid, entry.xattrs);
+                layers::Metadata { mode, uid, gid, mtime, mtime_nsec, xattrs }
+            },
+        ))
+    }
+
+    pub fn select(&mut self, builder: &Builder<'_>, request: &Request) -> Result<Vec<Selected>> {
+        let place = self.place.clone();
+        let files = self.files(builder)?;
+        let selected = select(request, files, &place);
+        match &self.origin {
+            Origin::Context(context) => selected.map_err(|error| explain_missing(error, context)),
+            Origin::Stage(_) => selected,
+        }
+    }
+}
+
+impl Builder<'_> {
+    /// Carries out COPY or ADD; true if the result was known.
+    pub fn copy_step(&mut self, transfer: &Transfer<'_>, stage: &mut Stage) -> Result<bool> {
+        let mut request = self.request(transfer, stage)?;
+        let mut from = match transfer.from {
+            None if self.context.is_none() && transfer.only_inline() => self.nothing(),
+            None => self.open_from(None, 0)?,
+            Some(word) => self.open_from(Some(&word.text), word.line)?,
+        };
+        let chown = expand(transfer.chown, stage)?.filter(|chown| !chown.is_empty());
+        let numbers = |text: &String| text.bytes().all(|b| b.is_ascii_digit() || b == b':');
+        // A linked copy does not depend on what is below it, unless names of users have to be looked up there.
+        let apart = transfer.link && chown.as_ref().is_none_or(numbers);
+        let own = format!(
+            "{} chown={chown:?} chmod={:?} workdir={} to={:?} made_at={} unpack={} link={} parents={} below={}",
+            transfer.name,
+            request.mode,
+            request.workdir,
+            request.destination,
+            self.options.source_date_epoch.unwrap_or(-1),
+            transfer.unpack,
+            transfer.link,
+            request.parents,
+            if apart { "" } else { stage.key.as_str() },
+        );
+        let excluded: Vec<&str> = transfer.exclude.iter().map(|word| word.text.as_str()).collect();
+        let content = self.input_key(&request, &excluded, &mut from)?;
+        let own_key = key([own.as_bytes(), content.as_str().as_bytes()]);
+        let known = self.cached(&own_key);
+        let hit = known.is_some();
+        let result = match known {
+            Some(result) => result,
+            None => {
+                let lower = stage.tree(&self.workshop.store)?;
+                if let Some(chown) = &chown {
+                    let warn = |text: &str| self.workshop.events.warning(text);
+                    request.owner = Some(owner(chown, lower.as_ref(), &warn)?);
+                }
+                let result = self.copied(&request, &mut from, &lower, transfer.link)?;
+                self.remember(&own_key, &result);
+                result
+            }
+        };
+        let chain = match apart {
+            true => key([stage.key.as_str().as_bytes(), own_key.as_str().as_bytes()]),
+            false => own_key,
+        };
+        let by = history::copy(
+            &history::Copy {
+                name: transfer.name,
+                sources: transfer.sources,
+                destination: transfer.destination,
+                chown: chown.as_deref(),
+                chmod: expand(transfer.chmod, stage)?.as_deref(),
+            },
+            &stage.scope,
+        )?;
+        self.conclude(stage, chain, &result, by)?;
+        Ok(hit)
+    }
+
+    /// The content of what is read. That of a stage is looked up by what made the stage first: then its files need not be there.
+    pub fn input_key(
+        &self,
+        request: &Request,
+        excluded: &[&str],
+        from: &mut From,
+    ) -> Result<Digest> {
+        let described = match &from.origin {
+            Origin::Context(_) => None,
+            Origin::Stage(stage) => {
+                let sources: Vec<String> = request.sources.iter().map(Source::describe).collect();
+                let text = format!("{} {sources:?} {excluded:?} {}", stage.key, request.parents);
+                Some(key([b"input".as_slice(), text.as_bytes()]))
+            }
+        };
+        if let Some(described) = described.as_ref().filter(|_| !self.options.no_cache)
+            && let Some(known) = self.cache.content_key(described)
+        {
+            return Ok(known);
+        }
+        let selected = from.select(self, request)?;
+        let place = from.place.clone();
+        let found = content_key(request, &selected, from.files(self)?)
+            .map_err(|error| copy_failed(&place, &error))?;
+        if let Some(described) = described
+            && let Err(error) = self.cache.put_content_key(&described, &found)
+        {
+            self.cache_is_unwritable(&error);
+        }
+        Ok(found)
+    }
+
+    /// The layer that a copy makes.
+    fn copied(
+        &self,
+        request: &Request,
+        from: &mut From,
+        lower: &ImageTree,
+        link: bool,
+    ) -> Result<Cached> {
+        let selected = from.select(self, request)?;
+        let empty;
+        let lower = match link {
+            true => {
+                empty = ImageTree::empty(&self.workshop.store)?;
+                &empty
+            }
+            false => lower,
+        };
+        let mut upper = lower.clone();
+        let (tree, spool) = upper.parts();
+        place(request, &selected, from.files(self)?, tree, spool)?;
+        self.difference(lower, &upper)
+    }
+
+    /// The tree that `--from` names, or the main context.
+    pub fn open_from(&mut self, name: Option<&str>, line: u32) -> Result<From> {
+        let Some(name) = name else {
+            let Some(context) = &self.context else {
+                let reason =
+                    "this build has no context (the Dockerfile came from standard input alone)"
+                        .to_owned();
+                return Err(Cause::Copy { path: "the build context".to_owned(), reason }.into());
+            };
+            let (origin, place) =
+                (Origin::Context(Rc::clone(context)), "the build context".to_owned());
+            return Ok(From { origin, place, tree: None });
+        };
+        let span = dockerfile::Span::line(line);
+        let source = self.plan.source_named(name, span)?;
+        let place = match &source {
+            dockerfile::plan::Source::Stage(index) => {
+                let stage = self.plan.stages.get(*index).map(dockerfile::plan::Stage::display_name);
+                format!("stage {}", stage.unwrap_or_default())
+            }
+            dockerfile::plan::Source::Context(name) => format!("build context {name}"),
+            dockerfile::plan::Source::Image(name) => format!("image {name}"),
+            dockerfile::plan::Source::Scratch => "scratch".to_owned(),
+        };
+        match self.origin(&source, span)? {
+            Some(origin) => Ok(From { origin, place, tree: None }),
+            None => Ok(From { place, ..self.nothing() }),
+        }
+    }
+
+    /// A tree without files.
+    fn nothing(&self) -> From {
+        let stage = Stage::new(
+            oci::ImageConfig::scratch(),
+            Vec::new(),
+            dockerfile::scope::Scope::new('\\'),
+            key([b"no context".as_slice()]),
+        );
+        From {
+            origin: Origin::Stage(Rc::new(stage)),
+            place: "the Dockerfile".to_owned(),
+            tree: None,
+        }
+    }
+
+    fn request(&self, transfer: &Transfer<'_>, stage: &Stage) -> Result<Request> {
+        let mut sources = Vec::new();
+        for source in transfer.sources {
+            sources.push(match source {
+                CopySource::Path(word) => Source::Path(stage.scope.expand(word)?.text),
+                CopySource::Inline(file) => {
+                    let content = if file.expand {
+                        dockerfile::expand::body(&file.content, &stage.scope)
+                            .map_err(|cause| {
+                                Error::new(Cause::Dockerfile(cause))
+                                    .on(dockerfile::Span::line(file.line))
+                            })?
+                            .text
+                    } else {
+                        file.content.clone()
+                    };
+                    Source::Inline { name: file.name.clone(), content: content.into_bytes() }
+                }
+            });
+        }
+        let mode = match expand(transfer.chmod, stage)? {
+            None => None,
+            Some(value) => Some(Mode::parse(&value).ok_or(Cause::Chmod { value })?),
+        };
+        let mut excluded = Vec::new();
+        for word in transfer.exclude {
+            excluded.push(stage.scope.expand(word)?.text);
+        }
+        let exclude = IgnoreFile::from_patterns(excluded.iter().map(String::as_str))
+            .map_err(|cause| Error::new(Cause::Dockerfile(cause)))?;
+        Ok(Request {
+            sources,
+            destination: stage.scope.expand(transfer.destination)?.text,
+            workdir: stage.config.config.working_dir.clone(),
+            owner: None,
+            mode,
+            exclude,
+            parents: transfer.parents,
+            literal: false,
+            unpack: transfer.unpack,
+            made_at: self.options.made_at(),
+        })
+    }
+
+    /// A whole directory as a layer.
+    pub fn directory_layer(&mut self, context: &Rc<Context>) -> Result<Cached> {
+        let request = Request {
+            sources: vec![Source::Path("/".to_owned())],
+            destination: "/".to_owned(),
+            workdir: "/".to_owned(),
+            owner: None,
+            mode: None,
+            exclude: IgnoreFile::default(),
+            parents: false,
+            literal: true,
+            unpack: false,
+            made_at: self.options.made_at(),
+        };
+        let place = "the build context".to_owned();
+        let mut from = From { origin: Origin::Context(Rc::clone(context)), place, tree: None };
+        self.copied(&request, &mut from, &ImageTree::empty(&self.workshop.store)?, false)
+    }
+}
+
+fn expand(word: Option<&Word>, stage: &Stage) -> Result<Option<String>> {
+    match word {
+        Some(word) => Ok(Some(stage.scope.expand(word)?.text)),
+        None => Ok(None),
+    }
+}
+
+fn copy_failed(what: &str, error: &io::Error) -> Error {
+    Error::new(Cause::Copy { path: what.to_owned(), reason: error.to_string() })
+}
+
+/// A file that is there but ignored gets an error that says so.
+fn explain_missing(error: Error, context: &Context) -> Error {
+    let Cause::SourceNotFound { path, .. } = error.cause.as_ref() else { return error };
+    let parts = components(path.as_bytes());
+    for end in 1..=parts.len() {
+        let prefix = crate::files::join(parts.get(..end).unwrap_or_default());
+        if let Some(file) = context.hidden_by(&prefix) {
+            let ignore_file = file.display().to_string();
+            return Error {
+                cause: Box::new(Cause::SourceIgnored { path: path.clone(), ignore_file }),
+                ..error
+            };
+        }
+    }
+    let directory = crate::files::split(&crate::files::join(&parts)).0.to_vec();
+    let name =
+        parts.last().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
+    let there = match context.entry(&directory) {
+        Ok(Some(Entry { kind: Kind::Directory, .. })) => {
+            context.names(&directory).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    };
+    let there: Vec<String> =
+        there.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+    match dockerfile::did_you_mean(&name, there.iter().map(String::as_str)) {
+        Some(near) => {
+            let near = crate::files::child(&directory, near.as_bytes());
+            error.hint(format!("did you mean {}?", String::from_utf8_lossy(&near)))
+        }
+        None => error,
+    }
+}
+
+pub(crate) fn refuse_remote(add: &dockerfile::Add) -> Result<()> {
+    if add.checksum.is_some() {
+        return Err(Cause::Unsupported { what: "ADD --checksum".to_owned() }.into());
+    }
+    for source in &add.sources {
+        let CopySource::Path(word) = source else { continue };
+        let remote = ["http://", "https://", "git://", "git@", "ssh://"];
+        if remote.iter().any(|prefix| word.text.to_ascii_lowercase().starts_with(prefix)) {
+            let what = format!("ADD from a URL ({})", word.text);
+            let error =
+                Error::new(Cause::Unsupported { what }).on(dockerfile::Span::line(word.line));
+            return Err(error.hint("fetch it before the build and ADD the local file"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! The contexts that `context.txt` describes, and our own builds on them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use build::{BuildOptions, Built, NoEvents, Workshop};
+use oci::{Client, ClientOptions, ImageHandle, Reference, Store};
+
+use crate::cases::Case;
+use crate::listing;
+
+const ALPINE: &str = "shared/images/alpine-minirootfs-3.20.3-x86_64.tar.gz";
+
+pub struct Bench {
+    folder: tempfile::TempDir,
+    alpine: Option<PathBuf>,
+}
+
+/// Base images that the cases may start from.
+pub struct Bases {
+    alpine: Option<ImageHandle>,
+}
+
+impl Bench {
+    pub fn new(fixtures: &Path) -> Bench {
+        let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+        let alpine = above.map(|folder| folder.join(ALPINE)).find(|path| path.exists());
+        let bench = Bench { folder: tempfile::tempdir().unwrap(), alpine };
+        let text = fs::read_to_string(fixtures.join("context.txt")).unwrap();
+        let mut directories = Vec::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let words: Vec<&str> = line.split('\t').collect();
+            let path = bench.path(words[2]);
+            let last = words.get(3).copied().unwrap_or_default();
+            match words[0] {
+                "d" => fs::create_dir(&path).unwrap(),
+                "f" => fs::write(&path, last.replace("\\n", "\n")).unwrap(),
+                "l" => symlink(last, &path).unwrap(),
+                "h" => fs::hard_link(bench.path(last), &path).unwrap(),
+                other => panic!("no such kind: {other}"),
+            }
+            let mode = u32::from_str_radix(words[1], 8).unwrap();
+            match words[0] {
+                "f" => finish(&path, mode),
+                "d" => directories.push((path, mode)),
+                _ => {}
+            }
+        }
+        let archives = bench.path("main/archives");
+        fs::create_dir(&archives).unwrap();
+        for entry in fs::read_dir(fixtures.join("archives")).unwrap() {
+            let entry = entry.unwrap();
+            let copy = archives.join(entry.file_name());
+            fs::copy(entry.path(), &copy).unwrap();
+            finish(&copy, 0o644);
+        }
+        directories.push((archives, 0o755));
+        directories.iter().rev().for_each(|(path, mode)| finish(path, *mode));
+        bench
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn workshop(&self) -> Workshop {
+        let options = ClientOptions { offline: true, ..ClientOptions::default() };
+        Workshop {
+            store: Store::open(self.path("store")).unwrap(),
+            client: Client::new(options).unwrap(),
+            runtime: runtime::Runtime::with_cache_dir(&std::env::temp_dir().join("boxer-tests"))
+                .unwrap(),
+            guest: link::guest_wasm().ok(),
+            events: Arc::new(NoEvents),
+        }
+    }
+
+    pub fn bases(&self, workshop: &Workshop) -> Bases {
+        let alpine = self.alpine.as_ref().map(|archive| {
+            let folder = self.path("alpine");
+            fs::create_dir(&folder).unwrap();
+            fs::copy(archive, folder.join("root.tar.gz")).unwrap();
+            let text = "FROM scratch\nADD root.tar.gz /\nCMD [\"/bin/sh\"]\n";
+            let mut options = self.options(text).unwrap();
+            options.context = Some(folder);
+            let built = build::build(workshop, &options).unwrap();
+            let image = built.image;
+            let name = Reference::parse("alpine").unwrap();
+            workshop.store.tag(&name, &image.descriptor).unwrap();
+            image
+        });
+        Bases { alpine }
+    }
+
+    /// Whether what a case needs is here.
+    pub fn can(&self, case: &Case, bases: &Bases) -> bool {
+        let alpine = case.dockerfile.contains("FROM alpine");
+        let run = case.dockerfile.lines().any(|line| line.starts_with("RUN"));
+        (bases.alpine.is_some() || !alpine) && (link::guest_wasm().is_ok() || !run)
+    }
+
+    pub fn build(&self, workshop: &Workshop, case: &Case, bases: &Bases) -> String {
+        let mut result = String::new();
+        for (tag, text) in case.stages() {
+            let built = self.options(&text).map_err(build::Error::from).and_then(|mut options| {
+                for pair in case.all("arg:") {
+                    let (name, value) = pair.split_once('=').unwrap();
+                    options.build_args.insert(name.to_owned(), value.to_owned());
+                }
+                options.no_cache = case.all("flag:").any(|flag| flag == "--no-cache");
+                if tag.is_empty() {
+                    options.target = case.all("target=").next().map(str::to_owned);
+                }
+                build::build(workshop, &options)
+            });
+            match built {
+                Err(error) => {
+                    let folder = self.folder.path().display().to_string();
+                    return format!("error {error}\n").replace(&folder, "");
+                }
+                Ok(built) if tag.is_empty() => {
+                    let alpine = case.dockerfile.contains("FROM alpine");
+                    let base = bases.alpine.as_ref().filter(|_| alpine);
+                    let skip =
+                        base.map_or((0, 0), |base| (base.layers.len(), base.config.history.len()));
+                    result = show(workshop, &built, skip);
+                }
+                Ok(built) => {
+                    let name = Reference::parse(&tag).unwrap();
+                    workshop.store.tag(&name, &built.image.descriptor).unwrap();
+                }
+            }
+        }
+        result
+    }
+
+    fn options(&self, text: &str) -> Result<BuildOptions, dockerfile::Error> {
+        let other = ("other".to_owned(), self.path("other").display().to_string());
+        Ok(BuildOptions {
+            limits: build::limits::Limits::default(),
+            dockerfile: dockerfile::Dockerfile::parse(text)?,
+            dockerfile_path: None,
+            context: Some(self.path("main")),
+            named_contexts: BTreeMap::from([other]),
+            build_args: BTreeMap::new(),
+            translation: runtime::Translation::default(),
+            secrets: BTreeMap::new(),
+            target: None,
+            labels: BTreeMap::new(),
+            cpu: build::CpuLevel::default(),
+            no_cache: false,
+            pull: false,
+            network: build::RunNetwork::None,
+            hosts: Vec::new(),
+            reproducible: false,
+            source_date_epoch: None,
+        })
+    }
+}
+
+fn show(workshop: &Workshop, built: &Built, skip: (usize, usize)) -> String {
+    let layers = built.image.layers.iter().map(|layer| {
+        let blob = workshop.store.open_blob(&layer.digest).unwrap();
+        Box::new(flate2::read::GzDecoder::new(blob)) as Box<dyn Read>
+    });
+    let config = serde_json::to_value(&built.image.config).unwrap();
+    listing::show(&config, layers.collect(), skip)
+}
+
+/// Sets mode and time.
+fn finish(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+    fs::File::open(path).unwrap().set_modified(time).unwrap();
+}
