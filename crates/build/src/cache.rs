@@ -48,7 +48,8 @@ impl Cache {
         let bytes = fs::read(self.folder.join(key.hex())).ok()?;
         let record: Record = serde_json::from_slice(&bytes).ok()?;
         let Some(layer) = record.layer else { return Some(Cached::Nothing) };
-        let whole = store.blob_size(&layer.digest).is_ok_and(|size| size == layer.size);
+        let whole = store.blob_size(&layer.digest).is_ok_and(|size| size == layer.size)
+            && store.verify(&layer.digest).is_ok();
         whole.then_some(Cached::Layer(LayerBlob {
             digest: layer.digest,
             media_type: layer.media_type,

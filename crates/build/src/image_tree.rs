@@ -92,6 +92,18 @@ impl ImageTree {
             .unwrap_or(0)
     }
 
+    /// Writes all files as one plain tar.
+    pub fn write_tar(&self, out: impl Write) -> Result<()> {
+        let options = LayerOptions { compression: Compression::None, clamp_mtime: None };
+        layers::layer_from_tree(&self.tree, out, &options).map(drop).map_err(layers_error)
+    }
+
+    /// Writes all files into a directory of the host.
+    pub fn write_host(&self, into: &std::path::Path) -> Result<()> {
+        let owners = rustix::process::geteuid().is_root();
+        self.tree.write_host(into, layers::HostOptions { owners }).map_err(layers_error)
+    }
+
     /// Writes the EROFS image and gives its length in bytes.
     pub fn write_rootfs(&self, out: impl Write) -> Result<u64> {
         Ok(self.tree.write_rootfs(out).map_err(layers_error)?.bytes)

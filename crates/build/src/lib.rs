@@ -27,15 +27,20 @@ mod run;
 mod stage;
 mod steps;
 mod transfer;
+mod upkeep;
 mod users;
 
 pub use builder::{Built, Workshop, build};
 pub use error::{Cause, Error, Result};
 pub use events::{Events, NoEvents, StepId};
 pub use options::{BuildOptions, RunNetwork, SecretSource, rfc3339};
-pub use output::{BoxForm, LinkedBox, box_config, copy_box, link_box, store_box, write_oci};
+pub use output::{
+    BoxForm, LinkedBox, box_config, copy_box, link_box, store_box, write_file, write_local,
+    write_oci, write_tar,
+};
 pub use rootfs::config::CpuLevel;
 pub use rootfs::limits;
+pub use upkeep::{CacheSize, cache_size, changes, forget_cache};
 
 use dockerfile::ignore::IgnoreFile;
 use std::path::Path;

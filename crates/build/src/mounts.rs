@@ -119,9 +119,13 @@ impl Builder<'_> {
             let Planned { mount, target, from, .. } = planned;
             match mount.kind {
                 MountKind::Tmpfs => {
-                    let mode = Some(0o755);
-                    let tmpfs = Tmpfs { guest: target.clone(), mode, read_only: mount.read_only };
-                    made.tmpfs.push(tmpfs);
+                    made.tmpfs.push(Tmpfs {
+                        guest: target.clone(),
+                        mode: Some(0o755),
+                        read_only: mount.read_only,
+                        executable: true,
+                        size: (mount.size > 0).then_some(mount.size),
+                    });
                     made.targets.push(target.clone());
                 }
                 MountKind::Bind => {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use link::{LinkInput, Linker};
-use oci::{BoxHandle, BoxOptions, Digest, ImageConfig, LayerBlob, Reference};
+use oci::{BoxHandle, BoxOptions, Digest, ImageConfig, LayerBlob, Reference, Store};
 use rootfs::config::{BoxConfig, CpuLevel};
 
 use crate::builder::{Built, Workshop, temporary_folder};
@@ -78,6 +78,7 @@ fn link(workshop: &Workshop, built: &Built, cpu: CpuLevel, form: BoxForm) -> Res
         format!("{form:?}").as_bytes(),
         cpu.name().as_bytes(),
     ]);
+    // A damaged box counts as none.
     if let Some(Cached::Layer(blob)) = cache.get(&key, store) {
         return Ok(LinkedBox {
             path: store.blob_path(&blob.digest),
@@ -117,7 +118,7 @@ fn link(workshop: &Workshop, built: &Built, cpu: CpuLevel, form: BoxForm) -> Res
     Ok(LinkedBox { path: store.blob_path(&digest), digest, known: false })
 }
 
-/// Gives a box a name in the store (or none), as an artifact that can be pushed.
+/// Gives a box a name in the store (or none), as an artifact that can be pushed; under the name also the image is found.
 ///
 /// # Errors
 /// The store cannot be written.
@@ -129,16 +130,19 @@ pub fn store_box(
 ) -> Result<BoxHandle> {
     let options =
         BoxOptions { created: built.image.config.created.clone(), ..BoxOptions::default() };
-    Ok(workshop.store.write_box(&linked.path, options, name)?)
+    let handle = workshop.store.write_box(&linked.path, options, name)?;
+    if let Some(name) = name {
+        workshop.store.tag_image_of(name, &built.image.descriptor)?;
+    }
+    Ok(handle)
 }
 
 /// Copies a box to a file, which appears whole or not at all.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn copy_box(linked: &LinkedBox, destination: &Path) -> Result<()> {
-    let read = |source| Error::new(Cause::Read { path: linked.path.clone(), source });
-    let mut source = File::open(&linked.path).map_err(read)?;
+pub fn copy_box(store: &Store, linked: &LinkedBox, destination: &Path) -> Result<()> {
+    let mut source = store.open_blob(&linked.digest)?;
     write_whole(destination, |out| io::copy(&mut source, out).map(drop))
 }
 
@@ -156,18 +160,47 @@ pub fn write_oci(
     if destination.is_dir() {
         return Ok(oci::export_layout(store, digest, destination, name)?);
     }
+    write_file(destination, |out| Ok(oci::export_archive(store, digest, out, name)?))
+}
+
+/// Writes a file that appears whole or not at all.
+///
+/// # Errors
+/// Those of `write`, or the file cannot be written.
+pub fn write_file(
+    destination: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
     let mut failure = None;
     let result = write_whole(destination, |out| {
-        oci::export_archive(store, digest, out, name).map_err(|error| {
+        write(out).map_err(|error| {
             let text = error.to_string();
             failure = Some(error);
             io::Error::other(text)
         })
     });
     match failure {
-        Some(error) => Err(error.into()),
+        Some(error) => Err(error),
         None => result,
     }
+}
+
+/// Writes the image's files as one tar, plain.
+///
+/// # Errors
+/// The layers cannot be read, or `out` takes no more.
+pub fn write_tar(workshop: &Workshop, built: &Built, out: &mut dyn Write) -> Result<()> {
+    let tree = built.tree(&workshop.store)?;
+    tree.write_tar(io::BufWriter::with_capacity(1 << 20, out))
+}
+
+/// Writes the image's files into a directory, which is made; with their owners where root builds.
+///
+/// # Errors
+/// The layers cannot be read or the directory cannot be written.
+pub fn write_local(workshop: &Workshop, built: &Built, folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|source| write_error(folder, source))?;
+    built.tree(&workshop.store)?.write_host(folder)
 }
 
 /// What the guest needs of an image's config.

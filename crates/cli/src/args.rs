@@ -59,6 +59,22 @@ pub enum Verb {
     Images(ImagesArgs),
     /// Show the config, layers, sizes and imports of an image or box as JSON
     Inspect(InspectArgs),
+    /// Take names of boxes and images away; `prune` then frees their space
+    Rmi(RmiArgs),
+    /// Give a box or image another name
+    Tag(TagArgs),
+    /// Write a box or image as an archive
+    Save(SaveArgs),
+    /// Bring the boxes or images of an archive into the store
+    Load(LoadArgs),
+    /// Show how an image was made
+    History(HistoryArgs),
+    /// Remove what no name leads to, and what killed builds have left
+    Prune(PruneArgs),
+    /// Show what the store holds and how much of it can be freed
+    Df,
+    /// List the files that were added (A), changed (C) or deleted (D) between two images
+    Diff(DiffArgs),
     /// List, make and remove named volumes
     Volume(VolumeArgs),
 }
@@ -129,9 +145,9 @@ pub struct BuildArgs {
     /// Ask the registry for newer base images
     #[arg(long)]
     pub pull: bool,
-    /// Where the result goes: a path, "-" for standard output, or
-    /// type=wasm|component|oci,dest=PATH (repeatable). A component imports wasi:sockets, so that its host
-    /// can grant it a network; with network=none it does not, for hosts that have none
+    /// Where the result goes: a path, "-" for standard output, or type=wasm|component|oci|docker|tar,dest=PATH (a component for hosts
+    /// without wasi:sockets takes network=none), type=local,dest=DIR, type=image[,name=NAME][,push=true],
+    /// type=registry[,name=NAME] (repeatable)
     #[arg(short, long, value_name = "OUTPUT")]
     pub output: Vec<String>,
     /// Push the result to the registry of each --tag
@@ -146,6 +162,12 @@ pub struct BuildArgs {
     /// Write the digest of the result to this file
     #[arg(long, value_name = "FILE")]
     pub iidfile: Option<PathBuf>,
+    /// Write digests, sizes and names of the result to this file, as JSON with the keys of buildx
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+    /// Accepted for docker's sake: results are in the local store anyway
+    #[arg(long)]
+    pub load: bool,
     /// Check the Dockerfile and build nothing
     #[arg(long)]
     pub check: bool,
@@ -240,6 +262,9 @@ impl RunArgs {
 pub struct PushArgs {
     /// The name of a box or image in the store
     pub name: String,
+    /// Of a name that leads to a box, push the Linux image that the box was made of
+    #[arg(long)]
+    pub image: bool,
 }
 
 #[derive(Debug, Args)]
@@ -264,9 +289,76 @@ pub struct ImagesArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct RmiArgs {
+    /// Their names
+    #[arg(required = true)]
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct TagArgs {
+    /// The name of a box or image in the store
+    pub source: String,
+    /// The new name
+    pub target: String,
+}
+
+#[derive(Debug, Args)]
+pub struct SaveArgs {
+    /// The name of a box or image in the store
+    pub name: String,
+    /// The archive [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Of a name that leads to a box, the image that the box was made of (an archive for docker load)
+    #[arg(long)]
+    pub image: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    /// The archive [default: standard input]
+    #[arg(short, long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// The name of an image, or of a box that was built here
+    pub name: String,
+    /// Show whole commands
+    #[arg(long)]
+    pub no_trunc: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// Remove the build cache and the caches of RUN --mount=type=cache as well
+    #[arg(short, long)]
+    pub all: bool,
+    /// Read every blob first and remove those that are damaged; the next pull or build brings them back
+    #[arg(long)]
+    pub repair: bool,
+    /// Accepted for docker's sake: nothing is asked
+    #[arg(short, long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The name of an image, or of a box that was built here
+    pub from: String,
+    /// The name of the image to compare with it
+    pub to: String,
+}
+
+#[derive(Debug, Args)]
 pub struct InspectArgs {
     /// A Wasm file, or the name of a box or image in the store
     pub name: String,
+    /// Of a name that leads to a box, show the image that the box was made of
+    #[arg(long)]
+    pub image: bool,
 }
 
 #[derive(Debug, Args)]

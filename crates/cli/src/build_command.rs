@@ -1,7 +1,6 @@
 //! `boxer build`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use crate::args::{BuildArgs, Global, ProgressMode};
 use crate::dockerfile_input::{self, Input};
 use crate::failure::{Failure, excerpt};
 use crate::network;
+use crate::outputs::{self, Output};
 use crate::progress::{Plain, megabytes};
 use crate::session;
 
@@ -21,16 +21,9 @@ use crate::session;
 const REPRODUCIBLE: &str = "reproducible: RUN steps have a clock that starts at SOURCE_DATE_EPOCH (or the youngest file) and \
 counts instructions, and fixed randomness and scheduling. Keys made in them are not secret. Without --network they have no network.";
 
-/// A form of the result and where it goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Output {
-    Box(BoxForm, PathBuf),
-    Oci(PathBuf),
-}
-
 pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
     let outputs =
-        args.output.iter().map(|text| parse_output(text)).collect::<Result<Vec<_>, _>>()?;
+        args.output.iter().map(|text| outputs::parse(text)).collect::<Result<Vec<_>, _>>()?;
     let tags = args.tag.iter().map(|text| Reference::parse(text)).collect::<Result<Vec<_>, _>>();
     let tags = tags.map_err(Failure::usage)?;
     if args.push && tags.is_empty() {
@@ -74,10 +67,16 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
     let workshop = session::workshop(global, events)?;
     let fail = |error: build::Error| Failure::build(&error, &input.name, &input.text);
     let built = build::build(&workshop, &options).map_err(fail)?;
-    let digest = finish(&workshop, &built, &outputs, &tags, args.cpu(), quiet)?;
+    let digest = finish(global, &workshop, &built, &outputs, &tags, args.cpu(), quiet)?;
+    let write = |path: &Path, text: &str| {
+        std::fs::write(path, text)
+            .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))
+    };
     if let Some(path) = &args.iidfile {
-        std::fs::write(path, digest.as_str())
-            .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
+        write(path, digest.as_str())?;
+    }
+    if let Some(path) = &args.metadata_file {
+        write(path, &metadata(&workshop, &built, &digest, &tags)?)?;
     }
     if args.push {
         let client = session::client(global)?;
@@ -100,6 +99,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
 
 /// Makes what was asked for; gives the digest of the box in the store.
 fn finish(
+    global: &Global,
     workshop: &Workshop,
     built: &Built,
     outputs: &[Output],
@@ -124,26 +124,15 @@ fn finish(
         Ok(linked)
     };
     for output in outputs {
-        match output {
-            Output::Box(form, path) => {
-                let linked = link(*form)?;
-                write_box(&linked, path)?;
-                note(format!("wrote {}", path.display()));
-            }
-            Output::Oci(path) => {
-                build::write_oci(workshop, built, tags.first(), path)?;
-                note(format!("wrote {}", path.display()));
-            }
-        }
+        note(output.write(global, workshop, built, tags, &mut link)?);
     }
     // A name leads to a box; a component if one was asked for.
-    let form = match outputs.first() {
-        Some(Output::Box(form, _)) => *form,
-        _ => BoxForm::Module,
-    };
-    if tags.is_empty() && outputs.iter().any(|output| matches!(output, Output::Oci(_))) {
+    let form = outputs.iter().find_map(Output::box_form);
+    // Who wants an image or its files and gives no name does not wait for a box.
+    if tags.is_empty() && form.is_none() && !outputs.is_empty() {
         return Ok(built.image.digest.clone());
     }
+    let form = form.unwrap_or_default();
     let linked = link(form)?;
     let mut digest = None;
     for tag in tags {
@@ -161,19 +150,29 @@ fn finish(
     }
 }
 
-fn write_box(linked: &build::LinkedBox, path: &Path) -> Result<(), Failure> {
-    if path != Path::new("-") {
-        return Ok(build::copy_box(linked, path)?);
+/// `--metadata-file`, with buildx's keys. The descriptor is that of the result: a box's manifest, or the image's.
+fn metadata(
+    workshop: &Workshop,
+    built: &Built,
+    digest: &Digest,
+    tags: &[Reference],
+) -> Result<String, Failure> {
+    let size = workshop.store.blob_size(digest)?;
+    let names: Vec<String> = tags.iter().map(Reference::canonical).collect();
+    let mut value = serde_json::json!({
+        "containerimage.config.digest": built.image.manifest.config.digest,
+        "containerimage.descriptor": {
+            "mediaType": oci::manifest::media::OCI_MANIFEST,
+            "digest": digest,
+            "size": size,
+        },
+        "containerimage.digest": digest,
+        "boxer.image.digest": built.image.digest,
+    });
+    if !names.is_empty() {
+        value["image.name"] = names.join(",").into();
     }
-    let fail =
-        |error: std::io::Error| Failure::new(format!("cannot write to standard output: {error}"));
-    let mut file = std::fs::File::open(&linked.path).map_err(fail)?;
-    let mut out = std::io::stdout().lock();
-    match std::io::copy(&mut file, &mut out).and_then(|_| out.flush()) {
-        // Whoever reads it has seen enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(fail),
-    }
+    serde_json::to_string_pretty(&value).map_err(Failure::new)
 }
 
 fn form_name(form: BoxForm) -> &'static str {
@@ -181,48 +180,6 @@ fn form_name(form: BoxForm) -> &'static str {
         BoxForm::Module => "wasm",
         BoxForm::Component | BoxForm::ComponentWithoutNetwork => "component",
     }
-}
-
-/// `PATH`, or `type=T,dest=PATH[,network=none]`.
-fn parse_output(text: &str) -> Result<Output, Failure> {
-    if !text.starts_with("type=") && !text.starts_with("dest=") {
-        return Ok(Output::Box(BoxForm::Module, PathBuf::from(text)));
-    }
-    let (mut kind, mut dest, mut network) = ("wasm".to_owned(), None, None);
-    for field in text.split(',') {
-        match field.split_once('=') {
-            Some(("type", value)) => kind = value.to_owned(),
-            Some(("dest", value)) if !value.is_empty() => dest = Some(PathBuf::from(value)),
-            Some(("network", "none")) => network = Some(BoxForm::ComponentWithoutNetwork),
-            Some(("network", "host")) => network = Some(BoxForm::Component),
-            _ => {
-                return Err(Failure::usage(format!(
-                    "invalid --output {text:?}: {field:?} is neither type= nor dest=, nor network=host or network=none"
-                )));
-            }
-        }
-    }
-    let kinds = ["wasm", "component", "oci"];
-    if !kinds.contains(&kind.as_str()) {
-        let failure = Failure::usage(format!(
-            "unsupported output type {kind:?}: boxer writes wasm, component and oci"
-        ));
-        return Err(match dockerfile::did_you_mean(&kind, kinds) {
-            Some(near) => failure.hint(format!("did you mean {near}?")),
-            None => failure,
-        });
-    }
-    let dest = dest.ok_or_else(|| Failure::usage(format!("--output {text:?} needs dest=PATH")))?;
-    if network.is_some() && kind != "component" {
-        return Err(Failure::usage(format!(
-            "invalid --output {text:?}: network= is for type=component; what a {kind} may reach is decided when it runs"
-        )));
-    }
-    Ok(match kind.as_str() {
-        "oci" => Output::Oci(dest),
-        "component" => Output::Box(network.unwrap_or(BoxForm::Component), dest),
-        _ => Output::Box(BoxForm::Module, dest),
-    })
 }
 
 fn build_args(words: &[String]) -> Result<BTreeMap<String, String>, Failure> {
@@ -408,25 +365,5 @@ fn unused_arguments(input: &Input, options: &BuildOptions) {
         options.build_args.keys().map(String::as_str).filter(|name| !known(name)).collect();
     if !unused.is_empty() {
         tell!("\n[Warning] One or more build-args {unused:?} were not consumed");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{BoxForm, Output, parse_output};
-    use std::path::PathBuf;
-
-    #[test]
-    fn outputs_are_paths_or_fields() {
-        let of = |text: &str| parse_output(text).map_err(|failure| failure.message);
-        let path = || PathBuf::from("a=b.wasm");
-        assert_eq!(of("a=b.wasm"), Ok(Output::Box(BoxForm::Module, path())));
-        assert_eq!(of("type=component,dest=a=b.wasm"), Ok(Output::Box(BoxForm::Component, path())));
-        let without = of("type=component,network=none,dest=a=b.wasm");
-        assert_eq!(without, Ok(Output::Box(BoxForm::ComponentWithoutNetwork, path())));
-        assert!(of("type=wasm,network=none,dest=x").is_err_and(|text| text.contains("network=")));
-        assert_eq!(of("type=oci,dest=x.tar"), Ok(Output::Oci(PathBuf::from("x.tar"))));
-        assert!(of("type=wsm,dest=x").is_err_and(|text| text.contains("unsupported output type")));
-        assert!(of("type=wasm").is_err_and(|text| text.contains("dest=")));
     }
 }

@@ -12,7 +12,10 @@ use crate::session;
 pub fn push(global: &Global, args: &PushArgs) -> Result<ExitCode, Failure> {
     let reference = Reference::parse(&args.name).map_err(Failure::usage)?;
     let store = session::store(global)?;
-    let digest = store.artifact(&reference)?.digest().clone();
+    let digest = match args.image {
+        true => store.image(&reference)?.digest,
+        false => store.artifact(&reference)?.digest().clone(),
+    };
     session::client(global)?.push(&reference, &store, &digest, &Transfers)?;
     say!("{}@{digest}", name_of(&reference));
     Ok(ExitCode::SUCCESS)

@@ -20,13 +20,20 @@ pub fn run(global: &Global, args: &InspectArgs) -> Result<ExitCode, Failure> {
     } else {
         let store = session::store(global)?;
         let reference = Reference::parse(&args.name).map_err(Failure::usage)?;
-        match store.artifact(&reference)? {
+        let found = match args.image {
+            true => Artifact::Image(store.image(&reference)?),
+            false => store.artifact(&reference)?,
+        };
+        match found {
             Artifact::Box(handle) => {
                 let mut value = wasm(&store.blob_path(&handle.wasm.digest))?;
                 set(&mut value, "name", json!(reference.canonical()));
                 set(&mut value, "digest", json!(handle.digest));
                 set(&mut value, "artifactConfig", json!(handle.config));
                 set(&mut value, "wasm", json!(handle.wasm));
+                if let Ok(image) = store.image(&reference) {
+                    set(&mut value, "image", json!(image.digest));
+                }
                 value
             }
             Artifact::Image(image) => {

@@ -16,9 +16,11 @@ mod inspect_command;
 mod limits;
 mod mounts;
 mod network;
+mod outputs;
 mod progress;
 mod run_command;
 mod session;
+mod store_commands;
 mod translate;
 mod volumes;
 
@@ -43,6 +45,14 @@ fn main() -> ExitCode {
         Verb::Pull(args) => image_commands::pull(&cli.global, args),
         Verb::Images(args) => image_commands::images(&cli.global, args),
         Verb::Inspect(args) => inspect_command::run(&cli.global, args),
+        Verb::Rmi(args) => store_commands::rmi(&cli.global, args),
+        Verb::Tag(args) => store_commands::tag(&cli.global, args),
+        Verb::Save(args) => store_commands::save(&cli.global, args),
+        Verb::Load(args) => store_commands::load(&cli.global, args),
+        Verb::History(args) => store_commands::history(&cli.global, args),
+        Verb::Prune(args) => store_commands::prune(&cli.global, args),
+        Verb::Df => store_commands::df(&cli.global),
+        Verb::Diff(args) => store_commands::diff(&cli.global, args),
         Verb::Volume(args) => volumes::run(&cli.global, args),
     };
     match result {

@@ -86,6 +86,7 @@ pub fn find(global: &Global, name: &str) -> Result<PathBuf, Failure> {
         other => other?,
     };
     match artifact {
+        // Loading it has verified the file.
         Artifact::Box(handle) => Ok(store.blob_path(&handle.wasm.digest)),
         Artifact::Image(image) => {
             let workshop = session::workshop(global, Arc::new(NoEvents))?;

@@ -70,7 +70,7 @@ fn usage_errors_exit_with_2() {
         &["build", "--cpu", "x86-64-v9", "context"],
         &["run", "--cpu", "haswell", "x.wasm"],
         &["build", "-t", "upper/CASE", "context"],
-        &["build", "--output", "type=tar,dest=x", "context"],
+        &["build", "--output", "type=tarball,dest=x", "context"],
         &["build", "--build-context", "x", "context"],
         &["build", "-f", "-", "-"],
         &["build", "--push", "context"],

@@ -125,10 +125,10 @@ impl Store {
         let manifest = self.read_manifest(descriptor)?;
         let wasm = check_box_manifest(name, &manifest)?.clone();
         let config = parse_config(name, &self.read_blob(&manifest.config.digest, MAX_CONFIG)?)?;
-        if !self.has_sized_blob(&wasm.digest, wasm.size) {
+        if !self.has_whole_blob(&wasm.digest, wasm.size) {
             return Err(Error::CorruptStore {
                 path: self.blob_path(&wasm.digest),
-                reason: "the box is missing or has the wrong size".into(),
+                reason: "the box is missing or damaged: build or pull it again".into(),
             });
         }
         let descriptor = plain(descriptor);

@@ -90,7 +90,7 @@ fn write_archive(
     docker: Option<&[u8]>,
 ) -> Result<()> {
     let (mut descriptor, blobs) = collect(store, manifest, name)?;
-    if let (Some(name), Some(_)) = (name, docker) {
+    if let Some(name) = name {
         descriptor.annotations.insert("io.containerd.image.name".into(), name.canonical());
     }
     let index = Index { manifests: vec![descriptor], ..Index::default() };

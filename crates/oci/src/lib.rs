@@ -64,6 +64,6 @@ pub use export::{export_archive, export_docker_archive, export_layout};
 pub use manifest::{Descriptor, Document, Index, Manifest, Platform};
 pub use progress::{NoProgress, Progress};
 pub use reference::Reference;
-pub use source::{Selector, Source, import_archive, import_layout};
+pub use source::{Selector, Source, archive_names, import_archive, import_layout};
 pub use store::{BlobWriter, Entry, Kind, Store};
 pub use writer::{Artifact, ImageHandle, LayerBlob};

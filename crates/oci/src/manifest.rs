@@ -48,6 +48,8 @@ pub mod media {
 
 /// The annotation that names a manifest inside a layout.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// In the store's index: the name of the box that was made of the image.
+pub(crate) const BOX_OF: &str = "boxer.image.of";
 
 /// The largest manifest or index accepted, in bytes (the distribution spec asks for at least 4 MiB).
 pub const MAX_MANIFEST: u64 = 4 << 20;
@@ -89,6 +91,11 @@ impl Descriptor {
             artifact_type: None,
             annotations: BTreeMap::new(),
         }
+    }
+
+    /// The name of the box that was made of this image, in the store's index.
+    pub(crate) fn box_name(&self) -> Option<&str> {
+        self.annotations.get(BOX_OF).map(String::as_str)
     }
 
     /// The name this descriptor has in a layout's index.

@@ -58,7 +58,7 @@ impl Artifact {
 impl Store {
     /// The image behind a name.
     pub fn image(&self, reference: &Reference) -> Result<ImageHandle> {
-        self.load_image(&reference.familiar(), &self.resolve(reference)?)
+        self.load_image(&reference.familiar(), &self.resolve_image(reference)?)
     }
 
     /// The image or box behind a name.
@@ -91,10 +91,10 @@ impl Store {
         let config = ImageConfig::parse(name, &bytes)?;
         let layers = match_layers(name, &manifest, &config)?;
         for layer in &layers {
-            if !self.has_sized_blob(&layer.digest, layer.size) {
+            if !self.has_whole_blob(&layer.digest, layer.size) {
                 return Err(Error::CorruptStore {
                     path: self.blob_path(&layer.digest),
-                    reason: "the layer is missing or has the wrong size".into(),
+                    reason: "the layer is missing or damaged: pull or build the image again".into(),
                 });
             }
         }

@@ -35,7 +35,7 @@ pub(super) async fn fetch(
     store: &Store,
     progress: &dyn Progress,
 ) -> Result<()> {
-    if store.has_sized_blob(&blob.digest, blob.size) {
+    if store.has_whole_blob(&blob.digest, blob.size) {
         progress.skip(&blob.digest);
         return Ok(());
     }
@@ -43,7 +43,7 @@ pub(super) async fn fetch(
         let (store, digest) = (store.clone(), blob.digest.clone());
         blocking(move || store.lock_download(&digest)).await?
     };
-    if store.has_sized_blob(&blob.digest, blob.size) {
+    if store.has_whole_blob(&blob.digest, blob.size) {
         progress.skip(&blob.digest);
         return Ok(());
     }

@@ -137,7 +137,7 @@ fn body(
     + 'static,
 > {
     let path = store.blob_path(&blob.digest);
-    if !store.has_sized_blob(&blob.digest, blob.size) {
+    if !store.has_whole_blob(&blob.digest, blob.size) {
         return Err(Error::CorruptStore {
             path,
             reason: "the blob is missing or has the wrong size".into(),

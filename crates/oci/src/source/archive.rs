@@ -38,6 +38,30 @@ pub fn import_archive(
     ))
 }
 
+/// The whole names of the images and boxes in an archive, as `docker save` and `boxer save` write them.
+///
+/// # Errors
+/// It is no archive of images.
+pub fn archive_names(path: &Path, store: &Store) -> Result<Vec<String>> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Item {
+        #[serde(default, deserialize_with = "crate::manifest::or_default")]
+        repo_tags: Vec<String>,
+    }
+    let archive = Archive::open(path, store)?;
+    let malformed = |e: serde_json::Error| Error::bad_archive(path, format!("malformed: {e}"));
+    if archive.has("manifest.json") {
+        let bytes = archive.read_small("manifest.json", MAX_MANIFEST)?;
+        let items: Vec<Item> = serde_json::from_slice(&bytes).map_err(malformed)?;
+        return Ok(items.into_iter().flat_map(|item| item.repo_tags).collect());
+    }
+    let bytes = archive.read_small("index.json", MAX_MANIFEST)?;
+    let index: Index = serde_json::from_slice(&bytes).map_err(malformed)?;
+    let name = |d: crate::Descriptor| d.annotations.get("io.containerd.image.name").cloned();
+    Ok(index.manifests.into_iter().filter_map(name).collect())
+}
+
 /// Where each file of a tar lies.
 pub(super) struct Archive<'a> {
     pub(super) path: &'a Path,

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::PathBuf;
 
-pub use archive::import_archive;
+pub use archive::{archive_names, import_archive};
 pub use layout::import_layout;
 
 use crate::manifest::{MAX_CONFIG, MAX_MANIFEST, media};
@@ -249,7 +249,7 @@ fn copy_blob(
     store: &Store,
     progress: &dyn Progress,
 ) -> Result<()> {
-    if store.has_sized_blob(&blob.digest, blob.size) {
+    if store.has_whole_blob(&blob.digest, blob.size) {
         progress.skip(&blob.digest);
         return Ok(());
     }

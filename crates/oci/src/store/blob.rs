@@ -19,12 +19,6 @@ impl Store {
         self.blob_path(digest).is_file()
     }
 
-    /// Whether the blob is here with `size` bytes. One of another size was damaged after it was stored, and counts as
-    /// absent, so that a pull heals it.
-    pub(crate) fn has_sized_blob(&self, digest: &Digest, size: u64) -> bool {
-        fs::metadata(self.blob_path(digest)).is_ok_and(|m| m.is_file() && m.len() == size)
-    }
-
     /// Size of the blob, in bytes.
     pub fn blob_size(&self, digest: &Digest) -> Result<u64> {
         let path = self.blob_path(digest);
@@ -42,7 +36,7 @@ impl Store {
     /// Stores bytes; gives their digest.
     pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::of(bytes);
-        if self.has_sized_blob(&digest, bytes.len() as u64) {
+        if self.has_whole_blob(&digest, bytes.len() as u64) {
             return Ok(digest);
         }
         let mut writer = self.writer()?;
@@ -121,6 +115,7 @@ impl Store {
     /// Removes a blob found to be damaged.
     pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<()> {
         let path = self.blob_path(digest);
+        self.forget_verified(digest);
         match fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(&path, e)),
             _ => Ok(()),
@@ -133,7 +128,7 @@ impl Store {
         let mut damaged = Vec::new();
         for (digest, _) in self.all_blobs()? {
             match self.open_blob(&digest)?.finish().map_err(|e| Error::from_read(self.path(), e)) {
-                Ok(()) => {}
+                Ok(()) => self.note_verified(&digest),
                 Err(Error::CorruptStore { .. }) => {
                     self.remove_blob(&digest)?;
                     damaged.push(digest);
@@ -166,6 +161,7 @@ impl Store {
             fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
         }
         fs::rename(&partial, &path).map_err(|e| Error::io(&path, e))?;
+        self.note_verified(digest);
         sync_dir(&path)
     }
 }
@@ -200,7 +196,8 @@ impl BlobWriter {
 
     fn place(self, digest: &Digest) -> Result<()> {
         let path = self.store.blob_path(digest);
-        if self.store.has_sized_blob(digest, self.size) {
+        // What is known to be whole stays; anything else is replaced, however it looks.
+        if self.store.has_whole_blob(digest, self.size) {
             return Ok(());
         }
         if let Some(dir) = path.parent() {
@@ -208,6 +205,7 @@ impl BlobWriter {
         }
         self.temp.as_file().sync_all().map_err(|e| Error::io(&path, e))?;
         self.temp.persist(&path).map_err(|e| Error::io(&path, e.error))?;
+        self.store.note_verified(digest);
         sync_dir(&path)
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Store;
 use crate::{Digest, Error, Result};
@@ -64,6 +65,10 @@ impl Store {
             freed = freed.saturating_add(size);
         }
         for dir in ["partial", "tmp"] {
+            for path in folders(&self.path().join(dir)) {
+                freed = freed.saturating_add(size_below(&path));
+                fs::remove_dir_all(&path).map_err(|e| Error::io(&path, e))?;
+            }
             for path in files(&self.path().join(dir))? {
                 freed = freed.saturating_add(fs::metadata(&path).map_or(0, |m| m.len()));
                 fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
@@ -76,6 +81,39 @@ impl Store {
         }
         Ok(freed)
     }
+}
+
+/// A build that was killed leaves its temporary files; after this long nobody is at them any more.
+const LEFT_OVER: Duration = Duration::from_secs(24 * 3600);
+
+impl Store {
+    /// Removes what killed processes have left in `tmp/` a day ago or earlier.
+    pub(super) fn forget_leftovers(&self) {
+        let tmp = self.path().join("tmp");
+        let old = |path: &Path| {
+            let modified = fs::symlink_metadata(path).and_then(|meta| meta.modified()).ok();
+            modified.and_then(|time| time.elapsed().ok()).is_some_and(|age| age > LEFT_OVER)
+        };
+        for path in files(&tmp).unwrap_or_default().into_iter().filter(|path| old(path)) {
+            let _ = fs::remove_file(path);
+        }
+        for path in folders(&tmp).into_iter().filter(|path| old(path)) {
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+}
+
+/// The directories in a directory.
+fn folders(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
+}
+
+/// Bytes of the files below a directory.
+pub(super) fn size_below(dir: &Path) -> u64 {
+    let here = files(dir).unwrap_or_default();
+    let here: u64 = here.iter().map(|path| fs::metadata(path).map_or(0, |meta| meta.len())).sum();
+    folders(dir).iter().map(|path| size_below(path)).sum::<u64>().saturating_add(here)
 }
 
 fn files(dir: &Path) -> Result<Vec<PathBuf>> {

@@ -5,11 +5,11 @@ use std::fs;
 use std::io;
 
 use super::{Store, open_lock};
-use crate::manifest::{REF_NAME, media, to_json};
+use crate::manifest::{BOX_OF, REF_NAME, media, to_json};
 use crate::{Descriptor, Digest, Document, Error, Index, Reference, Result};
 
 /// What a name in the store leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// A container image.
     Image,
@@ -41,9 +41,33 @@ impl Store {
         let mut entry = manifest.clone();
         entry.annotations.insert(REF_NAME.into(), name.clone());
         self.update_index(|index| {
-            index.manifests.retain(|d| d.ref_name() != Some(&name));
+            index.manifests.retain(|d| d.ref_name() != Some(&name) && d.box_name() != Some(&name));
             index.manifests.push(entry);
         })
+    }
+
+    /// Keeps the image that the box of this name was made of beside it: FROM and whoever else wants an image get that one.
+    pub fn tag_image_of(&self, reference: &Reference, image: &Descriptor) -> Result<()> {
+        let name = reference.canonical();
+        let mut entry = image.clone();
+        entry.annotations.insert(BOX_OF.into(), name.clone());
+        self.update_index(|index| {
+            index.manifests.retain(|d| d.box_name() != Some(&name));
+            // The build has kept it without a name.
+            let unnamed = |d: &Descriptor| d.ref_name().is_none() && d.box_name().is_none();
+            index.manifests.retain(|d| !(d.digest == entry.digest && unnamed(d)));
+            index.manifests.push(entry);
+        })
+    }
+
+    /// As [`Store::resolve`], for whoever wants an image: of a name that leads to a box, the image it was made of.
+    pub fn resolve_image(&self, reference: &Reference) -> Result<Descriptor> {
+        let index = self.read_index()?;
+        let name = reference.canonical();
+        match index.manifests.iter().find(|d| d.box_name() == Some(&name)) {
+            Some(image) => Ok(image.clone()),
+            None => self.resolve(reference),
+        }
     }
 
     /// Keeps a manifest without a name.
@@ -62,7 +86,7 @@ impl Store {
         let mut found = false;
         self.update_index(|index| {
             let before = index.manifests.len();
-            index.manifests.retain(|d| d.ref_name() != Some(&name));
+            index.manifests.retain(|d| d.ref_name() != Some(&name) && d.box_name() != Some(&name));
             found = index.manifests.len() != before;
         })?;
         Ok(found)
@@ -74,7 +98,7 @@ impl Store {
         let mut count = 0;
         self.update_index(|index| {
             let before = index.manifests.len();
-            index.manifests.retain(|d| d.ref_name().is_some());
+            index.manifests.retain(|d| d.ref_name().is_some() || d.box_name().is_some());
             count = before.saturating_sub(index.manifests.len());
         })?;
         Ok(count)
@@ -102,7 +126,7 @@ impl Store {
             .manifests
             .iter()
             .map(|descriptor| {
-                let name = descriptor.ref_name().map(str::to_string);
+                let name = descriptor.ref_name().or(descriptor.box_name()).map(str::to_string);
                 let digest = descriptor.digest.clone();
                 match self.read_manifest(descriptor) {
                     Ok(manifest) => {
@@ -127,7 +151,7 @@ impl Store {
                 }
             })
             .collect();
-        entries.sort_by(|a, b| (&a.name, &a.digest).cmp(&(&b.name, &b.digest)));
+        entries.sort_by(|a, b| (&a.name, a.kind, &a.digest).cmp(&(&b.name, b.kind, &b.digest)));
         Ok(entries)
     }
 

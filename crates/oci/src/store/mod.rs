@@ -6,6 +6,7 @@
 mod blob;
 mod garbage;
 mod index;
+mod verify;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -66,6 +67,7 @@ impl Store {
             Err(e) => return Err(Error::io(&marker, e)),
         }
         store.create_index()?;
+        store.forget_leftovers();
         Ok(store)
     }
 

@@ -1,0 +1,248 @@
+//! `--output`: forms of the result and where they go.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use build::{BoxForm, Built, LinkedBox, Workshop};
+use oci::{NoProgress, Reference};
+
+use crate::args::Global;
+use crate::failure::Failure;
+use crate::session;
+
+/// One form of the result and its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// A box as a file.
+    Box(BoxForm, PathBuf),
+    /// The image as an OCI archive, or a layout where the place is a directory.
+    Oci(PathBuf),
+    /// The image for `docker load`.
+    Docker(PathBuf),
+    /// The files as one tar.
+    Tar(PathBuf),
+    /// The files in a directory.
+    Local(PathBuf),
+    /// The Linux image under a name in the store (each tag's if none is given), and in its registry with `push`.
+    Image { name: Option<Reference>, push: bool },
+}
+
+const KINDS: [&str; 8] =
+    ["wasm", "component", "oci", "docker", "tar", "local", "image", "registry"];
+
+/// `PATH`, or `type=T,dest=PATH` with `network=none` for a component.
+pub fn parse(text: &str) -> Result<Output, Failure> {
+    let fields: Vec<&str> = text.split(',').collect();
+    let named = |field: &&str| {
+        matches!(field.split_once('='), Some(("type" | "dest" | "name" | "push" | "network", _)))
+    };
+    if !fields.iter().all(named) && !text.starts_with("type=") {
+        return Ok(Output::Box(BoxForm::Module, PathBuf::from(text)));
+    }
+    let (mut kind, mut dest, mut name, mut push) = ("wasm".to_owned(), None, None, false);
+    let mut network = None;
+    let wrong = |what: &str| Failure::usage(format!("invalid --output {text:?}: {what}"));
+    for field in fields {
+        match field.split_once('=') {
+            Some(("type", value)) => kind = value.to_owned(),
+            Some(("dest", value)) if !value.is_empty() => dest = Some(PathBuf::from(value)),
+            Some(("name", value)) => name = Some(Reference::parse(value).map_err(Failure::usage)?),
+            Some(("network", "none")) => network = Some(BoxForm::ComponentWithoutNetwork),
+            Some(("network", "host")) => network = Some(BoxForm::Component),
+            Some(("push", value @ ("true" | "false"))) => push = value == "true",
+            Some((
+                key @ ("compression" | "oci-mediatypes" | "annotation" | "force-compression"),
+                _,
+            )) => {
+                return Err(wrong(&format!("{key}= is not supported")));
+            }
+            _ => {
+                return Err(wrong(&format!(
+                    "{field:?} is none of type=, dest=, name=, push=, network=host and network=none"
+                )));
+            }
+        }
+    }
+    if !KINDS.contains(&kind.as_str()) {
+        let failure = Failure::usage(format!(
+            "unsupported output type {kind:?}: boxer writes {}",
+            KINDS.join(", ")
+        ));
+        return Err(match dockerfile::did_you_mean(&kind, KINDS) {
+            Some(near) => failure.hint(format!("did you mean {near}?")),
+            None => failure,
+        });
+    }
+    if network.is_some() && kind != "component" {
+        return Err(wrong(&format!(
+            "network= is for type=component; what a {kind} may reach is decided when it runs"
+        )));
+    }
+    match (kind.as_str(), &dest) {
+        ("image" | "registry", Some(_)) => {
+            return Err(wrong(&format!(
+                "type={kind} goes to a store or registry and takes no dest="
+            )));
+        }
+        ("image", None) => return Ok(Output::Image { name, push }),
+        ("registry", None) => return Ok(Output::Image { name, push: true }),
+        _ if name.is_some() || push => {
+            return Err(wrong("name= and push= belong to type=image and type=registry"));
+        }
+        _ => {}
+    }
+    let dest = dest.ok_or_else(|| Failure::usage(format!("--output {text:?} needs dest=PATH")))?;
+    Ok(match kind.as_str() {
+        "oci" => Output::Oci(dest),
+        "docker" => Output::Docker(dest),
+        "tar" => Output::Tar(dest),
+        "local" => Output::Local(dest),
+        "component" => Output::Box(network.unwrap_or(BoxForm::Component), dest),
+        _ => Output::Box(BoxForm::Module, dest),
+    })
+}
+
+impl Output {
+    /// Whether it needs the box and not the image alone.
+    pub fn box_form(&self) -> Option<BoxForm> {
+        match self {
+            Output::Box(form, _) => Some(*form),
+            _ => None,
+        }
+    }
+
+    /// Writes it; gives a remark for people.
+    pub fn write(
+        &self,
+        global: &Global,
+        workshop: &Workshop,
+        built: &Built,
+        tags: &[Reference],
+        mut link: impl FnMut(BoxForm) -> Result<LinkedBox, Failure>,
+    ) -> Result<String, Failure> {
+        let place = match self {
+            Output::Box(form, path) => {
+                let linked = link(*form)?;
+                match to_stdout(path) {
+                    true => copy_to_stdout(&mut workshop.store.open_blob(&linked.digest)?)?,
+                    false => build::copy_box(&workshop.store, &linked, path)?,
+                }
+                path
+            }
+            Output::Oci(path) => {
+                match to_stdout(path) {
+                    true => oci::export_archive(
+                        &workshop.store,
+                        &built.image.digest,
+                        &mut std::io::stdout().lock(),
+                        tags.first(),
+                    )?,
+                    false => build::write_oci(workshop, built, tags.first(), path)?,
+                }
+                path
+            }
+            Output::Docker(path) => {
+                let (store, digest) = (&workshop.store, &built.image.digest);
+                match to_stdout(path) {
+                    true => {
+                        let mut out = std::io::stdout().lock();
+                        oci::export_docker_archive(store, digest, &mut out, tags)?;
+                    }
+                    false => build::write_file(path, |out| {
+                        Ok(oci::export_docker_archive(store, digest, out, tags)?)
+                    })?,
+                }
+                path
+            }
+            Output::Tar(path) => {
+                match to_stdout(path) {
+                    true => build::write_tar(workshop, built, &mut std::io::stdout().lock())?,
+                    false => build::write_file(path, |out| build::write_tar(workshop, built, out))?,
+                }
+                path
+            }
+            Output::Local(path) => {
+                build::write_local(workshop, built, path)?;
+                path
+            }
+            Output::Image { name, push } => {
+                return image(global, workshop, built, name.as_ref(), tags, *push);
+            }
+        };
+        Ok(format!("wrote {}", place.display()))
+    }
+}
+
+fn image(
+    global: &Global,
+    workshop: &Workshop,
+    built: &Built,
+    name: Option<&Reference>,
+    tags: &[Reference],
+    push: bool,
+) -> Result<String, Failure> {
+    let names: Vec<&Reference> = match name {
+        Some(name) => vec![name],
+        None => tags.iter().collect(),
+    };
+    if names.is_empty() {
+        return Err(Failure::usage("--output type=image needs name=NAME or a --tag"));
+    }
+    let mut said = Vec::new();
+    for name in names {
+        if tags.contains(name) {
+            // The tag leads to the box; the image is found beside it.
+            workshop.store.tag_image_of(name, &built.image.descriptor)?;
+        } else {
+            workshop.store.tag(name, &built.image.descriptor)?;
+        }
+        if push {
+            let digest = &built.image.digest;
+            session::client(global)?.push(name, &workshop.store, digest, &NoProgress)?;
+        }
+        said.push(name.familiar());
+    }
+    let verb = if push { "pushed the image" } else { "named the image" };
+    Ok(format!("{verb} {}", said.join(", ")))
+}
+
+fn to_stdout(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn copy_to_stdout(file: &mut dyn std::io::Read) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match std::io::copy(file, &mut out).and_then(|_| out.flush()) {
+        // Whoever reads it has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => {
+            other.map_err(|error| Failure::new(format!("cannot write to standard output: {error}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BoxForm, Output, parse};
+    use std::path::PathBuf;
+
+    #[test]
+    fn outputs_are_paths_or_fields() {
+        let of = |text: &str| parse(text).map_err(|failure| failure.message);
+        let path = || PathBuf::from("a=b.wasm");
+        assert_eq!(of("a=b.wasm"), Ok(Output::Box(BoxForm::Module, path())));
+        assert_eq!(of("type=component,dest=a=b.wasm"), Ok(Output::Box(BoxForm::Component, path())));
+        let without = of("type=component,network=none,dest=a=b.wasm");
+        assert_eq!(without, Ok(Output::Box(BoxForm::ComponentWithoutNetwork, path())));
+        assert!(of("type=wasm,network=none,dest=x").is_err_and(|text| text.contains("network=")));
+        assert_eq!(of("type=oci,dest=x.tar"), Ok(Output::Oci(PathBuf::from("x.tar"))));
+        assert_eq!(of("type=local,dest=out"), Ok(Output::Local(PathBuf::from("out"))));
+        assert_eq!(of("dest=out,type=tar"), Ok(Output::Tar(PathBuf::from("out"))));
+        assert_eq!(of("type=image,push=true"), Ok(Output::Image { name: None, push: true }));
+        assert_eq!(of("type=registry"), Ok(Output::Image { name: None, push: true }));
+        assert!(of("type=wsm,dest=x").is_err_and(|text| text.contains("unsupported output type")));
+        for bad in ["type=wasm", "type=image,dest=x", "type=oci,dest=x,push=true", "type=oci,x=y"] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+    }
+}
