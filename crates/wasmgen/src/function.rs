@@ -203,7 +203,7 @@ impl<'a> Body<'a> {
             Term::Ret { slot } => {
                 self.e.get(slot);
                 self.e.wasm().local_set(TO);
-                transfer::go(&mut self.e);
+                transfer::ret(&mut self.e);
             }
             // Cut off before.
             Term::Syscall { .. } | Term::Trap { .. } => self.e.leave(self.graph.nodes[id].pc),

@@ -2,7 +2,7 @@
 //!
 //! What is compiled is a [`Region`]: basic blocks that are reached from one of them, its *root*. It becomes one function
 //! `(param cpu i32) (param depth i32) (result i64)`, which starts at the root and returns the guest address where to go
-//! on. `depth` is how many more guest calls may nest.
+//! on. `depth` is how many more guest calls may nest, [`DEPTH`] when the interpreter calls.
 //!
 //! * **Registers** are Wasm locals, loaded from the [`ir::Cpu`] in memory at the root and after calls, and spilled at calls
 //!   and at every way out. So all guest state is in memory whenever no region runs.
@@ -52,6 +52,9 @@ pub struct Layout {
     /// fields are `op | d << 16 | a << 24 | b << 32 | c << 40`.
     pub helper: u32,
 }
+
+/// The `depth` that a region gets from the interpreter.
+pub const DEPTH: i32 = 256;
 
 /// Offsets from [`Layout::shared`].
 pub mod shared {

@@ -40,11 +40,30 @@ pub fn go_to(e: &mut Emitter, pc: u64) {
     e.wasm().i64_const(pc as i64).local_set(TO).br(label);
 }
 
-/// A jump out of the region to the address in [`TO`]: if there is a region, by a call whose result is this one's.
+/// A jump out of the region to the address in [`TO`]: if there is a region, in place of this one.
 pub fn tail(e: &mut Emitter) {
     settle(e);
-    enter(e, Target::Local);
-    e.wasm().return_();
+    replace(e);
+}
+
+/// The end of a guest function, which goes on at the address in [`TO`]. A region that the interpreter entered has no caller
+/// to return to: what called it was left some time ago. So it goes on in the next region, if there is one.
+pub fn ret(e: &mut Emitter) {
+    settle(e);
+    e.wasm().local_get(DEPTH).i32_const(crate::DEPTH).i32_eq();
+    e.begin_if();
+    replace(e);
+    e.end();
+    e.wasm().local_get(TO).return_();
+}
+
+/// Goes on in the region at the address in [`TO`]; without one, returns to go on there.
+fn replace(e: &mut Emitter) {
+    let function = look_up(e, Target::Local, false);
+    let cpu = e.layout.cpu as i32;
+    e.wasm().i32_const(cpu).local_get(DEPTH);
+    slot(e, Target::Local, function);
+    e.wasm().return_call_indirect(0, REGION_TYPE);
 }
 
 /// A guest call (the return address is pushed already). What it returns to is compared with `ret`; then the registers
@@ -79,6 +98,37 @@ fn enter(e: &mut Emitter, target: Target) {
         e.wasm().i32_const(cpu).local_get(DEPTH).i32_const(1).i32_sub().call(number);
         return;
     }
+    let function = look_up(e, target, true);
+    e.wasm().i32_const(cpu).local_get(DEPTH).i32_const(1).i32_sub();
+    slot(e, target, function);
+    e.wasm().call_indirect(0, REGION_TYPE);
+}
+
+/// Pushes where in the function table the region is that [`look_up`] found.
+fn slot(e: &mut Emitter, target: Target, function: MemArg) {
+    entry(e, target);
+    e.wasm().i32_load(function);
+}
+
+/// Pushes the offset of the target's entry in the jump cache from what a [`MemArg`] says.
+fn entry(e: &mut Emitter, target: Target) {
+    match target {
+        Target::Known(_) | Target::Itself(_) => e.wasm().i32_const(0),
+        Target::Local => e.wasm().local_get(X).i32_wrap_i64(),
+    };
+}
+
+/// Pushes the target's guest address.
+fn goal(e: &mut Emitter, target: Target) {
+    match target {
+        Target::Known(pc) | Target::Itself(pc) => e.wasm().i64_const(pc as i64),
+        Target::Local => e.wasm().local_get(TO),
+    };
+}
+
+/// Returns to go on at the target unless there is a region for it (and, if it `nests`, room for a call). The field that holds
+/// its place in the function table.
+fn look_up(e: &mut Emitter, target: Target, nests: bool) -> MemArg {
     let cache = u64::from(e.layout.shared) + shared::CACHE;
     let epoch = e.shared_place(shared::EPOCH, 2);
     let base = match target {
@@ -86,45 +136,26 @@ fn enter(e: &mut Emitter, target: Target) {
         Target::Local | Target::Itself(_) => cache,
     };
     let place = |offset, align| MemArg { offset: base + offset, align, memory_index: 0 };
-    // X: offset of the entry.
-    let mut w = e.wasm();
-    match target {
-        Target::Known(_) | Target::Itself(_) => {}
-        Target::Local => {
-            w.local_get(TO).local_get(TO).i64_const(12).i64_shr_u().i64_xor();
-            w.i64_const(shared::JUMPS as i64 - 1).i64_and().i64_const(4).i64_shl().local_set(X);
-        }
+    if let Target::Local = target {
+        // X: offset of the entry.
+        let mut w = e.wasm();
+        w.local_get(TO).local_get(TO).i64_const(12).i64_shr_u().i64_xor();
+        w.i64_const(shared::JUMPS as i64 - 1).i64_and().i64_const(4).i64_shl().local_set(X);
     }
-    let entry = |e: &mut Emitter| match target {
-        Target::Known(_) | Target::Itself(_) => {
-            e.wasm().i32_const(0);
-        }
-        Target::Local => {
-            e.wasm().local_get(X).i32_wrap_i64();
-        }
-    };
-    let goal = |e: &mut Emitter| match target {
-        Target::Known(pc) | Target::Itself(pc) => {
-            e.wasm().i64_const(pc as i64);
-        }
-        Target::Local => {
-            e.wasm().local_get(TO);
-        }
-    };
-    entry(e);
+    entry(e, target);
     e.wasm().i64_load(place(0, 3));
-    goal(e);
+    goal(e, target);
     e.wasm().i64_ne();
-    entry(e);
+    entry(e, target);
     e.wasm().i32_load(place(EPOCH, 2)).i32_const(0).i32_load(epoch).i32_ne().i32_or();
-    e.wasm().local_get(DEPTH).i32_eqz().i32_or();
+    if nests {
+        e.wasm().local_get(DEPTH).i32_eqz().i32_or();
+    }
     e.begin_if();
-    goal(e);
+    goal(e, target);
     e.wasm().return_();
     e.end();
-    e.wasm().i32_const(cpu).local_get(DEPTH).i32_const(1).i32_sub();
-    entry(e);
-    e.wasm().i32_load(place(FUNCTION, 2)).call_indirect(0, REGION_TYPE);
+    place(FUNCTION, 2)
 }
 
 /// Counts `n` guest instructions.
