@@ -1,5 +1,7 @@
 //! What all parts of a function body write with: the code so far, its locals, and moves between locals and memory.
 
+use crate::float_locals::FloatLocals;
+use crate::vector_known::Known;
 use crate::{Layout, flags, shared};
 use ir::{Class, Cpu, FS_BASE, HIGH, IMM, Inst, Operand, T0, VT0, ZERO};
 use std::mem::offset_of;
@@ -130,6 +132,10 @@ pub struct Emitter<'a> {
     pub code: Vec<u8>,
     /// What is known of the flags here.
     pub flags: flags::State,
+    /// What is known of the floats here.
+    pub known: Known,
+    /// Locals of floating-point ops.
+    pub float: FloatLocals,
     /// Registers whose memory is older than their local here.
     pub dirty: Slots,
     /// Labels that are open.
@@ -158,6 +164,8 @@ impl<'a> Emitter<'a> {
             layout,
             code: Vec::new(),
             flags: flags::State::Memory,
+            known: Known::default(),
+            float: FloatLocals::default(),
             dirty: Slots::default(),
             labels: 0,
             exit: 0,
@@ -248,6 +256,7 @@ impl<'a> Emitter<'a> {
     /// Makes a vector slot zero, in memory and in its local if there is one.
     pub fn clear_vector(&mut self, slot: u8) {
         let place = self.vector_place(slot);
+        self.float.forget(slot);
         self.wasm().i32_const(0).v128_const(0).v128_store(place);
         let local = self.vectors[usize::from(slot & 63)];
         if local != 0 {
@@ -255,7 +264,8 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn local(&mut self, ty: ValType) -> u32 {
+    /// A fresh local.
+    pub fn local(&mut self, ty: ValType) -> u32 {
         self.locals.push(ty);
         (PARAMS + self.locals.len() - 1) as u32
     }
@@ -318,6 +328,7 @@ impl<'a> Emitter<'a> {
 
     /// Pops into a vector slot.
     pub fn set_vector(&mut self, slot: u8) {
+        self.float.forget(slot);
         let local = self.vector(slot);
         self.wasm().local_set(local);
     }

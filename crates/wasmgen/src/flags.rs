@@ -8,9 +8,10 @@ use std::mem::offset_of;
 pub const NONE: i32 = 0xFF;
 
 /// What is known of the flags at a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
     /// They are in memory.
+    #[default]
     Memory,
     /// They are in the locals, of this kind.
     Known(FlagKind),

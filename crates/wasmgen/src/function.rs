@@ -4,7 +4,8 @@ use crate::emit::{Emitter, FUEL, Slots, TO, operands};
 use crate::graph::{Graph, Id};
 use crate::node::{End, Node, is_opaque};
 use crate::transfer::{self, Target};
-use crate::{Layout, Region, arithmetic, flags, memory, shared, vector};
+use crate::vector_known::Known;
+use crate::{Layout, Region, arithmetic, flags, memory, shared, vector, vector_float};
 use ir::{Class, Term};
 use std::collections::HashSet;
 use wasm_encoder::ValType;
@@ -43,10 +44,11 @@ struct Body<'a> {
 }
 
 /// What is known at a node's start.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Entry {
     flags: flags::State,
     dirty: Slots,
+    known: Known,
 }
 
 impl<'a> Body<'a> {
@@ -63,15 +65,9 @@ impl<'a> Body<'a> {
         }
         let (used, written) = (used.lasting(), written.lasting());
         let entry = entries(&graph);
-        Body {
-            root: region.root,
-            graph,
-            e: Emitter::new(layout, number),
-            used,
-            written,
-            entry,
-            labels: Vec::new(),
-        }
+        let mut e = Emitter::new(layout, number);
+        graph.nodes.iter().flat_map(|node| &node.insts).for_each(|inst| e.float.note(inst));
+        Body { root: region.root, graph, e, used, written, entry, labels: Vec::new() }
     }
 
     fn emit(&mut self) {
@@ -82,6 +78,7 @@ impl<'a> Body<'a> {
         e.wasm().i64_const(root as i64).return_();
         e.end();
         e.reload(self.used);
+        vector_float::settle(e);
         flags::are_in_memory(e);
         e.jump = e.labels;
         e.block();
@@ -135,7 +132,9 @@ impl<'a> Body<'a> {
 
     /// A node's own code and its end.
     fn node(&mut self, id: Id) {
-        let Entry { flags, dirty } = self.entry[id];
+        let Entry { flags, dirty, known } = self.entry[id];
+        self.e.known = known;
+        self.e.float.forget_all();
         self.e.flags = flags;
         self.e.dirty = dirty;
         let insts = std::mem::take(&mut self.graph.nodes[id].insts);
@@ -155,6 +154,7 @@ impl<'a> Body<'a> {
                 op(&mut self.e, inst, pc, self.used);
             }
             self.e.dirty = self.e.dirty.or(operands(inst).1.lasting());
+            self.e.known = self.e.known.after(inst);
         }
         if let Some((place, slot)) = checked
             && place == insts.len()
@@ -315,6 +315,7 @@ fn op(e: &mut Emitter, inst: &ir::Inst, pc: u64, used: Slots) {
         e.call_helper(inst);
         e.leave_if(pc);
         e.reload(used.or(temporaries(inst)));
+        vector_float::settle(e);
         e.dirty = Slots::default();
         flags::are_in_memory(e);
         return;
@@ -387,7 +388,7 @@ fn leave_unless_canonical(e: &mut Emitter, slot: u8, pc: u64) {
 
 /// What holds at each node's start: a data-flow analysis over forward and backward edges.
 fn entries(graph: &Graph) -> Vec<Entry> {
-    let start = Entry { flags: flags::State::Memory, dirty: Slots::default() };
+    let start = Entry::default();
     let mut entries: Vec<Option<Entry>> = vec![None; graph.nodes.len()];
     entries[0] = Some(start);
     let mut changed = true;
@@ -401,6 +402,7 @@ fn entries(graph: &Graph) -> Vec<Entry> {
                     None => after,
                     Some(have) => Entry {
                         flags: have.flags.meet(after.flags),
+                        known: have.known.meet(after.known),
                         dirty: have.dirty.or(after.dirty),
                     },
                 };
@@ -423,11 +425,10 @@ fn leave(graph: &Graph, id: Id, mut entry: Entry) -> Entry {
             entry.dirty = Slots::default();
         }
         entry.dirty = entry.dirty.or(operands(inst).1.lasting());
+        entry.known = entry.known.after(inst);
     }
     match node.end {
-        End::Term(Term::Call { .. } | Term::CallIndirect { .. }) => {
-            Entry { flags: flags::State::Memory, dirty: Slots::default() }
-        }
+        End::Term(Term::Call { .. } | Term::CallIndirect { .. }) => Entry::default(),
         _ => entry,
     }
 }

@@ -22,6 +22,7 @@
 mod arithmetic;
 mod emit;
 mod flags;
+mod float_locals;
 mod function;
 mod graph;
 mod memory;
@@ -29,7 +30,10 @@ mod module;
 mod node;
 mod transfer;
 mod vector;
+mod vector_float;
+mod vector_known;
 mod vector_packed;
+mod vector_packed_float;
 mod vector_shuffle;
 mod windows;
 

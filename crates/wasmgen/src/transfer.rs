@@ -81,6 +81,7 @@ pub fn call(e: &mut Emitter, target: Target, ret: Option<u64>, used: Slots) {
     e.end();
     e.dirty = Slots::default();
     e.reload(used);
+    crate::vector_float::settle(e);
     e.reload_fuel();
     flags::are_in_memory(e);
 }

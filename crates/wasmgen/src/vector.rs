@@ -1,7 +1,8 @@
 //! Vector ops. The meanings are those of [`ir::sem`]; what is not here goes through the helper.
 
 use crate::emit::Emitter;
-use crate::{vector_packed, vector_shuffle};
+use crate::vector_known::Width;
+use crate::{vector_float, vector_packed, vector_packed_float, vector_shuffle};
 use ir::{HIGH, Inst, Op};
 
 /// Whether [`emit`] knows an op of the class `State`.
@@ -10,17 +11,36 @@ pub fn is_translated(op: Op) -> bool {
 }
 
 /// A vector op; `pc` is its guest instruction's address. False if there is nothing better than the helper.
-pub fn emit(e: &mut Emitter, inst: &Inst, _pc: u64) -> bool {
+pub fn emit(e: &mut Emitter, inst: &Inst, pc: u64) -> bool {
     if inst.op == Op::Vzeroupper {
         clear_high(e);
         return true;
     }
-    vector_packed::emit(e, inst) || vector_shuffle::emit(e, inst)
+    if inst.op == Op::VMov && inst.a != inst.d {
+        copy(e, inst);
+        return true;
+    }
+    vector_packed::emit(e, inst)
+        || vector_shuffle::emit(e, inst)
+        || vector_float::emit(e, inst, pc)
+        || vector_packed_float::emit(e, inst, pc)
 }
 
 /// The high halves become zero: in memory, so that none of them is newer than it, and in those locals that there are.
 fn clear_high(e: &mut Emitter) {
     for slot in HIGH..HIGH + 16 {
         e.clear_vector(slot);
+    }
+}
+
+/// A copy, of the scalars too.
+fn copy(e: &mut Emitter, inst: &Inst) {
+    e.get_vector(inst.a);
+    e.set_vector(inst.d);
+    for width in [Width::Single, Width::Double] {
+        if let Some(local) = e.lane(width, inst.a) {
+            e.wasm().local_get(local);
+            e.set_lane(width, inst.d);
+        }
     }
 }

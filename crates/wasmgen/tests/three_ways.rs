@@ -7,6 +7,7 @@ mod translated;
 use std::path::Path;
 use testkit::cpu::campaign::{self, SEQUENCE};
 use testkit::cpu::compare::differences;
+use testkit::cpu::generate::same_code;
 use testkit::cpu::random::Rng;
 use testkit::cpu::sequence::{Grammar, sequence};
 use testkit::cpu::{Case, line, templates};
@@ -73,12 +74,27 @@ fn fuzz(seed: u64, count: usize) {
     }
     let (tally, found) = differing(&without_entries(alone), ONCE);
     check("one instruction", &tally, &found);
+    // The quick path of floats, and what is known from one instruction to the next.
+    let vectors = |family: &str| family.starts_with("sse") || family.starts_with("avx");
+    let of_vectors: Vec<_> = templates.iter().filter(|t| vectors(t.family)).cloned().collect();
+    let grammar_of_vectors = Grammar::new(&of_vectors);
+    let mut numbers = Vec::new();
+    while numbers.len() < 2 * count {
+        sequence(&mut rng, &grammar_of_vectors, 4, &mut numbers);
+        let template = &of_vectors[rng.below(of_vectors.len())];
+        same_code(&mut rng, template, 4, &mut numbers);
+    }
+    let numbers: Vec<Case> = numbers.iter().map(|case| shapes::ordinary(&mut rng, case)).collect();
+    let (tally, found) = differing(&without_entries(numbers), ONCE);
+    check("everyday numbers", &tally, &found);
     // A region for each block: fewer codes.
     let sequences = |rng: &mut Rng| {
         let mut cases: Vec<Case> = Vec::new();
         while cases.len() < count.div_ceil(16) {
             sequence(rng, &grammar, 4, &mut cases);
         }
+        let of_numbers: Vec<Case> = cases.iter().map(|case| shapes::ordinary(rng, case)).collect();
+        cases.extend(of_numbers);
         cases
     };
     for (fuel, depth) in [(1, 1), (97, 0), (10_000, 3)] {

@@ -4,6 +4,44 @@ use testkit::cpu::encode::all;
 use testkit::cpu::random::Rng;
 use testkit::cpu::{Case, DATA, ENTRY, MAX_CODE};
 
+/// The case with numbers of everyday in vectors and around addresses, and MXCSR as it is after the first of them was inexact.
+pub fn ordinary(rng: &mut Rng, case: &Case) -> Case {
+    let mut case = case.clone();
+    let double = rng.one_in(2);
+    case.state.set_mxcsr(if rng.one_in(8) { 0x1f80 } else { 0x1fa0 });
+    let vector = |rng: &mut Rng| {
+        let number = |rng: &mut Rng| match rng.below(12) {
+            0 => 0.0,
+            1 | 2 => rng.below(100) as f64 - 50.0,
+            3 if rng.one_in(4) => f64::INFINITY,
+            4 if rng.one_in(4) => 1e-30,
+            _ => (rng.bits() as i64 as f64) / f64::from(1u32 << rng.below(31)) / 1e15,
+        };
+        if rng.one_in(32) {
+            return rng.vector();
+        }
+        let bits = |rng: &mut Rng| match double {
+            true => number(rng).to_bits(),
+            false => {
+                let pair = [number(rng) as f32, number(rng) as f32].map(f32::to_bits);
+                u64::from(pair[0]) | u64::from(pair[1]) << 32
+            }
+        };
+        u128::from(bits(rng)) | u128::from(bits(rng)) << 64
+    };
+    for i in 0..16 {
+        case.state.set_xmm(i, vector(rng));
+        case.state.high[i] = vector(rng);
+    }
+    for r in (0..16).filter(|r| matches!(r, 4..8 | 12..15)) {
+        let base = case.state.regs[r] & !15;
+        for i in 0..8 {
+            case.state.memory.put(base.wrapping_sub(64) + 16 * i, &vector(rng).to_le_bytes());
+        }
+    }
+    case
+}
+
 /// A pattern that is rotated: a bit of it decides whether to go round once more. Two of them.
 const BITS: [u64; 2] = [DATA + 0x80, DATA + 0x84];
 /// Where rsp is kept.
