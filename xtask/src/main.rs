@@ -4,6 +4,7 @@ mod bench;
 mod boxer;
 mod demo;
 mod fixtures;
+mod fuzz;
 mod guest;
 mod hosts;
 mod network;
@@ -42,6 +43,7 @@ cargo xtask NAME
   fuzz-cpu  compare the CPU with this machine's: [--instructions N] [--seed S] [--family F,F…] [--jobs N];
             or translated code with the interpreter: --translated [ROUNDS [SEED]], 20 rounds of 100,000 cases by default
   fuzz-syscalls  sequences of system calls with several processes and threads: [--inputs N] [--seed S]
+  fuzz-net  calls on sockets, packets, and whatever the way out may tell: [--inputs N] [--seed S]
   docs      write docs/syscalls.md anew from the table of system calls
   replay-cpu  replay the CPU's fixtures, and fresh cases of fuzz-cpu with its arguments, in Wasm
   bench     print the figures: start-up, interpreter speed, sizes, build time
@@ -73,7 +75,8 @@ fn run() -> Result<()> {
         "demo" => demo::run(&workspace),
         "replay-cpu" => replay::build_and_run(&workspace, rest),
         "bench" => bench::run(&workspace, &rest),
-        "fuzz-syscalls" => syscalls::fuzz(&rest),
+        "fuzz-syscalls" => fuzz::run("boxer-kernel", "fuzz_syscalls", &rest),
+        "fuzz-net" => fuzz::run("boxer-net", "fuzz", &rest),
         "docs" => syscalls::docs(),
         // The logic is `testkit::cpu`; a chore only because that is where people look.
         "fuzz-cpu" if rest.first().is_some_and(|arg| arg == "--translated") => {
