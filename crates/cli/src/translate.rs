@@ -34,6 +34,10 @@ pub struct TranslateArgs {
     /// Interpreted instructions between two samples
     #[arg(long, hide = true, env = "BOXER_TRANSLATE_SAMPLE", value_name = "COUNT")]
     translate_sample: Option<u32>,
+    /// Wait for what is compiled, so that it runs in any case
+    #[arg(long, hide = true, env = "BOXER_TRANSLATE_WAIT", value_parser = clap::builder::FalseyValueParser::new(),
+          action = clap::ArgAction::SetTrue)]
+    translate_wait: bool,
 }
 
 impl TranslateArgs {
@@ -44,6 +48,7 @@ impl TranslateArgs {
             on: self.translate == Translate::Auto,
             threshold: self.translate_threshold.unwrap_or(usual.threshold),
             sample: self.translate_sample.unwrap_or(usual.sample),
+            wait: self.translate_wait,
             report: if report { Some(Arc::new(|line| tell!("boxer: {line}"))) } else { None },
         }
     }

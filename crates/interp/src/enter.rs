@@ -3,7 +3,7 @@
 use crate::Env;
 use crate::cache::Engine;
 use crate::key::{FixedMap, Key};
-use crate::translated::{Listening, Translated};
+use crate::translated::{Enter, Listening, Translated};
 use ir::Cpu;
 use mem::desk::{BlockAt, INTERPRET, MAX_BLOCKS, Request, Shared};
 use mem::{Access, Fault, PAGE_MASK, PAGE_SIZE};
@@ -97,21 +97,51 @@ impl Engine {
         }
     }
 
+    /// A call reached `pc`.
+    pub(crate) fn note_function(&mut self, pc: u64) {
+        if let Some(translated) = &mut self.translated {
+            translated.note_function(pc);
+        }
+    }
+
     /// A sample falls on the block at `pc`.
     pub(crate) fn sample<E: Env>(&mut self, env: &mut E, pc: u64) {
         // What changed is dropped first, or it would drop what is asked for here.
         self.sync(env);
         let Ok(key) = self.key(env, pc) else { return };
-        if self.translated.as_mut().is_some_and(|translated| translated.hit(key)) {
-            self.ask(env, key);
+        if !self.translated.as_mut().is_some_and(|translated| translated.hit(key)) {
+            return;
+        }
+        // Rather the whole function: its callers reach it as one.
+        let function = self.translated.as_ref().and_then(|translated| translated.function_of(pc));
+        if let Some(start) = function.filter(|start| *start != pc)
+            && let Ok(root) = self.key(env, start)
+            && self.translated.as_ref().is_some_and(|translated| !translated.is_root(&root))
+        {
+            let found = self.search(env, root);
+            if found.blocks.contains(&key) {
+                return self.ask(root, found);
+            }
+        }
+        let found = self.search(env, key);
+        self.ask(key, found);
+    }
+
+    /// A region was left to `pc`, where none begins.
+    fn exit<E: Env>(&mut self, env: &mut E, pc: u64) {
+        if self.translated.as_mut().is_some_and(|translated| translated.exit(pc))
+            && let Ok(root) = self.key(env, pc)
+            && self.translated.as_ref().is_some_and(|translated| !translated.is_root(&root))
+        {
+            let found = self.search(env, root);
+            self.ask(root, found);
         }
     }
 
-    /// Asks for the region of what can be reached from `root` within its function, as far as it is compiled.
-    fn ask<E: Env>(&mut self, env: &mut E, root: Key) {
+    /// What can be reached from `root` within its function, as far as it is compiled.
+    fn search<E: Env>(&mut self, env: &mut E, root: Key) -> Found {
         let mut search = Search { pages: FixedMap::default(), seen: FixedMap::default() };
-        let mut found: Vec<Key> = Vec::new();
-        let mut indirect = Vec::new();
+        let mut found = Found { blocks: Vec::new(), indirect: Vec::new() };
         let mut jumps_indirectly = false;
         search.seen.insert(root.pc, ());
         let mut todo = vec![root];
@@ -121,10 +151,10 @@ impl Engine {
             while let Some(&key) = todo.get(next) {
                 next += 1;
                 let Some(onward) = self.onward(&key) else { continue };
-                if found.len() >= MAX_BLOCKS {
+                if found.blocks.len() >= MAX_BLOCKS {
                     break;
                 }
-                found.push(key);
+                found.blocks.push(key);
                 (first, last) = (first.min(key.pc), last.max(key.pc));
                 jumps_indirectly |= onward.jumps_indirectly;
                 for pc in onward.next.into_iter().flatten() {
@@ -132,8 +162,8 @@ impl Engine {
                 }
             }
             todo.clear();
-            if !jumps_indirectly || found.len() >= MAX_BLOCKS {
-                break;
+            if !jumps_indirectly || found.blocks.len() >= MAX_BLOCKS {
+                return found;
             }
             // Targets of its indirect jumps: what such jumps reached nearby. They widen what is near.
             let near =
@@ -143,20 +173,25 @@ impl Engine {
                 None => Vec::new(),
             };
             for pc in targets {
-                if !indirect.contains(&pc) && indirect.len() < MAX_BLOCKS {
-                    indirect.push(pc);
+                if !found.indirect.contains(&pc) && found.indirect.len() < MAX_BLOCKS {
+                    found.indirect.push(pc);
                     todo.extend(search.new_key(self, env, pc));
                 }
             }
             if todo.is_empty() {
-                break;
+                return found;
             }
         }
-        if found.is_empty() {
+    }
+
+    /// Asks for a region.
+    fn ask(&mut self, root: Key, found: Found) {
+        let Found { blocks, mut indirect } = found;
+        if blocks.is_empty() {
             return;
         }
         let block = |key: &Key| BlockAt { pc: key.pc, phys: key.phys, next: key.next };
-        let blocks: Vec<BlockAt> = found.iter().map(block).collect();
+        let blocks: Vec<BlockAt> = blocks.iter().map(block).collect();
         indirect.retain(|pc| blocks.iter().any(|block| block.pc == *pc));
         let request = Request { id: 0, root: root.pc, blocks, indirect };
         if let Some(translated) = &mut self.translated {
@@ -176,39 +211,64 @@ impl Engine {
         fuel: i64,
         epoch: Option<u32>,
     ) -> (i64, Entered) {
-        let Some(translated) = &mut self.translated else { return (fuel, Entered::Shadow(0)) };
-        let shadow = Entered::Shadow(translated.entry(number).map_or(0, |entry| entry.shadow));
-        let enter = translated.enter(number, self.env_epoch);
-        let (Some(enter), Some(epoch)) = (enter, epoch) else { return (fuel, shadow) };
-        if !enter.valid && !self.validate(env, number) {
-            // Looking may have paged something in.
-            cpu.rip = enter.root;
-            return (fuel, self.interpreted(env, enter.root));
+        let (mut number, mut fuel) = (number, fuel);
+        loop {
+            let Some(translated) = &self.translated else { return (fuel, Entered::Shadow(0)) };
+            let entry = translated.entry(number);
+            let shadow = Entered::Shadow(entry.map_or(0, |entry| entry.shadow));
+            let enter = translated.enter(number, self.env_epoch);
+            let (Some(enter), Some(epoch)) = (enter, epoch) else { return (fuel, shadow) };
+            if !enter.valid && !self.validate(env, number) {
+                // Looking may have paged something in.
+                cpu.rip = enter.root;
+                return (fuel, self.interpreted(env, enter.root));
+            }
+            let Some((used, leave, pc)) = self.call(cpu, &enter, fuel, epoch) else {
+                return (fuel, shadow);
+            };
+            // Samples count what is interpreted only.
+            let within = used.min(self.beyond);
+            self.beyond -= within;
+            fuel -= used - within;
+            // Without progress the interpreter has to make some, or both would wait for each other.
+            if leave == INTERPRET || used == 0 && pc == enter.root {
+                cpu.rip = pc;
+                return (fuel, self.interpreted(env, pc));
+            }
+            if fuel < 0 {
+                return (fuel, Entered::Go(pc));
+            }
+            match self.jump(pc, epoch).and_then(|at| self.entered(at)) {
+                Some(next) => number = next,
+                None => {
+                    self.exit(env, pc);
+                    return (fuel, Entered::Go(pc));
+                }
+            }
         }
-        let Some(translated) = &mut self.translated else { return (fuel, shadow) };
+    }
+
+    /// Calls a region: guest instructions that it retired, how it was left, and to where.
+    fn call(
+        &mut self,
+        cpu: &mut Cpu,
+        enter: &Enter,
+        fuel: i64,
+        epoch: u32,
+    ) -> Option<(i64, u32, u64)> {
+        let translated = self.translated.as_mut()?;
         let all = fuel.saturating_add(self.beyond);
         let shared = &*translated.shared;
         shared.fuel.store(all, Relaxed);
         shared.leave.store(0, Relaxed);
         shared.epoch.store(epoch, Relaxed);
         translated.publish(enter.root, enter.slot, epoch);
-        let Some(pc) = translated.regions.call(enter.slot, cpu, DEPTH) else {
-            return (fuel, shadow);
-        };
+        let pc = translated.regions.call(enter.slot, cpu, DEPTH)?;
         let used = all.saturating_sub(shared.fuel.load(Relaxed)).max(0);
         let leave = shared.leave.load(Relaxed);
         translated.retired += used as u64;
         translated.entered += 1;
-        // Samples count what is interpreted only.
-        let within = used.min(self.beyond);
-        self.beyond -= within;
-        let fuel = fuel - (used - within);
-        // Without progress the interpreter has to make some, or both would wait for each other.
-        if leave != INTERPRET && (used > 0 || pc != enter.root) {
-            return (fuel, Entered::Go(pc));
-        }
-        cpu.rip = pc;
-        (fuel, self.interpreted(env, pc))
+        Some((used, leave, pc))
     }
 
     /// The interpreter's own code for the block at `pc`.
@@ -236,6 +296,12 @@ impl Engine {
         translated.set_valid(number, self.env_epoch);
         true
     }
+}
+
+/// The blocks of a region, and those of them that indirect jumps reach.
+struct Found {
+    blocks: Vec<Key>,
+    indirect: Vec<u64>,
 }
 
 /// Keys of blocks by guest address, in one address space.

@@ -633,8 +633,10 @@ match c.op {
                     if fuel < 0 || cpu.single_steps() {
                         leave!(Exit::OutOfFuel);
                     }
-                    if c.op == private::INDIRECT {
-                        self.note_indirect(pc);
+                    match c.op {
+                        private::INDIRECT => self.note_indirect(pc),
+                        private::CALL | private::CALL_INDIRECT => self.note_function(pc),
+                        _ => {}
                     }
                     let link = link.map(|place| code.index(place));
                     let before = self.sync(env);

@@ -17,7 +17,15 @@ const MAX_OUTSTANDING: usize = 64;
 const MAX_NOTES: usize = 1 << 16;
 /// Bits of a region's id that are its number; the rest tells it from those that had the number before.
 const NUMBER_BITS: u32 = 15;
-const _: () = assert!(MAX_REGIONS < 1 << NUMBER_BITS);
+/// Mask of the number.
+const NUMBERS: u32 = (1 << NUMBER_BITS) - 1;
+const _: () = assert!(MAX_REGIONS < NUMBERS as usize);
+/// How many times as hot a block must be that is in a region, but not as its root: regions overlap then.
+const INSIDE: u32 = 8;
+/// How many times a region is left to a function for each sample that it must have: as much as a sample costs.
+const EXITS: u32 = 100;
+/// Longest function, in bytes.
+const MAX_FUNCTION: u64 = 1 << 16;
 
 /// When a block is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +103,12 @@ pub struct Translated {
     generation: u32,
     by_root: FixedMap<Key, u32>,
     by_frame: FixedMap<u32, Vec<u32>>,
+    /// The region that was made last from the block at an address, by id.
+    covered: FixedMap<u64, u32>,
+    /// How often a region was left to an address where none begins.
+    exits: FixedMap<u64, u32>,
     indirect: BTreeSet<u64>,
+    functions: BTreeSet<u64>,
 }
 
 impl Translated {
@@ -116,14 +129,40 @@ impl Translated {
             generation: 0,
             by_root: FixedMap::default(),
             by_frame: FixedMap::default(),
+            covered: FixedMap::default(),
+            exits: FixedMap::default(),
             indirect: BTreeSet::new(),
+            functions: BTreeSet::new(),
         }
+    }
+
+    /// Whether more can be asked for.
+    fn has_room(&self) -> bool {
+        let regions = self.table.len() - self.free.len();
+        regions < MAX_REGIONS && self.outstanding < MAX_OUTSTANDING
+    }
+
+    /// Whether this root was asked for, whatever the answer.
+    pub fn is_root(&self, key: &Key) -> bool {
+        self.by_root.contains_key(key)
+    }
+
+    /// How far the region is that was made last from the block at `pc`.
+    fn cover(&self, pc: u64) -> Option<State> {
+        let id = *self.covered.get(&pc)?;
+        let region = self.table.get((id & NUMBERS) as usize)?.as_ref()?;
+        (region.id == id).then_some(region.state)
     }
 
     /// A sample fell on the block `key`: whether it is to be asked for now.
     pub fn hit(&mut self, key: Key) -> bool {
-        let full = self.table.len() - self.free.len() >= MAX_REGIONS;
-        if full || self.outstanding >= MAX_OUTSTANDING || self.by_root.contains_key(&key) {
+        let enough = match self.cover(key.pc) {
+            Some(State::Asked) => return false,
+            // Interpreted, although it is compiled: that is entered elsewhere.
+            Some(State::Installed(_)) => self.listening.threshold.saturating_mul(INSIDE),
+            _ => self.listening.threshold,
+        };
+        if !self.has_room() || self.is_root(&key) {
             return false;
         }
         if self.hits.len() >= MAX_NOTES {
@@ -131,11 +170,40 @@ impl Translated {
         }
         let hits = self.hits.entry(key).or_insert(0);
         *hits += 1;
-        let enough = *hits >= self.listening.threshold;
+        let enough = *hits >= enough;
         if enough {
             self.hits.remove(&key);
         }
         enough
+    }
+
+    /// A region was left to `pc`, where none begins: whether one is to be asked for now.
+    pub fn exit(&mut self, pc: u64) -> bool {
+        if self.exits.len() >= MAX_NOTES {
+            self.exits.clear();
+        }
+        let exits = self.exits.entry(pc).or_insert(0);
+        *exits += 1;
+        let function = if self.functions.contains(&pc) { 1 } else { INSIDE };
+        if *exits < self.listening.threshold.saturating_mul(EXITS * function) {
+            return false;
+        }
+        *exits = 0;
+        self.has_room() && self.cover(pc) != Some(State::Asked)
+    }
+
+    /// A call reached `pc`.
+    pub fn note_function(&mut self, pc: u64) {
+        if self.functions.len() >= MAX_NOTES {
+            self.functions.clear();
+        }
+        self.functions.insert(pc);
+    }
+
+    /// Where the function may begin that `pc` is in.
+    pub fn function_of(&self, pc: u64) -> Option<u64> {
+        let start = *self.functions.range(..=pc).next_back()?;
+        (pc - start < MAX_FUNCTION).then_some(start)
     }
 
     /// An indirect jump reached `pc`.
@@ -176,6 +244,10 @@ impl Translated {
                 numbers.push(number);
             }
         }
+        if self.covered.len() >= MAX_NOTES {
+            self.covered.clear();
+        }
+        self.covered.extend(request.blocks.iter().map(|block| (block.pc, request.id)));
         self.by_root.insert(root, number);
         if let Some(place) = self.table.get_mut(number as usize) {
             let id = request.id;
@@ -192,7 +264,7 @@ impl Translated {
     /// The host's answer: the region's number and root, if there is something to enter.
     pub fn answered(&mut self, id: u32, slot: u32) -> Option<(u32, Key)> {
         self.outstanding = self.outstanding.saturating_sub(1);
-        let number = id & ((1 << NUMBER_BITS) - 1);
+        let number = id & NUMBERS;
         let region = self.table.get_mut(number as usize)?.as_mut()?;
         if region.id != id || region.state != State::Asked {
             return None;

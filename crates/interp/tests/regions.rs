@@ -302,13 +302,14 @@ fn regions_survive_a_full_arena() {
 
 #[test]
 fn a_host_that_does_not_answer_is_not_asked_for_ever() {
-    // 1000 loops one after another
-    let mut code = Vec::new();
-    for _ in 0..1000 {
-        code.extend(b"\xb1\x0a\xfe\xc9\x75\xfc"); // mov cl, 10; L: dec cl; jnz L
+    // 1000 functions, each of which returns to the next: mov cl, 10; L: dec cl; jnz L; ret
+    const FUNCTION: &[u8] = b"\xb1\x0a\xfe\xc9\x75\xfc\xc3\xf4";
+    let mut s = setup(&FUNCTION.repeat(1000), RX, Listening { threshold: 1, sample: 1 });
+    for n in 1..1000 {
+        s.env.write(DATA + 8 * n, &(CODE + 8 * n).to_le_bytes());
     }
-    code.push(0xF4);
-    let mut s = setup(&code, RX, Listening { threshold: 1, sample: 1 });
+    s.env.write(DATA + 8000, &(CODE + 7).to_le_bytes());
+    s.cpu.slot[4] = DATA + 8;
     assert_eq!(s.run(1_000_000), Exit::Trap(TrapKind::Gp));
     let requests = s.requests();
     assert_eq!(requests.len(), 64);
@@ -318,7 +319,7 @@ fn a_host_that_does_not_answer_is_not_asked_for_ever() {
     }
     s.engine.install(requests[0].id, 1);
     s.engine.install(u32::MAX, 1);
-    s.cpu.rip = CODE;
+    (s.cpu.rip, s.cpu.slot[4]) = (CODE, DATA + 8);
     assert_eq!(s.run(1_000_000), Exit::Trap(TrapKind::Gp));
     let more = s.requests();
     assert_eq!((more.len(), calls()), (64, 0));

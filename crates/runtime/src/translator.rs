@@ -24,20 +24,22 @@ pub struct Translation {
     pub threshold: u32,
     /// Interpreted guest instructions between two samples, at least 1.
     pub sample: u32,
+    /// The box waits for what it asked for: for tests.
+    pub wait: bool,
     /// Takes a line at the end about what was compiled.
     pub report: Option<Report>,
 }
 
 impl std::fmt::Debug for Translation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Translation { on, threshold, sample, report: _ } = self;
+        let Translation { on, threshold, sample, wait: _, report: _ } = self;
         write!(f, "Translation {{ on: {on}, threshold: {threshold}, sample: {sample} }}")
     }
 }
 
 impl Default for Translation {
     fn default() -> Self {
-        Translation { on: false, threshold: 2, sample: 20_000, report: None }
+        Translation { on: false, threshold: 2, sample: 20_000, wait: false, report: None }
     }
 }
 
@@ -67,6 +69,7 @@ pub struct Translator {
     in_flight: usize,
     answers: VecDeque<Install>,
     counts: Counts,
+    wait: bool,
     report: Option<Report>,
 }
 
@@ -102,6 +105,7 @@ impl Translator {
             in_flight: 0,
             answers: VecDeque::new(),
             counts: Counts::default(),
+            wait: options.wait,
             report: options.report.clone(),
         })
     }
@@ -123,7 +127,7 @@ impl Translator {
                 self.in_flight += 1;
             }
         }
-        while let Some(finished) = self.worker.finished() {
+        while let Some(finished) = self.worker.finished(self.wait && self.in_flight > 0) {
             self.install(caller, finished);
         }
         let mut view = View::new(self.memory.data_mut(&mut *caller), self.desk);

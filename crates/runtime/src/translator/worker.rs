@@ -61,9 +61,9 @@ impl Worker {
         self.jobs.send(Job { source, level, layout }).is_ok()
     }
 
-    /// What has been finished, if there is something.
-    pub fn finished(&self) -> Option<Finished> {
-        self.finished.try_recv().ok()
+    /// What has been finished, if there is something; or waits for it.
+    pub fn finished(&self, wait: bool) -> Option<Finished> {
+        if wait { self.finished.recv().ok() } else { self.finished.try_recv().ok() }
     }
 
     /// Bytes of Wasm that were compiled, and how long that took.
