@@ -401,9 +401,11 @@ impl<'a> Emitter<'a> {
 
     /// Pops an `i32`: if it is not 0, leaves to the interpreter at guest address `pc`.
     pub fn leave_if(&mut self, pc: u64) {
-        // The address first: it is below the condition, which an instruction of its own must not disturb.
-        let label = self.label(self.exit);
-        self.wasm().i64_const(pc as i64).local_set(TO).br_if(label);
+        // Not by a conditional branch: Cranelift computes what the exit is given (each register that is a sum with a constant)
+        // before one, on the quick path.
+        self.begin_if();
+        self.leave(pc);
+        self.end();
     }
 
     /// Leaves to the interpreter at guest address `pc`.

@@ -16,6 +16,7 @@ pub struct FloatLocals {
     packed_limits: [u32; 2],
     scratch: [u32; 2],
     packed_scratch: [u32; 2],
+    zero: u32,
     /// Lane 0 of a slot as a scalar, by width and slot.
     lanes: Vec<(Width, u8, u32)>,
     /// Slots whose lane is up to date, by width.
@@ -85,6 +86,14 @@ impl Emitter<'_> {
             self.float.scratch[n] = self.local(value_type(width));
         }
         self.float.scratch[n]
+    }
+
+    /// Zeros: a vector that is never written.
+    pub fn float_zero(&mut self) -> u32 {
+        if self.float.zero == 0 {
+            self.float.zero = self.local(ValType::V128);
+        }
+        self.float.zero
     }
 
     /// For the result of half `n`, 0 or 1.

@@ -1,6 +1,8 @@
 //! Loads and stores through the lookaside tables.
 
 use crate::emit::{DELTA, Emitter, VA, VA32};
+use crate::vector_float;
+use crate::vector_known::Width;
 use crate::windows::{self, Access, Window};
 use ir::{Inst, Op, ZERO};
 use mem::{PAGE_MASK, PAGE_SIZE};
@@ -97,6 +99,19 @@ pub fn emit(e: &mut Emitter, inst: &Inst, at: usize, accesses: &mut Accesses, pc
         e.wasm().local_get(accesses.places[access.window]);
     } else {
         e.wasm().local_get(VA32).local_get(DELTA).i32_add();
+    }
+    let width = match inst.op {
+        VLoad32 => Some(Width::Single),
+        VLoad64 => Some(Width::Double),
+        _ => None,
+    };
+    if let Some(width) = width.filter(|_| e.float.are_used()) {
+        match width {
+            Width::Single => e.wasm().f32_load(m),
+            Width::Double => e.wasm().f64_load(m),
+        };
+        vector_float::loaded(e, inst.d, width);
+        return true;
     }
     match inst.op {
         Load8 => e.wasm().i64_load8_u(m),

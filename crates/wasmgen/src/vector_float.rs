@@ -5,8 +5,9 @@
 //! MXCSR is looked at when a region is entered and after all that may change it, not for each op: the *limit* of a width is
 //! what the check of a result compares with, and it is 0 while MXCSR does not allow the quick path.
 
-use crate::emit::Emitter;
+use crate::emit::{Emitter, X};
 use crate::vector_known::{Shape, Width, shape};
+use crate::vector_packed_float;
 use Width::{Double, Single};
 use ir::{Cpu, Inst, Op};
 use std::mem::offset_of;
@@ -14,7 +15,7 @@ use std::mem::offset_of;
 /// MXCSR's rounding control, exception masks, and precision flag.
 const RC: i32 = 0x6000;
 const MASKS: i32 = 0x1F80;
-const PE: i32 = 0x20;
+const PE_SHIFT: i32 = 5;
 
 /// A number's high half (of a single: all of it) without its sign, doubled: where normal numbers begin and end. Results must
 /// be above the smallest binade, where rounding may have come from a tiny one.
@@ -32,6 +33,11 @@ fn bounds(width: Width) -> Bounds {
     Bounds { normal: least, result: 2 * least, end }
 }
 
+/// Slots that no program sees, for the limits: Cranelift would compute them anew for each op that compares with them, but
+/// not what comes from memory (and was not written there in one piece).
+const LIMITS: usize = offset_of!(Cpu, slot) + 8 * 44;
+const PACKED_LIMITS: usize = offset_of!(Cpu, v) + 16 * ir::VSLOTS;
+
 /// Looks at MXCSR anew.
 pub fn settle(e: &mut Emitter) {
     if !e.float.are_used() {
@@ -42,13 +48,31 @@ pub fn settle(e: &mut Emitter) {
     e.wasm().i32_const(0).i32_load(place).local_tee(single);
     // Default rounding, everything masked: then what is exact raises nothing.
     e.wasm().i32_const(RC | MASKS).i32_and().i32_const(MASKS).i32_eq().local_tee(exact);
-    e.wasm().local_get(single).i32_const(PE).i32_and().i32_const(0).i32_ne().i32_and();
-    // All ones or nothing.
-    e.wasm().local_set(single).i32_const(0).local_get(single).i32_sub().local_tee(single);
-    let limit = |width| bounds(width).end.wrapping_sub(bounds(width).result);
-    e.wasm().i32_const(limit(Double)).i32_and().local_set(double);
-    e.wasm().local_get(single).i32_const(limit(Single)).i32_and().local_set(single);
-    crate::vector_packed_float::settle(e);
+    // With PE, all ones; else nothing.
+    e.wasm().local_get(single).i32_const(PE_SHIFT).i32_shr_u().i32_and().local_set(single);
+    e.wasm().i64_const(0).local_get(single).i64_extend_i32_u().i64_sub().local_set(X);
+    let limit = |width| bounds(width).end.wrapping_sub(bounds(width).result) as u32;
+    let both = u64::from(limit(Double)) << 32 | u64::from(limit(Single));
+    let place = e.cpu_place(LIMITS, 3);
+    e.wasm().i32_const(0).local_get(X).i64_const(both as i64).i64_and().i64_store(place);
+    let place = e.cpu_place(LIMITS + 8, 3);
+    e.wasm().i32_const(0).local_get(exact).i64_extend_i32_u().i64_store(place);
+    for (local, at) in [(single, 0), (double, 4), (exact, 8)] {
+        let place = e.cpu_place(LIMITS + at, 2);
+        e.wasm().i32_const(0).i32_load(place).local_set(local);
+    }
+    for width in [Single, Double] {
+        let Some(local) = e.packed_limit(width) else { continue };
+        let (highest, lowest) = vector_packed_float::limits(width);
+        let at = PACKED_LIMITS + 16 * width as usize;
+        for half in [at, at + 8] {
+            let place = e.cpu_place(half, 3);
+            e.wasm().i32_const(0).i64_const(highest).i64_const(lowest).local_get(X);
+            e.wasm().i64_eqz().i32_eqz().select().i64_store(place);
+        }
+        let place = e.cpu_place(at, 4);
+        e.wasm().i32_const(0).v128_load(place).local_set(local);
+    }
 }
 
 /// The local of a width's limit.
@@ -172,27 +196,33 @@ fn usual(e: &mut Emitter, width: Width, slot: u8, pc: u64) {
         return;
     }
     let Bounds { normal, end, .. } = bounds(width);
-    e.get_vector(slot);
-    e.wasm().i32x4_extract_lane(if width == Double { 1 } else { 0 });
+    if let Some(local) = e.lane(width, slot) {
+        e.wasm().local_get(local);
+        high_half(e, width);
+    } else {
+        e.get_vector(slot);
+        e.wasm().i32x4_extract_lane(if width == Double { 1 } else { 0 });
+    }
     magnitude(e, normal);
     e.wasm().i32_const(end.wrapping_sub(normal)).i32_ge_u();
     e.begin_if();
-    e.get_vector(slot);
-    match width {
-        Single => e.wasm().i32x4_extract_lane(0).i32_const(1).i32_shl(),
-        Double => e.wasm().i64x2_extract_lane(0).i64_const(1).i64_shl().i64_eqz().i32_eqz(),
-    };
+    not_zero(e, width, slot);
     e.leave_if(pc);
     e.end();
+}
+
+/// Pops a float and pushes its pattern's high half (of a single: all of it).
+fn high_half(e: &mut Emitter, width: Width) {
+    match width {
+        Single => e.wasm().i32_reinterpret_f32(),
+        Double => e.wasm().i64_reinterpret_f64().i64_const(32).i64_shr_u().i32_wrap_i64(),
+    };
 }
 
 /// Pops a result, and opens a conditional part for those that are not good as they are.
 fn unless_good(e: &mut Emitter, width: Width) {
     let limit = limit(e, width);
-    match width {
-        Single => e.wasm().i32_reinterpret_f32(),
-        Double => e.wasm().i64_reinterpret_f64().i64_const(32).i64_shr_u().i32_wrap_i64(),
-    };
+    high_half(e, width);
     magnitude(e, bounds(width).result);
     e.wasm().local_get(limit).i32_ge_u();
     e.begin_if();
@@ -482,4 +512,17 @@ fn compare(e: &mut Emitter, inst: &Inst, width: Width) {
         e.wasm().i32_sub().i32x4_replace_lane(0);
     }
     e.set_vector(inst.d);
+}
+
+/// After a load that pushed a float: slot `d` is that and zeros.
+pub fn loaded(e: &mut Emitter, slot: u8, width: Width) {
+    let (value, zero) = (e.float_scratch(width), e.float_zero());
+    e.wasm().local_set(value).local_get(zero).local_get(value);
+    match width {
+        Single => e.wasm().f32x4_replace_lane(0),
+        Double => e.wasm().f64x2_replace_lane(0),
+    };
+    e.set_vector(slot);
+    e.wasm().local_get(value);
+    e.set_lane(width, slot);
 }

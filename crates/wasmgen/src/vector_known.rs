@@ -20,7 +20,7 @@ use Width::{Double, Single};
 pub struct Known {
     /// Lane 0 is usual.
     low: [u64; 2],
-    /// All lanes are usual, and none is a number of the smallest binade.
+    /// All lanes are usual (so is lane 0), and none is a number of the smallest binade.
     all: [u64; 2],
 }
 
@@ -88,7 +88,7 @@ pub fn is_wide(op: Op) -> bool {
 impl Known {
     /// Whether lane 0 of `slot` is usual.
     pub fn low(&self, width: Width, slot: u8) -> bool {
-        (self.low[width as usize] | self.all[width as usize]) >> slot & 1 != 0
+        self.low[width as usize] >> slot & 1 != 0
     }
 
     /// Whether all lanes of `slot` are.
@@ -107,6 +107,7 @@ impl Known {
     }
 
     fn set_all(&mut self, width: Width, slot: u8) {
+        self.set_low(width, slot);
         self.all[width as usize] |= 1 << slot;
     }
 
@@ -180,16 +181,16 @@ impl Known {
                 self.all[Double as usize] |= u64::from(both) << d;
             }
             (None, Op::Movss) => self.low[Single as usize] |= u64::from(before.low(Single, b)) << d,
-            (None, Op::Pshufd) => {
-                self.all[Single as usize] |= u64::from(before.all(Single, a)) << d
+            (None, Op::Pshufd) if before.all(Single, a) => self.set_all(Single, d),
+            (None, Op::Shufps | Op::Punpckldq | Op::Punpckhdq | Op::Movhlps)
+                if before.all(Single, a) && before.all(Single, b) =>
+            {
+                self.set_all(Single, d);
             }
-            (None, Op::Shufps | Op::Punpckldq | Op::Punpckhdq | Op::Movhlps) => {
-                let both = before.all(Single, a) && before.all(Single, b);
-                self.all[Single as usize] |= u64::from(both) << d;
-            }
-            (None, Op::Shufpd | Op::Punpckhqdq) => {
-                let both = before.all(Double, a) && before.all(Double, b);
-                self.all[Double as usize] |= u64::from(both) << d;
+            (None, Op::Shufpd | Op::Punpckhqdq)
+                if before.all(Double, a) && before.all(Double, b) =>
+            {
+                self.set_all(Double, d);
             }
             _ => {}
         }

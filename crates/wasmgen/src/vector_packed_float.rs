@@ -5,7 +5,7 @@
 //! MXCSR does not allow the quick path.
 
 use crate::emit::Emitter;
-use crate::vector_float::{Predicate, exact, limit, predicate};
+use crate::vector_float::{Predicate, exact, predicate};
 use crate::vector_known::{Shape, Width, is_wide, shape};
 use Width::{Double, Single};
 use ir::{HIGH, Inst, Op};
@@ -37,17 +37,11 @@ fn splat64(x: u64) -> i128 {
     (u128::from(x) << 64 | u128::from(x)) as i128
 }
 
-/// As [`crate::vector_float::settle`], which calls it: the limits of packed results.
-pub fn settle(e: &mut Emitter) {
-    for width in [Single, Double] {
-        let Some(local) = e.packed_limit(width) else { continue };
-        let scalar = limit(e, width);
-        let lowest = match width {
-            Single => splat32(1 << 31),
-            Double => splat64(1 << 63),
-        };
-        e.wasm().v128_const(highest(width)).v128_const(lowest).local_get(scalar).select();
-        e.wasm().local_set(local);
+/// What results are compared with while MXCSR allows the quick path, and else: half of a vector each.
+pub fn limits(width: Width) -> (i64, i64) {
+    match width {
+        Single => (highest(width) as i64, splat32(1 << 31) as i64),
+        Double => (highest(width) as i64, i64::MIN),
     }
 }
 
