@@ -233,6 +233,21 @@ fn descriptors_of_processes() {
 }
 
 #[test]
+fn limits_of_processes() {
+    check("limits");
+}
+
+#[test]
+fn credentials_groups_and_signals() {
+    check("credentials");
+}
+
+#[test]
+fn clocks_timers_and_shares_of_the_processor() {
+    check("times");
+}
+
+#[test]
 fn asynchronous_io() {
     check("aio");
 }

@@ -265,6 +265,7 @@ pub fn mknod(
         _ => return Err(Errno::EINVAL),
     };
     let (dir, name) = new_entry(cx, at, dir, path, false)?;
+    may_create(cx, &dir)?;
     // Anybody may make a whiteout, which is no device (mknod(2) since Linux 5.8).
     let whiteout = kind == Kind::Char && rdev == 0;
     if matches!(kind, Kind::Char | Kind::Block) && !whiteout && !cx.cred.capable(cap::MKNOD) {

@@ -180,6 +180,9 @@ pub fn setgroups(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     }
     let bytes = k.mm.read_vec(a.u64(1), size * 4)?;
     let mut groups: Vec<u32> = bytes.chunks_exact(4).map(<u32 as abi::Pod>::from_bytes).collect();
+    if groups.contains(&u32::MAX) {
+        return Err(Errno::EINVAL.into());
+    }
     groups.sort_unstable();
     k.tasks[tid].creds.groups = groups.into();
     Ok(0)

@@ -294,6 +294,7 @@ pub fn membarrier(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 
 /// prlimit64(2), getrlimit(2), setrlimit(2)
 pub fn prlimit64(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let new = if a.u64(2) != 0 { Some(k.mm.read_pod(a.u64(2))?) } else { None };
     let pid = match a.i32(0) {
         0 => k.tasks[tid].pid,
         n => k.tasks.process(ProcessId(n as u32)).map(|p| p.pid).ok_or(Errno::ESRCH)?,
@@ -301,7 +302,7 @@ pub fn prlimit64(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     if pid != k.tasks[tid].pid && !may_limit(k, tid, pid) {
         return Err(Errno::EPERM.into());
     }
-    limit(k, tid, pid, a.usize(1) & 0xffff_ffff, a.u64(2), a.u64(3))
+    limit(k, tid, pid, a.usize(1) & 0xffff_ffff, new, a.u64(3))
 }
 
 /// Whether `tid` may see and set the limits of another process: its user and group are the caller's throughout, or with
@@ -320,16 +321,14 @@ pub fn getrlimit(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     if a.u64(1) == 0 {
         return Err(Errno::EFAULT.into());
     }
-    limit(k, tid, pid, a.usize(0) & 0xffff_ffff, 0, a.u64(1))
+    limit(k, tid, pid, a.usize(0) & 0xffff_ffff, None, a.u64(1))
 }
 
 /// setrlimit(2)
 pub fn setrlimit(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let pid = k.tasks[tid].pid;
-    if a.u64(1) == 0 {
-        return Err(Errno::EFAULT.into());
-    }
-    limit(k, tid, pid, a.usize(0) & 0xffff_ffff, a.u64(1), 0)
+    let new = k.mm.read_pod(a.u64(1))?;
+    limit(k, tid, pid, a.usize(0) & 0xffff_ffff, Some(new), 0)
 }
 
 fn limit(
@@ -337,12 +336,11 @@ fn limit(
     tid: ThreadId,
     pid: ProcessId,
     resource: usize,
-    new: u64,
+    new: Option<abi::Rlimit>,
     old: u64,
 ) -> SysResult {
     let before = *k.tasks[pid].limits.0.get(resource).ok_or(Errno::EINVAL)?;
-    if new != 0 {
-        let limit: abi::Rlimit = k.mm.read_pod(new)?;
+    if let Some(limit) = new {
         if limit.cur > limit.max {
             return Err(Errno::EINVAL.into());
         }

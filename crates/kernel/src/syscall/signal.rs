@@ -20,11 +20,11 @@ fn check_size(size: u64) -> Result<(), Errno> {
 /// rt_sigaction(2)
 pub fn rt_sigaction(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     check_size(a.u64(3))?;
+    let new: Option<Sigaction> = if a.u64(1) != 0 { Some(k.mm.read_pod(a.u64(1))?) } else { None };
     let signal = check_signal(a.i32(0))?;
     if signal == 0 {
         return Err(Errno::EINVAL.into());
     }
-    let new: Option<Sigaction> = if a.u64(1) != 0 { Some(k.mm.read_pod(a.u64(1))?) } else { None };
     if new.is_some() && SigSet::UNBLOCKABLE.has(signal) {
         return Err(Errno::EINVAL.into());
     }
@@ -166,7 +166,6 @@ pub fn sigaltstack(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 
 /// kill(2)
 pub fn kill(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let signal = check_signal(a.i32(1))?;
     let me = k.tasks[tid].pid;
     let pgid = k.tasks[me].pgid;
     let target = a.i32(0);
@@ -186,6 +185,10 @@ pub fn kill(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     if target > 0 && k.tasks.process(targets[0]).is_none() {
         targets[0] = k.tasks.thread(ThreadId(target as u32)).map(|t| t.pid).ok_or(Errno::ESRCH)?;
     }
+    if targets.is_empty() {
+        return Err(Errno::ESRCH.into());
+    }
+    let signal = check_signal(a.i32(1))?;
     let uid = k.tasks[tid].creds.uid.real;
     let mut result = Err(Errno::ESRCH);
     for pid in targets {
@@ -244,7 +247,12 @@ pub fn tgkill(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 
 /// The siginfo of rt_sigqueueinfo: others' signals may not look as if the kernel had sent them.
 fn queued_info(k: &mut Kernel, va: u64, signal: u32, own: bool) -> Result<Siginfo, Errno> {
-    let mut info: Siginfo = k.mm.read_pod(va)?;
+    let info = k.mm.read_pod(va)?;
+    sendable(info, signal, own)
+}
+
+/// What the kernel itself sends cannot be made up for others.
+fn sendable(mut info: Siginfo, signal: u32, own: bool) -> Result<Siginfo, Errno> {
     info.signo = signal as i32;
     if !own && (info.code >= 0 || info.code == SI_TKILL) {
         return Err(Errno::EPERM);
@@ -254,9 +262,12 @@ fn queued_info(k: &mut Kernel, va: u64, signal: u32, own: bool) -> Result<Siginf
 
 /// rt_sigqueueinfo(2)
 pub fn rt_sigqueueinfo(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let signal = check_signal(a.i32(1))?;
     let pid = ProcessId(a.u32(0));
-    let info = queued_info(k, a.u64(2), signal, pid == k.tasks[tid].pid)?;
+    let info = queued_info(k, a.u64(2), a.u32(1), pid == k.tasks[tid].pid)?;
+    if k.tasks.process(pid).is_none() {
+        return Err(Errno::ESRCH.into());
+    }
+    let signal = check_signal(a.i32(1))?;
     k.may_signal(tid, pid, signal)?;
     if signal != 0 && !k.send_to_process(pid, info, false) {
         return Err(Errno::EAGAIN.into());
@@ -266,13 +277,16 @@ pub fn rt_sigqueueinfo(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 
 /// rt_tgsigqueueinfo(2)
 pub fn rt_tgsigqueueinfo(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let signal = check_signal(a.i32(2))?;
     let to = ThreadId(a.u32(1));
+    let info: Siginfo = k.mm.read_pod(a.u64(3))?;
+    if a.i32(0) <= 0 || a.i32(1) <= 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let info = sendable(info, a.u32(2), to == tid)?;
     if k.tasks.thread(to).is_none_or(|t| t.pid.0 != a.u32(0)) {
         return Err(Errno::ESRCH.into());
     }
-    let own = k.tasks[tid].pid.0 == a.u32(0);
-    let info = queued_info(k, a.u64(3), signal, own)?;
+    check_signal(a.i32(2))?;
     send_thread(k, tid, to, info)
 }
 

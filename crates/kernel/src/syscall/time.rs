@@ -116,9 +116,58 @@ pub fn clock_getres(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     Ok(0)
 }
 
-/// clock_settime(2), settimeofday(2), adjtimex(2): a container may not.
+/// clock_settime(2), settimeofday(2): a container may not.
 pub fn clock_settime(_: &mut Kernel, _: ThreadId, _: Args) -> SysResult {
     Err(Errno::EPERM.into())
+}
+
+/// adjtimex(2)
+pub fn adjtimex(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
+    tell_clock(k, a.u64(0), CLOCK_REALTIME)
+}
+
+/// clock_adjtime(2)
+pub fn clock_adjtime(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
+    tell_clock(k, a.u64(1), a.i32(0))
+}
+
+/// Fills in the `struct timex` at `va`: nobody disciplines the clock, as far as the box knows.
+fn tell_clock(k: &mut Kernel, va: u64, clock: i32) -> SysResult {
+    const ADJTIME: u32 = 0x8000;
+    const OFFSET_SINGLESHOT: u32 = 1;
+    const OFFSET_READONLY: u32 = 0x2000;
+    const STA_UNSYNC: u64 = 64;
+    const TIME_ERROR: u64 = 5;
+    // All are longs, or ints with four bytes after them.
+    let mut timex: [u64; 26] = k.mm.read_pod(va)?;
+    match clock {
+        CLOCK_REALTIME => {}
+        ..0 | 1..=7 | CLOCK_TAI => return Err(Errno::EOPNOTSUPP.into()),
+        _ => return Err(Errno::EINVAL.into()),
+    }
+    let modes = timex[0] as u32;
+    let changes = match modes & ADJTIME != 0 {
+        true if modes & OFFSET_SINGLESHOT == 0 => return Err(Errno::EINVAL.into()),
+        true => modes & OFFSET_READONLY == 0,
+        false => modes != 0,
+    };
+    if changes {
+        return Err(Errno::EPERM.into());
+    }
+    let now = k.host.clock_realtime();
+    let micros = now % 1_000_000_000 / 1000;
+    let (second, most) = (now / 1_000_000_000, 16_000_000);
+    // offset, freq, maxerror, esterror, status, constant, precision, tolerance, time, tick.
+    let values = [0, 0, most, most, STA_UNSYNC, 2, 1, 32_768_000, second, micros, 10_000];
+    timex[1..12].copy_from_slice(&values);
+    timex[12..].fill(0);
+    k.mm.write_pod(va, &timex)?;
+    Ok(TIME_ERROR)
+}
+
+/// Whether a clock number means that of an open file (`CLOCKFD`), which no file here has.
+pub(super) fn is_of_descriptor(clock: i32) -> bool {
+    clock < 0 && clock & 7 == 3
 }
 
 /// gettimeofday(2)
@@ -165,15 +214,26 @@ pub fn clock_nanosleep(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
             | CLOCK_REALTIME_ALARM
             | CLOCK_BOOTTIME_ALARM
             | CLOCK_PROCESS_CPUTIME_ID => {}
-            CLOCK_MONOTONIC_RAW | CLOCK_REALTIME_COARSE | CLOCK_MONOTONIC_COARSE => {
-                return Err(Errno::EOPNOTSUPP.into());
-            }
+            CLOCK_THREAD_CPUTIME_ID
+            | CLOCK_MONOTONIC_RAW
+            | CLOCK_REALTIME_COARSE
+            | CLOCK_MONOTONIC_COARSE => return Err(Errno::EOPNOTSUPP.into()),
+            clock if is_of_descriptor(clock) => return Err(Errno::EOPNOTSUPP.into()),
+            ..0 => {}
             _ => return Err(Errno::EINVAL.into()),
         }
         let time: Timespec = k.mm.read_pod(a.u64(2))?;
         let ns = time.to_ns().ok_or(Errno::EINVAL)?;
+        if clock < 0 {
+            k.clock(tid, clock)?;
+            let id = !(clock >> 3) as u32;
+            if clock & 4 != 0 && (id == 0 || id == tid.0) {
+                // Whoever sleeps uses no time.
+                return Err(Errno::EINVAL.into());
+            }
+        }
         if a.i32(1) & TIMER_ABSTIME != 0 {
-            let deadline = if clock == CLOCK_PROCESS_CPUTIME_ID {
+            let deadline = if clock < 0 || clock == CLOCK_PROCESS_CPUTIME_ID {
                 k.now().saturating_add(ns.saturating_sub(k.clock(tid, clock)?))
             } else {
                 k.absolute_deadline(clock, ns)

@@ -5,6 +5,7 @@ use abi::time::*;
 use abi::{Errno, Timespec, Timeval};
 
 use super::Args;
+use super::time::is_of_descriptor;
 use crate::signal::siginfo;
 use crate::task::process::Interval;
 use crate::{Kernel, ProcessId, SysResult, ThreadId};
@@ -201,9 +202,9 @@ pub fn getitimer(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 /// setitimer(2)
 pub fn setitimer(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let pid = k.tasks[tid].pid;
-    let which = usize::try_from(a.i32(0)).ok().filter(|&w| w < 3).ok_or(Errno::EINVAL)?;
     let new: Itimerval =
         if a.u64(1) == 0 { Itimerval::default() } else { k.mm.read_pod(a.u64(1))? };
+    let which = usize::try_from(a.i32(0)).ok().filter(|&w| w < 3).ok_or(Errno::EINVAL)?;
     let value = new.it_value.to_ns().ok_or(Errno::EINVAL)?;
     let period = new.it_interval.to_ns().ok_or(Errno::EINVAL)?;
     let old = k.itimer_value(pid, which);
@@ -218,18 +219,27 @@ pub fn setitimer(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 pub fn timer_create(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let pid = k.tasks[tid].pid;
     let clock = a.i32(0);
-    k.clock(tid, clock)?;
+    let given: Option<Sigevent> = if a.u64(1) != 0 { Some(k.mm.read_pod(a.u64(1))?) } else { None };
+    match clock {
+        CLOCK_MONOTONIC_RAW | CLOCK_REALTIME_COARSE | CLOCK_MONOTONIC_COARSE => {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        clock if is_of_descriptor(clock) => return Err(Errno::EOPNOTSUPP.into()),
+        // Whether there is such a task is seen last.
+        ..0 => {}
+        clock => drop(k.clock(tid, clock)?),
+    }
     if k.tasks[pid].timers.len() >= TIMERS_MAX {
         return Err(Errno::EAGAIN.into());
     }
     let id = (0..=TIMERS_MAX as i32)
         .find(|id| !k.tasks[pid].timers.contains_key(id))
         .ok_or(Errno::EAGAIN)?;
-    let event: Sigevent = if a.u64(1) == 0 {
-        Sigevent { value: id as u64, signo: SIGALRM as i32, ..Sigevent::default() }
-    } else {
-        k.mm.read_pod(a.u64(1))?
-    };
+    let event = given.unwrap_or(Sigevent {
+        value: id as u64,
+        signo: SIGALRM as i32,
+        ..Sigevent::default()
+    });
     let target = match event.notify {
         SIGEV_NONE | SIGEV_SIGNAL | SIGEV_THREAD => None,
         SIGEV_THREAD_ID => {
@@ -245,6 +255,7 @@ pub fn timer_create(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     k.mm.write_pod(a.u64(2), &id)?;
+    k.clock(tid, clock)?;
     let timer = PosixTimer {
         clock,
         notify: event.notify,
@@ -276,8 +287,11 @@ impl Kernel {
 pub fn timer_settime(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let pid = k.tasks[tid].pid;
     let id = a.i32(0);
-    let timer = k.tasks[pid].timers.get(&id).cloned().ok_or(Errno::EINVAL)?;
+    if a.u64(2) == 0 {
+        return Err(Errno::EINVAL.into());
+    }
     let new: Itimerspec = k.mm.read_pod(a.u64(2))?;
+    let timer = k.tasks[pid].timers.get(&id).cloned().ok_or(Errno::EINVAL)?;
     let value = new.it_value.to_ns().ok_or(Errno::EINVAL)?;
     let period = new.it_interval.to_ns().ok_or(Errno::EINVAL)?;
     let old = k.timer_value(pid, &timer);

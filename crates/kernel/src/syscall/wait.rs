@@ -10,7 +10,7 @@ use crate::file::pidfd::Stage;
 use crate::task::end::CORE_DUMPED;
 use crate::task::process::{Report, Usage};
 use crate::task::ptrace::Kind;
-use crate::{Kernel, ProcessId, SysResult, ThreadId, Wait, WaitKey};
+use crate::{Kernel, ProcessId, Stop, SysResult, ThreadId, Wait, WaitKey};
 
 /// Which children are meant.
 #[derive(Clone, Copy)]
@@ -216,6 +216,32 @@ pub fn wait4(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 
 /// waitid(2)
 pub fn waitid(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    let found = match find_by_id(k, tid, a) {
+        Err(stop @ (Stop::Block(_) | Stop::NoReturn)) => return Err(stop),
+        found => found,
+    };
+    // Zeros are stored when nothing was found, whatever the reason.
+    if a.u64(2) != 0 {
+        let mut info = Siginfo::default();
+        if let Ok(Some(found)) = &found {
+            info.signo = SIGCHLD as i32;
+            info.code = found.code;
+            info.fields[0] = u64::from(found.pid.0) | u64::from(found.uid) << 32;
+            info.fields[1] = u64::from(found.value as u32);
+        }
+        // Only the fields that waitid(2) names are stored.
+        let mut bytes = [0; 32];
+        abi::Pod::to_bytes(&info, &mut bytes);
+        k.mm.write_user(a.u64(2), &bytes[..28])?;
+    }
+    if let Some(found) = found?.filter(|_| a.u64(4) != 0) {
+        k.mm.write_pod(a.u64(4), &rusage(&found.usage))?;
+    }
+    Ok(0)
+}
+
+/// The child that waitid(2) is to tell of.
+fn find_by_id(k: &mut Kernel, tid: ThreadId, a: Args) -> Result<Option<Found>, Stop> {
     let mut options = a.i32(3);
     let known = WNOHANG | WEXITED | WUNTRACED | WCONTINUED | WNOWAIT | WNOTHREAD | WALL | WCLONE;
     if options & !known != 0 || options & (WEXITED | WUNTRACED | WCONTINUED) == 0 {
@@ -246,21 +272,5 @@ pub fn waitid(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     if poll_only && found.is_none() {
         return Err(Errno::EAGAIN.into());
     }
-    if a.u64(2) != 0 {
-        let mut info = Siginfo::default();
-        if let Some(found) = &found {
-            info.signo = SIGCHLD as i32;
-            info.code = found.code;
-            info.fields[0] = u64::from(found.pid.0) | u64::from(found.uid) << 32;
-            info.fields[1] = u64::from(found.value as u32);
-        }
-        // Only the fields that waitid(2) names are stored.
-        let mut bytes = [0; 32];
-        abi::Pod::to_bytes(&info, &mut bytes);
-        k.mm.write_user(a.u64(2), &bytes[..28])?;
-    }
-    if let Some(found) = found.filter(|_| a.u64(4) != 0) {
-        k.mm.write_pod(a.u64(4), &rusage(&found.usage))?;
-    }
-    Ok(0)
+    Ok(found)
 }

@@ -51,11 +51,12 @@ impl Kernel {
         Ok(0)
     }
 
-    /// Two times of utimensat(2) at `va`; null = now.
-    fn read_times(&mut self, va: u64) -> Result<(SetTime, SetTime), Errno> {
+    /// Two times of utimensat(2) at `va`; null = now. None: they are no times, which counts once the file is found.
+    fn read_times(&mut self, va: u64) -> Result<Option<(SetTime, SetTime)>, Errno> {
         if va == 0 {
-            return Ok((SetTime::Now, SetTime::Now));
+            return Ok(Some((SetTime::Now, SetTime::Now)));
         }
+        let mut valid = true;
         let mut times = [SetTime::Omit; 2];
         for (i, time) in times.iter_mut().enumerate() {
             let t: Timespec = self.mm.read_pod(va.wrapping_add(i as u64 * 16))?;
@@ -63,10 +64,13 @@ impl Kernel {
                 UTIME_NOW => SetTime::Now,
                 UTIME_OMIT => SetTime::Omit,
                 nsec @ 0..=999_999_999 => SetTime::At(Time { sec: t.tv_sec, nsec: nsec as u32 }),
-                _ => return Err(Errno::EINVAL),
+                _ => {
+                    valid = false;
+                    SetTime::Now
+                }
             };
         }
-        Ok((times[0], times[1]))
+        Ok(valid.then_some((times[0], times[1])))
     }
 
     /// Two `struct timeval` at `va`; null = now.
@@ -87,10 +91,10 @@ impl Kernel {
         tid: ThreadId,
         dirfd: i32,
         path: u64,
-        times: (SetTime, SetTime),
+        times: Option<(SetTime, SetTime)>,
         flags: u32,
     ) -> SysResult {
-        if matches!(times, (SetTime::Omit, SetTime::Omit)) {
+        if matches!(times, Some((SetTime::Omit, SetTime::Omit))) {
             return Ok(0);
         }
         if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
@@ -98,13 +102,17 @@ impl Kernel {
         }
         let dentry = if path == 0 && dirfd != AT_FDCWD {
             // futimens(3) passes no path.
-            self.any_file(tid, dirfd)?.dentry().clone()
+            if flags != 0 {
+                return Err(Errno::EINVAL.into());
+            }
+            self.file(tid, dirfd)?.dentry().clone()
         } else {
             let path = self.mm.read_path(path)?;
             let follow = flags & AT_SYMLINK_NOFOLLOW == 0;
             self.lookup_at(tid, dirfd, &path, flags, follow)?
         };
-        ops::set_times(&mut self.cx(tid), &dentry, times.0, times.1)?;
+        let (accessed, modified) = times.ok_or(Errno::EINVAL)?;
+        ops::set_times(&mut self.cx(tid), &dentry, accessed, modified)?;
         Ok(0)
     }
 
@@ -170,13 +178,13 @@ pub fn utimensat(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 /// futimesat(2)
 pub fn futimesat(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let times = k.read_timevals(a.u64(2))?;
-    k.set_times_at(tid, a.i32(0), a.u64(1), times, 0)
+    k.set_times_at(tid, a.i32(0), a.u64(1), Some(times), 0)
 }
 
 /// utimes(2)
 pub fn utimes(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let times = k.read_timevals(a.u64(1))?;
-    k.set_times_at(tid, AT_FDCWD, a.u64(0), times, 0)
+    k.set_times_at(tid, AT_FDCWD, a.u64(0), Some(times), 0)
 }
 
 /// utime(2)
@@ -189,7 +197,7 @@ pub fn utime(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
             (time(atime), time(mtime))
         }
     };
-    k.set_times_at(tid, AT_FDCWD, a.u64(0), times, 0)
+    k.set_times_at(tid, AT_FDCWD, a.u64(0), Some(times), 0)
 }
 
 /// truncate(2)

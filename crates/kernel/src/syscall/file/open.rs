@@ -26,6 +26,9 @@ impl Kernel {
             Some(file) if again => file,
             _ => {
                 let path = self.mm.read_path(path)?;
+                // A descriptor is found before the file is looked for, or made.
+                let limit = self.fd_limit(tid);
+                self.tasks[tid].files.borrow().free(0, limit)?;
                 // RESOLVE_IN_ROOT takes the descriptor as the root of absolute paths, too.
                 let relative = if how.resolve & RESOLVE_IN_ROOT != 0 { b"." } else { &path[..] };
                 let dir = self.start_dir(tid, dirfd, relative)?;

@@ -25,7 +25,7 @@ pub(super) static ROWS: &[Row] = crate::syscall_rows! {
     96 gettimeofday(time: Ptr, zone: Ptr) = time::gettimeofday, Full, "";
     98 getrusage(who: Int, usage: Ptr) = time::getrusage, Full, "the share of system calls is estimated from samples";
     100 times(buf: Ptr) = time::times, Full, "the share of system calls is estimated from samples";
-    159 adjtimex(buf: Ptr) = time::clock_settime, Refused, "EPERM: the clock is the host's";
+    159 adjtimex(buf: Ptr) = time::adjtimex, Partial, "tells; to set anything is EPERM: the clock is the host's";
     164 settimeofday(time: Ptr, zone: Ptr) = time::clock_settime, Refused, "EPERM: the clock is the host's";
     201 time(result: Ptr) = time::time, Full, "";
     222 timer_create(clock: Enum(CLOCKS), event: Ptr, id: OutInt) = timer::timer_create, Full, "";
@@ -37,5 +37,5 @@ pub(super) static ROWS: &[Row] = crate::syscall_rows! {
     228 clock_gettime(clock: Enum(CLOCKS), time: OutTimespec) = time::clock_gettime, Full, "";
     229 clock_getres(clock: Enum(CLOCKS), time: OutTimespec) = time::clock_getres, Full, "";
     230 clock_nanosleep(clock: Enum(CLOCKS), flags: Flags(ABSTIME), time: Timespec, left: Ptr) = time::clock_nanosleep, Full, "";
-    305 clock_adjtime(clock: Enum(CLOCKS), buf: Ptr) = time::clock_settime, Refused, "EPERM: the clock is the host's";
+    305 clock_adjtime(clock: Enum(CLOCKS), buf: Ptr) = time::clock_adjtime, Partial, "tells; to set anything is EPERM: the clock is the host's";
 };
