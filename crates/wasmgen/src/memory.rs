@@ -144,6 +144,20 @@ pub fn emit(e: &mut Emitter, inst: &Inst, at: usize, accesses: &mut Accesses, pc
 /// Stores slot `d`; the physical address is on the stack.
 fn store(e: &mut Emitter, inst: &Inst, m: MemArg) {
     use Op::*;
+    // A scalar that was just computed need not become a vector first.
+    let width = match inst.op {
+        VStore32 => Some(Width::Single),
+        VStore64 => Some(Width::Double),
+        _ => None,
+    };
+    if let Some((width, local)) = width.and_then(|w| Some((w, e.lane(w, inst.d)?))) {
+        e.wasm().local_get(local);
+        match width {
+            Width::Single => e.wasm().f32_store(m),
+            Width::Double => e.wasm().f64_store(m),
+        };
+        return;
+    }
     match inst.op {
         Store8 | Store16 | Store32 | Store64 => e.get(inst.d),
         _ => e.get_vector(inst.d),

@@ -5,7 +5,7 @@
 //! MXCSR is looked at when a region is entered and after all that may change it, not for each op: the *limit* of a width is
 //! what the check of a result compares with, and it is 0 while MXCSR does not allow the quick path.
 
-use crate::emit::{Emitter, X};
+use crate::emit::{DELTA, Emitter, X};
 use crate::vector_known::{Shape, Width, shape};
 use crate::vector_packed_float;
 use Width::{Double, Single};
@@ -242,7 +242,8 @@ fn zero_ne(e: &mut Emitter, width: Width) {
     };
 }
 
-/// Sum, difference, product, quotient, into the scratch local. Zero is good where it is exact.
+/// Sum, difference, product, quotient, into the scratch local. Zero is good where it is exact; and while only PE is missing,
+/// what is not exact sets it.
 fn arithmetic(e: &mut Emitter, inst: &Inst, width: Width, pc: u64) {
     use Op::*;
     get(e, width, inst.a);
@@ -257,9 +258,11 @@ fn arithmetic(e: &mut Emitter, inst: &Inst, width: Width, pc: u64) {
         Mulsd => e.wasm().f64_mul(),
         _ => e.wasm().f64_div(),
     };
-    let result = e.float_scratch(width);
+    let (result, exact) = (e.float_scratch(width), exact(e));
     e.wasm().local_tee(result);
     unless_good(e, width);
+    e.wasm().local_get(exact).i32_eqz();
+    e.leave_if(pc);
     match inst.op {
         Mulss | Mulsd => {
             not_zero(e, width, inst.a);
@@ -277,10 +280,147 @@ fn arithmetic(e: &mut Emitter, inst: &Inst, width: Width, pc: u64) {
             zero_ne(e, width);
         }
     }
-    let exact = exact(e);
-    e.wasm().local_get(exact).i32_eqz().i32_or();
-    e.leave_if(pc);
+    e.begin_if();
+    ordinary_or_leave(e, width, pc);
+    match inst.op {
+        Mulss | Mulsd => is_product_inexact(e, inst, width, pc),
+        Divss | Divsd => is_quotient_inexact(e, inst, width, pc),
+        _ => is_sum_inexact(e, inst, width),
+    }
+    e.begin_if();
+    raise_inexact(e);
     e.end();
+    e.end();
+    e.end();
+}
+
+/// Leaves unless the result is normal and not of the smallest binade.
+fn ordinary_or_leave(e: &mut Emitter, width: Width, pc: u64) {
+    let result = e.float_scratch(width);
+    e.wasm().local_get(result);
+    high_half(e, width);
+    magnitude(e, bounds(width).result);
+    e.wasm().i32_const(bounds(width).end.wrapping_sub(bounds(width).result)).i32_ge_u();
+    e.leave_if(pc);
+}
+
+/// Sets PE; from now on MXCSR allows the quick path.
+fn raise_inexact(e: &mut Emitter) {
+    let place = e.cpu_place(offset_of!(Cpu, mxcsr), 2);
+    e.wasm().i32_const(0).i32_const(0).i32_load(place).i32_const(1 << PE_SHIFT).i32_or();
+    e.wasm().i32_store(place);
+    for width in [Single, Double] {
+        let local = limit(e, width);
+        let all = bounds(width).end.wrapping_sub(bounds(width).result);
+        e.wasm().i32_const(all).local_set(local);
+        if let Some(local) = e.packed_limit(width) {
+            e.wasm().v128_const(vector_packed_float::highest(width)).local_set(local);
+        }
+    }
+}
+
+/// Bits of a significand.
+fn precision(width: Width) -> i32 {
+    match width {
+        Single => 24,
+        Double => 53,
+    }
+}
+
+/// Pops a normal number and pushes the zeros at the end of its significand (`i32`).
+fn trailing_zeros(e: &mut Emitter, width: Width) {
+    match width {
+        Single => {
+            e.wasm().i32_reinterpret_f32().i32_const(1 << 23).i32_or().i32_ctz();
+        }
+        Double => {
+            let mut w = e.wasm();
+            w.i64_reinterpret_f64().i64_const(1 << 52).i64_or().i64_ctz().i32_wrap_i64();
+        }
+    }
+}
+
+/// Pushes whether the sum or difference in the scratch local is not exact (Knuth's TwoSum).
+fn is_sum_inexact(e: &mut Emitter, inst: &Inst, width: Width) {
+    let difference = matches!(inst.op, Op::Subss | Op::Subsd);
+    let result = e.float_scratch(width);
+    let sub = |e: &mut Emitter| match width {
+        Single => {
+            e.wasm().f32_sub();
+        }
+        Double => {
+            e.wasm().f64_sub();
+        }
+    };
+    // z = r - x
+    let z = |e: &mut Emitter| {
+        e.wasm().local_get(result);
+        get(e, width, inst.a);
+        sub(e);
+    };
+    // Inexact if (x - (r - z)) + (y - z) is not zero; of a difference, y is negative.
+    get(e, width, inst.a);
+    e.wasm().local_get(result);
+    z(e);
+    sub(e);
+    sub(e);
+    if difference {
+        get(e, width, inst.b);
+        z(e);
+        match width {
+            Single => e.wasm().f32_add().f32_ne(),
+            Double => e.wasm().f64_add().f64_ne(),
+        };
+    } else {
+        z(e);
+        get(e, width, inst.b);
+        sub(e);
+        match width {
+            Single => e.wasm().f32_ne(),
+            Double => e.wasm().f64_ne(),
+        };
+    }
+}
+
+/// Leaves if the zeros at the ends of the two factors on the stack (as numbers) do not say whether their product is exact;
+/// pushes whether it is not.
+fn is_inexact_by_zeros(e: &mut Emitter, width: Width, pc: u64) {
+    let doubtful = precision(width) - 1;
+    e.wasm().i32_add().local_tee(DELTA).i32_const(doubtful).i32_eq();
+    e.leave_if(pc);
+    e.wasm().local_get(DELTA).i32_const(doubtful).i32_lt_u();
+}
+
+/// Pushes whether the product in the scratch local is not exact.
+fn is_product_inexact(e: &mut Emitter, inst: &Inst, width: Width, pc: u64) {
+    for slot in [inst.a, inst.b] {
+        get(e, width, slot);
+        trailing_zeros(e, width);
+    }
+    is_inexact_by_zeros(e, width, pc);
+}
+
+/// Pushes whether the quotient in the scratch local is not exact: whether its product with the divisor is not, or another number
+/// than the dividend.
+fn is_quotient_inexact(e: &mut Emitter, inst: &Inst, width: Width, pc: u64) {
+    let result = e.float_scratch(width);
+    e.wasm().local_get(result);
+    trailing_zeros(e, width);
+    get(e, width, inst.b);
+    trailing_zeros(e, width);
+    is_inexact_by_zeros(e, width, pc);
+    e.wasm().local_get(result);
+    get(e, width, inst.b);
+    match width {
+        Single => e.wasm().f32_mul(),
+        Double => e.wasm().f64_mul(),
+    };
+    get(e, width, inst.a);
+    match width {
+        Single => e.wasm().f32_ne(),
+        Double => e.wasm().f64_ne(),
+    };
+    e.wasm().i32_or();
 }
 
 /// `a < b ? a : b` or `a > b ? a : b`, into the scratch local.
@@ -301,21 +441,29 @@ fn extreme(e: &mut Emitter, inst: &Inst, width: Width) {
 
 /// The square root of lane 0 of `b`, into the scratch local.
 fn root(e: &mut Emitter, inst: &Inst, width: Width, pc: u64) {
-    let limit = limit(e, width);
+    let (result, limit, exact) = (e.float_scratch(width), limit(e, width), exact(e));
     get(e, width, inst.b);
     match width {
         Single => e.wasm().f32_const(0.0.into()).f32_lt(),
         Double => e.wasm().f64_const(0.0.into()).f64_lt(),
     };
-    e.wasm().local_get(limit).i32_eqz().i32_or();
     e.leave_if(pc);
     get(e, width, inst.b);
     match width {
         Single => e.wasm().f32_sqrt(),
         Double => e.wasm().f64_sqrt(),
     };
-    let result = e.float_scratch(width);
-    e.wasm().local_set(result);
+    e.wasm().local_set(result).local_get(limit).i32_eqz();
+    e.begin_if();
+    e.wasm().local_get(exact).i32_eqz();
+    e.leave_if(pc);
+    // If it is exact, its square is: then there are that many zeros.
+    e.wasm().local_get(result);
+    trailing_zeros(e, width);
+    e.wasm().i32_const(1).i32_shl().i32_const(precision(width) - 1).i32_ge_u();
+    e.leave_if(pc);
+    raise_inexact(e);
+    e.end();
 }
 
 /// Lane 0 of `b` made integral, into the scratch local. False for the rounding mode of MXCSR.

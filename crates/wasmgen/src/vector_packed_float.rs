@@ -20,7 +20,7 @@ fn moved(width: Width) -> i128 {
 }
 
 /// The highest moved magnitude.
-fn highest(width: Width) -> i128 {
+pub fn highest(width: Width) -> i128 {
     match width {
         Single => splat32(0x8000_0000_u32.wrapping_add((2 * 0x7F80_0000) - (4 << 23))),
         Double => {

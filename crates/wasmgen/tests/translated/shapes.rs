@@ -8,7 +8,7 @@ use testkit::cpu::{Case, DATA, ENTRY, MAX_CODE};
 pub fn ordinary(rng: &mut Rng, case: &Case) -> Case {
     let mut case = case.clone();
     let double = rng.one_in(2);
-    case.state.set_mxcsr(if rng.one_in(8) { 0x1f80 } else { 0x1fa0 });
+    case.state.set_mxcsr(if rng.one_in(3) { 0x1f80 } else { 0x1fa0 });
     let vector = |rng: &mut Rng| {
         let number = |rng: &mut Rng| match rng.below(12) {
             0 => 0.0,
