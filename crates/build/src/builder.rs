@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dockerfile::plan::{Plan, Source};
-use dockerfile::scope::Scope;
 use dockerfile::{Cause as DockerfileCause, Instruction, InstructionKind, Span};
 use oci::{Client, Digest, ImageConfig, ImageHandle, Reference, Store};
 
@@ -213,17 +212,24 @@ impl Builder<'_> {
             1 + instructions.iter().filter(|instruction| makes_step(&instruction.kind)).count();
         let mut number = 1;
         for instruction in instructions {
-            let before = stage.scope.clone();
+            // The history shows what the instruction saw, and ARG and ENV change just that.
+            let seen = match &instruction.kind {
+                kind @ (InstructionKind::Arg(_) | InstructionKind::Env(_)) => {
+                    history::config(kind, &stage.scope, &stage.config)
+                        .map_err(|error| error.on(instruction.span))?
+                }
+                _ => None,
+            };
             stage
                 .scope
                 .apply(&instruction.kind, &self.plan.globals)
                 .map_err(|e| Error::from(e).on(instruction.span))?;
             let mut command_set = stage.command_set;
-            let only_config = apply(instruction, &mut stage.config, &before, &mut command_set)
+            let only_config = apply(instruction, &mut stage.config, &stage.scope, &mut command_set)
                 .map_err(|error| error.on(instruction.span))?;
             stage.command_set = command_set;
             if only_config {
-                self.note_config(instruction, &before, &mut stage)
+                self.note_config(instruction, seen, &mut stage)
                     .map_err(|error| error.on(instruction.span))?;
                 continue;
             }
@@ -245,14 +251,18 @@ impl Builder<'_> {
     fn note_config(
         &self,
         instruction: &Instruction,
-        before: &Scope,
+        seen: Option<String>,
         stage: &mut Stage,
     ) -> Result<()> {
         if let InstructionKind::Shell(words) = &instruction.kind {
             let shell = words.join("\0");
             stage.key = key([stage.key.as_str().as_bytes(), b"SHELL", shell.as_bytes()]);
         }
-        match history::config(&instruction.kind, before, &stage.config)? {
+        let by = match seen {
+            Some(by) => Some(by),
+            None => history::config(&instruction.kind, &stage.scope, &stage.config)?,
+        };
+        match by {
             Some(by) => stage.add(&self.workshop.store, None, self.options.created(), by),
             None => Ok(()),
         }

@@ -54,6 +54,16 @@ impl Context {
         Ok(Self { root, ignore: IgnoreFile::default(), ignore_file: None, held })
     }
 
+    /// A directory without an ignore file of its own.
+    pub fn plain(root: &Path) -> Result<Self> {
+        let read = |source| Error::new(Cause::Read { path: root.to_owned(), source });
+        if !fs::metadata(root).map_err(read)?.is_dir() {
+            return Err(read(io::Error::from(io::ErrorKind::NotADirectory)));
+        }
+        let (root, held) = (root.to_owned(), RefCell::default());
+        Ok(Self { root, ignore: IgnoreFile::default(), ignore_file: None, held })
+    }
+
     /// The patterns, for the checks.
     pub fn ignore(&self) -> &IgnoreFile {
         &self.ignore

@@ -13,12 +13,14 @@ use crate::context::Context;
 use crate::copy::content::content_key;
 use crate::copy::place::place;
 use crate::copy::select::{Selected, select};
-use crate::copy::{Request, Source};
+use crate::copy::{FetchedFile, Request, Source};
 use crate::error::{Cause, Error, Result};
+use crate::events::StepId;
 use crate::files::{Entry, Files, Kind, components, resolve};
 use crate::history;
 use crate::image_tree::ImageTree;
 use crate::mode::Mode;
+use crate::remote::Remote;
 use crate::stage::Stage;
 use crate::users::owner;
 
@@ -33,13 +35,19 @@ pub(crate) struct Transfer<'a> {
     pub exclude: &'a [Word],
     pub parents: bool,
     pub link: bool,
+    /// Archives of the context are taken apart.
     pub unpack: bool,
+    /// ADD: files from elsewhere, `None` for COPY.
+    pub remote: Option<RemoteOptions<'a>>,
 }
 
-impl Transfer<'_> {
-    fn only_inline(&self) -> bool {
-        self.sources.iter().all(|source| matches!(source, CopySource::Inline(_)))
-    }
+/// What ADD says about sources from elsewhere.
+#[derive(Clone, Copy)]
+pub(crate) struct RemoteOptions<'a> {
+    pub checksum: Option<&'a Word>,
+    pub keep_git: bool,
+    /// Fetched archives are taken apart.
+    pub unpack: bool,
 }
 
 /// A tree that a step reads, and what it is called in messages.
@@ -114,10 +122,16 @@ impl From {
 
 impl Builder<'_> {
     /// Carries out COPY or ADD; true if the result was known.
-    pub fn copy_step(&mut self, transfer: &Transfer<'_>, stage: &mut Stage) -> Result<bool> {
-        let mut request = self.request(transfer, stage)?;
+    pub fn copy_step(
+        &mut self,
+        transfer: &Transfer<'_>,
+        stage: &mut Stage,
+        step: StepId,
+    ) -> Result<bool> {
+        let mut request = self.request(transfer, stage, step)?;
+        let reads = request.sources.iter().any(|source| matches!(source, Source::Path(_)));
         let mut from = match transfer.from {
-            None if self.context.is_none() && transfer.only_inline() => self.nothing(),
+            None if self.context.is_none() && !reads => self.nothing(),
             None => self.open_from(None, 0)?,
             Some(word) => self.open_from(Some(&word.text), word.line)?,
         };
@@ -273,11 +287,27 @@ impl Builder<'_> {
         }
     }
 
-    fn request(&self, transfer: &Transfer<'_>, stage: &Stage) -> Result<Request> {
+    fn request(&self, transfer: &Transfer<'_>, stage: &Stage, step: StepId) -> Result<Request> {
         let mut sources = Vec::new();
+        let checksum = match transfer.remote.and_then(|remote| remote.checksum) {
+            None => None,
+            Some(word) => Some(stage.scope.expand(word)?.text).filter(|text| !text.is_empty()),
+        };
+        if checksum.is_some() && transfer.sources.len() > 1 {
+            let reason = "it is for one source".to_owned();
+            return Err(Cause::Checksum { reason }.into());
+        }
         for source in transfer.sources {
             sources.push(match source {
-                CopySource::Path(word) => Source::Path(stage.scope.expand(word)?.text),
+                CopySource::Path(word) => {
+                    let text = stage.scope.expand(word)?.text;
+                    match transfer.remote {
+                        Some(options) => self
+                            .maybe_remote(text, options, checksum.as_deref(), step)
+                            .map_err(|error| error.on(dockerfile::Span::line(word.line)))?,
+                        None => Source::Path(text),
+                    }
+                }
                 CopySource::Inline(file) => {
                     let content = if file.expand {
                         dockerfile::expand::body(&file.content, &stage.scope)
@@ -315,6 +345,40 @@ impl Builder<'_> {
             unpack: transfer.unpack,
             made_at: self.options.made_at(),
         })
+    }
+
+    /// A source of ADD: fetched now if it is elsewhere.
+    fn maybe_remote(
+        &self,
+        text: String,
+        options: RemoteOptions<'_>,
+        checksum: Option<&str>,
+        step: StepId,
+    ) -> Result<Source> {
+        let wrong = |reason: &str| Error::new(Cause::Checksum { reason: reason.to_owned() });
+        match Remote::parse(&text)? {
+            None if checksum.is_some() => Err(wrong("it is for files from a URL and repositories")),
+            None => Ok(Source::Path(text)),
+            Some(Remote::Http(url)) => {
+                let digest = checksum.map(Digest::parse).transpose();
+                let digest = digest.map_err(|error| wrong(&error.to_string()))?;
+                let file = self.fetch_file(&url, digest.as_ref(), step)?;
+                Ok(Source::File(FetchedFile {
+                    name: crate::remote::file_name(&url),
+                    path: self.workshop.store.blob_path(&file.digest),
+                    digest: file.digest,
+                    size: file.size,
+                    modified: file.modified.unwrap_or_else(|| self.options.made_at()),
+                    unpack: options.unpack,
+                }))
+            }
+            Some(Remote::Git(mut source)) => {
+                if let Some(checksum) = checksum {
+                    checksum.clone_into(&mut source.commit);
+                }
+                Ok(Source::Repository(self.fetch_repository(&source, options.keep_git)?))
+            }
+        }
     }
 
     /// A whole directory as a layer.
@@ -380,21 +444,4 @@ fn explain_missing(error: Error, context: &Context) -> Error {
         }
         None => error,
     }
-}
-
-pub(crate) fn refuse_remote(add: &dockerfile::Add) -> Result<()> {
-    if add.checksum.is_some() {
-        return Err(Cause::Unsupported { what: "ADD --checksum".to_owned() }.into());
-    }
-    for source in &add.sources {
-        let CopySource::Path(word) = source else { continue };
-        let remote = ["http://", "https://", "git://", "git@", "ssh://"];
-        if remote.iter().any(|prefix| word.text.to_ascii_lowercase().starts_with(prefix)) {
-            let what = format!("ADD from a URL ({})", word.text);
-            let error =
-                Error::new(Cause::Unsupported { what }).on(dockerfile::Span::line(word.line));
-            return Err(error.hint("fetch it before the build and ADD the local file"));
-        }
-    }
-    Ok(())
 }

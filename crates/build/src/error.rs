@@ -43,6 +43,10 @@ pub enum Cause {
         "invalid --chmod value {value:?}: it is an octal mode such as 0755, or a symbolic one such as u=rwX,go=rX"
     )]
     Chmod { value: String },
+    #[error("{url}: {reason}")]
+    Remote { url: String, reason: String },
+    #[error("invalid --checksum: {reason}")]
+    Checksum { reason: String },
     #[error("{reason}")]
     Mount { reason: String },
     #[error("invalid user {name:?}: there is no such {what} in the image's {file}")]

@@ -23,6 +23,7 @@ mod mode;
 mod mounts;
 mod options;
 mod output;
+mod remote;
 mod run;
 mod stage;
 mod steps;

@@ -5,7 +5,7 @@ use dockerfile::{Instruction, InstructionKind, Word};
 use crate::builder::Builder;
 use crate::cache::{Cached, key};
 use crate::copy::place::plain_directory;
-use crate::copy_step::{Transfer, refuse_remote};
+use crate::copy_step::{RemoteOptions, Transfer};
 use crate::error::{Cause, Result};
 use crate::events::StepId;
 use crate::image_tree::ImageTree;
@@ -35,11 +35,11 @@ impl Builder<'_> {
                     parents: copy.parents,
                     link: copy.link,
                     unpack: false,
+                    remote: None,
                 };
-                self.copy_step(&transfer, stage)?
+                self.copy_step(&transfer, stage, step)?
             }
             InstructionKind::Add(add) => {
-                refuse_remote(add)?;
                 let transfer = Transfer {
                     name: "ADD",
                     sources: &add.sources,
@@ -51,8 +51,13 @@ impl Builder<'_> {
                     parents: false,
                     link: add.link,
                     unpack: add.unpack.unwrap_or(true),
+                    remote: Some(RemoteOptions {
+                        checksum: add.checksum.as_ref(),
+                        keep_git: add.keep_git_dir,
+                        unpack: add.unpack.unwrap_or(false),
+                    }),
                 };
-                self.copy_step(&transfer, stage)?
+                self.copy_step(&transfer, stage, step)?
             }
             _ => false,
         };

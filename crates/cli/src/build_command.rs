@@ -53,7 +53,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
         hosts: network::hosts(&args.add_host)?,
         reproducible: args.reproducible,
     };
-    let warnings = lint(&input, &options);
+    let warnings = lint(global, &input, &options);
     if args.check {
         return report_check(&input, &options, &warnings);
     }
@@ -92,7 +92,8 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
     }
     if !quiet {
         unused_arguments(&input, &options);
-        summary(&warnings);
+        // Now the base images are known.
+        summary(&lint(global, &input, &options));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -285,18 +286,31 @@ fn run_network(global: &Global, args: &BuildArgs) -> RunNetwork {
     }
 }
 
-fn lint(input: &Input, options: &BuildOptions) -> Vec<Warning> {
+/// The warnings; of base images those count that the store has.
+fn lint(global: &Global, input: &Input, options: &BuildOptions) -> Vec<Warning> {
     let context = input.context.as_deref();
     let ignore =
         context.and_then(|context| build::ignore_file(context, input.path.as_deref()).ok());
-    let knowledge = Knowledge { ignore: ignore.as_ref(), ..Knowledge::default() };
     let plan_options = dockerfile::plan::Options {
         build_args: options.build_args.clone(),
         target: options.target.clone(),
         contexts: options.named_contexts.keys().cloned().collect(),
         ..dockerfile::plan::Options::default()
     };
-    check(&input.file, &plan_options, &knowledge)
+    let mut image_env = BTreeMap::new();
+    if let (Ok(plan), Ok(store)) =
+        (dockerfile::plan::Plan::new(&input.file, &plan_options), session::store(global))
+    {
+        for stage in &plan.stages {
+            let dockerfile::plan::Source::Image(name) = &stage.base else { continue };
+            if let Ok(image) = Reference::parse(name).and_then(|name| store.image(&name)) {
+                let env = image.config.config.env.iter();
+                let names = env.map(|pair| pair.split('=').next().unwrap_or_default().to_owned());
+                image_env.insert(name.clone(), names.collect());
+            }
+        }
+    }
+    check(&input.file, &plan_options, &Knowledge { image_env, ignore: ignore.as_ref() })
 }
 
 /// `--check`: every warning with its lines; exit code 1 if there are any.
@@ -314,7 +328,7 @@ fn report_check(
     dockerfile::plan::Plan::new(&input.file, &plan_options)
         .map_err(|error| Failure::build(&build::Error::from(error), &input.name, &input.text))?;
     for warning in warnings {
-        tell!("WARNING: {}\n{}", warning.rule, warning.message);
+        tell!("WARNING: {} - {}\n{}", warning.rule, warning.url(), warning.message);
         tell!("{}", excerpt(&input.name, &input.text, warning.span));
     }
     if warnings.is_empty() {

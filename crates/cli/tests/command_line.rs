@@ -171,7 +171,7 @@ fn checks_are_reported_and_decide_the_exit_code() {
     home.dockerfile("FROM scratch\nMAINTAINER me\n");
     let outcome = home.boxer(&["build", "--check", "context"]);
     assert_eq!(outcome.code, 1);
-    assert!(outcome.stderr.contains("WARNING: MaintainerDeprecated\n"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("WARNING: MaintainerDeprecated - https://docs.docker.com/go/dockerfile/rule/maintainer-deprecated/\n"), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("   2 | >>> MAINTAINER me\n"), "{}", outcome.stderr);
     home.dockerfile("# check=skip=MaintainerDeprecated\nFROM scratch\nMAINTAINER me\n");
     assert_eq!(home.boxer(&["build", "--check", "context"]).code, 0);

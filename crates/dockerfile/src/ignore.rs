@@ -1,5 +1,7 @@
 //! `.dockerignore`: which paths of the context a build does not see.
 
+use std::collections::HashMap;
+
 use regex::Regex;
 
 use crate::error::{Cause, Error, Span};
@@ -12,12 +14,17 @@ const MOST: usize = 100_000;
 #[derive(Clone, Debug, Default)]
 pub struct IgnoreFile {
     patterns: Vec<Pattern>,
+    /// The last place of each pattern without wildcards, by its text: a path is looked up by itself and its parents.
+    literal: HashMap<String, usize>,
+    /// The places of the others, in order.
+    wild: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
 struct Pattern {
     text: String,
-    expression: Regex,
+    /// None where the text is without wildcards.
+    expression: Option<Regex>,
     /// `!`: takes back in.
     negated: bool,
     /// The number of components, to match against parents of a path.
@@ -78,8 +85,14 @@ impl IgnoreFile {
             if cleaned.len() > 1 { cleaned.trim_start_matches('/').to_owned() } else { cleaned };
         let literal: Vec<&str> =
             text.split('/').take_while(|part| !pattern::has_wildcard(part)).collect();
+        let plain = !pattern::has_wildcard(&text);
+        if plain {
+            self.literal.insert(text.clone(), self.patterns.len());
+        } else {
+            self.wild.push(self.patterns.len());
+        }
         self.patterns.push(Pattern {
-            expression: pattern::ignore(&text)?,
+            expression: if plain { None } else { Some(pattern::ignore(&text)?) },
             depth: text.split('/').count(),
             literal_prefix: literal.join("/"),
             text,
@@ -101,14 +114,19 @@ impl IgnoreFile {
     /// assert!(file.ignores("a.log") && file.ignores("target/x") && !file.ignores("target/keep"));
     /// ```
     pub fn ignores(&self, path: &str) -> bool {
-        let mut ignored = false;
-        for pattern in &self.patterns {
-            // A pattern that would change nothing need not be tried.
-            if pattern.negated == ignored && pattern.matches(path) {
-                ignored = !pattern.negated;
+        let prefixes = path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]);
+        let mut decides = prefixes.filter_map(|prefix| self.literal.get(prefix).copied()).max();
+        for place in self.wild.iter().rev() {
+            // A pattern before the one that decides so far changes nothing.
+            if decides.is_some_and(|decides| *place < decides) {
+                break;
+            }
+            if self.patterns.get(*place).is_some_and(|pattern| pattern.matches(path)) {
+                decides = Some(*place);
+                break;
             }
         }
-        ignored
+        decides.and_then(|place| self.patterns.get(place)).is_some_and(|pattern| !pattern.negated)
     }
 
     /// Whether a directory that is left out may still hold something that is not: if so, a walk
@@ -126,18 +144,19 @@ impl IgnoreFile {
 
 impl Pattern {
     fn matches(&self, path: &str) -> bool {
-        if self.expression.is_match(path) {
+        let Some(expression) = &self.expression else { return false };
+        if expression.is_match(path) {
             return true;
         }
         // The parent that has as many components as the pattern; `**` may match any of them.
         let parents = path.match_indices('/').map(|(at, _)| &path[..at]);
         if self.text.contains("**") {
-            return parents.into_iter().any(|parent| self.expression.is_match(parent));
+            return parents.into_iter().any(|parent| expression.is_match(parent));
         }
         parents
             .into_iter()
             .nth(self.depth.saturating_sub(1))
-            .is_some_and(|parent| self.expression.is_match(parent))
+            .is_some_and(|parent| expression.is_match(parent))
     }
 }
 

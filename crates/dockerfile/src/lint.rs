@@ -25,6 +25,26 @@ pub struct Warning {
     pub message: String,
 }
 
+impl Warning {
+    /// The page of BuildKit's documentation on the rule.
+    pub fn url(&self) -> String {
+        let mut name = String::new();
+        let mut chars = self.rule.chars().peekable();
+        let mut before: Option<char> = None;
+        while let Some(c) = chars.next() {
+            let next_is_lower = chars.peek().is_some_and(|next| next.is_lowercase());
+            let starts_word = c.is_uppercase()
+                && before.is_some_and(|b| b.is_lowercase() || (b.is_uppercase() && next_is_lower));
+            if starts_word {
+                name.push('-');
+            }
+            name.extend(c.to_lowercase());
+            before = Some(c);
+        }
+        format!("https://docs.docker.com/go/dockerfile/rule/{name}/")
+    }
+}
+
 /// What the checks may know beyond the text.
 #[derive(Clone, Debug, Default)]
 pub struct Knowledge<'a> {
@@ -117,7 +137,7 @@ fn whole_file(file: &Dockerfile, found: &mut Findings) {
                     found.add("FromAsCasing", span, text);
                 }
                 if let Some(platform) = &from.platform {
-                    from_platform(platform, found);
+                    from_platform(platform, from.name.as_ref(), span, found);
                 }
             }
             InstructionKind::Maintainer(_) => {
@@ -137,13 +157,13 @@ fn whole_file(file: &Dockerfile, found: &mut Findings) {
                 }
                 if name == "ENV" {
                     for pair in pairs {
-                        secret_name(name, &pair.key.text, pair.key.line, found);
+                        secret_name(name, &pair.key.text, span, found);
                     }
                 }
             }
             InstructionKind::Arg(definitions) => {
                 for definition in definitions {
-                    secret_name("ARG", &definition.name, definition.line, found);
+                    secret_name("ARG", &definition.name, span, found);
                 }
             }
             InstructionKind::Shell(_) => stage.shell_set = true,
@@ -158,7 +178,9 @@ fn whole_file(file: &Dockerfile, found: &mut Findings) {
                     found.add("WorkdirRelativePath", span, text);
                 }
             }
-            InstructionKind::Expose(words) => words.iter().for_each(|word| expose(word, found)),
+            InstructionKind::Expose(words) => {
+                words.iter().for_each(|word| expose(word, span, found))
+            }
             InstructionKind::Cmd(command) | InstructionKind::Entrypoint(command) => {
                 once_for_each_stage(instruction, &mut stage, found);
                 if matches!(command, Command::Shell(_)) && !stage.shell_set {
@@ -212,8 +234,12 @@ fn casing(file: &Dockerfile, found: &mut Findings) {
     }
 }
 
-fn from_platform(platform: &Word, found: &mut Findings) {
-    let span = Span::line(platform.line);
+/// A constant platform is in order where the stage's name says it, as in `AS base-amd64`.
+fn from_platform(platform: &Word, name: Option<&Word>, span: Span, found: &mut Findings) {
+    let says = |constant: &str| {
+        let name = name.map(|name| name.text.to_lowercase()).unwrap_or_default();
+        constant.to_lowercase().split('/').skip(1).any(|part| name.contains(part))
+    };
     match platform.text.as_str() {
         "$TARGETPLATFORM" | "${TARGETPLATFORM}" => {
             let text = format!(
@@ -222,7 +248,7 @@ fn from_platform(platform: &Word, found: &mut Findings) {
             );
             found.add("RedundantTargetPlatform", span, text);
         }
-        constant if !constant.contains('$') => {
+        constant if !constant.contains('$') && !says(constant) => {
             let text = format!("FROM --platform flag should not use constant value \"{constant}\"");
             found.add("FromPlatformFlagConstDisallowed", span, text);
         }
@@ -231,7 +257,7 @@ fn from_platform(platform: &Word, found: &mut Findings) {
 }
 
 /// A word of the name says that the value is not for everybody's eyes.
-fn secret_name(instruction: &str, name: &str, line: u32, found: &mut Findings) {
+fn secret_name(instruction: &str, name: &str, span: Span, found: &mut Findings) {
     const TELLING: [&str; 12] = [
         "apikey",
         "auth",
@@ -257,12 +283,11 @@ fn secret_name(instruction: &str, name: &str, line: u32, found: &mut Findings) {
         let text = format!(
             "Do not use ARG or ENV instructions for sensitive data ({instruction} \"{name}\")"
         );
-        found.add("SecretsUsedInArgOrEnv", Span::line(line), text);
+        found.add("SecretsUsedInArgOrEnv", span, text);
     }
 }
 
-fn expose(word: &Word, found: &mut Findings) {
-    let span = Span::line(word.line);
+fn expose(word: &Word, span: Span, found: &mut Findings) {
     let (ports, protocol) = word.text.split_once('/').unwrap_or((&word.text, ""));
     if protocol.chars().any(char::is_uppercase) && !protocol.contains('$') {
         let text =
@@ -305,7 +330,7 @@ fn global_arguments(file: &Dockerfile, options: &Options, found: &mut Findings) 
                     for name in unset.iter().filter(|name| !names.contains(&name.as_str())) {
                         let near = hint(name, names.iter().copied());
                         let text = format!("FROM argument '{name}' is not declared{near}");
-                        found.add("UndefinedArgInFrom", Span::line(word.line), text);
+                        found.add("UndefinedArgInFrom", instruction.span, text);
                     }
                 }
                 let with_defaults = expand::word(&from.base.text, &defaults, escape);
@@ -364,7 +389,7 @@ fn variables(plan: &Plan, knowledge: &Knowledge<'_>, found: &mut Findings) {
                         "Usage of undefined variable '${name}'{}",
                         near.unwrap_or_default()
                     );
-                    found.add("UndefinedVar", Span::line(word.line), text);
+                    found.add("UndefinedVar", instruction.span, text);
                 }
             }
             // A failing expansion is the build's to report.
@@ -424,7 +449,7 @@ fn ignored_sources(plan: &Plan, ignore: &IgnoreFile, found: &mut Findings) {
                 let text = format!(
                     "Attempting to {verb} file \"{path}\" that is excluded by .dockerignore"
                 );
-                found.add("CopyIgnoredFile", Span::line(word.line), text);
+                found.add("CopyIgnoredFile", instruction.span, text);
             }
         }
     }

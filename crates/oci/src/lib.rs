@@ -28,7 +28,7 @@
 //! * [`ImageHandle`] `{ digest, descriptor, manifest, config, layers: Vec<LayerBlob { digest, media_type, size, diff_id }> }`;
 //!   [`BoxHandle`] `{ digest, descriptor, manifest, config: WasmConfig, wasm: Descriptor }`.
 //! * [`Client`]: `new(ClientOptions)`, `pull` (an image), `pull_box`, `pull_any`, `ensure` (the store first),
-//!   `fetch(&Source)`, `push(&Reference, &Store, &Digest)` (an image or a box).
+//!   `fetch(&Source)`, `download(url)`, `push(&Reference, &Store, &Digest)` (an image or a box).
 //! * [`export_layout`], [`export_archive`]: an image or box as an OCI layout directory or a deterministic tar; [`export_docker_archive`] for
 //!   `docker load`.
 //! * [`import_layout`], [`import_archive`]: the other way.
@@ -56,7 +56,7 @@ mod store;
 mod writer;
 
 pub use artifact::{BoxHandle, BoxOptions, WasmConfig};
-pub use client::{Client, ClientOptions, Mirror};
+pub use client::{Client, ClientOptions, Download, Mirror};
 pub use config::{Health, History, ImageConfig, RootFs, RunConfig};
 pub use digest::{Digest, Hasher, VerifyingReader};
 pub use error::{Error, Result};

@@ -21,6 +21,14 @@ pub mod media {
     pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
     pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
     pub const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
+    /// Layers that their maker serves from `urls`; the same archives otherwise.
+    pub const FOREIGN_LAYERS: &[&str] = &[
+        "application/vnd.oci.image.layer.nondistributable.v1.tar",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    ];
     pub const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
     pub const WASM_LAYER: &str = "application/wasm";
 
@@ -37,7 +45,7 @@ pub mod media {
                 | DOCKER_LAYER
                 | DOCKER_LAYER_GZIP
                 | DOCKER_LAYER_ZSTD
-        )
+        ) || FOREIGN_LAYERS.contains(&media_type)
     }
 
     /// Configs of container images.
@@ -75,6 +83,9 @@ pub struct Descriptor {
     /// The type of an artifact, in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
+    /// Where else the content is.
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
     /// Free metadata.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -89,6 +100,7 @@ impl Descriptor {
             size,
             platform: None,
             artifact_type: None,
+            urls: Vec::new(),
             annotations: BTreeMap::new(),
         }
     }

@@ -28,6 +28,9 @@ impl Reference {
                 Err(_) => bad(&e.to_string()),
             }
         })?;
+        if inner.repository().bytes().any(|b| b.is_ascii_uppercase()) {
+            return Err(bad("the repository name must be in lower case"));
+        }
         if let Some(digest) = inner.digest() {
             Digest::parse(digest).map_err(|e| bad(&e.to_string()))?;
         }
@@ -73,8 +76,13 @@ impl Reference {
     /// The short form people know: `debian:bookworm`, `localhost:5000/app:1`.
     pub fn familiar(&self) -> String {
         let canonical = self.canonical();
-        let short = canonical.strip_prefix("docker.io/").unwrap_or(&canonical);
-        short.strip_prefix("library/").unwrap_or(short).to_string()
+        // What is left out must come back: `docker.io/i.o/i` is not `i.o/i`, nor `docker.io/library/y/d` `y/d`.
+        let shorter = ["docker.io/library/", "docker.io/"].iter().filter_map(|prefix| {
+            let short = canonical.strip_prefix(prefix)?;
+            let same = Reference::parse(short).is_ok_and(|again| again.canonical() == canonical);
+            same.then(|| short.to_string())
+        });
+        shorter.into_iter().next().unwrap_or_else(|| canonical.clone())
     }
 
     pub(crate) fn as_client(&self) -> &oci_client::Reference {
@@ -122,6 +130,13 @@ mod tests {
             ("localhost:5000/a/b:T", "localhost:5000/a/b:T", "localhost:5000/a/b:T"),
             ("127.0.0.1:5000/x", "127.0.0.1:5000/x:latest", "127.0.0.1:5000/x:latest"),
             ("ghcr.io/o/r:v1", "ghcr.io/o/r:v1", "ghcr.io/o/r:v1"),
+            ("docker.io/library/y/d", "docker.io/library/y/d:latest", "library/y/d:latest"),
+            ("docker.io/i.o/i", "docker.io/i.o/i:latest", "docker.io/i.o/i:latest"),
+            (
+                "docker.io/localhost/i",
+                "docker.io/localhost/i:latest",
+                "docker.io/localhost/i:latest",
+            ),
             (
                 &format!("debian@{d}"),
                 &format!("docker.io/library/debian@{d}"),
@@ -183,6 +198,17 @@ mod tests {
             if let Ok(r) = Reference::parse(&s) {
                 let again = Reference::parse(&r.canonical()).unwrap();
                 assert_eq!(again.canonical(), r.canonical());
+            }
+        }
+
+        #[test]
+        fn every_form_leads_back(
+            s in "(docker\\.io/|index\\.docker\\.io/|localhost(:5000)?/|i\\.o/|library/|[a-zA-Z]{1,3}/){0,3}[a-zA-Z0-9]{1,3}([._-][a-z]{1,2})?(:[a-zA-Z0-9]{1,3})?"
+        ) {
+            if let Ok(r) = Reference::parse(&s) {
+                for form in [r.canonical(), r.familiar()] {
+                    assert_eq!(Reference::parse(&form).unwrap().canonical(), r.canonical(), "{s}: {form}");
+                }
             }
         }
     }

@@ -248,6 +248,12 @@ fn oci_layer_type(media_type: &str) -> &str {
         media::DOCKER_LAYER => media::OCI_LAYER,
         media::DOCKER_LAYER_GZIP => media::OCI_LAYER_GZIP,
         media::DOCKER_LAYER_ZSTD => media::OCI_LAYER_ZSTD,
+        // Here it is a layer like any other.
+        foreign if media::FOREIGN_LAYERS.contains(&foreign) => match foreign {
+            gzip if gzip.ends_with("gzip") => media::OCI_LAYER_GZIP,
+            zstd if zstd.ends_with("zstd") => media::OCI_LAYER_ZSTD,
+            _ => media::OCI_LAYER,
+        },
         other => other,
     }
 }

@@ -29,6 +29,16 @@ pub(crate) fn content_key(
                 walk.text(name.as_bytes());
                 walk.text(content);
             }
+            Selected::File(file) => {
+                walk.text(format!("file {} {}", file.digest, file.unpack).as_bytes());
+                walk.text(file.name.as_bytes());
+            }
+            Selected::Repository(checkout) => {
+                let mut inside = Walk { from: checkout.context.as_ref(), ..walk };
+                inside.text(b"repository");
+                inside.tree(b"")?;
+                walk = Walk { from, ..inside };
+            }
             Selected::Path { path, kept } => {
                 let real = resolve(from, path, true)?;
                 walk.text(crate::files::split(path).1);

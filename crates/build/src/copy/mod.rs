@@ -6,11 +6,13 @@ pub(crate) mod place;
 pub(crate) mod select;
 
 use std::io;
+use std::path::PathBuf;
 
 use dockerfile::ignore::IgnoreFile;
 
 use crate::error::{Cause, Error};
 use crate::mode::Mode;
+use crate::remote::Checkout;
 
 /// How deep a copied tree may be.
 const DEEPEST: usize = 512;
@@ -46,6 +48,24 @@ pub(crate) enum Source {
     Path(String),
     /// A file given inline.
     Inline { name: String, content: Vec<u8> },
+    /// A file that was fetched.
+    File(FetchedFile),
+    /// A repository that was checked out.
+    Repository(Checkout),
+}
+
+/// A file fetched from a URL.
+#[derive(Clone, Debug)]
+pub(crate) struct FetchedFile {
+    pub name: String,
+    /// Where its content is on the host.
+    pub path: PathBuf,
+    pub digest: oci::Digest,
+    pub size: u64,
+    /// Seconds since the epoch.
+    pub modified: i64,
+    /// It is taken apart if it is an archive.
+    pub unpack: bool,
 }
 
 impl Source {
@@ -56,6 +76,8 @@ impl Source {
             Self::Inline { name, content } => {
                 format!("inline {name:?} {}", oci::Digest::of(content))
             }
+            Self::File(file) => format!("file {:?} {} {}", file.name, file.digest, file.unpack),
+            Self::Repository(checkout) => format!("repository {}", checkout.identity),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use layers::{Metadata, NewNode, NodeId, Spool, Tree};
 
 use super::select::Selected;
-use super::{DEEPEST, Request, destination_error, shown, source_error};
+use super::{DEEPEST, FetchedFile, Request, destination_error, shown, source_error};
 use crate::error::{Cause, Error, Result};
 use crate::files::{Entry, Files, Kind, child, join, resolve, split};
 
@@ -32,6 +32,12 @@ pub(crate) fn place(
     for source in selected {
         match source {
             Selected::Inline { name, content } => placer.inline(name, content)?,
+            Selected::File(file) => placer.fetched(file)?,
+            Selected::Repository(checkout) => {
+                let from = checkout.context.as_ref();
+                let (tree, spool) = (&mut *placer.tree, placer.spool);
+                Placer { request, from, tree, spool, links: HashMap::new() }.path(b"")?;
+            }
             Selected::Path { path, kept: Some(kept) } => placer.with_parents(path, kept)?,
             Selected::Path { path, kept: None } => placer.path(path)?,
         }
@@ -109,6 +115,29 @@ impl Placer<'_> {
             uid: 0,
             gid: 0,
             mtime: (self.request.made_at, 0),
+            xattrs: Default::default(),
+            identity: None,
+        });
+        self.put(&path, meta, NewNode::File(content)).map(drop)
+    }
+
+    /// A file from a URL: only its owner may read it unless `--chmod` says more, as in BuildKit.
+    fn fetched(&mut self, file: &FetchedFile) -> Result<()> {
+        let fail = |error: std::io::Error| source_error(file.name.as_bytes(), &error);
+        let open = || std::fs::File::open(&file.path);
+        if file.unpack && layers::is_archive(open().map_err(fail)?) {
+            let content = open().map_err(fail)?;
+            return self.unpack_stream(content, &file.name);
+        }
+        let path = self.target(file.name.as_bytes(), false)?;
+        let content = self.spool.store_from(&mut open().map_err(fail)?, file.size);
+        let content = content.map_err(|error| destination_error(&path, error))?;
+        let meta = self.adjusted(&Entry {
+            kind: Kind::File(file.size),
+            mode: 0o600,
+            uid: 0,
+            gid: 0,
+            mtime: (file.modified, 0),
             xattrs: Default::default(),
             identity: None,
         });
@@ -300,6 +329,12 @@ impl Placer<'_> {
     /// Takes an archive apart below the destination, which is the root to it: no member and no link leads out. Members keep
     /// their own owners and modes, and replace what is in their way.
     fn unpack(&mut self, source: &[u8]) -> Result<()> {
+        let from = self.from;
+        let file = from.open(source).map_err(|error| source_error(source, &error))?;
+        self.unpack_stream(file, &shown(source))
+    }
+
+    fn unpack_stream(&mut self, file: impl std::io::Read, name: &str) -> Result<()> {
         let (path, _) = self.destination();
         let directory = self.make_directories(&path)?;
         let fail = |error: layers::Error| Error::new(Cause::Layers(error.to_string()));
@@ -311,8 +346,7 @@ impl Placer<'_> {
         }
         let mut flatten =
             layers::Flatten::onto(below, self.spool.clone(), layers::Limits::default());
-        let file = self.from.open(source).map_err(|error| source_error(source, &error))?;
-        flatten.archive(file, &shown(source)).map_err(fail)?;
+        flatten.archive(file, name).map_err(fail)?;
         let below = flatten.finish();
         if inside {
             *self.tree = below;

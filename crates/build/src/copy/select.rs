@@ -4,12 +4,13 @@ use std::io;
 
 use dockerfile::pattern;
 
-use super::{DEEPEST, Request, Source, source_error};
+use super::{DEEPEST, FetchedFile, Request, Source, source_error};
 use crate::error::{Cause, Error, Result};
 use crate::files::{Entry, Files, Kind, child, components, join, resolve};
+use crate::remote::Checkout;
 
 /// One thing to copy.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Selected {
     /// A path of the tree copied from.
     Path {
@@ -20,6 +21,10 @@ pub(crate) enum Selected {
     },
     /// A file given inline.
     Inline { name: String, content: Vec<u8> },
+    /// A file that was fetched.
+    File(FetchedFile),
+    /// All of a repository.
+    Repository(Checkout),
 }
 
 /// Resolves all sources, in order. `place` names the source tree in messages.
@@ -30,6 +35,8 @@ pub(crate) fn select(request: &Request, from: &dyn Files, place: &str) -> Result
             Source::Inline { name, content } => {
                 selected.push(Selected::Inline { name: name.clone(), content: content.clone() });
             }
+            Source::File(file) => selected.push(Selected::File(file.clone())),
+            Source::Repository(checkout) => selected.push(Selected::Repository(checkout.clone())),
             Source::Path(text) => {
                 let found = Finder { request, from, text, place }.find()?;
                 selected.extend(found);

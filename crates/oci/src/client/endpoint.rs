@@ -188,7 +188,7 @@ impl Client {
         Ok(files)
     }
 
-    fn http_client(&self, host: &str) -> Result<reqwest::Client> {
+    pub(super) fn http_client(&self, host: &str) -> Result<reqwest::Client> {
         let failed = |e: reqwest::Error| network(host, &e);
         let mut roots = Vec::new();
         for pem in &self.trusted(host)? {

@@ -1,6 +1,7 @@
 //! The registry client: a blocking façade over oci-client.
 
 mod blob;
+mod download;
 mod endpoint;
 mod failure;
 mod manifest;
@@ -16,6 +17,7 @@ use crate::auth::CredentialSources;
 use crate::source::{import_archive, import_layout};
 use crate::writer::{Artifact, ImageHandle};
 use crate::{BoxHandle, Digest, Error, Progress, Reference, Result, Source, Store};
+pub use download::Download;
 use pull::Want;
 
 /// How registries are talked to.
@@ -145,6 +147,11 @@ impl Client {
         // An error means that the process has one already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Client { options, certificates })
+    }
+
+    /// Whether it never uses the network.
+    pub fn is_offline(&self) -> bool {
+        self.options.offline
     }
 
     /// Pulls a linux/amd64 image into the store under its name. The registry is always asked, except for a digest the
@@ -278,8 +285,15 @@ impl Client {
         reference: &Reference,
         work: impl AsyncFnOnce() -> Result<T> + Send,
     ) -> Result<T> {
-        let failed =
-            |reason: String| Error::Network { registry: reference.registry().into(), reason };
+        self.run_for(reference.registry(), work)
+    }
+
+    fn run_for<T: Send>(
+        &self,
+        host: &str,
+        work: impl AsyncFnOnce() -> Result<T> + Send,
+    ) -> Result<T> {
+        let failed = |reason: String| Error::Network { registry: host.into(), reason };
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 tokio::runtime::Builder::new_current_thread()

@@ -117,11 +117,41 @@ impl Client {
         let mut seen = HashSet::new();
         let layers = manifest.layers.iter().filter(|l| seen.insert(&l.digest)).collect::<Vec<_>>();
         stream::iter(layers)
-            .map(|layer| fetch(endpoint, &self.options, layer, store, progress))
+            .map(|layer| self.fetch_layer(endpoint, layer, store, progress))
             .buffer_unordered(self.options.parallel.max(1))
             .try_collect::<Vec<()>>()
             .await
             .map(|_| ())
+    }
+
+    /// A layer from the registry, or, if it does not have it, from where the manifest says that it is.
+    async fn fetch_layer(
+        &self,
+        endpoint: &Endpoint,
+        layer: &Descriptor,
+        store: &Store,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let mut result = fetch(endpoint, &self.options, layer, store, progress).await;
+        for url in
+            layer.urls.iter().filter(|_| media::FOREIGN_LAYERS.contains(&layer.media_type.as_str()))
+        {
+            match &result {
+                Err(e) if !is_local(e) => {}
+                _ => break,
+            }
+            let Ok(url) = reqwest::Url::parse(url) else { continue };
+            if !matches!(url.scheme(), "http" | "https") {
+                continue;
+            }
+            let host = url.host_str().unwrap_or_default().to_string();
+            let expected = Some(&layer.digest);
+            let fetched = self.fetch_url(&host, url, expected, store, progress).await;
+            if fetched.is_ok() {
+                result = Ok(());
+            }
+        }
+        result
     }
 }
 
