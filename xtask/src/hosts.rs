@@ -1,8 +1,10 @@
-//! `cargo xtask hosts`: one box under every host; all must say the same.
+//! `cargo xtask hosts [--all]`: one box under every host; all must say the same. Then the features of `hosts/hosts.py` under the
+//! hosts that are quickly at hand, or with `--all` under those of npm, too.
 
 use crate::paths::{Workspace, make_dir};
 use crate::{boxer, fixtures, packages, process};
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -10,8 +12,102 @@ use std::process::{Command, Stdio};
 const ARGS: [&str; 2] = ["hosts", "42"];
 const STATUS: i32 = 42;
 
+/// What `--all` takes from npm besides.
+const NPM: [&str; 4] = [
+    "deno@2.9.6",
+    "bun@1.4.5",
+    "@bytecodealliance/jco@1.35.0",
+    "@bytecodealliance/preview2-shim@0.26.1",
+];
+
+/// Builds a box of a static program and runs it under each host; then the features.
+pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
+    same_answer(workspace)?;
+    if !workspace.fixtures().join("alpine").exists() {
+        println!("hosts: features: skipped, no Alpine image is at hand");
+        return Ok(());
+    }
+    features(workspace, args.iter().any(|arg| arg == "--all"))
+}
+
+/// Runs `hosts.py` on an Alpine box as module and component.
+fn features(workspace: &Workspace, all: bool) -> Result<()> {
+    let dir = workspace.target.join("hosts");
+    let (module, component) = (dir.join("alpine.wasm"), dir.join("alpine.component.wasm"));
+    let typed = format!("type=component,dest={}", component.display());
+    for output in [&module, Path::new(&typed)] {
+        let layout = workspace.fixtures().join("alpine/layout");
+        boxer::build_from_layout(workspace, &layout, "latest", "", output)?;
+    }
+    let scripts = workspace.root.join("xtask/hosts");
+    let (python, boxer) = (python(workspace, &dir)?, workspace.boxer());
+    let word = |path: &Path| path.display().to_string();
+    let script = |name: &str| word(&scripts.join(name));
+    let options = || "{options}".to_owned();
+    let (env, pair) = (json!(["--env", "{name}={value}"]), json!(["--dir", "{host}", "{guest}"]));
+    let mut hosts = json!({
+        "boxer run": {
+            "env": ["-e", "{name}={value}"], "dir": ["-v", "{host}:{guest}"],
+            "forms": {
+                "module": [word(&boxer), "run", "-i", options(), word(&module)],
+                "component": [word(&boxer), "run", "-i", options(), word(&component)],
+            },
+        },
+        "wasmtime (Python)": {
+            "env": env, "dir": pair,
+            "forms": {
+                "module": [word(&python), script("run_wasmtime.py"), options(), word(&module)],
+                "component": [word(&python), script("run_wasmtime.py"), options(), word(&component)],
+            },
+        },
+    });
+    if all {
+        let npm = dir.join("all");
+        make_dir(&npm)?;
+        let mut install = Command::new("npm");
+        install.args(["install", "--no-audit", "--no-fund", "--no-package-lock"]).args(NPM);
+        std::fs::write(npm.join("package.json"), "{\"private\": true, \"type\": \"module\"}\n")?;
+        process::quiet(install.current_dir(&npm))?;
+        let bin = |name: &str| npm.join("node_modules/.bin").join(name);
+        let mut jco = Command::new(bin("jco"));
+        jco.arg("transpile")
+            .arg("-q")
+            .arg(&component)
+            .args(["--name", "box", "-o"])
+            .arg(npm.join("box"));
+        process::quiet(&mut jco)?;
+        let module_of = |words: &[&str]| {
+            let mut words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            words.extend([script("run_node.mjs"), options(), word(&module)]);
+            json!({ "env": env, "dir": pair, "forms": { "module": words } })
+        };
+        hosts["node:wasi"] = module_of(&["node", "--no-warnings"]);
+        hosts["Deno"] = module_of(&[&word(&bin("deno")), "run", "-A", "-q"]);
+        hosts["Bun"] = module_of(&[&word(&bin("bun"))]);
+        let words = json!([
+            "node",
+            "--no-warnings",
+            script("run_jco.mjs"),
+            word(&npm),
+            options(),
+            word(&npm.join("box/box.js"))
+        ]);
+        hosts["jco"] = json!({ "env": env, "dir": pair, "forms": { "component": words } });
+    }
+    let config = dir.join("hosts.json");
+    std::fs::write(&config, json!({ "hosts": hosts }).to_string())?;
+    let mut run = Command::new("python3");
+    run.arg(scripts.join("hosts.py")).arg(&config);
+    for (name, value) in boxer::command(workspace)?.get_envs() {
+        if let Some(value) = value {
+            run.env(name, value);
+        }
+    }
+    process::run(&mut run)
+}
+
 /// Builds a box of a static program and runs it under each host.
-pub fn run(workspace: &Workspace) -> Result<()> {
+fn same_answer(workspace: &Workspace) -> Result<()> {
     packages::ensure(&[packages::DEMO, packages::TESTS])?;
     let dir = workspace.target.join("hosts");
     make_dir(&dir)?;

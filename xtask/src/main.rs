@@ -71,7 +71,7 @@ fn run() -> Result<()> {
         "suites" => suites::run(&workspace, &rest),
         "network" => network::run(&workspace),
         "terminal" => terminal::run(&workspace, &rest),
-        "hosts" => hosts::run(&workspace),
+        "hosts" => hosts::run(&workspace, &rest),
         "demo" => demo::run(&workspace),
         "replay-cpu" => replay::build_and_run(&workspace, rest),
         "bench" => bench::run(&workspace, &rest),

@@ -43,7 +43,7 @@ pub fn run(workspace: &Workspace, rest: &[String]) -> Result<()> {
     step("examples");
     demo::examples(workspace)?;
     step("hosts");
-    hosts::run(workspace)?;
+    hosts::run(workspace, &[])?;
     step("network");
     network::run(workspace)?;
     step("terminal");

@@ -5,10 +5,12 @@ use crate::exports::DESK;
 use crate::host::WasiHost;
 use crate::invocation::{Invocation, Terminal};
 use crate::network::Way;
+use crate::stdio::Stdin;
 use crate::waits::Waits;
 use crate::{boot, layer, wasi};
 use kernel::host::Host;
 use machine::{Machine, StartArgs, Step};
+use std::rc::Rc;
 
 /// Guest instructions between two looks at the outside.
 const BUDGET: u64 = 10_000_000;
@@ -26,8 +28,7 @@ const BOX_FAILURE: i32 = 125;
 const DEADLOCK: i32 = 125;
 
 /// Starts the first program and runs until it ends; the box's exit status.
-pub fn run() -> i32 {
-    let invocation = Invocation::from_host();
+pub fn run(invocation: Invocation) -> i32 {
     let Some(mut machine) = boot::take() else {
         eprintln!("boxer: this is the bare guest program; link it with a root filesystem first");
         return BOX_FAILURE;
@@ -45,7 +46,8 @@ pub fn run() -> i32 {
             return BOX_FAILURE;
         }
     };
-    let host = WasiHost::new(&invocation, hidden, network.clone());
+    let stdin = Rc::new(Stdin::default());
+    let host = WasiHost::new(&invocation, hidden, stdin.clone(), network.clone());
     let tty = host.is_terminal(0) && host.is_terminal(1);
     machine.kernel().host = Box::new(host);
     machine.kernel().set_record_limit(boot::OWN_MEMORY - HEADROOM);
@@ -53,6 +55,7 @@ pub fn run() -> i32 {
     let mut driver = Driver {
         fixed_clock: invocation.clock.is_some(),
         control: Control::new(invocation.control.as_ref()),
+        stdin,
         network,
     };
     // When code gets compiled depends on the host: where time counts instructions, nothing may.
@@ -122,6 +125,7 @@ struct Driver {
     /// Waiting takes no time: the clock jumps to the deadline.
     fixed_clock: bool,
     control: Control,
+    stdin: Rc<Stdin>,
     network: Option<Way>,
 }
 
@@ -138,13 +142,13 @@ impl Driver {
                 Step::Exit(status) => return status,
                 Step::Wait { deadline, stdin, network } => {
                     let mut waits = Waits::default();
-                    if stdin {
-                        waits.read(0);
-                    }
+                    let pause = if stdin { self.stdin.watch(&mut waits) } else { None };
                     if let Some(way) = self.network.as_ref().filter(|_| network) {
                         way.flush(&mut waits);
                     }
                     self.control.watch(&mut waits);
+                    let paused = pause.map(|ns| machine.kernel().host.clock_monotonic() + ns);
+                    let deadline = deadline.into_iter().chain(paused).min();
                     if waits.is_empty() && deadline.is_none() {
                         eprintln!("boxer: every process waits for something that cannot come");
                         return DEADLOCK;
@@ -169,7 +173,10 @@ impl Driver {
         {
             host.advance(timeout);
         } else {
-            waits.wait(timeout);
+            let start = wasi::clock(false);
+            if waits.wait(timeout) {
+                self.stdin.told(wasi::clock(false).saturating_sub(start));
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ struct Piece(usize, usize);
 thread_local! {
     static IMAGE: Cell<Piece> = const { Cell::new(Piece(0, 0)) };
     static CONFIG: Cell<Piece> = const { Cell::new(Piece(0, 0)) };
+    static COMPONENT: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Piece {
@@ -64,6 +65,16 @@ extern "C" fn boxer_config_reserve(len: usize) -> usize {
     let piece = grow(len);
     CONFIG.set(piece);
     piece.0
+}
+
+/// Whether this is a component, whose exit status goes past preview 1.
+pub fn is_component() -> bool {
+    COMPONENT.get()
+}
+
+#[unsafe(export_name = "boxer-component")]
+extern "C" fn boxer_component() {
+    COMPONENT.set(true);
 }
 
 #[unsafe(export_name = "wizer-initialize")]

@@ -3,15 +3,12 @@
 use crate::files::Files;
 use crate::invocation::{Invocation, Terminal};
 use crate::network::Way;
+use crate::stdio::{self, STDERR, STDOUT, Stdin};
 use crate::wasi::{self, filetype};
 use abi::Errno;
 use kernel::host::{Host, HostDirent, HostFd, HostKind, HostOpen, HostStat, HostTmpfs, Preopen};
 use mux::files::What;
-
-/// Standard input, output and error.
-const STDIN: wasi::Fd = 0;
-const STDOUT: wasi::Fd = 1;
-const STDERR: wasi::Fd = 2;
+use std::rc::Rc;
 
 /// Where a host directory without a usable absolute name is mounted.
 const HOST_MOUNT: &str = "/host";
@@ -19,6 +16,7 @@ const HOST_MOUNT: &str = "/host";
 /// The host that WASI offers.
 pub struct WasiHost {
     terminal: Terminal,
+    stdin: Rc<Stdin>,
     preopens: Vec<Preopen>,
     fixed: Option<FixedWorld>,
     files: Files,
@@ -51,7 +49,12 @@ impl FixedWorld {
 
 impl WasiHost {
     /// Takes up the directories that the host gave. `hidden` is the guest path of one that stays out of sight.
-    pub fn new(invocation: &Invocation, hidden: Option<&str>, network: Option<Way>) -> Self {
+    pub fn new(
+        invocation: &Invocation,
+        hidden: Option<&str>,
+        stdin: Rc<Stdin>,
+        network: Option<Way>,
+    ) -> Self {
         let mut preopens = Vec::new();
         for (fd, name) in wasi::preopens() {
             let guest_path = mount_point(&String::from_utf8_lossy(&name));
@@ -67,6 +70,7 @@ impl WasiHost {
         let files = Files::new(invocation.files);
         WasiHost {
             terminal: invocation.terminal,
+            stdin,
             preopens,
             fixed,
             files,
@@ -137,24 +141,25 @@ impl Host for WasiHost {
         }
         if wasi::random(buf).is_err() {
             // Programs would go on with predictable keys.
+            eprintln!("boxer: the host has no entropy");
             wasi::exit(125);
         }
     }
 
     fn stdin_read(&mut self, buf: &mut [u8]) -> Result<usize, Errno> {
-        if self.stdin_ready() { wasi::read(STDIN, buf) } else { Err(Errno::EAGAIN) }
+        self.stdin.read(buf)
     }
 
     fn stdin_ready(&mut self) -> bool {
-        !wasi::wait(&[STDIN], None, Some(0)).is_empty()
+        self.stdin.is_ready()
     }
 
     fn stdout_write(&mut self, buf: &[u8]) -> Result<usize, Errno> {
-        wasi::write(STDOUT, buf).map_err(closed)
+        stdio::write(STDOUT, buf)
     }
 
     fn stderr_write(&mut self, buf: &[u8]) -> Result<usize, Errno> {
-        wasi::write(STDERR, buf).map_err(closed)
+        stdio::write(STDERR, buf)
     }
 
     fn log(&mut self, line: &str) {
@@ -242,10 +247,11 @@ impl Host for WasiHost {
                 answer => return answer,
             }
         }
-        if path.is_empty() {
-            return self.fstat(dir);
+        match wasi::stat(dir.0, here(path), follow) {
+            // A host that does not know `.` knows the directory.
+            Err(_) if path.is_empty() => self.fstat(dir),
+            stat => stat.map(host_stat),
         }
-        wasi::stat(dir.0, path, follow).map(host_stat)
     }
 
     fn mkdir(&mut self, dir: HostFd, path: &[u8]) -> Result<(), Errno> {
@@ -318,12 +324,6 @@ impl Host for WasiHost {
     fn sync(&mut self, fd: HostFd) -> Result<(), Errno> {
         wasi::sync(fd.0)
     }
-}
-
-/// What writing to a standard stream failed with: hosts on WASI's preview 2 have no other word than `EIO` for a reader that
-/// is gone.
-fn closed(errno: Errno) -> Errno {
-    if errno == Errno::EIO { Errno::EPIPE } else { errno }
 }
 
 /// WASI has no empty path.

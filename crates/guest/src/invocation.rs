@@ -56,6 +56,8 @@ pub struct Invocation {
     pub mistake: Option<String>,
     /// `BOXER_TTY`: `1` or `COLSxROWS` for yes, `0` for no.
     pub terminal: Terminal,
+    /// `BOXER_EXIT_MAX=N`: the largest exit status that the host takes.
+    pub largest_status: Option<u32>,
     /// `BOXER_INIT=1`: a first process of its own runs the program.
     pub init: bool,
     /// `BOXER_STRACE=1`: print system calls.
@@ -98,6 +100,7 @@ impl Invocation {
             limits: Limits::default(),
             mistake: None,
             terminal: Terminal::Detect,
+            largest_status: None,
             init: false,
             strace: false,
             debug: false,
@@ -140,6 +143,7 @@ impl Invocation {
             b"DNS_OPTION" => self.naming.options = list(value),
             b"CPU" => self.cpu = std::str::from_utf8(value).ok().and_then(CpuLevel::from_name),
             b"TTY" => self.terminal = if on { Terminal::Yes(size(value)) } else { Terminal::No },
+            b"EXIT_MAX" => self.largest_status = number(value),
             b"INIT" => self.init = on,
             b"STRACE" => self.strace = on,
             b"DEBUG" => self.debug = on,

@@ -16,6 +16,7 @@ mod mounts;
 mod network;
 #[cfg(feature = "sockets")]
 mod sockets;
+mod stdio;
 mod waits;
 mod wasi;
 
@@ -24,6 +25,20 @@ mod wasi;
 static HEAP: mem::CountingHeap = mem::CountingHeap;
 
 fn main() {
-    let status = drive::run();
-    wasi::exit((status & 0xff) as u32);
+    let invocation = invocation::Invocation::from_host();
+    let most = invocation.largest_status.unwrap_or_else(largest_status);
+    let status = (drive::run(invocation) & 0xff) as u32;
+    if status > most {
+        eprintln!(
+            "boxer: the program ended with status {status}; this host takes none above {most}"
+        );
+    }
+    wasi::exit(status.min(most));
+}
+
+/// The largest exit status that the host takes: wasmtime lets no module have the numbers from 126 on, by which shells and
+/// docker tell signals and programs that cannot be run, and ends with an error instead.
+fn largest_status() -> u32 {
+    const WASMTIMES: u32 = 125;
+    if !exports::is_component() && wasi::is_wasmtime() { WASMTIMES } else { 255 }
 }

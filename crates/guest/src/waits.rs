@@ -1,5 +1,6 @@
 //! What the box waits for while no program can run.
 
+use crate::stdio::STDIN;
 use crate::wasi;
 #[cfg(feature = "sockets")]
 use std::rc::Rc;
@@ -42,13 +43,13 @@ impl Waits {
     }
 
     /// Waits until something of it happens, or `timeout` nanoseconds are over. With nothing to wait for it returns at once.
-    pub fn wait(self, timeout: Option<u64>) {
+    /// Whether standard input has something.
+    pub fn wait(self, timeout: Option<u64>) -> bool {
         #[cfg(feature = "sockets")]
         if !self.pollables.is_empty() {
             // A component's only descriptors that one can wait for are its standard streams.
-            crate::sockets::wait(self.pollables, self.fds.contains(&0), timeout);
-            return;
+            return crate::sockets::wait(self.pollables, self.fds.contains(&STDIN), timeout);
         }
-        wasi::wait(&self.fds, self.to_write, timeout);
+        wasi::wait(&self.fds, self.to_write, timeout).contains(&STDIN)
     }
 }

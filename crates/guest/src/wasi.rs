@@ -164,6 +164,13 @@ pub fn exit(status: u32) -> ! {
     std::process::abort()
 }
 
+/// Whether the host is wasmtime's preview 1, or a component's adapter to preview 2: no other says of the process's clock that it is a bad descriptor.
+pub fn is_wasmtime() -> bool {
+    // SAFETY: takes no pointers.
+    let resolution = unsafe { w::clock_res_get(w::CLOCKID_PROCESS_CPUTIME_ID) };
+    resolution == Err(w::ERRNO_BADF)
+}
+
 /// Name and descriptor of each directory that the host gave.
 pub fn preopens() -> Vec<(Fd, Vec<u8>)> {
     let mut found = Vec::new();
@@ -192,12 +199,27 @@ pub fn fdstat(fd: Fd) -> Result<Fdstat> {
     unsafe { w::fd_fdstat_get(fd) }.map_err(linux)
 }
 
-/// Whether a descriptor is a terminal, by wasi-libc's rule: a character device without seek and tell.
+/// Whether a standard stream is a terminal. wasi-libc's rule is a character device without seek and tell, but many hosts say
+/// that of every stream, and to them more is asked: a terminal is one file for input and output, and where files have no
+/// numbers, only wasmtime is known to mean what it says.
 pub fn is_terminal(fd: Fd) -> bool {
     fdstat(fd).is_ok_and(|stat| {
         stat.fs_filetype == w::FILETYPE_CHARACTER_DEVICE
             && stat.fs_rights_base & (w::RIGHTS_FD_SEEK | w::RIGHTS_FD_TELL) == 0
-    })
+    }) && means_terminal(fd)
+}
+
+fn means_terminal(fd: Fd) -> bool {
+    // jco gives every component a terminal; it is the one that tells a working directory.
+    #[cfg(feature = "sockets")]
+    if crate::exports::is_component() && wasip2::cli::environment::initial_cwd().is_some() {
+        return false;
+    }
+    let file = |fd| fstat(fd).ok().map(|stat| (stat.dev, stat.ino)).filter(|(_, ino)| *ino != 0);
+    match file(fd) {
+        Some(own) => [0, 1].iter().all(|other| file(*other) == Some(own)),
+        None => is_wasmtime(),
+    }
 }
 
 /// Whether a host says that files can be made in this directory. Hosts that keep no rights count as yes.

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `boxer-reserve(len: i32) -> i32` | page-aligned linear memory for the image; 0 when there is none |
 //! | `boxer-config-reserve(len: i32) -> i32` | memory for the encoded [`rootfs::config::BoxConfig`]; 0 when there is none |
+//! | `boxer-component()` | if it is there, called first where the result is a component |
 //! | `wizer-initialize()` | boots and mounts; calls no import |
 //! | `_start()` | runs the box as a WASI command |
 //! | `boxer-desk`, `__indirect_function_table` | where a host that compiles hot code finds requests (`mem::desk`) and puts functions; kept in modules |
@@ -114,12 +115,11 @@ impl<'g> Linker<'g> {
     }
 
     /// Writes a box to `out`. The same input gives the same bytes.
-    pub fn link(&self, input: LinkInput<'_>, out: &mut dyn Write) -> Result<(), LinkError> {
+    pub fn link(&self, mut input: LinkInput<'_>, out: &mut dyn Write) -> Result<(), LinkError> {
         if input.image_len > MAX_IMAGE {
             return Err(LinkError::ImageTooLarge(input.image_len));
         }
-        let state =
-            snapshot::take(self.guest, &self.cache, input.image, input.image_len, input.config)?;
+        let state = snapshot::take(self.guest, &self.cache, &mut input)?;
         match input.output {
             Output::Module => {
                 emit::module(&state, emit::Imports::Preview1, input.image_config_json, out)

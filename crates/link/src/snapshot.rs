@@ -2,10 +2,8 @@
 
 use crate::boot::{BootError, ImageRange, boot};
 use crate::cache::{CodeCache, Digest, digest_of};
-use crate::{CacheError, LinkError};
-use rootfs::config::BoxConfig;
+use crate::{CacheError, LinkError, LinkInput, Output};
 use std::future::Future;
-use std::io::Read;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use wasmtime::{Caller, Extern, ExternType, Func, Instance, Linker, Memory, Module, Store, Val};
@@ -36,13 +34,14 @@ struct Host {
     messages: Vec<u8>,
 }
 
+/// The export by which a guest is told what becomes of it.
+const COMPONENT: &str = "boxer-component";
+
 /// Boots the guest and takes its state.
 pub fn take(
     guest: &[u8],
     cache: &CodeCache,
-    image: &mut dyn Read,
-    image_len: u64,
-    config: &BoxConfig,
+    input: &mut LinkInput<'_>,
 ) -> Result<State, LinkError> {
     let wizer = Wizer::new();
     let (context, instrumented) =
@@ -52,7 +51,12 @@ pub fn take(
 
     let mut store = Store::new(cache.engine(), Host::default());
     let instance = instantiate(&mut store, &module)?;
-    let image = match boot(&mut store, instance, image, image_len, config) {
+    if input.output == Output::Component
+        && let Ok(tell) = instance.get_typed_func::<(), ()>(&mut store, COMPONENT)
+    {
+        tell.call(&mut store, ()).map_err(|error| BootError::Init(format!("{error:#}")))?;
+    }
+    let image = match boot(&mut store, instance, input.image, input.image_len, input.config) {
         Ok(range) => range,
         Err(BootError::Init(cause)) => {
             return Err(BootError::Init(with_messages(&store, &cause)).into());

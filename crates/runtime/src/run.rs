@@ -101,6 +101,8 @@ pub fn module_store(
     let network = start_network(&mut options)?;
     options.configure(&mut wasi)?;
     options.name_descriptors(&mut wasi);
+    // `preview1` takes them all.
+    wasi.env("BOXER_EXIT_MAX", "255");
     let open =
         |preopen: &Preopen| preview1::open_dir(&preopen.host).map(|dir| (dir, preopen.writable));
     // Without them the box does with what WASI has.

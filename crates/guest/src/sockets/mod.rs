@@ -37,17 +37,20 @@ const LOOK_EVERY: u64 = 50_000;
 /// How long the host may take to send what a box that ends has left, ns.
 const PATIENCE: u64 = 5_000_000_000;
 
-/// Waits until one of these events, a byte on standard input if asked, or `timeout` nanoseconds.
-pub fn wait(pollables: Vec<Rc<Pollable>>, stdin: bool, timeout: Option<u64>) {
+/// Waits until one of these events, something on standard input if asked, or `timeout` nanoseconds; whether standard input has
+/// something.
+pub fn wait(pollables: Vec<Rc<Pollable>>, stdin: bool, timeout: Option<u64>) -> bool {
     // Not the stream that preview 1 reads from, but both tell of the same input.
     let stdin = stdin.then(wasip2::cli::stdin::get_stdin);
     let stdin_ready = stdin.as_ref().map(|stdin| stdin.subscribe());
     let clock = timeout.map(monotonic_clock::subscribe_duration);
     let all: Vec<&Pollable> =
         pollables.iter().map(Rc::as_ref).chain(&stdin_ready).chain(&clock).collect();
-    if !all.is_empty() {
-        poll::poll(&all);
+    if all.is_empty() {
+        return false;
     }
+    let ready = poll::poll(&all);
+    stdin_ready.is_some() && ready.iter().any(|index| *index as usize == pollables.len())
 }
 
 /// One flow.

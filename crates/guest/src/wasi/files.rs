@@ -54,8 +54,29 @@ pub fn open(dir: Fd, path: &[u8], how: Open) -> Result<Fd> {
     if how.directory {
         rights |= DIRECTORY_RIGHTS;
     }
+    match open_with(dir, path, how, oflags, rights, ALL_RIGHTS) {
+        // Hosts that keep rights refuse what is more than the directory hands on.
+        Err(Errno::EPERM) => {
+            let handed = super::fdstat(dir)?.fs_rights_inheriting;
+            open_with(dir, path, how, oflags, rights & handed, ALL_RIGHTS & handed)
+        }
+        result => result,
+    }
+}
+
+/// What there is to be done with files and directories: the other rights are sockets', of which some hosts know nothing.
+const ALL_RIGHTS: w::Rights = (1 << 28) - 1;
+
+fn open_with(
+    dir: Fd,
+    path: &[u8],
+    how: Open,
+    oflags: w::Oflags,
+    rights: w::Rights,
+    handed_on: w::Rights,
+) -> Result<Fd> {
     // SAFETY: the path is a live string.
-    unsafe { w::path_open(dir, lookup(how.follow), text(path)?, oflags, rights, u64::MAX >> 34, 0) }
+    unsafe { w::path_open(dir, lookup(how.follow), text(path)?, oflags, rights, handed_on, 0) }
         .map_err(linux)
 }
 

@@ -79,6 +79,19 @@ pub fn root(dev: u64, dir: HostFd) -> InodeRef {
     Rc::new(HostInode::new(&Rc::new(fs), Vec::new(), stat))
 }
 
+/// The number that programs see of a file: the host's, or one made of the path where the host has none. Programs take 0 for
+/// no entry at all, and files with one number for the same.
+fn shown(ino: u64, path: &[u8]) -> u64 {
+    if ino != 0 {
+        return ino;
+    }
+    // FNV-1a, away from the numbers that hosts give.
+    let hash = path.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    hash | 1 << 62
+}
+
 fn kind_of(kind: HostKind) -> Kind {
     match kind {
         HostKind::File => Kind::File,
@@ -339,7 +352,7 @@ impl Inode for HostInode {
         };
         Ok(Meta {
             dev: self.fs.dev,
-            ino: stat.ino,
+            ino: shown(stat.ino, &self.path.borrow()),
             mode: self.kind.bits() | kept.perm.unwrap_or(unix.perm),
             nlink: u32::try_from(stat.nlink).unwrap_or(u32::MAX),
             uid: kept.uid.unwrap_or(unix.uid),
@@ -388,7 +401,10 @@ impl Inode for HostInode {
         let mut items: Vec<DirItem> = entries
             .into_iter()
             .filter(|e| !e.name.contains(&b'/') && !e.name.contains(&0) && !e.name.is_empty())
-            .map(|e| DirItem { name: e.name.into(), ino: e.ino, kind: kind_of(e.kind) })
+            .map(|e| {
+                let ino = if e.ino == 0 { shown(0, &self.join(&e.name)) } else { e.ino };
+                DirItem { name: e.name.into(), ino, kind: kind_of(e.kind) }
+            })
             .collect();
         let prefix = self.join(b"");
         for (path, inode) in &*self.fs.special.borrow() {

@@ -1,0 +1,141 @@
+//! The standard streams, on hosts of every kind.
+//!
+//! - A look at standard input without waiting may tell nothing at all: node's ends before it has looked. What a wait says
+//!   counts, and where looks prove blind they take a millisecond, seldom.
+//! - A host that says that there is input and then has none (`EAGAIN`) is asked again after a while, not at once.
+//! - A stream that takes no more output for now (`EAGAIN`) is waited for: nothing is lost, and the box stands still as long.
+
+use crate::waits::Waits;
+use crate::wasi;
+use abi::Errno;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+/// Standard input's descriptor.
+pub const STDIN: wasi::Fd = 0;
+/// Standard output's.
+pub const STDOUT: wasi::Fd = 1;
+/// Standard error's.
+pub const STDERR: wasi::Fd = 2;
+
+/// Bytes of input that are read at once.
+const PIECE: usize = 64 << 10;
+const MS: u64 = 1_000_000;
+/// Looks that take time are as far apart as this, ns.
+const LOOK_EVERY: u64 = 20 * MS;
+/// Waits that show that looks are blind.
+const BLIND_AFTER: u32 = 3;
+/// The longest pauses before a host is asked again for input, and whether it takes output, ns.
+const INPUT_PAUSE: u64 = 20 * MS;
+const OUTPUT_PAUSE: u64 = 10 * MS;
+
+/// What is known of standard input.
+#[derive(Default)]
+pub struct Stdin {
+    /// Bytes that were read and not asked for yet.
+    read: RefCell<VecDeque<u8>>,
+    /// A wait or a look has said that there is something.
+    ready: Cell<bool>,
+    /// The last look said that there is nothing.
+    denied: Cell<bool>,
+    /// Waits that ended at once after that.
+    blind: Cell<u32>,
+    looked: Cell<u64>,
+    /// How often in a row there was nothing although the host said so.
+    empty: Cell<u32>,
+}
+
+impl Stdin {
+    /// Whether a read would give something, or the end.
+    pub fn is_ready(&self) -> bool {
+        if self.ready.get() || !self.read.borrow().is_empty() {
+            return true;
+        }
+        let mut timeout = 0;
+        if self.blind.get() >= BLIND_AFTER {
+            let now = wasi::clock(false);
+            if now.saturating_sub(self.looked.get()) < LOOK_EVERY {
+                return false;
+            }
+            self.looked.set(now);
+            timeout = MS;
+        }
+        let ready = !wasi::wait(&[STDIN], None, Some(timeout)).is_empty();
+        self.ready.set(ready);
+        self.denied.set(!ready);
+        ready
+    }
+
+    /// Reads what there is: bytes, 0 at the end, `EAGAIN` if there is nothing.
+    pub fn read(&self, buf: &mut [u8]) -> Result<usize, Errno> {
+        if !self.is_ready() {
+            return Err(Errno::EAGAIN);
+        }
+        let mut waiting = self.read.borrow_mut();
+        if waiting.is_empty() {
+            self.ready.set(false);
+            let mut piece = vec![0; PIECE];
+            let read = wasi::read(STDIN, &mut piece);
+            match read {
+                Err(Errno::EAGAIN) => self.empty.set(self.empty.get().saturating_add(1)),
+                _ => self.empty.set(0),
+            }
+            piece.truncate(read?);
+            waiting.extend(piece);
+        }
+        let len = buf.len().min(waiting.len());
+        for (to, from) in buf.iter_mut().zip(waiting.drain(..len)) {
+            *to = from;
+        }
+        Ok(len)
+    }
+
+    /// Adds standard input to what is waited for, or a pause if it has only pretended to have something; the longest
+    /// time to wait, if there is one.
+    pub fn watch(&self, waits: &mut Waits) -> Option<u64> {
+        match self.empty.get() {
+            0 => {
+                waits.read(STDIN);
+                None
+            }
+            // It is asked again after the pause, whatever the host says.
+            times => {
+                self.ready.set(true);
+                Some(pause(times).min(INPUT_PAUSE))
+            }
+        }
+    }
+
+    /// A wait of `took` nanoseconds has said that there is something.
+    pub fn told(&self, took: u64) {
+        self.ready.set(true);
+        if self.denied.replace(false) && took < MS / 2 {
+            self.blind.set(self.blind.get().saturating_add(1));
+        }
+    }
+}
+
+/// Longer from time to time.
+fn pause(times: u32) -> u64 {
+    MS << times.min(8)
+}
+
+/// Writes to standard output or error: bytes taken, at least one.
+pub fn write(fd: wasi::Fd, buf: &[u8]) -> Result<usize, Errno> {
+    let mut times = 0;
+    loop {
+        match wasi::write(fd, buf) {
+            Ok(0) if !buf.is_empty() => {}
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            // Hosts on WASI's preview 2 have no other word for a reader that is gone.
+            Err(Errno::EIO) => return Err(Errno::EPIPE),
+            result => return result,
+        }
+        if times == 0 {
+            wasi::wait(&[], Some(fd), Some(OUTPUT_PAUSE));
+        } else {
+            wasi::wait(&[], None, Some(pause(times).min(OUTPUT_PAUSE)));
+        }
+        times = (times + 1).min(8);
+    }
+}
