@@ -5,7 +5,7 @@ use crate::graph::{Graph, Id};
 use crate::node::{End, Node, is_opaque};
 use crate::transfer::{self, Target};
 use crate::vector_known::Known;
-use crate::{Layout, Region, arithmetic, flags, memory, shared, vector, vector_float};
+use crate::{Layout, Region, arithmetic, flags, float_flow, memory, shared, vector, vector_float};
 use ir::{Class, Term};
 use std::collections::HashSet;
 use wasm_encoder::ValType;
@@ -38,6 +38,8 @@ struct Body<'a> {
     used: Slots,
     /// Registers that the region changes.
     written: Slots,
+    /// Floats that each node looks at in its end.
+    wanted: Vec<Known>,
     /// What holds at each node's start.
     entry: Vec<Entry>,
     labels: Vec<(Label, u32)>,
@@ -64,10 +66,11 @@ impl<'a> Body<'a> {
             used.ints |= term_slot(&graph.nodes[id]).map_or(0, |slot| 1 << slot);
         }
         let (used, written) = (used.lasting(), written.lasting());
-        let entry = entries(&graph);
+        let wanted = float_flow::wanted(&graph);
+        let entry = entries(&graph, &wanted);
         let mut e = Emitter::new(layout, number);
         graph.nodes.iter().flat_map(|node| &node.insts).for_each(|inst| e.float.note(inst));
-        Body { root: region.root, graph, e, used, written, entry, labels: Vec::new() }
+        Body { root: region.root, graph, e, used, written, wanted, entry, labels: Vec::new() }
     }
 
     fn emit(&mut self) {
@@ -161,6 +164,7 @@ impl<'a> Body<'a> {
         {
             leave_unless_canonical(&mut self.e, slot, node.pc_of(insts.len()));
         }
+        float_flow::look(&mut self.e, node, &insts, self.wanted[id]);
         transfer::count(&mut self.e, node.marks.len());
         match end {
             End::Leave(pc) => self.e.leave(pc),
@@ -387,7 +391,7 @@ fn leave_unless_canonical(e: &mut Emitter, slot: u8, pc: u64) {
 }
 
 /// What holds at each node's start: a data-flow analysis over forward and backward edges.
-fn entries(graph: &Graph) -> Vec<Entry> {
+fn entries(graph: &Graph, wanted: &[Known]) -> Vec<Entry> {
     let start = Entry::default();
     let mut entries: Vec<Option<Entry>> = vec![None; graph.nodes.len()];
     entries[0] = Some(start);
@@ -396,7 +400,8 @@ fn entries(graph: &Graph) -> Vec<Entry> {
         changed = false;
         for &id in &graph.sequence {
             let Some(entry) = entries[id] else { continue };
-            let after = leave(graph, id, entry);
+            let mut after = leave(graph, id, entry);
+            after.known = after.known.join(wanted[id]);
             for &to in &graph.successors[id] {
                 let new = match entries[to] {
                     None => after,

@@ -22,6 +22,7 @@
 mod arithmetic;
 mod emit;
 mod flags;
+mod float_flow;
 mod float_locals;
 mod function;
 mod graph;

@@ -191,7 +191,7 @@ fn magnitude(e: &mut Emitter, from: i32) {
 }
 
 /// Leaves unless lane 0 is usual.
-fn usual(e: &mut Emitter, width: Width, slot: u8, pc: u64) {
+pub fn usual(e: &mut Emitter, width: Width, slot: u8, pc: u64) {
     if e.known.low(width, slot) {
         return;
     }

@@ -111,16 +111,36 @@ impl Known {
         self.all[width as usize] |= 1 << slot;
     }
 
-    /// What is known after `inst`.
-    pub fn after(mut self, inst: &Inst) -> Known {
+    /// Either.
+    pub fn join(self, other: Known) -> Known {
+        let join = |a: [u64; 2], b: [u64; 2]| [a[0] | b[0], a[1] | b[1]];
+        Known { low: join(self.low, other.low), all: join(self.all, other.all) }
+    }
+
+    /// What is to be known before `inst`, of slots that are still what they are then, if this is to be known after it.
+    pub fn wanted_before(mut self, inst: &Inst) -> Known {
         if is_opaque(inst.op) {
             return Known::default();
         }
-        let before = self;
+        let after = self;
+        let written = operands(inst).1.vectors;
+        for set in self.low.iter_mut().chain(&mut self.all) {
+            *set &= !written;
+        }
+        if inst.op == Op::VMov {
+            for w in [0, 1] {
+                self.low[w] |= (after.low[w] >> inst.d & 1) << inst.a;
+                self.all[w] |= (after.all[w] >> inst.d & 1) << inst.a;
+            }
+        }
+        self.look_at_operands(inst);
+        self
+    }
+
+    /// The operands that `inst` looks at.
+    fn look_at_operands(&mut self, inst: &Inst) {
         let (a, b) = (inst.a, inst.b);
-        let shape = shape(inst.op);
-        // Operands that were looked at.
-        match shape {
+        match shape(inst.op) {
             Some(Shape::Binary(w) | Shape::Order(w) | Shape::Compare(w)) => {
                 self.set_low(w, a);
                 self.set_low(w, b);
@@ -141,6 +161,17 @@ impl Known {
             }
             _ => {}
         }
+    }
+
+    /// What is known after `inst`.
+    pub fn after(mut self, inst: &Inst) -> Known {
+        if is_opaque(inst.op) {
+            return Known::default();
+        }
+        let before = self;
+        let (a, b) = (inst.a, inst.b);
+        let shape = shape(inst.op);
+        self.look_at_operands(inst);
         let written = operands(inst).1.vectors;
         for set in self.low.iter_mut().chain(&mut self.all) {
             *set &= !written;

@@ -143,7 +143,7 @@ fn zeros(e: &mut Emitter, width: Width, local: u32) {
 }
 
 /// Leaves unless all lanes are usual.
-fn tame(e: &mut Emitter, width: Width, slot: u8, pc: u64) {
+pub fn tame(e: &mut Emitter, width: Width, slot: u8, pc: u64) {
     if e.known.all(width, slot) {
         return;
     }
