@@ -31,7 +31,7 @@ pub enum Event {
     Failed(u32, u16),
     /// Bytes, or one datagram.
     Data(u32, Vec<u8>),
-    /// The peer sends no more.
+    /// The peer sends no more; or the host has given up a flow of datagrams that was silent for long, which then is gone.
     Eof(u32),
     /// [`Client::send`] takes something again.
     Room(u32),
@@ -485,7 +485,10 @@ impl Client {
             return;
         }
         let Some(flow) = self.link.flows.get_mut(&stream) else { return };
-        let gentle = reason == VOLUNTARY && errno.is_none() && flow.transport == Transport::Tcp;
+        let voluntary = reason == VOLUNTARY && errno.is_none();
+        let gentle = voluntary && flow.transport == Transport::Tcp;
+        // The host gives up a flow that was silent for long; nothing has gone wrong with any datagram.
+        let forgotten = voluntary && flow.transport == Transport::Udp;
         // A plain host closes a stream whose peer sends no more: that is an end, not an error.
         if gentle && flow.stands && !self.link.agreed().half_close {
             if let Some(flow) = self.link.flows.get_mut(&stream)
@@ -496,6 +499,10 @@ impl Client {
             return;
         }
         self.link.remove(stream);
+        if forgotten {
+            self.events.push_back(Event::Eof(stream));
+            return;
+        }
         let errno = errno.filter(|errno| *errno != 0).unwrap_or_else(|| errno_of_reason(reason));
         self.events.push_back(Event::Failed(stream, errno));
     }

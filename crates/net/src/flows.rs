@@ -231,6 +231,12 @@ impl Net {
             }
             Event::Failed(conn, errno) => self.flow_failed(conn, errno),
             Event::Data(conn, data) => self.flow_data(conn, data, outside),
+            Event::Eof(conn) if self.udp_peers.contains_key(&conn) => {
+                if let (Some(id), Some(peer)) = (self.flows.get(&conn), self.udp_peers.get(&conn)) {
+                    self.udp_flows.remove(&(*id, *peer));
+                }
+                self.drop_flow(conn);
+            }
             Event::Eof(conn) => {
                 if let Some(id) = self.flows.get(&conn).copied() {
                     self.receive_fin(id);

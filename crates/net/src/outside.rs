@@ -26,7 +26,8 @@ pub enum Event {
     Failed(Conn, Errno),
     /// Bytes of a stream, or one datagram.
     Data(Conn, Vec<u8>),
-    /// The peer sends no more (TCP). The other direction stays open.
+    /// The peer sends no more (TCP); the other direction stays open. Or the host has given up a flow of datagrams that was silent for
+    /// long (UDP): it is gone, and the next datagram opens another.
     Eof(Conn),
     /// [`Outside::send`] takes bytes again.
     Room(Conn),

@@ -356,6 +356,28 @@ fn flows_of_datagrams_are_few_and_expire() {
 }
 
 #[test]
+fn a_flow_that_the_host_gives_up_is_no_end_of_the_socket() {
+    let (mut net, mut fake) = outside();
+    let id = socket(&mut net, Kind::Udp);
+    net.connect_datagram(id, &encode(peer(53), Family::V4)).unwrap();
+    for flow in 1..4 {
+        net.send_datagram(id, b"x", None, 0, Hints::default()).unwrap();
+        net.pump(Some(&mut fake));
+        assert_eq!(fake.opened.len(), flow, "the next datagram opens another flow");
+        let conn = fake.opened.last().unwrap().0;
+        fake.events.push_back(Event::Data(conn, b"answer".to_vec()));
+        fake.events.push_back(Event::Eof(conn));
+        fake.events.push_back(Event::Data(conn, b"after the end".to_vec()));
+        net.pump(Some(&mut fake));
+        assert_eq!(&*net.receive_datagram(id, 0).unwrap().data, b"answer");
+        assert!(matches!(net.receive_datagram(id, 0), Err(Errno::EAGAIN)));
+    }
+    net.close_datagram(id);
+    net.pump(Some(&mut fake));
+    assert!(fake.closed.is_empty(), "they are gone already");
+}
+
+#[test]
 fn questions_to_the_resolver_are_bounded() {
     let (mut net, mut fake) = outside();
     let id = socket(&mut net, Kind::Udp);

@@ -14,10 +14,11 @@ use tokio::task::spawn_local;
 
 /// Peers of one published port at once.
 const PEERS: usize = 1024;
-/// How long a peer that says nothing is remembered.
+/// How long a peer is remembered while nothing is said in either direction.
 const QUIET: Duration = Duration::from_secs(120);
 
-/// Carries datagrams to and from one peer.
+/// Carries datagrams to and from one peer, until neither says anything for long: a box that forgets its flows must not use up the
+/// host's sockets.
 pub async fn connect(hub: &Hub, stream: u32, lane: &Lane, to: SocketAddr) {
     let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
     let socket = match UdpSocket::bind((any, 0)).await {
@@ -37,6 +38,7 @@ pub async fn connect(hub: &Hub, stream: u32, lane: &Lane, to: SocketAddr) {
                 Some(Chunk::Finish) => Ok(()),
                 None => return,
             },
+            () = tokio::time::sleep(QUIET) => return hub.close(stream),
             ready = socket.ready(Interest::READABLE | Interest::ERROR) => match ready {
                 Ok(ready) if ready.is_error() => failure(&socket),
                 Ok(_) => receive(hub, stream, &socket),
