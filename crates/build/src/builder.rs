@@ -86,6 +86,7 @@ pub fn build(workshop: &Workshop, options: &BuildOptions) -> Result<Built> {
         named: BTreeMap::new(),
         images: BTreeMap::new(),
         stages: plan.stages.iter().map(|_| StageSlot::Waiting).collect(),
+        uncached: false,
         plan: Rc::new(plan),
         next_step: 1,
     };
@@ -118,6 +119,8 @@ pub(crate) struct Builder<'a> {
     /// Images used so far, by what names them.
     images: BTreeMap<String, Rc<Stage>>,
     stages: Vec<StageSlot>,
+    /// The stage at hand is one of those that are not to be taken from the cache.
+    uncached: bool,
     pub plan: Rc<Plan>,
     next_step: u32,
 }
@@ -176,7 +179,12 @@ impl Builder<'_> {
         }
         self.put(index, StageSlot::Open);
         let stage = plan.stages.get(index).ok_or_else(circular)?;
-        let built = Rc::new(self.build_stage(stage)?);
+        let named = |name: &String| self.options.no_cache_stages.contains(name);
+        let uncached = stage.name.as_ref().is_some_and(named);
+        let outer = std::mem::replace(&mut self.uncached, uncached);
+        let result = self.build_stage(stage);
+        self.uncached = outer;
+        let built = Rc::new(result?);
         self.put(index, StageSlot::Done(Rc::clone(&built)));
         Ok(built)
     }
@@ -390,7 +398,10 @@ impl Builder<'_> {
 
     /// What the cache says, unless it is not to be asked.
     pub fn cached(&self, key: &Digest) -> Option<Cached> {
-        if self.options.no_cache { None } else { self.cache.get(key, &self.workshop.store) }
+        if self.options.no_cache || self.uncached {
+            return None;
+        }
+        self.cache.get(key, &self.workshop.store)
     }
 
     /// Remembers a step's result; a cache that cannot be written costs only time.

@@ -3,7 +3,7 @@
 use rootfs::config::CpuLevel;
 use rootfs::limits::Limits;
 use runtime::Translation;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use dockerfile::Dockerfile;
@@ -78,6 +78,8 @@ pub struct BuildOptions {
     pub translation: Translation,
     /// Run every step even if its result is known (`--no-cache`).
     pub no_cache: bool,
+    /// The stages, by name in lower case, of which every step is run (`--no-cache-filter`).
+    pub no_cache_stages: BTreeSet<String>,
     /// Ask the registry for base images even if the store has them (`--pull`).
     pub pull: bool,
     /// The network of RUN steps that do not say (`--network`).

@@ -82,3 +82,15 @@ fn both_fail(case: &cases::Case) -> bool {
     let fails = |text: &str| text.starts_with("error ");
     fails(&case.buildkit) && case.boxer.as_deref().is_some_and(fails)
 }
+
+/// `docs/compatibility.md` says of each case what its fixture says.
+#[test]
+fn the_page_of_compatibility_is_that_of_the_cases() {
+    let page = cases::page(&case_files());
+    let path = folder().join("../../docs/compatibility.md");
+    if std::env::var_os("BOXER_BLESS").is_some_and(|value| !value.is_empty()) {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let there = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(there == page, "docs/compatibility.md is out of date: BOXER_BLESS=1 writes it anew");
+}

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::buildx::BuildxArgs;
 use crate::limits::LimitArgs;
 use crate::network::NetworkArgs;
 use crate::translate::TranslateArgs;
@@ -142,6 +143,11 @@ pub struct BuildArgs {
     /// Run every step, whatever the build cache knows
     #[arg(long)]
     pub no_cache: bool,
+    /// Run every step of this stage, whatever the build cache knows (repeatable, or names between commas)
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub no_cache_filter: Vec<String>,
+    #[command(flatten)]
+    pub buildx: BuildxArgs,
     /// Ask the registry for newer base images
     #[arg(long)]
     pub pull: bool,

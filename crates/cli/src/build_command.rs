@@ -22,6 +22,7 @@ const REPRODUCIBLE: &str = "reproducible: RUN steps have a clock that starts at 
 counts instructions, and fixed randomness and scheduling. Keys made in them are not secret. Without --network they have no network.";
 
 pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
+    args.buildx.check()?;
     let outputs =
         args.output.iter().map(|text| outputs::parse(text)).collect::<Result<Vec<_>, _>>()?;
     let tags = args.tag.iter().map(|text| Reference::parse(text)).collect::<Result<Vec<_>, _>>();
@@ -32,6 +33,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
     let build_args = build_args(&args.build_arg)?;
     let named_contexts = pairs("--build-context", &args.build_context)?;
     let labels = pairs("--label", &args.label)?;
+    let secrets = secrets(&args.secret)?;
     let input = dockerfile_input::read(args)?;
     let quiet = args.quiet || args.progress == ProgressMode::Quiet;
     let options = BuildOptions {
@@ -41,10 +43,11 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
         named_contexts,
         source_date_epoch: source_date_epoch(&build_args)?,
         build_args,
-        secrets: secrets(&args.secret)?,
+        secrets,
         target: args.target.clone(),
         labels,
         no_cache: args.no_cache,
+        no_cache_stages: args.no_cache_filter.iter().map(|name| name.to_lowercase()).collect(),
         cpu: args.cpu(),
         limits: args.limits.limits(),
         translation: args.translate.translation(false),

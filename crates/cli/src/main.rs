@@ -9,6 +9,7 @@ mod streams;
 
 mod args;
 mod build_command;
+mod buildx;
 mod dockerfile_input;
 mod failure;
 mod image_commands;

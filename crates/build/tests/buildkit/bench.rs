@@ -154,6 +154,7 @@ impl Bench {
             labels: BTreeMap::new(),
             cpu: build::CpuLevel::default(),
             no_cache: false,
+            no_cache_stages: Default::default(),
             pull: false,
             network: build::RunNetwork::None,
             hosts: Vec::new(),

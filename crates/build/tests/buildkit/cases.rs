@@ -106,3 +106,42 @@ pub fn difference(expected: &str, got: &str) -> String {
     }
     out
 }
+
+/// The page that lists every case and how ours compares.
+pub fn page(files: &[std::path::PathBuf]) -> String {
+    let mut rows = String::new();
+    let (mut same, mut refused, mut other) = (0, 0, 0);
+    for path in files {
+        let topic = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let mut equal = Vec::new();
+        let mut both = Vec::new();
+        let mut different = Vec::new();
+        for case in CaseFile::read(path).cases {
+            match &case.boxer {
+                None if case.buildkit.starts_with("error ") => both.push(case.name),
+                None => equal.push(case.name),
+                Some(ours) if ours.starts_with("error ") && case.buildkit.starts_with("error ") => {
+                    both.push(case.name);
+                }
+                Some(_) => different.push(format!("`{}`: {}", case.name, case.why)),
+            }
+        }
+        (same, refused, other) =
+            (same + equal.len(), refused + both.len(), other + different.len());
+        writeln!(rows, "\n## {topic}\n\nEqual: {}.", equal.join(", ")).unwrap();
+        if !both.is_empty() {
+            writeln!(rows, "\nRefused by both: {}.", both.join(", ")).unwrap();
+        }
+        if !different.is_empty() {
+            writeln!(rows, "\nOtherwise here:").unwrap();
+            different.iter().for_each(|line| writeln!(rows, "- {line}").unwrap());
+        }
+    }
+    format!(
+        "# Compared with BuildKit\n\nWritten by `BOXER_BLESS=1 cargo test -p boxer-build --test buildkit` from \
+         `fixtures/buildkit/*.cases`: small Dockerfiles of which\nBuildKit's image config, history and layers are recorded \
+         (its version is each file's first line). Of {} cases {same} come out equal, {refused}\nare refused by both, and {other} \
+         differ for the reason given. What is not carried out at all stands in [DOCKERFILE.md](DOCKERFILE.md).\n{rows}",
+        same + refused + other
+    )
+}
