@@ -13,6 +13,9 @@ use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
 
@@ -26,6 +29,9 @@ pub fn digest_of(bytes: &[u8]) -> Digest {
 
 /// Bytes at each end of a compiled file that its digest covers.
 const EDGE: u64 = 64 << 10;
+
+/// Entries written between two looks for what has not been used for long.
+const STORES_A_PRUNE: u32 = 128;
 
 /// What went wrong with compiled code.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +55,10 @@ pub struct CodeCache {
     engine: Engine,
     dir: PathBuf,
     engine_tag: u64,
+    /// Bytes to keep.
+    kept: u64,
+    /// Entries written.
+    stores: Arc<AtomicU32>,
 }
 
 impl CodeCache {
@@ -56,7 +66,14 @@ impl CodeCache {
     pub fn new(engine: Engine, dir: impl Into<PathBuf>) -> Self {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        CodeCache { engine_tag: hasher.finish(), engine, dir: dir.into() }
+        let (engine_tag, stores) = (hasher.finish(), Arc::default());
+        CodeCache { engine_tag, engine, dir: dir.into(), kept: prune::KEPT, stores }
+    }
+
+    /// A cache beside this one for modules of a few functions, of which there are many.
+    pub fn regions(&self) -> CodeCache {
+        let (dir, kept) = (self.dir.join("regions"), prune::KEPT_REGIONS);
+        CodeCache { dir, kept, stores: Arc::default(), ..self.clone() }
     }
 
     /// The engine that the code is for.
@@ -129,7 +146,10 @@ impl CodeCache {
         }
         write_whole(&self.dir, path, &compiled).map_err(io)?;
         write_whole(&self.dir, &sum_path, &sum).map_err(io)?;
-        prune::prune(&self.dir, path);
+        // It looks at every entry.
+        if self.stores.fetch_add(1, Relaxed).is_multiple_of(STORES_A_PRUNE) {
+            prune::prune(&self.dir, path, self.kept);
+        }
         Ok(())
     }
 }

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Compiled code to keep, in bytes. A box's compiled code is about as large as the box.
-const KEPT: u64 = 4 << 30;
+pub const KEPT: u64 = 4 << 30;
+
+/// As [`KEPT`], for hot code: a few ten KiB each.
+pub const KEPT_REGIONS: u64 = 512 << 20;
 
 /// How stale a file's time may get before a use renews it.
 const FRESH: Duration = Duration::from_secs(3600);
@@ -19,13 +22,9 @@ pub fn used(path: &Path) {
     }
 }
 
-/// Removes the entries that were not used for longest until the rest fits, but never `newest`. A process
+/// Removes the entries that were not used for longest until the rest fits in `kept` bytes, but never `newest`. A process
 /// that has one mapped keeps it.
-pub fn prune(dir: &Path, newest: &Path) {
-    prune_to(dir, newest, KEPT);
-}
-
-fn prune_to(dir: &Path, newest: &Path, kept: u64) {
+pub fn prune(dir: &Path, newest: &Path, kept: u64) {
     let mut entries: Vec<(SystemTime, u64, PathBuf)> = std::fs::read_dir(dir)
         .into_iter()
         .flatten()
@@ -66,10 +65,10 @@ mod tests {
             file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
         }
         used(&path("b.cwasm"));
-        prune_to(dir.path(), &path("a.cwasm"), 200);
+        prune(dir.path(), &path("a.cwasm"), 200);
         assert!(path("a.cwasm").exists() && path("b.cwasm").exists() && path("d.sum").exists());
         assert!(!path("c.cwasm").exists());
-        prune_to(dir.path(), &path("a.cwasm"), 0);
+        prune(dir.path(), &path("a.cwasm"), 0);
         assert!(path("a.cwasm").exists() && !path("b.cwasm").exists());
     }
 }

@@ -41,7 +41,8 @@ pub fn run(
             let (mut store, sinks) = module_store(cache, options)?;
             let instance =
                 preview1::linker(cache)?.instantiate(&mut store, &module).map_err(start_error)?;
-            call_start(&mut store, instance, &translation).map(|status| sinks.outcome(status))
+            call_start(cache, &mut store, instance, &translation)
+                .map(|status| sinks.outcome(status))
         }
         Form::Component => {
             let component = cache.component(&source.digest, || source.read())?;
@@ -78,12 +79,13 @@ pub fn prepare(cache: &CodeCache, source: &Source<'_>) -> Result<(), RunError> {
 
 /// Calls `_start`, with a translator beside it if the options say so; the status it ends with.
 pub fn call_start(
+    cache: &CodeCache,
     store: &mut Store<State>,
     instance: wasmtime::Instance,
     translation: &Translation,
 ) -> Result<i32, RunError> {
     let start = instance.get_typed_func::<(), ()>(&mut *store, "_start").map_err(start_error)?;
-    let translator = Translator::attach(store, instance, translation);
+    let translator = Translator::attach(store, instance, cache, translation);
     store.data_mut().translator = translator;
     let status = status(start.call(&mut *store, ()).map(|()| 0));
     if let Some(translator) = store.data_mut().translator.take() {

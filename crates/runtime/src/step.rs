@@ -59,5 +59,5 @@ pub fn run(
     let instance =
         preview1::linker(cache)?.instantiate(&mut store, &module).map_err(start_error)?;
     boot(&mut store, instance, input.image, input.image_len, input.config)?;
-    call_start(&mut store, instance, &translation).map(|status| sinks.outcome(status))
+    call_start(cache, &mut store, instance, &translation).map(|status| sinks.outcome(status))
 }

@@ -1,4 +1,4 @@
-//! Compiles what is hot in a running box, on a thread of its own, and puts it into the box's function table: the host's end
+//! Compiles what is hot in a running box, on threads of its own, and puts it into the box's function table: the host's end
 //! of [`translate::desk`].
 //!
 //! The box comes by in `sched_yield`, which never waits: it hands over requests and gets what is finished. The box is not
@@ -10,9 +10,10 @@ mod worker;
 
 use crate::network::Report;
 use desk::{Asked, View};
+use link::CodeCache;
 use std::collections::VecDeque;
 use translate::desk::{Field, Install, VERSION};
-use wasmtime::{AsContextMut, Caller, Extern, Func, Instance, Memory, Ref, Store, Table, Val};
+use wasmtime::{AsContextMut, Caller, Extern, Instance, Memory, Module, Ref, Store, Table, Val};
 use worker::{Finished, Worker};
 
 /// Whether and when hot code is compiled while a box runs.
@@ -43,10 +44,9 @@ impl Default for Translation {
     }
 }
 
-/// Functions put into one box's table, and modules made for it, after which no more are: neither is ever freed while it
-/// runs.
-const MAX_FUNCTIONS: u32 = 40_000;
-const MAX_MODULES: u32 = 8_000;
+/// Regions of one box after which no more are compiled: they are not freed while it runs, and each takes a few of the
+/// mappings that a process can have.
+const MAX_REGIONS: u32 = 8_000;
 /// Regions that are being compiled at a time.
 const MAX_IN_FLIGHT: usize = 64;
 
@@ -56,7 +56,6 @@ struct Counts {
     asked: u32,
     refused: u32,
     installed: u32,
-    modules: u32,
 }
 
 /// The translator of one box.
@@ -78,6 +77,7 @@ impl Translator {
     pub fn attach<T>(
         store: &mut Store<T>,
         instance: Instance,
+        cache: &CodeCache,
         options: &Translation,
     ) -> Option<Translator> {
         if !options.on {
@@ -101,7 +101,7 @@ impl Translator {
             memory,
             table,
             desk,
-            worker: Worker::start(store.engine()).ok()?,
+            worker: Worker::start(&cache.regions()).ok()?,
             in_flight: 0,
             answers: VecDeque::new(),
             counts: Counts::default(),
@@ -118,7 +118,7 @@ impl Translator {
         for id in refused {
             self.refuse(id);
         }
-        let full = self.counts.installed >= MAX_FUNCTIONS || self.counts.modules >= MAX_MODULES;
+        let full = self.counts.installed >= MAX_REGIONS;
         for source in sources {
             let id = source.request.id;
             if full || self.in_flight >= MAX_IN_FLIGHT || !self.worker.ask(source, level, layout) {
@@ -140,29 +140,22 @@ impl Translator {
     }
 
     fn install<T: 'static>(&mut self, caller: &mut Caller<'_, T>, finished: Finished) {
-        self.in_flight = self.in_flight.saturating_sub(finished.ids.len() + finished.failed.len());
-        for id in finished.failed {
-            self.refuse(id);
-        }
-        let Some(module) = finished.module else { return };
-        self.counts.modules += 1;
-        let imports = [Extern::Memory(self.memory), Extern::Table(self.table)];
-        let instance = Instance::new(caller.as_context_mut(), &module, &imports).ok();
-        for (n, id) in finished.ids.into_iter().enumerate() {
-            let function =
-                instance.and_then(|i| i.get_func(caller.as_context_mut(), &n.to_string()));
-            match function.and_then(|function| self.enter(caller, function)) {
-                Some(slot) => {
-                    self.counts.installed += 1;
-                    self.answers.push_back(Install { id, slot });
-                }
-                None => self.refuse(id),
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let Finished { id, module } = finished;
+        match module.and_then(|module| self.enter(caller, &module)) {
+            Some(slot) => {
+                self.counts.installed += 1;
+                self.answers.push_back(Install { id, slot });
             }
+            None => self.refuse(id),
         }
     }
 
-    /// Puts a function into the table.
-    fn enter<T: 'static>(&self, caller: &mut Caller<'_, T>, function: Func) -> Option<u32> {
+    /// Puts a region's function into the table.
+    fn enter<T: 'static>(&self, caller: &mut Caller<'_, T>, module: &Module) -> Option<u32> {
+        let imports = [Extern::Memory(self.memory), Extern::Table(self.table)];
+        let instance = Instance::new(caller.as_context_mut(), module, &imports).ok()?;
+        let function = instance.get_func(caller.as_context_mut(), "0")?;
         let slot = self.table.grow(caller.as_context_mut(), 1, Ref::Func(Some(function))).ok()?;
         u32::try_from(slot).ok()
     }
@@ -170,11 +163,11 @@ impl Translator {
     /// What `--debug` tells at the end.
     pub fn report(&self) {
         let Some(report) = &self.report else { return };
-        let Counts { asked, refused, installed, modules } = self.counts;
-        let (bytes, time) = self.worker.effort();
+        let Counts { asked, refused, installed } = self.counts;
+        let (bytes, compiled, time) = self.worker.effort();
         report(&format!(
-            "regions: {asked} asked for, {installed} installed, {refused} refused; {modules} modules of {} kB compiled in \
-             {} ms",
+            "regions: {asked} asked for, {installed} installed, {refused} refused; {} kB of Wasm in {} ms, {compiled} compiled \
+             and the others from the cache",
             bytes / 1000,
             time.as_millis()
         ));

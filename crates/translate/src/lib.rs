@@ -68,25 +68,10 @@ fn next_page(block: &BlockAt) -> Option<u32> {
     (block.next != 0).then(|| page(block.next))
 }
 
-/// A module of several regions.
-pub struct Module {
-    /// Its bytes; imports and exports as [`wasmgen::module`] says.
-    pub wasm: Vec<u8>,
-    /// [`Request::id`] of each region in the order of the exports.
-    pub ids: Vec<u32>,
-}
-
-/// Translates regions for a processor. Those whose bytes are no code are left out.
-pub fn module(sources: &[Source], level: CpuLevel, layout: &Layout) -> Module {
-    let options = LiftOptions { level };
-    let (mut regions, mut ids) = (Vec::new(), Vec::new());
-    for source in sources {
-        if let Some(region) = source.region(&options) {
-            regions.push(region);
-            ids.push(source.request.id);
-        }
-    }
-    Module { wasm: wasmgen::module(&regions, layout), ids }
+/// The module of a region for a processor; imports and export as [`wasmgen::module`] says. None if its bytes are no code.
+pub fn module(source: &Source, level: CpuLevel, layout: &Layout) -> Option<Vec<u8>> {
+    let region = source.region(&LiftOptions { level })?;
+    Some(wasmgen::module(&[region], layout))
 }
 
 #[cfg(test)]
@@ -140,13 +125,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_code_is_left_out_of_the_module() {
+    fn what_is_no_code_becomes_no_module() {
         let good = source(&[BlockAt { pc: 0x40_0100, phys: 0x7100, next: 0 }], b"\x90\xeb\xfd");
-        let mut bad = good.clone();
-        bad.request.id = 4;
-        bad.pages.clear();
-        let module = module(&[bad, good], CpuLevel::V2, &LAYOUT);
-        assert_eq!(module.ids, [3]);
-        assert!(module.wasm.starts_with(b"\0asm"));
+        let wasm = module(&good, CpuLevel::V2, &LAYOUT).unwrap();
+        assert!(wasm.starts_with(b"\0asm"));
+        let bad = Source { pages: Pages::new(), ..good };
+        assert_eq!(module(&bad, CpuLevel::V2, &LAYOUT), None);
     }
 }

@@ -1,17 +1,16 @@
-//! The thread that compiles.
+//! The threads that compile.
 
-use std::sync::Arc;
+use link::{CacheError, CodeCache, digest_of};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use translate::{CpuLevel, Layout, Source};
-use wasmtime::{Engine, Module};
+use wasmtime::Module;
 
-/// Most regions in one module: fewer modules to instantiate against an earlier answer.
-const BATCH: usize = 16;
-/// Blocks in one module after which no more regions are added.
-const BATCH_BLOCKS: usize = 200;
+/// Most threads that compile. One core is the box's.
+const MAX_THREADS: usize = 4;
 
 struct Job {
     source: Source,
@@ -19,24 +18,22 @@ struct Job {
     layout: Layout,
 }
 
-/// A module to put in place.
-#[derive(Default)]
+/// A region to put in place.
 pub struct Finished {
-    /// Functions are exported by number.
+    /// Id of its request.
+    pub id: u32,
+    /// A module that exports one function, `0`; none if it cannot be had.
     pub module: Option<Module>,
-    /// Ids of their requests.
-    pub ids: Vec<u32>,
-    /// Ids of requests that cannot be had.
-    pub failed: Vec<u32>,
 }
 
 #[derive(Default)]
 struct Effort {
     bytes: AtomicU64,
     nanoseconds: AtomicU64,
+    compiled: AtomicU64,
 }
 
-/// The thread's other end. It ends when this is dropped, after what it is doing.
+/// The threads' other end. They end when this is dropped, after what they are doing.
 pub struct Worker {
     jobs: Sender<Job>,
     finished: Receiver<Finished>,
@@ -44,19 +41,24 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the thread.
-    pub fn start(engine: &Engine) -> std::io::Result<Worker> {
+    /// Starts the threads. What they compile is kept in `cache`.
+    pub fn start(cache: &CodeCache) -> std::io::Result<Worker> {
         let (jobs, waiting) = channel();
+        let waiting = Arc::new(Mutex::new(waiting));
         let (done, finished) = channel();
         let effort = Arc::new(Effort::default());
-        let (engine, effort_there) = (engine.clone(), Arc::clone(&effort));
-        std::thread::Builder::new()
-            .name("translator".to_owned())
-            .spawn(move || work(&engine, &waiting, &done, &effort_there))?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        for _ in 0..cores.saturating_sub(1).clamp(1, MAX_THREADS) {
+            let (cache, waiting, done) = (cache.clone(), Arc::clone(&waiting), done.clone());
+            let effort = Arc::clone(&effort);
+            std::thread::Builder::new()
+                .name("translator".to_owned())
+                .spawn(move || work(&cache, &waiting, &done, &effort))?;
+        }
         Ok(Worker { jobs, finished, effort })
     }
 
-    /// Hands a region over; false if the thread is gone.
+    /// Hands a region over; false if the threads are gone.
     pub fn ask(&self, source: Source, level: CpuLevel, layout: Layout) -> bool {
         self.jobs.send(Job { source, level, layout }).is_ok()
     }
@@ -66,63 +68,38 @@ impl Worker {
         if wait { self.finished.recv().ok() } else { self.finished.try_recv().ok() }
     }
 
-    /// Bytes of Wasm that were compiled, and how long that took.
-    pub fn effort(&self) -> (u64, Duration) {
-        let Effort { bytes, nanoseconds } = &*self.effort;
-        (bytes.load(Relaxed), Duration::from_nanos(nanoseconds.load(Relaxed)))
+    /// Bytes of Wasm that were generated, how many regions had to be compiled, and how long all that took.
+    pub fn effort(&self) -> (u64, u64, Duration) {
+        let Effort { bytes, nanoseconds, compiled } = &*self.effort;
+        let time = Duration::from_nanos(nanoseconds.load(Relaxed));
+        (bytes.load(Relaxed), compiled.load(Relaxed), time)
     }
 }
 
-fn work(engine: &Engine, jobs: &Receiver<Job>, done: &Sender<Finished>, effort: &Effort) {
-    let mut first = None;
-    while let Some(job) = first.take().or_else(|| jobs.recv().ok()) {
-        let (level, layout) = (job.level, job.layout);
-        let mut blocks = job.source.request.blocks.len();
-        let mut batch = vec![job.source];
-        while batch.len() < BATCH
-            && blocks < BATCH_BLOCKS
-            && let Ok(job) = jobs.try_recv()
-        {
-            if (job.level, job.layout) != (level, layout) {
-                first = Some(job);
-                break;
-            }
-            blocks += job.source.request.blocks.len();
-            batch.push(job.source);
-        }
+fn work(cache: &CodeCache, jobs: &Mutex<Receiver<Job>>, done: &Sender<Finished>, effort: &Effort) {
+    // A lock that another thread's panic left is as good as any.
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+    while let Ok(job) = next() {
+        let id = job.source.request.id;
         let start = Instant::now();
-        let mut all = vec![compile(engine, &batch, level, &layout, effort)];
-        if batch.len() > 1 && all[0].module.is_none() {
-            // Some of them may be sound.
-            let each = batch.iter().map(|source| {
-                compile(engine, std::slice::from_ref(source), level, &layout, effort)
-            });
-            all = each.collect();
-        }
+        let module = compile(cache, &job, effort);
         let time = start.elapsed().as_nanos();
         effort.nanoseconds.fetch_add(u64::try_from(time).unwrap_or(u64::MAX), Relaxed);
-        for finished in all {
-            if done.send(finished).is_err() {
-                return;
-            }
+        if done.send(Finished { id, module }).is_err() {
+            return;
         }
     }
 }
 
-fn compile(
-    engine: &Engine,
-    sources: &[Source],
-    level: CpuLevel,
-    layout: &Layout,
-    effort: &Effort,
-) -> Finished {
-    let translate::Module { wasm, ids } = translate::module(sources, level, layout);
+/// The key of what is kept are the bytes that are generated: they say all.
+fn compile(cache: &CodeCache, job: &Job, effort: &Effort) -> Option<Module> {
+    let wasm = translate::module(&job.source, job.level, &job.layout)?;
     effort.bytes.fetch_add(wasm.len() as u64, Relaxed);
-    let module = (!ids.is_empty()).then(|| Module::new(engine, &wasm).ok()).flatten();
-    let asked = sources.iter().map(|source| source.request.id);
-    let failed = match module {
-        Some(_) => asked.filter(|id| !ids.contains(id)).collect(),
-        None => asked.collect(),
+    let key = digest_of(&wasm);
+    let compiled = || {
+        effort.compiled.fetch_add(1, Relaxed);
+        Ok::<_, CacheError>(wasm.clone())
     };
-    Finished { ids: if module.is_some() { ids } else { Vec::new() }, module, failed }
+    // A cache that cannot be written is none.
+    cache.module(&key, compiled).or_else(|_| Module::new(cache.engine(), &wasm)).ok()
 }
