@@ -12,6 +12,9 @@ use std::sync::atomic::Ordering::Relaxed;
 /// How deep the calls of regions may nest: a frame may take some KiB of the host's stack.
 const DEPTH: i32 = 256;
 
+/// Most blocks of a region whose root is in another one.
+const MAX_INSIDE: usize = 64;
+
 /// How the run loop goes on after the word that enters a region.
 pub(crate) enum Entered {
     /// As after an indirect jump to this guest address.
@@ -140,6 +143,9 @@ impl Engine {
 
     /// What can be reached from `root` within its function, as far as it is compiled.
     fn search<E: Env>(&mut self, env: &mut E, root: Key) -> Found {
+        // What overlaps another region serves to get back into it, or on to the next such: a part of it will do.
+        let inside = self.translated.as_ref().is_some_and(|t| t.is_inside(root.pc));
+        let most = if inside { MAX_INSIDE } else { MAX_BLOCKS };
         let mut search = Search { pages: FixedMap::default(), seen: FixedMap::default() };
         let mut found = Found { blocks: Vec::new(), indirect: Vec::new() };
         let mut jumps_indirectly = false;
@@ -151,7 +157,7 @@ impl Engine {
             while let Some(&key) = todo.get(next) {
                 next += 1;
                 let Some(onward) = self.onward(&key) else { continue };
-                if found.blocks.len() >= MAX_BLOCKS {
+                if found.blocks.len() >= most {
                     break;
                 }
                 found.blocks.push(key);
@@ -162,7 +168,7 @@ impl Engine {
                 }
             }
             todo.clear();
-            if !jumps_indirectly || found.blocks.len() >= MAX_BLOCKS {
+            if !jumps_indirectly || inside || found.blocks.len() >= most {
                 return found;
             }
             // Targets of its indirect jumps: what such jumps reached nearby. They widen what is near.

@@ -11,8 +11,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Most regions at once, asked for or installed.
 const MAX_REGIONS: usize = 20_000;
-/// Most requests without an answer: a host that gives none is not asked on.
-const MAX_OUTSTANDING: usize = 64;
+/// Most requests without an answer: a host that gives none is not asked on, and one that is slow is asked for what is hot by
+/// then.
+const MAX_OUTSTANDING: usize = 16;
 /// Blocks with hits, and targets of indirect jumps, that are remembered before either starts over.
 const MAX_NOTES: usize = 1 << 16;
 /// Bits of a region's id that are its number; the rest tells it from those that had the number before.
@@ -152,6 +153,11 @@ impl Translated {
         let id = *self.covered.get(&pc)?;
         let region = self.table.get((id & NUMBERS) as usize)?.as_ref()?;
         (region.id == id).then_some(region.state)
+    }
+
+    /// Whether the block at `pc` is in a region that was compiled.
+    pub fn is_inside(&self, pc: u64) -> bool {
+        matches!(self.cover(pc), Some(State::Installed(_)))
     }
 
     /// A sample fell on the block `key`: whether it is to be asked for now.
