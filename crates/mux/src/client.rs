@@ -192,6 +192,15 @@ impl Client {
                 Event::Connected(stream, _) | Event::Eof(stream) | Event::Room(stream)
                     if known(stream) =>
                 {
+                    if let Event::Eof(stream) = event
+                        && self
+                            .link
+                            .flows
+                            .get(&stream)
+                            .is_some_and(|f| f.transport == Transport::Udp)
+                    {
+                        self.link.remove(stream);
+                    }
                     return Some(event);
                 }
                 Event::Incoming { stream, .. } if known(stream) => return Some(event),
@@ -487,8 +496,13 @@ impl Client {
         let Some(flow) = self.link.flows.get_mut(&stream) else { return };
         let voluntary = reason == VOLUNTARY && errno.is_none();
         let gentle = voluntary && flow.transport == Transport::Tcp;
-        // The host gives up a flow that was silent for long; nothing has gone wrong with any datagram.
-        let forgotten = voluntary && flow.transport == Transport::Udp;
+        // The host gives up a flow that was silent for long; nothing has gone wrong with any datagram. It goes when that is told.
+        if voluntary && flow.transport == Transport::Udp {
+            if !std::mem::replace(&mut flow.ended, true) {
+                self.events.push_back(Event::Eof(stream));
+            }
+            return;
+        }
         // A plain host closes a stream whose peer sends no more: that is an end, not an error.
         if gentle && flow.stands && !self.link.agreed().half_close {
             if let Some(flow) = self.link.flows.get_mut(&stream)
@@ -499,10 +513,6 @@ impl Client {
             return;
         }
         self.link.remove(stream);
-        if forgotten {
-            self.events.push_back(Event::Eof(stream));
-            return;
-        }
         let errno = errno.filter(|errno| *errno != 0).unwrap_or_else(|| errno_of_reason(reason));
         self.events.push_back(Event::Failed(stream, errno));
     }

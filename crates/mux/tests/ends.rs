@@ -145,6 +145,8 @@ fn published_ports_queries_and_datagrams() {
     assert_eq!(requests[1], Request::Data(udp, Vec::new()), "an empty datagram is one");
     assert_eq!(pair.server.send(udp, b"pong"), 4);
     assert_eq!(pair.events(), [Event::Data(udp, b"pong".to_vec())]);
+    pair.server.close(udp);
+    assert_eq!(pair.events(), [Event::Eof(udp)], "a flow that the host gives up, no error");
 }
 
 #[test]
