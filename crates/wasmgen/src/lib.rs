@@ -23,6 +23,7 @@ mod arithmetic;
 mod emit;
 mod flags;
 mod float_flow;
+mod float_inexact;
 mod float_locals;
 mod function;
 mod graph;

@@ -5,17 +5,22 @@
 //! MXCSR is looked at when a region is entered and after all that may change it, not for each op: the *limit* of a width is
 //! what the check of a result compares with, and it is 0 while MXCSR does not allow the quick path.
 
-use crate::emit::{DELTA, Emitter, X};
+use crate::emit::{Emitter, X};
+use crate::float_inexact::{
+    is_product_inexact, is_quotient_inexact, is_sum_inexact, precision, raise_inexact,
+    trailing_zeros,
+};
 use crate::vector_known::{Shape, Width, shape};
 use crate::vector_packed_float;
 use Width::{Double, Single};
 use ir::{Cpu, Inst, Op};
 use std::mem::offset_of;
 
-/// MXCSR's rounding control, exception masks, and precision flag.
+/// MXCSR's rounding control and exception masks.
 const RC: i32 = 0x6000;
 const MASKS: i32 = 0x1F80;
-const PE_SHIFT: i32 = 5;
+/// Position of the precision flag.
+pub const PE_SHIFT: i32 = 5;
 
 /// A number's high half (of a single: all of it) without its sign, doubled: where normal numbers begin and end. Results must
 /// be above the smallest binade, where rounding may have come from a tiny one.
@@ -31,6 +36,11 @@ fn bounds(width: Width) -> Bounds {
         Double => (1 << 21, 0xFFE0_0000_u32 as i32),
     };
     Bounds { normal: least, result: 2 * least, end }
+}
+
+/// The limit of a width while MXCSR allows the quick path.
+pub fn full_limit(width: Width) -> i32 {
+    bounds(width).end.wrapping_sub(bounds(width).result)
 }
 
 /// Slots that no program sees, for the limits: Cranelift would compute them anew for each op that compares with them, but
@@ -51,8 +61,7 @@ pub fn settle(e: &mut Emitter) {
     // With PE, all ones; else nothing.
     e.wasm().local_get(single).i32_const(PE_SHIFT).i32_shr_u().i32_and().local_set(single);
     e.wasm().i64_const(0).local_get(single).i64_extend_i32_u().i64_sub().local_set(X);
-    let limit = |width| bounds(width).end.wrapping_sub(bounds(width).result) as u32;
-    let both = u64::from(limit(Double)) << 32 | u64::from(limit(Single));
+    let both = u64::from(full_limit(Double) as u32) << 32 | u64::from(full_limit(Single) as u32);
     let place = e.cpu_place(LIMITS, 3);
     e.wasm().i32_const(0).local_get(X).i64_const(both as i64).i64_and().i64_store(place);
     let place = e.cpu_place(LIMITS + 8, 3);
@@ -151,7 +160,7 @@ pub fn emit(e: &mut Emitter, inst: &Inst, pc: u64) -> bool {
 }
 
 /// Pushes lane 0.
-fn get(e: &mut Emitter, width: Width, slot: u8) {
+pub fn get(e: &mut Emitter, width: Width, slot: u8) {
     if let Some(local) = e.lane(width, slot) {
         e.wasm().local_get(local);
         return;
@@ -300,127 +309,8 @@ fn ordinary_or_leave(e: &mut Emitter, width: Width, pc: u64) {
     e.wasm().local_get(result);
     high_half(e, width);
     magnitude(e, bounds(width).result);
-    e.wasm().i32_const(bounds(width).end.wrapping_sub(bounds(width).result)).i32_ge_u();
+    e.wasm().i32_const(full_limit(width)).i32_ge_u();
     e.leave_if(pc);
-}
-
-/// Sets PE; from now on MXCSR allows the quick path.
-fn raise_inexact(e: &mut Emitter) {
-    let place = e.cpu_place(offset_of!(Cpu, mxcsr), 2);
-    e.wasm().i32_const(0).i32_const(0).i32_load(place).i32_const(1 << PE_SHIFT).i32_or();
-    e.wasm().i32_store(place);
-    for width in [Single, Double] {
-        let local = limit(e, width);
-        let all = bounds(width).end.wrapping_sub(bounds(width).result);
-        e.wasm().i32_const(all).local_set(local);
-        if let Some(local) = e.packed_limit(width) {
-            e.wasm().v128_const(vector_packed_float::highest(width)).local_set(local);
-        }
-    }
-}
-
-/// Bits of a significand.
-fn precision(width: Width) -> i32 {
-    match width {
-        Single => 24,
-        Double => 53,
-    }
-}
-
-/// Pops a normal number and pushes the zeros at the end of its significand (`i32`).
-fn trailing_zeros(e: &mut Emitter, width: Width) {
-    match width {
-        Single => {
-            e.wasm().i32_reinterpret_f32().i32_const(1 << 23).i32_or().i32_ctz();
-        }
-        Double => {
-            let mut w = e.wasm();
-            w.i64_reinterpret_f64().i64_const(1 << 52).i64_or().i64_ctz().i32_wrap_i64();
-        }
-    }
-}
-
-/// Pushes whether the sum or difference in the scratch local is not exact (Knuth's TwoSum).
-fn is_sum_inexact(e: &mut Emitter, inst: &Inst, width: Width) {
-    let difference = matches!(inst.op, Op::Subss | Op::Subsd);
-    let result = e.float_scratch(width);
-    let sub = |e: &mut Emitter| match width {
-        Single => {
-            e.wasm().f32_sub();
-        }
-        Double => {
-            e.wasm().f64_sub();
-        }
-    };
-    // z = r - x
-    let z = |e: &mut Emitter| {
-        e.wasm().local_get(result);
-        get(e, width, inst.a);
-        sub(e);
-    };
-    // Inexact if (x - (r - z)) + (y - z) is not zero; of a difference, y is negative.
-    get(e, width, inst.a);
-    e.wasm().local_get(result);
-    z(e);
-    sub(e);
-    sub(e);
-    if difference {
-        get(e, width, inst.b);
-        z(e);
-        match width {
-            Single => e.wasm().f32_add().f32_ne(),
-            Double => e.wasm().f64_add().f64_ne(),
-        };
-    } else {
-        z(e);
-        get(e, width, inst.b);
-        sub(e);
-        match width {
-            Single => e.wasm().f32_ne(),
-            Double => e.wasm().f64_ne(),
-        };
-    }
-}
-
-/// Leaves if the zeros at the ends of the two factors on the stack (as numbers) do not say whether their product is exact;
-/// pushes whether it is not.
-fn is_inexact_by_zeros(e: &mut Emitter, width: Width, pc: u64) {
-    let doubtful = precision(width) - 1;
-    e.wasm().i32_add().local_tee(DELTA).i32_const(doubtful).i32_eq();
-    e.leave_if(pc);
-    e.wasm().local_get(DELTA).i32_const(doubtful).i32_lt_u();
-}
-
-/// Pushes whether the product in the scratch local is not exact.
-fn is_product_inexact(e: &mut Emitter, inst: &Inst, width: Width, pc: u64) {
-    for slot in [inst.a, inst.b] {
-        get(e, width, slot);
-        trailing_zeros(e, width);
-    }
-    is_inexact_by_zeros(e, width, pc);
-}
-
-/// Pushes whether the quotient in the scratch local is not exact: whether its product with the divisor is not, or another number
-/// than the dividend.
-fn is_quotient_inexact(e: &mut Emitter, inst: &Inst, width: Width, pc: u64) {
-    let result = e.float_scratch(width);
-    e.wasm().local_get(result);
-    trailing_zeros(e, width);
-    get(e, width, inst.b);
-    trailing_zeros(e, width);
-    is_inexact_by_zeros(e, width, pc);
-    e.wasm().local_get(result);
-    get(e, width, inst.b);
-    match width {
-        Single => e.wasm().f32_mul(),
-        Double => e.wasm().f64_mul(),
-    };
-    get(e, width, inst.a);
-    match width {
-        Single => e.wasm().f32_ne(),
-        Double => e.wasm().f64_ne(),
-    };
-    e.wasm().i32_or();
 }
 
 /// `a < b ? a : b` or `a > b ? a : b`, into the scratch local.

@@ -47,6 +47,10 @@ pub enum Shape {
     PackedUnary(Width),
     /// `d` = masks by `a` and `b`.
     PackedCompare(Width),
+    /// `d` = singles of the integers `a`.
+    FromIntegers,
+    /// `d` = integers of the singles `a`.
+    ToIntegers,
 }
 
 /// The shape of an op that is translated as one of floats.
@@ -76,6 +80,8 @@ pub fn shape(op: Op) -> Option<Shape> {
         Sqrtpd | Sqrtpd256 => PackedUnary(Double),
         Cmpps | Cmpps256 => PackedCompare(Single),
         Cmppd | Cmppd256 => PackedCompare(Double),
+        Cvtdq2ps | Cvtdq2ps256 => FromIntegers,
+        Cvtps2dq | Cvttps2dq | Cvtps2dq256 | Cvttps2dq256 => ToIntegers,
         _ => return None,
     })
 }
@@ -159,6 +165,11 @@ impl Known {
                     self.set_all(w, a + high);
                 }
             }
+            Some(Shape::ToIntegers) => {
+                for high in (0..=ir::HIGH).step_by(16).take(1 + usize::from(is_wide(inst.op))) {
+                    self.set_all(Single, a + high);
+                }
+            }
             _ => {}
         }
     }
@@ -187,6 +198,11 @@ impl Known {
             (Some(Shape::PackedBinary(w) | Shape::PackedUnary(w)), _) => {
                 for high in (0..=ir::HIGH).step_by(16).take(1 + usize::from(is_wide(inst.op))) {
                     self.set_all(w, d + high);
+                }
+            }
+            (Some(Shape::FromIntegers), _) => {
+                for high in (0..=ir::HIGH).step_by(16).take(1 + usize::from(is_wide(inst.op))) {
+                    self.set_all(Single, d + high);
                 }
             }
             (None, Op::Pxor) if a == b => {

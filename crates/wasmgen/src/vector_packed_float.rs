@@ -5,7 +5,7 @@
 //! MXCSR does not allow the quick path.
 
 use crate::emit::Emitter;
-use crate::vector_float::{Predicate, exact, predicate};
+use crate::vector_float::{Predicate, exact, limit, predicate};
 use crate::vector_known::{Shape, Width, is_wide, shape};
 use Width::{Double, Single};
 use ir::{HIGH, Inst, Op};
@@ -98,9 +98,59 @@ pub fn emit(e: &mut Emitter, inst: &Inst, pc: u64) -> bool {
             }
             put(e, inst, halves);
         }
+        Shape::FromIntegers => {
+            for high in halves {
+                from_integers(e, inst, *high, pc);
+            }
+            put(e, inst, halves);
+        }
+        Shape::ToIntegers => {
+            for high in halves {
+                tame(e, Single, inst.a + high, pc);
+            }
+            for high in halves {
+                to_integers(e, inst, *high, pc);
+            }
+            put(e, inst, halves);
+        }
         _ => return false,
     }
     true
+}
+
+/// Singles of the integers of one half, into its scratch local: exact below 2^24, else MXCSR must allow it.
+fn from_integers(e: &mut Emitter, inst: &Inst, high: u8, pc: u64) {
+    let (result, limit) = (e.packed_scratch(usize::from(high / HIGH)), limit(e, Single));
+    e.get_vector(inst.a + high);
+    e.wasm().v128_const(splat32(1 << 24)).i32x4_add().i32_const(25).i32x4_shr_u().v128_any_true();
+    e.wasm().local_get(limit).i32_eqz().i32_and();
+    e.leave_if(pc);
+    e.get_vector(inst.a + high);
+    e.wasm().f32x4_convert_i32x4_s().local_set(result);
+}
+
+/// Integers of the singles of one half, truncated or rounded to nearest, into its scratch local.
+fn to_integers(e: &mut Emitter, inst: &Inst, high: u8, pc: u64) {
+    let (result, limit) = (e.packed_scratch(usize::from(high / HIGH)), limit(e, Single));
+    let nearest = matches!(inst.op, Op::Cvtps2dq | Op::Cvtps2dq256);
+    e.get_vector(inst.a + high);
+    if nearest {
+        e.wasm().f32x4_nearest();
+    } else {
+        e.wasm().f32x4_trunc();
+    }
+    // Too large, or inexact when that may be seen; the rounding mode must be the default one.
+    e.wasm().local_tee(result).f32x4_abs();
+    e.wasm().v128_const(splat32(2_147_483_648_f32.to_bits())).f32x4_ge().v128_any_true();
+    e.wasm().local_get(limit).i32_eqz();
+    if !nearest {
+        e.wasm().local_get(result);
+        e.get_vector(inst.a + high);
+        e.wasm().f32x4_ne().v128_any_true().i32_and();
+    }
+    e.wasm().i32_or();
+    e.leave_if(pc);
+    e.wasm().local_get(result).i32x4_trunc_sat_f32x4_s().local_set(result);
 }
 
 /// The results of both halves to their slots; after all checks.
