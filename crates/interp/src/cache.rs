@@ -30,6 +30,8 @@ struct BlockInfo {
     next: [u64; 2],
     /// See [`Onward::jumps_indirectly`].
     jumps_indirectly: bool,
+    /// See [`Onward::calls`].
+    calls: bool,
 }
 
 /// Where a block goes on within its function.
@@ -38,6 +40,8 @@ pub(crate) struct Onward {
     pub next: [Option<u64>; 2],
     /// It ends with an indirect jump that is neither a call nor a return.
     pub jumps_indirectly: bool,
+    /// It ends with a call.
+    pub calls: bool,
 }
 
 /// What [`Env::is_writable`] said of a page while the environment's epoch was this.
@@ -245,7 +249,7 @@ impl Engine {
     pub(crate) fn onward(&self, key: &Key) -> Option<Onward> {
         let info = self.info_at(*self.map.get(key)?)?;
         let next = info.next.map(|pc| (pc != NOWHERE).then_some(pc));
-        Some(Onward { next, jumps_indirectly: info.jumps_indirectly })
+        Some(Onward { next, jumps_indirectly: info.jumps_indirectly, calls: info.calls })
     }
 
     /// Lets the block `root`, if it is compiled, enter the region `number`.
@@ -322,6 +326,7 @@ impl Engine {
                 _ => [NOWHERE; 2],
             },
             jumps_indirectly: matches!(block.term, Term::JumpIndirect { .. }),
+            calls: matches!(block.term, Term::Call { .. } | Term::CallIndirect { .. }),
         });
         start
     }

@@ -7,6 +7,7 @@ use crate::translated::{Enter, Listening, Translated};
 use ir::Cpu;
 use mem::desk::{BlockAt, INTERPRET, MAX_BLOCKS, Request, Shared};
 use mem::{Access, Fault, PAGE_MASK, PAGE_SIZE};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// How deep the calls of regions may nest: a frame may take some KiB of the host's stack.
@@ -66,7 +67,7 @@ impl Engine {
     /// that it was made from changed meanwhile, nothing happens.
     pub fn install(&mut self, id: u32, slot: u32) {
         let Some(translated) = &mut self.translated else { return };
-        if let Some((number, root)) = translated.answered(id, slot) {
+        for (number, root) in translated.answered(id, slot) {
             self.install_entry(number, &root);
         }
     }
@@ -147,7 +148,8 @@ impl Engine {
         let inside = self.translated.as_ref().is_some_and(|t| t.is_inside(root.pc));
         let most = if inside { MAX_INSIDE } else { MAX_BLOCKS };
         let mut search = Search { pages: FixedMap::default(), seen: FixedMap::default() };
-        let mut found = Found { blocks: Vec::new(), indirect: Vec::new() };
+        let mut found =
+            Found { blocks: Vec::new(), indirect: Vec::new(), returns: BTreeSet::new() };
         let mut jumps_indirectly = false;
         search.seen.insert(root.pc, ());
         let mut todo = vec![root];
@@ -163,6 +165,9 @@ impl Engine {
                 found.blocks.push(key);
                 (first, last) = (first.min(key.pc), last.max(key.pc));
                 jumps_indirectly |= onward.jumps_indirectly;
+                if let (true, [Some(pc), _]) = (onward.calls, onward.next) {
+                    found.returns.insert(pc);
+                }
                 for pc in onward.next.into_iter().flatten() {
                     todo.extend(search.new_key(self, env, pc));
                 }
@@ -192,16 +197,23 @@ impl Engine {
 
     /// Asks for a region.
     fn ask(&mut self, root: Key, found: Found) {
-        let Found { blocks, mut indirect } = found;
+        let Found { blocks, mut indirect, returns } = found;
         if blocks.is_empty() {
             return;
         }
+        // Where its calls return to when their frames are gone.
+        let mut entries: Vec<Key> = blocks
+            .iter()
+            .filter(|key| returns.contains(&key.pc) && **key != root)
+            .copied()
+            .collect();
+        entries.truncate(MAX_BLOCKS);
         let block = |key: &Key| BlockAt { pc: key.pc, phys: key.phys, next: key.next };
         let blocks: Vec<BlockAt> = blocks.iter().map(block).collect();
         indirect.retain(|pc| blocks.iter().any(|block| block.pc == *pc));
-        let request = Request { id: 0, root: root.pc, blocks, indirect };
+        let request = Request { root: root.pc, blocks, indirect, ..Request::default() };
         if let Some(translated) = &mut self.translated {
-            translated.ask(root, request);
+            translated.ask(root, entries, request);
         }
     }
 
@@ -308,6 +320,8 @@ impl Engine {
 struct Found {
     blocks: Vec<Key>,
     indirect: Vec<u64>,
+    /// Where calls return to.
+    returns: BTreeSet<u64>,
 }
 
 /// Keys of blocks by guest address, in one address space.

@@ -7,17 +7,18 @@ use crate::key::{FixedMap, Key};
 use mem::desk::{Request, Shared, jump_index};
 use mem::{Frame, PAGE_MASK};
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Most regions at once, asked for or installed.
-const MAX_REGIONS: usize = 20_000;
+const MAX_REGIONS: usize = 100_000;
 /// Most requests without an answer: a host that gives none is not asked on, and one that is slow is asked for what is hot by
 /// then.
 const MAX_OUTSTANDING: usize = 16;
 /// Blocks with hits, and targets of indirect jumps, that are remembered before either starts over.
 const MAX_NOTES: usize = 1 << 16;
 /// Bits of a region's id that are its number; the rest tells it from those that had the number before.
-const NUMBER_BITS: u32 = 15;
+const NUMBER_BITS: u32 = 18;
 /// Mask of the number.
 const NUMBERS: u32 = (1 << NUMBER_BITS) - 1;
 const _: () = assert!(MAX_REGIONS < NUMBERS as usize);
@@ -62,8 +63,10 @@ pub struct Entry {
 struct Region {
     id: u32,
     root: Key,
+    /// Numbers and ids of the regions that are this one, entered elsewhere: they come behind it in the table.
+    entries: Box<[(u32, u32)]>,
     /// Guest and physical addresses of the pages that it was made from.
-    pages: Box<[(u64, u32)]>,
+    pages: Rc<[(u64, u32)]>,
     state: State,
     /// The environment's epoch in which `pages` were last seen to hold.
     valid: u32,
@@ -225,8 +228,9 @@ impl Translated {
         self.indirect.range(range).copied()
     }
 
-    /// Asks for a region. `request.id` is set here.
-    pub fn ask(&mut self, root: Key, mut request: Request) {
+    /// Asks for a region that can be entered at its root and at `entries` too. `request.id` and the addresses of the entries
+    /// are set here.
+    pub fn ask(&mut self, root: Key, entries: Vec<Key>, mut request: Request) {
         let mut pages: Vec<(u64, u32)> = Vec::new();
         for block in &request.blocks {
             pages.push((block.pc & !PAGE_MASK, block.phys & !(PAGE_MASK as u32)));
@@ -236,30 +240,46 @@ impl Translated {
         }
         pages.sort_unstable();
         pages.dedup();
+        let pages: Rc<[(u64, u32)]> = pages.into();
+        let entries: Vec<Key> = entries.into_iter().filter(|key| !self.is_root(key)).collect();
+        request.entries = entries.iter().map(|key| key.pc).collect();
+        let entries =
+            entries.into_iter().map(|key| self.add(key, &pages, Box::default())).collect();
+        let (_, id) = self.add(root, &pages, entries);
+        request.id = id;
+        request.encode(&mut self.requests);
+        self.outstanding += 1;
+        if self.covered.len() >= MAX_NOTES {
+            self.covered.clear();
+        }
+        self.covered.extend(request.blocks.iter().map(|block| (block.pc, request.id)));
+    }
+
+    /// Adds a region that is asked for; its number and id.
+    fn add(
+        &mut self,
+        root: Key,
+        pages: &Rc<[(u64, u32)]>,
+        entries: Box<[(u32, u32)]>,
+    ) -> (u32, u32) {
         let number = self.free.pop().unwrap_or_else(|| {
             self.table.push(None);
             self.table.len() as u32 - 1
         });
-        request.id = self.generation << NUMBER_BITS | number;
+        let id = self.generation << NUMBER_BITS | number;
         self.generation = self.generation.wrapping_add(1);
-        request.encode(&mut self.requests);
-        self.outstanding += 1;
-        for &(_, phys) in &pages {
+        for &(_, phys) in pages.iter() {
             let numbers = self.by_frame.entry(phys).or_default();
             if !numbers.contains(&number) {
                 numbers.push(number);
             }
         }
-        if self.covered.len() >= MAX_NOTES {
-            self.covered.clear();
-        }
-        self.covered.extend(request.blocks.iter().map(|block| (block.pc, request.id)));
         self.by_root.insert(root, number);
         if let Some(place) = self.table.get_mut(number as usize) {
-            let id = request.id;
-            let pages = pages.into_boxed_slice();
-            *place = Some(Region { id, root, pages, state: State::Asked, valid: 0, entry: None });
+            let (pages, state) = (Rc::clone(pages), State::Asked);
+            *place = Some(Region { id, root, entries, pages, state, valid: 0, entry: None });
         }
+        (number, id)
     }
 
     /// Whether the host owes answers.
@@ -267,16 +287,33 @@ impl Translated {
         self.outstanding > 0
     }
 
-    /// The host's answer: the region's number and root, if there is something to enter.
-    pub fn answered(&mut self, id: u32, slot: u32) -> Option<(u32, Key)> {
+    /// The host's answer: numbers and roots of what there is to enter.
+    pub fn answered(&mut self, id: u32, slot: u32) -> Vec<(u32, Key)> {
         self.outstanding = self.outstanding.saturating_sub(1);
-        let number = id & NUMBERS;
-        let region = self.table.get_mut(number as usize)?.as_mut()?;
-        if region.id != id || region.state != State::Asked {
-            return None;
+        let Some(entries) = self.region(id).map(|region| region.entries.clone()) else {
+            return Vec::new();
+        };
+        let all = std::iter::once(id).chain(entries.iter().map(|(_, id)| *id));
+        let mut found = Vec::new();
+        for (id, behind) in all.zip(0..) {
+            let Some(region) = self.region(id).filter(|region| region.state == State::Asked) else {
+                continue;
+            };
+            match slot {
+                0 => region.state = State::Refused,
+                _ => {
+                    region.state = State::Installed(slot.saturating_add(behind));
+                    found.push((id & NUMBERS, region.root));
+                }
+            }
         }
-        region.state = if slot == 0 { State::Refused } else { State::Installed(slot) };
-        (slot != 0).then_some((number, region.root))
+        found
+    }
+
+    /// The region with this id.
+    fn region(&mut self, id: u32) -> Option<&mut Region> {
+        let region = self.table.get_mut((id & NUMBERS) as usize)?.as_mut()?;
+        (region.id == id).then_some(region)
     }
 
     /// The number of the installed region with this root.
@@ -346,7 +383,7 @@ impl Translated {
             self.free.push(number);
             self.by_root.remove(&region.root);
             words.extend(region.entry.map(|entry| (entry.start, entry.first)));
-            for (_, phys) in region.pages {
+            for &(_, phys) in region.pages.iter() {
                 if let Some(others) = self.by_frame.get_mut(&phys) {
                     others.retain(|other| *other != number);
                     if others.is_empty() {

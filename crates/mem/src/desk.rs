@@ -8,6 +8,7 @@
 
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
+use std::collections::BTreeSet;
 
 /// Version of everything in this file. A host leaves a box of another one alone.
 pub const VERSION: u32 = 1;
@@ -182,6 +183,8 @@ pub struct Request {
     pub blocks: Vec<BlockAt>,
     /// Addresses of those blocks that indirect jumps may reach.
     pub indirect: Vec<u64>,
+    /// Addresses of those blocks where the region may be entered besides its root: where its calls return to.
+    pub entries: Vec<u64>,
 }
 
 /// Where a block begins.
@@ -197,14 +200,16 @@ pub struct BlockAt {
 
 impl Request {
     /// Appends the encoding, in words: id, root, number of blocks, for each of them `pc` and `phys | next << 32`, number
-    /// of indirect targets, those.
+    /// of indirect targets, those, number of entries, those.
     pub fn encode(&self, words: &mut Vec<u64>) {
         words.extend([u64::from(self.id), self.root, self.blocks.len() as u64]);
         for block in &self.blocks {
             words.extend([block.pc, u64::from(block.phys) | u64::from(block.next) << 32]);
         }
-        words.push(self.indirect.len() as u64);
-        words.extend(&self.indirect);
+        for addresses in [&self.indirect, &self.entries] {
+            words.push(addresses.len() as u64);
+            words.extend(addresses);
+        }
     }
 
     /// Takes one request off the front of `words`; `None` if they do not begin with a well-formed one.
@@ -217,18 +222,24 @@ impl Request {
             let (pc, place) = (words.next()?, words.next()?);
             blocks.push(BlockAt { pc, phys: place as u32, next: (place >> 32) as u32 });
         }
-        let mut indirect = Vec::new();
-        for _ in 0..count(words.next()?)? {
-            let target = words.next()?;
-            if blocks.iter().any(|block| block.pc == target) {
-                indirect.push(target);
+        let known: BTreeSet<u64> = blocks.iter().map(|block| block.pc).collect();
+        let (mut indirect, mut entries) = (Vec::new(), Vec::new());
+        for addresses in [&mut indirect, &mut entries] {
+            for _ in 0..count(words.next()?)? {
+                addresses.push(words.next()?);
             }
+        }
+        indirect.retain(|target| known.contains(target));
+        // The answer counts them: one that is no block makes the request a mistake.
+        if !entries.iter().all(|entry| known.contains(entry)) {
+            return None;
         }
         blocks.iter().any(|block| block.pc == root).then_some(Request {
             id,
             root,
             blocks,
             indirect,
+            entries,
         })
     }
 }
@@ -244,6 +255,7 @@ mod tests {
             root: 0x40_1000,
             blocks: vec![block(0x40_1000, 0x9000, 0), block(0x40_1FFE, 0x9FFE, 0xFFFF_F000)],
             indirect: vec![0x40_1FFE],
+            entries: vec![0x40_1FFE],
         }
     }
 
@@ -281,6 +293,9 @@ mod tests {
     fn a_root_outside_is_refused_and_targets_outside_are_dropped() {
         let mut words = Vec::new();
         Request { root: 5, ..request() }.encode(&mut words);
+        assert_eq!(decode(&words), None);
+        words.clear();
+        Request { entries: vec![5], ..request() }.encode(&mut words);
         assert_eq!(decode(&words), None);
         words.clear();
         Request { indirect: vec![5, 0x40_1000], ..request() }.encode(&mut words);

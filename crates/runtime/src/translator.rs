@@ -151,12 +151,18 @@ impl Translator {
         }
     }
 
-    /// Puts a region's function into the table.
+    /// Puts a region's functions, one for its root and one for each further entry, into the table one behind the other; the
+    /// place of the first.
     fn enter<T: 'static>(&self, caller: &mut Caller<'_, T>, module: &Module) -> Option<u32> {
         let imports = [Extern::Memory(self.memory), Extern::Table(self.table)];
         let instance = Instance::new(caller.as_context_mut(), module, &imports).ok()?;
-        let function = instance.get_func(caller.as_context_mut(), "0")?;
-        let slot = self.table.grow(caller.as_context_mut(), 1, Ref::Func(Some(function))).ok()?;
+        let functions = module.exports().len() as u64;
+        let slot = self.table.grow(caller.as_context_mut(), functions, Ref::Func(None)).ok()?;
+        for n in 0..functions {
+            let function = instance.get_func(caller.as_context_mut(), &n.to_string())?;
+            let function = Ref::Func(Some(function));
+            self.table.set(caller.as_context_mut(), slot + n, function).ok()?;
+        }
         u32::try_from(slot).ok()
     }
 

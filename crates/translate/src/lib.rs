@@ -56,6 +56,7 @@ impl Source {
             root,
             blocks: blocks.into_values().collect(),
             indirect,
+            entries: self.request.entries.clone(),
         })
     }
 }
@@ -84,7 +85,7 @@ mod tests {
     /// A request for these blocks, in pages filled with `bytes` from each block's place on.
     fn source(blocks: &[BlockAt], bytes: &[u8]) -> Source {
         let root = blocks.first().map_or(0, |b| b.pc);
-        let request = Request { id: 3, root, blocks: blocks.to_vec(), indirect: Vec::new() };
+        let request = Request { id: 3, root, blocks: blocks.to_vec(), ..Request::default() };
         let mut pages: Pages =
             Source::pages_of(&request).map(|page| (page, Box::new([0xF4; PAGE_SIZE]))).collect();
         for block in blocks {

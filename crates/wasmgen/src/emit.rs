@@ -9,33 +9,35 @@ use wasm_encoder::{BlockType, InstructionSink, MemArg, ValType};
 
 /// Second parameter: how many more guest calls may nest.
 pub const DEPTH: u32 = 1;
+/// Third parameter: the number of the entry to go to, 0 when it was reached.
+pub const ENTRY: u32 = 2;
 /// Guest instructions left (`i64`).
-pub const FUEL: u32 = 2;
+pub const FUEL: u32 = 3;
 /// Where to go on, at ways out and indirect jumps (`i64`).
-pub const TO: u32 = 3;
+pub const TO: u32 = 4;
 /// Kind of the flags recorded last, or [`flags::NONE`] (`i32`); their operands follow (`i64`).
-pub const FLAG_KIND: u32 = 4;
+pub const FLAG_KIND: u32 = 5;
 /// First operand of the flags.
-pub const FLAG_A: u32 = 5;
+pub const FLAG_A: u32 = 6;
 /// Second operand of the flags.
-pub const FLAG_B: u32 = 6;
+pub const FLAG_B: u32 = 7;
 /// Carry of the flags.
-pub const FLAG_C: u32 = 7;
+pub const FLAG_C: u32 = 8;
 /// Guest address of an access (`i64`).
-pub const VA: u32 = 8;
+pub const VA: u32 = 9;
 /// Its low half (`i32`).
-pub const VA32: u32 = 9;
+pub const VA32: u32 = 10;
 /// Entry of the lookaside table (`i32`).
-pub const DELTA: u32 = 10;
+pub const DELTA: u32 = 11;
 /// For what an op computes on its way (`i64`).
-pub const X: u32 = 11;
+pub const X: u32 = 12;
 /// As [`X`].
-pub const Y: u32 = 12;
+pub const Y: u32 = 13;
 /// As [`X`].
-pub const Z: u32 = 13;
+pub const Z: u32 = 14;
 /// First local of a slot.
-const FIRST: u32 = 14;
-const PARAMS: usize = 2;
+const FIRST: u32 = 15;
+const PARAMS: usize = 3;
 const FIXED: [ValType; FIRST as usize - PARAMS] = {
     use ValType::{I32, I64};
     [I64, I64, I32, I64, I64, I64, I64, I32, I32, I64, I64, I64]

@@ -1,7 +1,7 @@
 //! The body of a region: prologue, structured control flow, the way out.
 
-use crate::emit::{Emitter, FUEL, Slots, TO, operands};
-use crate::graph::{Graph, Id};
+use crate::emit::{DEPTH, ENTRY, Emitter, FUEL, Slots, TO, operands};
+use crate::graph::{Graph, Id, Way};
 use crate::node::{End, Node, is_opaque};
 use crate::transfer::{self, Target};
 use crate::vector_known::Known;
@@ -10,15 +10,37 @@ use ir::{Class, Term};
 use std::collections::HashSet;
 use wasm_encoder::ValType;
 
-/// The locals beyond the parameters and the code of `region`'s function, the module's `number`th.
-pub fn body(region: &Region, layout: &Layout, number: u32) -> (Vec<ValType>, Vec<u8>) {
+/// The locals beyond the parameters and the code of `region`'s body, the module's `number`th function, and which entries it
+/// has a way to.
+pub fn body(region: &Region, layout: &Layout, number: u32) -> (Vec<ValType>, Vec<u8>, Vec<u32>) {
     let root = region.blocks.iter().filter(|block| block.pc == region.root).take(1);
     let others = region.blocks.iter().filter(|block| block.pc != region.root);
     let starts: HashSet<u64> = region.blocks.iter().map(|block| block.pc).collect();
     let nodes: Vec<Node> = root.chain(others).map(|block| Node::new(block, &starts)).collect();
     let mut body = Body::new(nodes, region, layout, number);
     body.emit();
-    body.e.finish()
+    let ways = body.graph.ways.get(&body.graph.root);
+    let entries = ways.map(|ways| ways.entries.iter().map(|way| way.number).collect());
+    let (locals, code) = body.e.finish();
+    (locals, code, entries.unwrap_or_default())
+}
+
+/// The code of the function that enters the region whose body is the module's `number`th function at its `entry`th entry,
+/// guest address `pc`; without fuel it returns at once. `None`: there is no such entry, all is the interpreter's.
+pub fn entry(layout: &Layout, number: u32, entry: Option<u32>, pc: u64) -> Vec<u8> {
+    let mut e = Emitter::new(layout, number);
+    let Some(entry) = entry else {
+        let place = e.shared_place(shared::LEAVE, 2);
+        e.wasm().i32_const(0).i32_const(1).i32_store(place).i64_const(pc as i64).end();
+        return e.finish().1;
+    };
+    let fuel = e.shared_place(shared::FUEL, 3);
+    e.wasm().i32_const(0).i64_load(fuel).i64_const(0).i64_lt_s();
+    e.begin_if();
+    e.wasm().i64_const(pc as i64).return_();
+    e.end();
+    e.wasm().local_get(0).local_get(DEPTH).i32_const(entry as i32).return_call(number).end();
+    e.finish().1
 }
 
 /// A label that is open.
@@ -55,7 +77,7 @@ struct Entry {
 
 impl<'a> Body<'a> {
     fn new(nodes: Vec<Node>, region: &Region, layout: &'a Layout, number: u32) -> Body<'a> {
-        let graph = Graph::new(nodes, &region.indirect);
+        let graph = Graph::new(nodes, &region.indirect, &region.entries);
         let (mut used, mut written) = (Slots::default(), Slots::default());
         for &id in &graph.sequence {
             for inst in &graph.nodes[id].insts {
@@ -74,12 +96,8 @@ impl<'a> Body<'a> {
     }
 
     fn emit(&mut self) {
-        let (root, e) = (self.root, &mut self.e);
+        let e = &mut self.e;
         e.reload_fuel();
-        e.wasm().local_get(FUEL).i64_const(0).i64_lt_s();
-        e.begin_if();
-        e.wasm().i64_const(root as i64).return_();
-        e.end();
         e.reload(self.used);
         vector_float::settle(e);
         flags::are_in_memory(e);
@@ -87,7 +105,7 @@ impl<'a> Body<'a> {
         e.block();
         e.exit = e.labels;
         e.block();
-        self.tree(0);
+        self.tree(self.graph.root);
         let e = &mut self.e;
         e.wasm().unreachable();
         e.end();
@@ -169,6 +187,7 @@ impl<'a> Body<'a> {
         match end {
             End::Leave(pc) => self.e.leave(pc),
             End::Dispatch => self.dispatch(id),
+            End::Enter => self.enter(id),
             End::Term(term) => self.term(id, term),
         }
     }
@@ -188,11 +207,10 @@ impl<'a> Body<'a> {
             Term::JumpIndirect { slot } => {
                 self.e.get(slot);
                 self.e.wasm().local_set(TO);
-                match self.graph.dispatch {
-                    Some(dispatch) if self.graph.successors[id].contains(&dispatch) => {
-                        self.follow(id, dispatch);
-                    }
-                    _ => transfer::tail(&mut self.e),
+                let dispatch = self.graph.dispatch.map(|dispatch| self.graph.through(dispatch));
+                match dispatch.filter(|dispatch| self.graph.successors[id].contains(dispatch)) {
+                    Some(dispatch) => self.follow(id, dispatch),
+                    None => transfer::tail(&mut self.e),
                 }
             }
             Term::Call { target, ret } if target == self.root => {
@@ -249,9 +267,10 @@ impl<'a> Body<'a> {
     /// Goes on at a node of the region. Nothing follows.
     fn follow(&mut self, from: Id, to: Id) {
         let label = if self.graph.is_backward(from, to) {
-            match self.graph.nodes[to].end {
-                End::Dispatch => self.pay_dispatch(),
-                _ => transfer::pay(&mut self.e, self.graph.nodes[to].pc),
+            if self.graph.is_dispatch(to) {
+                self.pay_dispatch();
+            } else {
+                transfer::pay(&mut self.e, self.graph.nodes[to].pc);
             }
             Label::Loop(to)
         } else if self.graph.is_merge[to] {
@@ -274,6 +293,58 @@ impl<'a> Body<'a> {
         transfer::go(&mut self.e);
         (self.e.flags, self.e.dirty) = before;
         self.e.end();
+    }
+
+    /// Goes on as usual, or on the way to the entry that is wanted.
+    fn enter(&mut self, id: Id) {
+        let Some(ways) = self.graph.ways.get(&id).cloned() else { return };
+        let before = (self.e.flags, self.e.dirty);
+        if !ways.entries.is_empty() {
+            self.e.wasm().local_get(ENTRY);
+            self.e.begin_if();
+            // Nodes with one way to them are made in place: each once.
+            let mut groups: Vec<(Way, Way)> = Vec::new();
+            for way in ways.entries {
+                match groups.last_mut() {
+                    Some((_, last)) if last.to == way.to && !last.is_last && !way.is_last => {
+                        *last = way
+                    }
+                    _ => groups.push((way, way)),
+                }
+            }
+            self.choose_way(id, &groups);
+            (self.e.flags, self.e.dirty) = before;
+            self.e.end();
+        }
+        self.follow(id, ways.usual);
+    }
+
+    /// Goes on by the one of these ways that leads to the entry.
+    fn choose_way(&mut self, id: Id, groups: &[(Way, Way)]) {
+        let before = (self.e.flags, self.e.dirty);
+        match groups {
+            [] => {
+                self.e.wasm().unreachable();
+            }
+            [(way, _)] => {
+                if way.is_last {
+                    self.e.wasm().i32_const(0).local_set(ENTRY);
+                }
+                self.follow(id, way.to);
+            }
+            _ => {
+                let (low, high) = groups.split_at(groups.len() / 2);
+                let first = high.first().map_or(0, |(way, _)| way.number);
+                self.e.wasm().local_get(ENTRY).i32_const(first as i32).i32_lt_u();
+                self.e.begin_if();
+                self.choose_way(id, low);
+                (self.e.flags, self.e.dirty) = before;
+                self.e.begin_else();
+                self.choose_way(id, high);
+                self.e.end();
+                self.e.wasm().unreachable();
+            }
+        }
     }
 
     /// Goes on at the node of the address in [`TO`], found by halving.
@@ -394,7 +465,7 @@ fn leave_unless_canonical(e: &mut Emitter, slot: u8, pc: u64) {
 fn entries(graph: &Graph, wanted: &[Known]) -> Vec<Entry> {
     let start = Entry::default();
     let mut entries: Vec<Option<Entry>> = vec![None; graph.nodes.len()];
-    entries[0] = Some(start);
+    entries[graph.root] = Some(start);
     let mut changed = true;
     while changed {
         changed = false;

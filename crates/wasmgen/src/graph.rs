@@ -4,7 +4,7 @@ use crate::node::{End, Node};
 use ir::Term;
 use std::collections::HashMap;
 
-/// A node's number. The root is 0.
+/// A node's number.
 pub type Id = usize;
 
 /// Nodes and edges of a region; only nodes that the root reaches, and only edges that structured control flow can follow.
@@ -25,12 +25,38 @@ pub struct Graph {
     pub is_loop: Vec<bool>,
     /// The node of indirect jumps, if there are any within the region.
     pub dispatch: Option<Id>,
+    /// The node that dominates all.
+    pub root: Id,
+    /// Of nodes that end with [`End::Enter`]: where they lead as usual, and for which entry (from 1 on) where else.
+    pub ways: HashMap<Id, Ways>,
     by_pc: HashMap<u64, Id>,
+    /// Nodes that are reached through another one.
+    before: HashMap<Id, Id>,
+}
+
+/// Where a node leads that is on the way to entries.
+#[derive(Clone, Debug, Default)]
+pub struct Ways {
+    /// If no entry is wanted.
+    pub usual: Id,
+    /// In the order of their numbers.
+    pub entries: Vec<Way>,
+}
+
+/// The next node on the way to an entry.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// The entry's number.
+    pub number: u32,
+    /// The node.
+    pub to: Id,
+    /// It is the entry.
+    pub is_last: bool,
 }
 
 impl Graph {
-    /// The graph of `nodes`, the root first.
-    pub fn new(mut nodes: Vec<Node>, indirect: &[u64]) -> Graph {
+    /// The graph of `nodes`, the root first. `entries` are addresses of nodes.
+    pub fn new(mut nodes: Vec<Node>, indirect: &[u64], entries: &[u64]) -> Graph {
         let mut by_pc = HashMap::new();
         for (id, node) in nodes.iter().enumerate() {
             by_pc.entry(node.pc).or_insert(id);
@@ -58,7 +84,7 @@ impl Graph {
             })
             .collect();
         loop {
-            let (sequence, order) = reverse_postorder(&successors);
+            let (sequence, order) = reverse_postorder(&successors, 0);
             let idom = dominators(&successors, &sequence, &order);
             let mut irreducible = false;
             for &from in &sequence {
@@ -69,42 +95,162 @@ impl Graph {
                 });
             }
             if !irreducible {
-                return Graph::finish(nodes, successors, order, sequence, &idom, dispatch, by_pc);
+                let mut graph = Graph {
+                    nodes,
+                    successors,
+                    order,
+                    sequence,
+                    children: Vec::new(),
+                    is_merge: Vec::new(),
+                    is_loop: Vec::new(),
+                    dispatch,
+                    root: 0,
+                    ways: HashMap::new(),
+                    by_pc,
+                    before: HashMap::new(),
+                };
+                graph.enter_at(entries);
+                graph.finish();
+                return graph;
             }
         }
     }
 
-    fn finish(
-        nodes: Vec<Node>,
-        successors: Vec<Vec<Id>>,
-        order: Vec<usize>,
-        sequence: Vec<Id>,
-        idom: &[Id],
-        dispatch: Option<Id>,
-        by_pc: HashMap<u64, Id>,
-    ) -> Graph {
-        let mut children = vec![Vec::new(); nodes.len()];
-        let mut forward = vec![0; nodes.len()];
-        let mut is_loop = vec![false; nodes.len()];
-        for &id in &sequence {
-            if id != 0 {
-                children[idom[id]].push(id);
+    /// Adds ways to `entries`: from the root through the heads of all loops that an entry lies in, outer ones first, so that
+    /// loops are still entered at their heads alone.
+    fn enter_at(&mut self, entries: &[u64]) {
+        let wanted: Vec<(u32, Id)> = (1..)
+            .zip(entries)
+            .filter_map(|(number, pc)| Some((number, *self.by_pc.get(pc)?)))
+            .filter(|(_, id)| self.order[*id] != usize::MAX)
+            .collect();
+        if wanted.is_empty() {
+            return;
+        }
+        let loops = self.loops();
+        for (head, body) in &loops {
+            if wanted.iter().any(|(_, id)| body[*id] && id != head) {
+                self.put_before(*head);
             }
-            for &to in &successors[id] {
-                if order[to] > order[id] {
+        }
+        self.root = self.add(Node::enter(self.nodes[0].pc), self.through(0));
+        for (number, id) in wanted {
+            let mut at = self.root;
+            for (head, body) in &loops {
+                if *head != id && body[id] {
+                    let next = self.through(*head);
+                    self.way(at, Way { number, to: next, is_last: false });
+                    at = next;
+                }
+            }
+            self.way(at, Way { number, to: self.through(id), is_last: true });
+        }
+        (self.sequence, self.order) = reverse_postorder(&self.successors, self.root);
+    }
+
+    fn way(&mut self, from: Id, way: Way) {
+        if let Some(ways) = self.ways.get_mut(&from) {
+            ways.entries.push(way);
+            if !self.successors[from].contains(&way.to) {
+                self.successors[from].push(way.to);
+            }
+        }
+    }
+
+    fn add(&mut self, node: Node, usual: Id) -> Id {
+        let id = self.nodes.len();
+        self.nodes.push(node);
+        self.successors.push(vec![usual]);
+        self.ways.insert(id, Ways { usual, entries: Vec::new() });
+        id
+    }
+
+    /// A node through which the loop of `head` is entered and repeated.
+    fn put_before(&mut self, head: Id) {
+        let id = self.add(Node::enter(self.nodes[head].pc), head);
+        for (from, successors) in self.successors.iter_mut().enumerate() {
+            if from != id {
+                successors.iter_mut().filter(|to| **to == head).for_each(|to| *to = id);
+            }
+        }
+        for (from, ways) in &mut self.ways {
+            if *from != id && ways.usual == head {
+                ways.usual = id;
+            }
+        }
+        self.before.insert(head, id);
+    }
+
+    /// The loops, outer ones before inner ones: the head, and for each node whether it is within.
+    fn loops(&self) -> Vec<(Id, Vec<bool>)> {
+        let mut predecessors = vec![Vec::new(); self.nodes.len()];
+        for &from in &self.sequence {
+            for &to in &self.successors[from] {
+                predecessors[to].push(from);
+            }
+        }
+        let mut loops = Vec::new();
+        for &head in &self.sequence {
+            let mut todo: Vec<Id> = predecessors[head]
+                .iter()
+                .copied()
+                .filter(|from| self.is_backward(*from, head))
+                .collect();
+            if todo.is_empty() {
+                continue;
+            }
+            let mut body = vec![false; self.nodes.len()];
+            body[head] = true;
+            while let Some(id) = todo.pop() {
+                if !std::mem::replace(&mut body[id], true) {
+                    todo.extend(&predecessors[id]);
+                }
+            }
+            loops.push((head, body));
+        }
+        loops
+    }
+
+    fn finish(&mut self) {
+        let idom = dominators(&self.successors, &self.sequence, &self.order);
+        let count = self.nodes.len();
+        self.children = vec![Vec::new(); count];
+        self.is_loop = vec![false; count];
+        let mut forward = vec![0; count];
+        for &id in &self.sequence {
+            if id != self.root {
+                self.children[idom[id]].push(id);
+            }
+            for &to in &self.successors[id] {
+                if self.order[to] > self.order[id] {
                     forward[to] += 1;
                 } else {
-                    is_loop[to] = true;
+                    self.is_loop[to] = true;
                 }
             }
         }
-        let is_merge = forward.into_iter().map(|n| n > 1).collect();
-        Graph { nodes, successors, order, sequence, children, is_merge, is_loop, dispatch, by_pc }
+        self.is_merge = forward.into_iter().map(|n| n > 1).collect();
+        // Several ways may lead there from one node.
+        for way in self.ways.values().flat_map(|ways| &ways.entries) {
+            self.is_merge[way.to] = true;
+        }
     }
 
     /// The node at `pc`, if the edge from `from` to it is one of the graph's.
     pub fn edge(&self, from: Id, pc: u64) -> Option<Id> {
-        self.by_pc.get(&pc).copied().filter(|to| self.successors[from].contains(to))
+        let to = *self.by_pc.get(&pc)?;
+        let to = self.before.get(&to).copied().unwrap_or(to);
+        self.successors[from].contains(&to).then_some(to)
+    }
+
+    /// The node through which `to` is reached: itself, or one on the way to entries.
+    pub fn through(&self, to: Id) -> Id {
+        self.before.get(&to).copied().unwrap_or(to)
+    }
+
+    /// Whether `id` is the node of indirect jumps, or the one before it.
+    pub fn is_dispatch(&self, id: Id) -> bool {
+        self.dispatch.is_some_and(|dispatch| id == dispatch || id == self.through(dispatch))
     }
 
     /// Whether the edge goes back to a loop's head.
@@ -113,12 +259,12 @@ impl Graph {
     }
 }
 
-/// Nodes that node 0 reaches in reverse postorder, and the position of each (`usize::MAX` for the others).
-fn reverse_postorder(successors: &[Vec<Id>]) -> (Vec<Id>, Vec<usize>) {
+/// Nodes that `root` reaches in reverse postorder, and the position of each (`usize::MAX` for the others).
+fn reverse_postorder(successors: &[Vec<Id>], root: Id) -> (Vec<Id>, Vec<usize>) {
     let mut visited = vec![false; successors.len()];
     let mut post = Vec::new();
-    let mut stack = vec![(0, 0)];
-    visited[0] = true;
+    let mut stack = vec![(root, 0)];
+    visited[root] = true;
     while let Some((id, next)) = stack.pop() {
         match successors[id].get(next) {
             Some(&to) => {
@@ -149,7 +295,8 @@ fn dominators(successors: &[Vec<Id>], sequence: &[Id], order: &[usize]) -> Vec<I
     }
     const NONE: Id = Id::MAX;
     let mut idom = vec![NONE; successors.len()];
-    idom[0] = 0;
+    let root = sequence.first().copied().unwrap_or(0);
+    idom[root] = root;
     let mut changed = true;
     while changed {
         changed = false;

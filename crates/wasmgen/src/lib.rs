@@ -1,6 +1,7 @@
 //! IR to Wasm function bodies.
 //!
 //! What is compiled is a [`Region`]: basic blocks that are reached from one of them, its *root*. It becomes one function
+//! with a number of the entry to start at, and one for the root and each further entry that calls it:
 //! `(param cpu i32) (param depth i32) (result i64)`, which starts at the root and returns the guest address where to go
 //! on. `depth` is how many more guest calls may nest, [`DEPTH`] when the interpreter calls.
 //!
@@ -85,4 +86,6 @@ pub struct Region {
     pub blocks: Vec<Block>,
     /// Addresses of blocks that indirect jumps of the region may reach.
     pub indirect: Vec<u64>,
+    /// Addresses of blocks where the region may be entered besides its root.
+    pub entries: Vec<u64>,
 }

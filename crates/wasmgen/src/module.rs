@@ -10,13 +10,16 @@ use wasm_encoder::{
 pub const REGION_TYPE: u32 = 0;
 /// Type of the helper's.
 pub const HELPER_TYPE: u32 = 1;
+/// Type of the function that all entries of a region call: a region's, and the entry's number (0 = the root).
+pub const BODY_TYPE: u32 = 2;
 
-/// A module with a function for each of `regions`, exported as "0", "1", … It imports memory and function table as
+/// A module with a function for the root and each further entry of each of `regions`, exported as "0", "1", … It imports memory and function table as
 /// `b.memory` and `b.table`.
 pub fn module(regions: &[Region], layout: &Layout) -> Vec<u8> {
     let mut types = TypeSection::new();
     types.ty().function([ValType::I32, ValType::I32], [ValType::I64]);
     types.ty().function([ValType::I32, ValType::I64, ValType::I64], [ValType::I32]);
+    types.ty().function([ValType::I32, ValType::I32, ValType::I32], [ValType::I64]);
     let mut imports = ImportSection::new();
     let memory = MemoryType {
         minimum: 0,
@@ -37,13 +40,31 @@ pub fn module(regions: &[Region], layout: &Layout) -> Vec<u8> {
     let mut functions = FunctionSection::new();
     let mut exports = ExportSection::new();
     let mut code = CodeSection::new();
+    let mut ways = Vec::new();
     for (n, region) in (0..).zip(regions) {
-        functions.function(REGION_TYPE);
-        exports.export(&n.to_string(), ExportKind::Func, n);
-        let (locals, body) = function::body(region, layout, n);
+        functions.function(BODY_TYPE);
+        let (locals, body, reached) = function::body(region, layout, n);
+        ways.push(reached);
         let mut function = Function::new_with_locals_types(locals);
         function.raw(body);
         code.function(&function);
+    }
+    let mut exported = 0;
+    for ((n, region), reached) in (0..).zip(regions).zip(ways) {
+        let entries = std::iter::once(region.root).chain(region.entries.iter().copied());
+        for (entry, pc) in (0..).zip(entries) {
+            let known = (entry == 0 || reached.contains(&entry)).then_some(entry);
+            functions.function(REGION_TYPE);
+            exports.export(
+                &exported.to_string(),
+                ExportKind::Func,
+                regions.len() as u32 + exported,
+            );
+            exported += 1;
+            let mut function = Function::new([]);
+            function.raw(function::entry(layout, n, known, pc));
+            code.function(&function);
+        }
     }
     let mut module = Module::new();
     module.section(&types).section(&imports).section(&functions).section(&exports).section(&code);

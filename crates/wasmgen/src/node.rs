@@ -13,6 +13,8 @@ pub enum End {
     Leave(u64),
     /// The node of a region's indirect jumps: goes on at the address in the local for ways out.
     Dispatch,
+    /// Where a loop begins (or the region): goes on as usual, unless an entry is on the way to which this is.
+    Enter,
 }
 
 /// A basic block of a region.
@@ -71,6 +73,11 @@ impl Node {
             && self.insts[before..at]
                 .iter()
                 .any(|inst| is(inst, [Class::Store, Class::VStore, Class::VStoreA]))
+    }
+
+    /// A node on the way to entries, before `pc`.
+    pub fn enter(pc: u64) -> Node {
+        Node { pc, insts: Vec::new(), marks: Vec::new(), end: End::Enter }
     }
 
     /// Leaves the first `n` guest instructions.

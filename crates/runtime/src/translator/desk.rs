@@ -142,7 +142,8 @@ mod tests {
     fn memory(block: BlockAt) -> Vec<u8> {
         let mut bytes = vec![0; 16 << 12];
         let mut words = Vec::new();
-        Request { id: 5, root: block.pc, blocks: vec![block], indirect: vec![] }.encode(&mut words);
+        Request { id: 5, root: block.pc, blocks: vec![block], ..Request::default() }
+            .encode(&mut words);
         for (n, word) in words.iter().enumerate() {
             let at = REQUESTS as usize + 8 * n;
             bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
@@ -192,7 +193,7 @@ mod tests {
     fn more_pages_than_a_region_may_have_are_refused() {
         let mut bytes = vec![0; (MAX_PAGES + 1) << 12];
         let blocks = (0..=MAX_PAGES as u32).map(|n| BlockAt { pc: 7, phys: n << 12, next: 0 });
-        let request = Request { id: 1, root: 7, blocks: blocks.collect(), indirect: vec![] };
+        let request = Request { id: 1, root: 7, blocks: blocks.collect(), ..Request::default() };
         assert!(View::new(&mut bytes, DESK).pages(&request).is_none());
         let request = Request { blocks: request.blocks[1..].to_vec(), ..request };
         assert_eq!(View::new(&mut bytes, DESK).pages(&request).map(|p| p.len()), Some(MAX_PAGES));

@@ -22,7 +22,7 @@ struct Job {
 pub struct Finished {
     /// Id of its request.
     pub id: u32,
-    /// A module that exports one function, `0`; none if it cannot be had.
+    /// A module that exports a function for its root, `0`, and one for each further entry; none if it cannot be had.
     pub module: Option<Module>,
 }
 

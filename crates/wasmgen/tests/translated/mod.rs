@@ -82,7 +82,8 @@ fn reach(page: &[u8], starts: &[u64], through_calls: bool) -> BTreeMap<u64, Bloc
     blocks
 }
 
-/// The regions of a case: one for the start, or one for each block. `entries` are addresses that it also goes to.
+/// The regions of a case: one for the start, or as many as it takes to enter at each block. `entries` are addresses that it also
+/// goes to.
 fn regions(code: &[u8], entries: &[u64], once: bool) -> Vec<Region> {
     let mut page = vec![0xcc; PAGE as usize];
     let at = (ENTRY - CODE) as usize;
@@ -92,12 +93,28 @@ fn regions(code: &[u8], entries: &[u64], once: bool) -> Vec<Region> {
     let end = ENTRY + code.len() as u64;
     let roots: Vec<u64> =
         if once { vec![ENTRY] } else { all.keys().copied().filter(|pc| *pc < end).collect() };
-    let region = |root: u64| {
+    let mut regions: Vec<Region> = Vec::new();
+    for root in std::iter::once(ENTRY).chain(roots) {
+        if regions.iter().any(|region| region.root == root || region.entries.contains(&root)) {
+            continue;
+        }
         let blocks = reach(&page, &[root], false);
         let indirect = blocks.keys().copied().collect();
-        Region { root, blocks: blocks.into_values().collect(), indirect }
-    };
-    roots.into_iter().map(region).collect()
+        let mut entries: Vec<u64> =
+            blocks.keys().copied().filter(|pc| *pc < end && *pc != root).collect();
+        if once {
+            entries.clear();
+        }
+        regions.push(Region { root, blocks: blocks.into_values().collect(), indirect, entries });
+    }
+    regions
+}
+
+/// Where regions can be entered, in the order of their functions.
+fn entries_of(regions: &[Region]) -> impl Iterator<Item = u64> {
+    regions
+        .iter()
+        .flat_map(|region| std::iter::once(region.root).chain(region.entries.iter().copied()))
 }
 
 fn bytes_of(cpu: &mut Cpu) -> &mut [u8] {
@@ -222,8 +239,9 @@ pub fn run(
             if next == start || cases[next - 1].0.code != case.code {
                 tally.x86 += case.code.len();
                 let new = regions(&case.code, entries, manner.once);
-                let numbers = modules.len()..modules.len() + new.len();
-                let roots = new.iter().map(|region| region.root).zip(numbers).collect();
+                let first = entries_of(&modules).count();
+                // An address may be an entry of several regions: any will do.
+                let roots = entries_of(&new).zip(first..).collect();
                 regions_of.push(roots);
                 modules.extend(new);
             } else {
@@ -244,7 +262,7 @@ pub fn run(
             panic!("{error:?}");
         });
         let mut host = Host::new(&engine);
-        let functions = host.functions(&module, modules.len());
+        let functions = host.functions(&module, entries_of(&modules).count());
         for (n, roots) in (start..).zip(&regions_of) {
             host.begin(roots);
             let (mut moved, mut turns) = (false, 0);
