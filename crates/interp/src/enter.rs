@@ -10,6 +10,9 @@ use mem::{Access, Fault, PAGE_MASK, PAGE_SIZE};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
 
+/// Blocks from which on a function is a large one.
+const MANY: usize = 100;
+
 /// How deep the calls of regions may nest: a frame may take some KiB of the host's stack.
 const DEPTH: i32 = 256;
 
@@ -142,8 +145,15 @@ impl Engine {
         }
     }
 
-    /// What can be reached from `root` within its function, as far as it is compiled.
+    /// What can be reached from `root` within its function, as far as it is compiled. Of a large function only what lies this
+    /// side of where other regions begin: those need not be made again for each new way into it.
     fn search<E: Env>(&mut self, env: &mut E, root: Key) -> Found {
+        let found = self.reach(env, root, false);
+        if found.blocks.len() > MANY { self.reach(env, root, true) } else { found }
+    }
+
+    /// As [`Engine::search`]; up to other regions if it is `bounded`.
+    fn reach<E: Env>(&mut self, env: &mut E, root: Key, bounded: bool) -> Found {
         // What overlaps another region serves to get back into it, or on to the next such: a part of it will do.
         let inside = self.translated.as_ref().is_some_and(|t| t.is_inside(root.pc));
         let most = if inside { MAX_INSIDE } else { MAX_BLOCKS };
@@ -169,7 +179,8 @@ impl Engine {
                     found.returns.insert(pc);
                 }
                 for pc in onward.next.into_iter().flatten() {
-                    todo.extend(search.new_key(self, env, pc));
+                    let key = search.new_key(self, env, pc);
+                    todo.extend(key.filter(|key| !bounded || !self.begins_region(key)));
                 }
             }
             todo.clear();
@@ -186,7 +197,8 @@ impl Engine {
             for pc in targets {
                 if !found.indirect.contains(&pc) && found.indirect.len() < MAX_BLOCKS {
                     found.indirect.push(pc);
-                    todo.extend(search.new_key(self, env, pc));
+                    let key = search.new_key(self, env, pc);
+                    todo.extend(key.filter(|key| !bounded || !self.begins_region(key)));
                 }
             }
             if todo.is_empty() {
@@ -195,18 +207,20 @@ impl Engine {
         }
     }
 
+    fn begins_region(&self, key: &Key) -> bool {
+        self.translated.as_ref().is_some_and(|translated| translated.is_root(key))
+    }
+
     /// Asks for a region.
     fn ask(&mut self, root: Key, found: Found) {
         let Found { blocks, mut indirect, returns } = found;
         if blocks.is_empty() {
             return;
         }
-        // Where its calls return to when their frames are gone.
-        let mut entries: Vec<Key> = blocks
-            .iter()
-            .filter(|key| returns.contains(&key.pc) && **key != root)
-            .copied()
-            .collect();
+        // Where its calls return to when their frames are gone, and where jumps of other regions may lead.
+        let enters = |key: &&Key| returns.contains(&key.pc) || indirect.contains(&key.pc);
+        let mut entries: Vec<Key> =
+            blocks.iter().filter(|key| **key != root).filter(enters).copied().collect();
         entries.truncate(MAX_BLOCKS);
         let block = |key: &Key| BlockAt { pc: key.pc, phys: key.phys, next: key.next };
         let blocks: Vec<BlockAt> = blocks.iter().map(block).collect();
