@@ -4,11 +4,6 @@ use crate::emit::{Emitter, X, Y, Z};
 use crate::memory;
 use ir::{Class, Inst, Op};
 
-/// Whether [`emit`] divides by itself. The others are left to the interpreter.
-pub fn divides(op: Op) -> bool {
-    matches!(op, Op::UDiv32 | Op::SDiv32 | Op::UDiv64 | Op::SDiv64)
-}
-
 /// An integer op; `pc` is its guest instruction's address. False if there is nothing better than the helper.
 pub fn emit(e: &mut Emitter, inst: &Inst, pc: u64) -> bool {
     match inst.op.class() {

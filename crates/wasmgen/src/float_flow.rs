@@ -3,9 +3,9 @@
 
 use crate::emit::Emitter;
 use crate::graph::Graph;
+use crate::known::{Known, Width};
 use crate::node::{End, Node};
-use crate::vector_known::{Known, Width};
-use crate::{vector_float, vector_packed_float};
+use crate::vector::{float, packed_float};
 use ir::{Inst, Term};
 
 /// What each node looks at in its end, by node. Nothing where there is no guest instruction to leave at.
@@ -55,9 +55,9 @@ pub fn look(e: &mut Emitter, node: &Node, insts: &[Inst], wanted: Known) {
     for width in [Width::Single, Width::Double] {
         for slot in 0..ir::VT0 {
             if wanted.all(width, slot) {
-                vector_packed_float::tame(e, width, slot, pc);
+                packed_float::tame(e, width, slot, pc);
             } else if wanted.low(width, slot) {
-                vector_float::usual(e, width, slot, pc);
+                float::usual(e, width, slot, pc);
             }
         }
     }

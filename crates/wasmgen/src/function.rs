@@ -1,11 +1,15 @@
 //! The body of a region: prologue, structured control flow, the way out.
 
-use crate::emit::{DEPTH, ENTRY, Emitter, FUEL, Slots, TO, operands};
+use crate::coverage::is_opaque;
+use crate::emit::{DEPTH, ENTRY, Emitter, FUEL, TO};
+use crate::flag_state::State;
 use crate::graph::{Graph, Id, Way};
-use crate::node::{End, Node, is_opaque};
+use crate::known::Known;
+use crate::node::{End, Node};
+use crate::slots::{Slots, operands};
 use crate::transfer::{self, Target};
-use crate::vector_known::Known;
-use crate::{Layout, Region, arithmetic, flags, float_flow, memory, shared, vector, vector_float};
+use crate::vector::float;
+use crate::{Layout, Region, arithmetic, flags, float_flow, memory, shared, vector};
 use ir::{Class, Term};
 use std::collections::HashSet;
 use wasm_encoder::ValType;
@@ -70,7 +74,7 @@ struct Body<'a> {
 /// What is known at a node's start.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Entry {
-    flags: flags::State,
+    flags: State,
     dirty: Slots,
     known: Known,
 }
@@ -99,7 +103,7 @@ impl<'a> Body<'a> {
         let e = &mut self.e;
         e.reload_fuel();
         e.reload(self.used);
-        vector_float::settle(e);
+        float::settle(e);
         flags::are_in_memory(e);
         e.jump = e.labels;
         e.block();
@@ -112,11 +116,11 @@ impl<'a> Body<'a> {
         // The way out to the interpreter. Which flags are newer than the memory's is known at run time only.
         let place = e.shared_place(shared::LEAVE, 2);
         e.wasm().i32_const(0).i32_const(1).i32_store(place);
-        e.flags = flags::State::Mixed;
+        e.flags = State::Mixed;
         e.dirty = self.written;
         transfer::go(e);
         e.end();
-        e.flags = flags::State::Mixed;
+        e.flags = State::Mixed;
         e.dirty = self.written;
         transfer::tail(e);
         e.wasm().end();
@@ -390,7 +394,7 @@ fn op(e: &mut Emitter, inst: &ir::Inst, pc: u64, used: Slots) {
         e.call_helper(inst);
         e.leave_if(pc);
         e.reload(used.or(temporaries(inst)));
-        vector_float::settle(e);
+        float::settle(e);
         e.dirty = Slots::default();
         flags::are_in_memory(e);
         return;

@@ -21,23 +21,20 @@
 #![allow(clippy::precedence)] // masks and shifts in the notation of the manuals
 
 mod arithmetic;
+mod coverage;
 mod emit;
+mod flag_state;
 mod flags;
 mod float_flow;
-mod float_inexact;
-mod float_locals;
 mod function;
 mod graph;
+mod known;
 mod memory;
 mod module;
 mod node;
+mod slots;
 mod transfer;
 mod vector;
-mod vector_float;
-mod vector_known;
-mod vector_packed;
-mod vector_packed_float;
-mod vector_shuffle;
 mod windows;
 
 pub use module::module;

@@ -1,53 +1,13 @@
 //! Loads and stores through the lookaside tables.
 
+use crate::coverage::size;
 use crate::emit::{DELTA, Emitter, VA, VA32};
-use crate::vector_float;
-use crate::vector_known::Width;
+use crate::known::Width;
+use crate::vector::float;
 use crate::windows::{self, Access, Window};
 use ir::{Inst, Op, ZERO};
 use mem::{PAGE_MASK, PAGE_SIZE};
 use wasm_encoder::MemArg;
-
-/// Whether [`emit`] knows the op.
-pub fn is_translated(op: Op) -> bool {
-    size(op).is_some()
-}
-
-/// Bytes accessed.
-pub fn size(op: Op) -> Option<u32> {
-    use Op::*;
-    Some(match op {
-        Load8 | SLoad8 | SLoad8w32 | Store8 | VLoad8 => 1,
-        Load16 | SLoad16 | SLoad16w32 | Store16 | VLoad16 | Probe16 => 2,
-        Load32 | SLoad32 | Store32 | VLoad32 | VStore32 => 4,
-        Load64 | Store64 | VLoad64 | VStore64 | Probe64 => 8,
-        VLoad128 | VLoadA128 | VStore128 | VStoreA128 | Probe128 => 16,
-        _ => return None,
-    })
-}
-
-/// Whether the access reads.
-pub fn loads(op: Op) -> bool {
-    use Op::*;
-    matches!(
-        op,
-        Load8
-            | SLoad8
-            | SLoad8w32
-            | VLoad8
-            | Load16
-            | SLoad16
-            | SLoad16w32
-            | VLoad16
-            | Load32
-            | SLoad32
-            | VLoad32
-            | Load64
-            | VLoad64
-            | VLoad128
-            | VLoadA128
-    )
-}
 
 /// The accesses of a node: which share a check, and where the windows lie that were checked.
 #[derive(Default)]
@@ -110,7 +70,7 @@ pub fn emit(e: &mut Emitter, inst: &Inst, at: usize, accesses: &mut Accesses, pc
             Width::Single => e.wasm().f32_load(m),
             Width::Double => e.wasm().f64_load(m),
         };
-        vector_float::loaded(e, inst.d, width);
+        float::loaded(e, inst.d, width);
         return true;
     }
     match inst.op {

@@ -1,17 +1,11 @@
 //! A module of regions.
 
+use crate::emit::{BODY_TYPE, REGION_TYPE};
 use crate::{Layout, Region, function};
 use wasm_encoder::{
     CodeSection, EntityType, ExportKind, ExportSection, Function, FunctionSection, ImportSection,
     MemoryType, Module, RefType, TableType, TypeSection, ValType,
 };
-
-/// Type of a region's function.
-pub const REGION_TYPE: u32 = 0;
-/// Type of the helper's.
-pub const HELPER_TYPE: u32 = 1;
-/// Type of the function that all entries of a region call: a region's, and the entry's number (0 = the root).
-pub const BODY_TYPE: u32 = 2;
 
 /// A module with a function for the root and each further entry of each of `regions`, exported as "0", "1", … It imports memory and function table as
 /// `b.memory` and `b.table`.

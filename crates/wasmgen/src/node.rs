@@ -1,7 +1,7 @@
 //! A block as it is translated: cut before the first guest instruction that has no translation.
 
-use crate::{arithmetic, memory, vector};
-use ir::{Block, Class, Inst, Mark, Op, Term};
+use crate::coverage::is_translated;
+use ir::{Block, Class, Inst, Mark, Term};
 use std::collections::HashSet;
 
 /// How a node ends.
@@ -107,38 +107,4 @@ impl Node {
         };
         first.into_iter().chain(second)
     }
-}
-
-/// Whether there is a translation; if not, the guest instruction is the interpreter's.
-fn is_translated(inst: &Inst) -> bool {
-    let class = inst.op.class();
-    match class {
-        Class::Load
-        | Class::Store
-        | Class::VLoad
-        | Class::VLoadA
-        | Class::VStore
-        | Class::VStoreA
-        | Class::Probe => memory::is_translated(inst.op),
-        Class::Div => arithmetic::divides(inst.op),
-        Class::VStore2
-        | Class::Align
-        | Class::MaskLoad
-        | Class::MaskStore
-        | Class::MaskProbe
-        | Class::Gather
-        | Class::Xstate
-        | Class::Str
-        | Class::Cpuid
-        | Class::Rdtsc
-        | Class::Rdrand
-        | Class::PutRflags => false,
-        // Through the helper, if by nothing better.
-        _ => true,
-    }
-}
-
-/// Whether the op may change any register, vector or flag, so that everything must be in memory around it.
-pub fn is_opaque(op: Op) -> bool {
-    op.class() == Class::State && !vector::is_translated(op)
 }

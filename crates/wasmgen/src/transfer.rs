@@ -1,7 +1,8 @@
 //! Calls, returns, and ways out.
 
-use crate::emit::{DEPTH, Emitter, FUEL, Slots, TO, X};
-use crate::module::REGION_TYPE;
+use crate::emit::REGION_TYPE;
+use crate::emit::{DEPTH, Emitter, FUEL, TO, X};
+use crate::slots::Slots;
 use crate::{flags, shared};
 use wasm_encoder::MemArg;
 
@@ -81,7 +82,7 @@ pub fn call(e: &mut Emitter, target: Target, ret: Option<u64>, used: Slots) {
     e.end();
     e.dirty = Slots::default();
     e.reload(used);
-    crate::vector_float::settle(e);
+    crate::vector::float::settle(e);
     e.reload_fuel();
     flags::are_in_memory(e);
 }

@@ -4,7 +4,7 @@
 //! last byte: if both are there and equal, all of it can be reached by one difference. A miss leaves before the first
 //! access although only a later one may be in need of the interpreter; that is as exact, because nothing was done yet.
 
-use crate::memory;
+use crate::coverage::{is_opaque, loads, size};
 use ir::{Inst, Op, ZERO};
 use mem::PAGE_SIZE;
 
@@ -79,7 +79,7 @@ impl Values {
         };
         match value {
             Some(value) => self.slots[usize::from(inst.d & 63)] = value,
-            None if crate::node::is_opaque(inst.op) => {
+            None if is_opaque(inst.op) => {
                 for slot in 0..64 {
                     if slot != ZERO {
                         self.forget(slot);
@@ -101,13 +101,13 @@ pub fn find(insts: &[Inst]) -> (Vec<Window>, Vec<Option<Access>>) {
     let mut open: Vec<Open> = Vec::new();
     let mut member: Vec<Option<(usize, i64)>> = vec![None; insts.len()];
     for (at, inst) in insts.iter().enumerate() {
-        if let Some(size) = memory::size(inst.op) {
+        if let Some(size) = size(inst.op) {
             let (a, b) = (values.of(inst.a), values.of(inst.b));
             let shift = u32::from(inst.c & 3);
             let key = (a.symbol, b.symbol, if inst.b == ZERO { 0 } else { shift });
             let start = inst.imm.wrapping_add(a.offset).wrapping_add(b.offset << shift);
             let end = start.saturating_add(i64::from(size));
-            let writes = !memory::loads(inst.op);
+            let writes = !loads(inst.op);
             let fits = |w: &Open| {
                 w.key == key
                     && w.end.max(end).saturating_sub(w.start.min(start)) <= PAGE_SIZE as i64 / 2

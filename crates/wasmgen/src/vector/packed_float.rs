@@ -1,12 +1,12 @@
-//! Packed floating point, as [`ir::sem::packed_float`]: all lanes are judged together. See [`crate::vector_float`].
+//! Packed floating point, as [`ir::sem::packed_float`]: all lanes are judged together. See [`crate::vector::float`].
 //!
 //! A lane's magnitude, doubled and moved so that a signed comparison orders it, is at most [`Lanes::limit`] if the number is
 //! normal, finite and not of the smallest binade. Of results it must be at most a local that is lower than all of them while
 //! MXCSR does not allow the quick path.
 
 use crate::emit::Emitter;
-use crate::vector_float::{Predicate, exact, limit, predicate};
-use crate::vector_known::{Shape, Width, is_wide, shape};
+use crate::known::{Shape, Width, is_wide, shape};
+use crate::vector::float::{Predicate, exact, limit, predicate};
 use Width::{Double, Single};
 use ir::{HIGH, Inst, Op};
 

@@ -1,14 +1,14 @@
 //! Vector ops. The meanings are those of [`ir::sem`]; what is not here goes through the helper.
 
-use crate::emit::Emitter;
-use crate::vector_known::Width;
-use crate::{vector_float, vector_packed, vector_packed_float, vector_shuffle};
-use ir::{HIGH, Inst, Op};
+pub mod float;
+mod inexact;
+mod packed;
+pub mod packed_float;
+mod shuffle;
 
-/// Whether [`emit`] knows an op of the class `State`.
-pub fn is_translated(op: Op) -> bool {
-    matches!(op, Op::Vzeroupper)
-}
+use crate::emit::Emitter;
+use crate::known::Width;
+use ir::{HIGH, Inst, Op};
 
 /// A vector op; `pc` is its guest instruction's address. False if there is nothing better than the helper.
 pub fn emit(e: &mut Emitter, inst: &Inst, pc: u64) -> bool {
@@ -20,10 +20,10 @@ pub fn emit(e: &mut Emitter, inst: &Inst, pc: u64) -> bool {
         copy(e, inst);
         return true;
     }
-    vector_packed::emit(e, inst)
-        || vector_shuffle::emit(e, inst)
-        || vector_float::emit(e, inst, pc)
-        || vector_packed_float::emit(e, inst, pc)
+    packed::emit(e, inst)
+        || shuffle::emit(e, inst)
+        || float::emit(e, inst, pc)
+        || packed_float::emit(e, inst, pc)
 }
 
 /// The high halves become zero: in memory, so that none of them is newer than it, and in those locals that there are.

@@ -1,7 +1,7 @@
-//! The locals of floating-point ops; see [`crate::vector_float`].
+//! The locals of floating-point ops; see [`crate::vector::float`].
 
 use crate::emit::Emitter;
-use crate::vector_known::{Shape, Width, shape};
+use crate::known::{Shape, Width, shape};
 use ir::Inst;
 use wasm_encoder::ValType;
 

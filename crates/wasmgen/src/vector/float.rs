@@ -1,17 +1,17 @@
 //! Scalar floating point, as [`ir::sem::quick`]: on Wasm's arithmetic where the operands are usual (see
-//! [`crate::vector_known`]), the result is one that raises nothing but PE, and PE is set already. All else is left to the
+//! [`crate::known`]), the result is one that raises nothing but PE, and PE is set already. All else is left to the
 //! interpreter: a call whose results join the quick path again would cost that path its registers.
 //!
 //! MXCSR is looked at when a region is entered and after all that may change it, not for each op: the *limit* of a width is
 //! what the check of a result compares with, and it is 0 while MXCSR does not allow the quick path.
 
 use crate::emit::{Emitter, X};
-use crate::float_inexact::{
+use crate::known::{Shape, Width, shape};
+use crate::vector::inexact::{
     is_product_inexact, is_quotient_inexact, is_sum_inexact, precision, raise_inexact,
     trailing_zeros,
 };
-use crate::vector_known::{Shape, Width, shape};
-use crate::vector_packed_float;
+use crate::vector::packed_float;
 use Width::{Double, Single};
 use ir::{Cpu, Inst, Op};
 use std::mem::offset_of;
@@ -72,7 +72,7 @@ pub fn settle(e: &mut Emitter) {
     }
     for width in [Single, Double] {
         let Some(local) = e.packed_limit(width) else { continue };
-        let (highest, lowest) = vector_packed_float::limits(width);
+        let (highest, lowest) = packed_float::limits(width);
         let at = PACKED_LIMITS + 16 * width as usize;
         for half in [at, at + 8] {
             let place = e.cpu_place(half, 3);

@@ -1,11 +1,22 @@
 //! What all parts of a function body write with: the code so far, its locals, and moves between locals and memory.
 
-use crate::float_locals::FloatLocals;
-use crate::vector_known::Known;
-use crate::{Layout, flags, shared};
-use ir::{Class, Cpu, FS_BASE, HIGH, IMM, Inst, Operand, T0, VT0, ZERO};
+mod float;
+
+use crate::flag_state::State;
+use crate::known::Known;
+use crate::slots::{Slots, bits, operands};
+use crate::{Layout, shared};
+use float::FloatLocals;
+use ir::{Class, Cpu, IMM, Inst, ZERO};
 use std::mem::offset_of;
 use wasm_encoder::{BlockType, InstructionSink, MemArg, ValType};
+
+/// Type of a region's function.
+pub const REGION_TYPE: u32 = 0;
+/// Type of the helper's.
+pub const HELPER_TYPE: u32 = 1;
+/// Type of the function that all entries of a region call: a region's, and the entry's number (0 = the root).
+pub const BODY_TYPE: u32 = 2;
 
 /// Second parameter: how many more guest calls may nest.
 pub const DEPTH: u32 = 1;
@@ -15,7 +26,7 @@ pub const ENTRY: u32 = 2;
 pub const FUEL: u32 = 3;
 /// Where to go on, at ways out and indirect jumps (`i64`).
 pub const TO: u32 = 4;
-/// Kind of the flags recorded last, or [`flags::NONE`] (`i32`); their operands follow (`i64`).
+/// Kind of the flags recorded last, or [`crate::flag_state::NONE`] (`i32`); their operands follow (`i64`).
 pub const FLAG_KIND: u32 = 5;
 /// First operand of the flags.
 pub const FLAG_A: u32 = 6;
@@ -43,89 +54,6 @@ const FIXED: [ValType; FIRST as usize - PARAMS] = {
     [I64, I64, I32, I64, I64, I64, I64, I32, I32, I64, I64, I64]
 };
 
-/// A set of slots.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Slots {
-    /// Integer slots by bit.
-    pub ints: u64,
-    /// Vector slots by bit.
-    pub vectors: u64,
-}
-
-/// Slots that mean something between guest instructions.
-const LASTING: Slots =
-    Slots { ints: (1 << T0) - 1 | 1 << FS_BASE | 1 << ir::GS_BASE, vectors: (1 << VT0) - 1 };
-
-impl Slots {
-    /// Both.
-    pub fn or(self, other: Slots) -> Slots {
-        Slots { ints: self.ints | other.ints, vectors: self.vectors | other.vectors }
-    }
-
-    /// Without temporaries and the zero slot.
-    pub fn lasting(self) -> Slots {
-        Slots { ints: self.ints & LASTING.ints, vectors: self.vectors & LASTING.vectors }
-    }
-
-    fn int(&mut self, slot: u8) {
-        if slot != IMM {
-            self.ints |= 1 << (slot & 63);
-        }
-    }
-
-    fn vector(&mut self, slot: u8) {
-        self.vectors |= 1 << (slot & 63);
-    }
-}
-
-/// Slots that `inst` names: read, and written.
-pub fn operands(inst: &Inst) -> (Slots, Slots) {
-    let (mut reads, mut writes) = (Slots::default(), Slots::default());
-    for slot in inst.reads() {
-        reads.int(slot);
-    }
-    for slot in inst.writes() {
-        writes.int(slot);
-    }
-    for operand in inst.op.class().operands() {
-        match operand {
-            Operand::Vd => writes.vector(inst.d),
-            Operand::Vs => reads.vector(inst.d),
-            Operand::Va => reads.vector(inst.a),
-            Operand::Vb => reads.vector(inst.b),
-            Operand::Vc => reads.vector(inst.c),
-            Operand::Yd => {
-                writes.vector(inst.d);
-                writes.vector(inst.d + HIGH);
-            }
-            Operand::Ya => {
-                reads.vector(inst.a);
-                reads.vector(inst.a + HIGH);
-            }
-            Operand::Yb => {
-                reads.vector(inst.b);
-                reads.vector(inst.b + HIGH);
-            }
-            Operand::Yc => {
-                reads.vector(inst.c);
-                reads.vector(inst.c + HIGH);
-            }
-            _ => {}
-        }
-    }
-    // Fields of the other classes without a vector operand mean what their function says.
-    if inst.op.class() == Class::State {
-        reads = Slots::default();
-        writes = Slots::default();
-    }
-    (reads, writes)
-}
-
-/// Bit numbers of a set.
-pub fn bits(set: u64) -> impl Iterator<Item = u8> {
-    (0..64).filter(move |bit| set >> bit & 1 != 0)
-}
-
 /// A body under construction.
 pub struct Emitter<'a> {
     /// Addresses.
@@ -133,7 +61,7 @@ pub struct Emitter<'a> {
     /// Instructions so far.
     pub code: Vec<u8>,
     /// What is known of the flags here.
-    pub flags: flags::State,
+    pub flags: State,
     /// What is known of the floats here.
     pub known: Known,
     /// Locals of floating-point ops.
@@ -165,7 +93,7 @@ impl<'a> Emitter<'a> {
         Emitter {
             layout,
             code: Vec::new(),
-            flags: flags::State::Memory,
+            flags: State::Memory,
             known: Known::default(),
             float: FloatLocals::default(),
             dirty: Slots::default(),
@@ -443,7 +371,7 @@ impl<'a> Emitter<'a> {
             .i64_const(fields as i64)
             .i64_const(inst.imm)
             .i32_const(helper)
-            .call_indirect(0, crate::module::HELPER_TYPE);
+            .call_indirect(0, HELPER_TYPE);
     }
 }
 

@@ -1,8 +1,8 @@
 //! What is known of the floats in vector slots: those that need no look before an operation. A number is *usual* if it is
 //! normal or zero: it raises no exception by itself.
 
-use crate::emit::operands;
-use crate::node::is_opaque;
+use crate::coverage::is_opaque;
+use crate::slots::operands;
 use ir::{Inst, Op};
 
 /// Width of a float.

@@ -1,9 +1,9 @@
-//! Whether a scalar result is exact, for as long as PE is not set: see [`crate::vector_float`].
+//! Whether a scalar result is exact, for as long as PE is not set: see [`crate::vector::float`].
 
 use crate::emit::{DELTA, Emitter};
-use crate::vector_float::{PE_SHIFT, full_limit, get, limit};
-use crate::vector_known::Width;
-use crate::vector_packed_float;
+use crate::known::Width;
+use crate::vector::float::{PE_SHIFT, full_limit, get, limit};
+use crate::vector::packed_float;
 use Width::{Double, Single};
 use ir::{Cpu, Inst, Op};
 use std::mem::offset_of;
@@ -17,7 +17,7 @@ pub fn raise_inexact(e: &mut Emitter) {
         let local = limit(e, width);
         e.wasm().i32_const(full_limit(width)).local_set(local);
         if let Some(local) = e.packed_limit(width) {
-            e.wasm().v128_const(vector_packed_float::highest(width)).local_set(local);
+            e.wasm().v128_const(packed_float::highest(width)).local_set(local);
         }
     }
 }

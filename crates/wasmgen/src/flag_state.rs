@@ -1,0 +1,123 @@
+//! What is known of the lazy flags at translation time.
+
+use crate::coverage::is_opaque;
+use ir::{ARITH, Class, FlagKind, IMM, Inst, Op};
+
+/// In the local of the flags' kind: the flags are in memory.
+pub const NONE: i32 = 0xFF;
+
+/// What is known of the flags at a place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// They are in memory.
+    #[default]
+    Memory,
+    /// They are in the locals, of this kind.
+    Known(FlagKind),
+    /// The local of their kind says it.
+    Mixed,
+}
+
+impl State {
+    /// What is known where two ways meet.
+    pub fn meet(self, other: State) -> State {
+        if self == other { self } else { State::Mixed }
+    }
+
+    /// What is known after `inst`.
+    pub fn after(self, inst: &Inst) -> State {
+        match inst.op.class() {
+            Class::Flag | Class::Flag3 => State::Known(kind(inst.op)),
+            Class::FlagShift if inst.b == IMM && inst.imm & count_mask(inst.op) != 0 => {
+                State::Known(kind(inst.op))
+            }
+            Class::FlagShift if inst.b == IMM => self,
+            Class::FlagShift => State::Mixed,
+            Class::FlagInc if carry_is_known(self) => State::Known(kind(inst.op)),
+            Class::PutFlags if inst.b == IMM && inst.imm as u64 & ARITH == ARITH => {
+                State::Known(FlagKind::Explicit)
+            }
+            Class::PutFlags if inst.b == IMM && bits_are_known(self) => {
+                State::Known(FlagKind::Explicit)
+            }
+            Class::FlagInc | Class::PutFlags => State::Memory,
+            Class::State if is_opaque(inst.op) => State::Memory,
+            _ => self,
+        }
+    }
+}
+
+/// The operation of a kind: [`FlagKind`]'s numbers are `operation * 4 + log2(width / 8)`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Operation {
+    Explicit,
+    Add,
+    Sub,
+    Logic,
+    Inc,
+    Dec,
+    Adc,
+    Sbb,
+    Shl,
+    Shr,
+    Sar,
+    Multiply,
+}
+
+/// The operation that a kind records.
+pub fn operation(kind: FlagKind) -> Operation {
+    use Operation::*;
+    match kind as u8 / 4 {
+        0 => Explicit,
+        1 => Add,
+        2 => Sub,
+        3 => Logic,
+        4 => Inc,
+        5 => Dec,
+        6 => Adc,
+        7 => Sbb,
+        8 => Shl,
+        9 => Shr,
+        10 => Sar,
+        _ => Multiply,
+    }
+}
+
+/// Whether their CF can be made in place.
+pub fn carry_is_known(state: State) -> bool {
+    use Operation::*;
+    match state {
+        State::Known(kind) => {
+            matches!(operation(kind), Explicit | Add | Sub | Logic | Inc | Dec | Adc | Sbb)
+        }
+        _ => false,
+    }
+}
+
+/// Whether their bits can be made in place.
+pub fn bits_are_known(state: State) -> bool {
+    carry_is_known(state)
+}
+
+/// The bits of a shift's count that count.
+pub fn count_mask(op: Op) -> i64 {
+    if kind(op).bits() == 64 { 63 } else { 31 }
+}
+
+macro_rules! kinds {
+    ($($name:ident $text:literal $class:ident ($($f:tt)*);)*) => {
+        /// The kind that a recorder records.
+        pub fn kind(op: Op) -> FlagKind {
+            match op {
+                $(Op::$name => kinds!(@ $class $($f)*),)*
+            }
+        }
+    };
+    (@ Flag $kind:ident) => { FlagKind::$kind };
+    (@ Flag3 $kind:ident) => { FlagKind::$kind };
+    (@ FlagShift $kind:ident) => { FlagKind::$kind };
+    (@ FlagInc $kind:ident) => { FlagKind::$kind };
+    (@ $class:ident $($f:tt)*) => { FlagKind::Explicit };
+}
+ir::for_each_op!(kinds);

@@ -1,0 +1,86 @@
+//! Sets of slots, and which an instruction names.
+
+use ir::{Class, FS_BASE, HIGH, IMM, Inst, Operand, T0, VT0};
+
+/// A set of slots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slots {
+    /// Integer slots by bit.
+    pub ints: u64,
+    /// Vector slots by bit.
+    pub vectors: u64,
+}
+
+/// Slots that mean something between guest instructions.
+const LASTING: Slots =
+    Slots { ints: (1 << T0) - 1 | 1 << FS_BASE | 1 << ir::GS_BASE, vectors: (1 << VT0) - 1 };
+
+impl Slots {
+    /// Both.
+    pub fn or(self, other: Slots) -> Slots {
+        Slots { ints: self.ints | other.ints, vectors: self.vectors | other.vectors }
+    }
+
+    /// Without temporaries and the zero slot.
+    pub fn lasting(self) -> Slots {
+        Slots { ints: self.ints & LASTING.ints, vectors: self.vectors & LASTING.vectors }
+    }
+
+    fn int(&mut self, slot: u8) {
+        if slot != IMM {
+            self.ints |= 1 << (slot & 63);
+        }
+    }
+
+    fn vector(&mut self, slot: u8) {
+        self.vectors |= 1 << (slot & 63);
+    }
+}
+
+/// Slots that `inst` names: read, and written.
+pub fn operands(inst: &Inst) -> (Slots, Slots) {
+    let (mut reads, mut writes) = (Slots::default(), Slots::default());
+    for slot in inst.reads() {
+        reads.int(slot);
+    }
+    for slot in inst.writes() {
+        writes.int(slot);
+    }
+    for operand in inst.op.class().operands() {
+        match operand {
+            Operand::Vd => writes.vector(inst.d),
+            Operand::Vs => reads.vector(inst.d),
+            Operand::Va => reads.vector(inst.a),
+            Operand::Vb => reads.vector(inst.b),
+            Operand::Vc => reads.vector(inst.c),
+            Operand::Yd => {
+                writes.vector(inst.d);
+                writes.vector(inst.d + HIGH);
+            }
+            Operand::Ya => {
+                reads.vector(inst.a);
+                reads.vector(inst.a + HIGH);
+            }
+            Operand::Yb => {
+                reads.vector(inst.b);
+                reads.vector(inst.b + HIGH);
+            }
+            Operand::Yc => {
+                reads.vector(inst.c);
+                reads.vector(inst.c + HIGH);
+            }
+            _ => {}
+        }
+    }
+    // Fields of the other classes without a vector operand mean what their function says.
+    if inst.op.class() == Class::State {
+        reads = Slots::default();
+        writes = Slots::default();
+    }
+    (reads, writes)
+}
+
+/// Bit numbers of a set.
+pub fn bits(set: u64) -> impl Iterator<Item = u8> {
+    (0..64).filter(move |bit| set >> bit & 1 != 0)
+}
