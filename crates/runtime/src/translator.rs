@@ -177,5 +177,8 @@ impl Translator {
             bytes / 1000,
             time.as_millis()
         ));
+        if let Some(failure) = self.worker.failure() {
+            report(&format!("regions: the one at {failure}"));
+        }
     }
 }

@@ -9,7 +9,7 @@ const MAX_WORDS: usize = 1 << 17;
 /// Requests that are looked at at a time.
 const MAX_REQUESTS: usize = 256;
 /// Pages that one region may come from.
-const MAX_PAGES: usize = 64;
+const MAX_PAGES: usize = 256;
 /// Answers written at a time.
 const MAX_ANSWERS: u32 = 4096;
 

@@ -4,7 +4,7 @@ use link::{CacheError, CodeCache, digest_of};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use translate::{CpuLevel, Layout, Source};
 use wasmtime::Module;
@@ -31,6 +31,8 @@ struct Effort {
     bytes: AtomicU64,
     nanoseconds: AtomicU64,
     compiled: AtomicU64,
+    /// Why the first region that could not be compiled could not.
+    failure: OnceLock<String>,
 }
 
 /// The threads' other end. They end when this is dropped, after what they are doing.
@@ -70,9 +72,14 @@ impl Worker {
 
     /// Bytes of Wasm that were generated, how many regions had to be compiled, and how long all that took.
     pub fn effort(&self) -> (u64, u64, Duration) {
-        let Effort { bytes, nanoseconds, compiled } = &*self.effort;
+        let Effort { bytes, nanoseconds, compiled, failure: _ } = &*self.effort;
         let time = Duration::from_nanos(nanoseconds.load(Relaxed));
         (bytes.load(Relaxed), compiled.load(Relaxed), time)
+    }
+
+    /// Why the first region that could not be compiled could not: a defect of the generator.
+    pub fn failure(&self) -> Option<&str> {
+        self.effort.failure.get().map(String::as_str)
     }
 }
 
@@ -101,5 +108,7 @@ fn compile(cache: &CodeCache, job: &Job, effort: &Effort) -> Option<Module> {
         Ok::<_, CacheError>(wasm.clone())
     };
     // A cache that cannot be written is none.
-    cache.module(&key, compiled).or_else(|_| Module::new(cache.engine(), &wasm)).ok()
+    let module = cache.module(&key, compiled).or_else(|_| Module::new(cache.engine(), &wasm));
+    let root = job.source.request.root;
+    module.inspect_err(|error| drop(effort.failure.set(format!("{root:#x}: {error:#}")))).ok()
 }
