@@ -6,18 +6,17 @@ use clap::{Args, ValueEnum};
 use runtime::Translation;
 
 /// Whether hot code is compiled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Translate {
     /// What turns out to be hot
     Auto,
     /// Nothing: all is interpreted
-    #[default]
     None,
 }
 
 #[derive(Debug, Args)]
 pub struct TranslateArgs {
-    /// Compile what is hot while programs run: auto or none [default: none]
+    /// Compile what is hot while programs run: auto or none [default: auto]
     #[arg(
         long,
         value_enum,
@@ -25,7 +24,8 @@ pub struct TranslateArgs {
         env = "BOXER_TRANSLATE",
         hide_env_values = true,
         value_name = "WHAT",
-        hide_possible_values = true
+        hide_possible_values = true,
+        hide_default_value = true
     )]
     translate: Translate,
     /// Samples that must fall on a block until it is compiled
