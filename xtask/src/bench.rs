@@ -31,6 +31,7 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     bench.start()?;
     bench.sizes()?;
     bench.interpreter()?;
+    bench.translated()?;
     bench.system()
 }
 
@@ -146,7 +147,11 @@ impl Bench<'_> {
             process::stdout(Command::new("qemu-x86_64").arg(&native).arg(kernel))?;
             let qemu = started.elapsed().as_secs_f64() / native_time;
             let mut command = boxer::command(self.workspace)?;
-            command.args(["run", "--debug"]).arg(&wasm).arg(kernel).stdin(Stdio::null());
+            command
+                .args(["run", "--debug", "--translate=none"])
+                .arg(&wasm)
+                .arg(kernel)
+                .stdin(Stdio::null());
             let started = Instant::now();
             let output = command.output()?;
             let time = (started.elapsed().as_secs_f64() - empty).max(1e-6);
@@ -178,6 +183,54 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// The kernels for about two seconds each, compiled while they run: processor time of the whole run, what compiling takes
+    /// included, as a ratio to native. First with no regions in the cache, then with what the
+    /// first run left.
+    fn translated(&self) -> Result<()> {
+        let wasm = self.scratch_box("kernels", "kernels", 0)?;
+        let native = self.workspace.fixtures().join("programs/kernels");
+        let cache = self.dir.join("translated");
+        let (mut cold, mut warm, mut qemu) = (1.0_f64, 1.0_f64, 1.0_f64);
+        for kernel in KERNELS {
+            let (once, _) = processor_time(Command::new(&native).arg(kernel))?;
+            let times = ((2.0 / once.max(0.001)) as u64).clamp(1, 2000).to_string();
+            let arguments = [kernel, times.as_str()];
+            let (base, expected) = processor_time(Command::new(&native).args(arguments))?;
+            let (emulated, _) =
+                processor_time(Command::new("qemu-x86_64").arg(&native).args(arguments))?;
+            // The box's own code is compiled before; regions are not.
+            let _ = std::fs::remove_dir_all(&cache);
+            let mut first = boxer::command(self.workspace)?;
+            first.env("XDG_CACHE_HOME", &cache).args(["run", "--translate=none"]).arg(&wasm);
+            first.stdin(Stdio::null()).status()?;
+            let mut ratios = [0.0; 2];
+            for ratio in &mut ratios {
+                let mut command = boxer::command(self.workspace)?;
+                command.env("XDG_CACHE_HOME", &cache).arg("run").arg(&wasm).args(arguments);
+                let (time, output) = processor_time(&mut command)?;
+                if output != expected {
+                    bail!("{kernel}, translated: {}", String::from_utf8_lossy(&output));
+                }
+                *ratio = time / base;
+            }
+            println!(
+                "jit:   {kernel:10} {times:>4} times  cold {:5.2} x, warm {:5.2} x native (qemu-user {:5.2} x)",
+                ratios[0],
+                ratios[1],
+                emulated / base
+            );
+            (cold, warm, qemu) = (cold * ratios[0], warm * ratios[1], qemu * emulated / base);
+        }
+        let mean = |product: f64| product.powf(1.0 / KERNELS.len() as f64);
+        println!(
+            "jit:   geometric mean cold {:.2} x, warm {:.2} x native (goals: integer 2.0, floating point 2.5; qemu-user {:.2} x)",
+            mean(cold),
+            mean(warm),
+            mean(qemu)
+        );
+        Ok(())
+    }
+
     /// Seconds that a run takes whose program ends at once.
     fn median_of_nothing(&self, wasm: &Path) -> Result<f64> {
         std::thread::sleep(Duration::from_secs(3));
@@ -192,6 +245,26 @@ impl Bench<'_> {
         times.sort_by(f64::total_cmp);
         times.get(3).copied().context("no runs")
     }
+}
+
+/// Seconds of processor time, user's and system's, that a command takes, and what it prints.
+fn processor_time(command: &mut Command) -> Result<(f64, Vec<u8>)> {
+    // Of all children that have ended, so that what was before is subtracted.
+    let spent = || -> Result<f64> {
+        let stat = std::fs::read_to_string("/proc/self/stat")?;
+        let fields: Vec<&str> =
+            stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        // proc_pid_stat(5): cutime and cstime are fields 16 and 17, the state after the name being 3; 100 ticks a second.
+        let ticks = |n: usize| fields.get(n - 3).and_then(|field| field.parse::<f64>().ok());
+        let (user, system) = (ticks(16).context("cutime")?, ticks(17).context("cstime")?);
+        Ok((user + system) / 100.0)
+    };
+    let before = spent()?;
+    let output = command.stdin(Stdio::null()).output()?;
+    if !output.status.success() {
+        bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok((spent()? - before, output.stdout))
 }
 
 fn millis(time: Duration) -> f64 {
