@@ -57,8 +57,9 @@ impl Remote {
             Some((before, query)) if before.ends_with(".git") || !http => (before, query),
             _ => (place, ""),
         };
+        let path = place.split('?').next().unwrap_or_default();
         let scp = text.starts_with("git@") && text.contains(':');
-        let git = has("git://") || has("ssh://") || scp || (http && place.ends_with(".git"));
+        let git = has("git://") || has("ssh://") || scp || (http && path.ends_with(".git"));
         if !git {
             return Ok(http.then(|| Self::Http(text.to_owned())));
         }

@@ -104,7 +104,8 @@ impl Kernel {
             && !thread.blocked.has(signal)
         {
             thread.look_at_signals = true;
-            self.woken |= tid != self.current;
+            // One that has its turn ahead anyway is not woken.
+            self.woken |= tid != self.current && matches!(thread.run, Run::Blocked(_));
         }
     }
 
