@@ -44,7 +44,12 @@ pub fn build_from_layout(
     more: &str,
     output: &Path,
 ) -> Result<()> {
-    let context = output.with_extension("context");
+    // What `-o` takes may be `type=…,dest=FILE`; the context lies beside the file.
+    let file = output
+        .to_str()
+        .and_then(|text| text.rsplit_once("dest="))
+        .map_or(output, |(_, file)| Path::new(file));
+    let context = file.with_extension("context");
     make_dir(&context)?;
     std::fs::write(context.join("Dockerfile"), format!("FROM base\n{more}"))?;
     let mut boxer = command(workspace)?;
