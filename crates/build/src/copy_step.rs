@@ -383,18 +383,7 @@ impl Builder<'_> {
 
     /// A whole directory as a layer.
     pub fn directory_layer(&mut self, context: &Rc<Context>) -> Result<Cached> {
-        let request = Request {
-            sources: vec![Source::Path("/".to_owned())],
-            destination: "/".to_owned(),
-            workdir: "/".to_owned(),
-            owner: None,
-            mode: None,
-            exclude: IgnoreFile::default(),
-            parents: false,
-            literal: true,
-            unpack: false,
-            made_at: self.options.made_at(),
-        };
+        let request = Request::whole("/".to_owned(), self.options.made_at());
         let place = "the build context".to_owned();
         let mut from = From { origin: Origin::Context(Rc::clone(context)), place, tree: None };
         self.copied(&request, &mut from, &ImageTree::empty(&self.workshop.store)?, false)

@@ -8,14 +8,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use dockerfile::ignore::IgnoreFile;
 use dockerfile::{Mount, MountKind, Run, Sharing, Span};
 use layers::HostOptions;
 use oci::Digest;
 use runtime::{Mounted, Preopen, Tmpfs};
 
 use crate::builder::{Builder, temporary_folder};
-use crate::copy::{Request, Source};
+use crate::copy::Request;
 use crate::copy_step::From;
 use crate::error::{Cause, Error, Result};
 use crate::image_tree::ImageTree;
@@ -69,7 +68,7 @@ impl Builder<'_> {
             };
             if reads {
                 let mut opened = self.open_from(mount.from.as_deref(), line)?;
-                let request = request_for(&mount, self.options.made_at());
+                let request = Request::whole(format!("/{}", mount.source), self.options.made_at());
                 let found = self.input_key(&request, &[], &mut opened).map_err(located)?;
                 content = found.to_string();
                 from = Some(opened);
@@ -162,7 +161,7 @@ impl Builder<'_> {
 
     /// Writes what a source names into a directory; the name of the file if it is one.
     fn write_source(&self, mount: &Mount, from: &mut From, into: &Path) -> Result<Option<String>> {
-        let request = request_for(mount, self.options.made_at());
+        let request = Request::whole(format!("/{}", mount.source), self.options.made_at());
         let mut tree = ImageTree::empty(&self.workshop.store)?;
         let selected = from.select(self, &request)?;
         let (files, spool) = tree.parts();
@@ -318,22 +317,6 @@ fn open_cache(above: &Path, name: &str, sharing: Sharing) -> Result<(PathBuf, Fi
     }
     let reason = "too many builds use this cache at once".to_owned();
     Err(Error::new(Cause::Mount { reason }))
-}
-
-/// A copy of what a mount names to the root of an empty tree.
-fn request_for(mount: &Mount, made_at: i64) -> Request {
-    Request {
-        sources: vec![Source::Path(format!("/{}", mount.source))],
-        destination: "/".to_owned(),
-        workdir: "/".to_owned(),
-        owner: None,
-        mode: None,
-        exclude: IgnoreFile::default(),
-        parents: false,
-        literal: true,
-        unpack: false,
-        made_at,
-    }
 }
 
 fn write_error(path: &Path, source: io::Error) -> Error {

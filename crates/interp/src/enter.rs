@@ -5,16 +5,13 @@ use crate::cache::Engine;
 use crate::key::{FixedMap, Key};
 use crate::translated::{Enter, Listening, Translated};
 use ir::Cpu;
-use mem::desk::{BlockAt, INTERPRET, MAX_BLOCKS, Request, Shared};
+use mem::desk::{BlockAt, DEPTH, INTERPRET, MAX_BLOCKS, Request, Shared};
 use mem::{Access, Fault, PAGE_MASK, PAGE_SIZE};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Blocks from which on a function is a large one.
 const MANY: usize = 100;
-
-/// How deep the calls of regions may nest: a frame may take some KiB of the host's stack.
-const DEPTH: i32 = 256;
 
 /// Most blocks of a region whose root is in another one.
 const MAX_INSIDE: usize = 64;

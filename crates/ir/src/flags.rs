@@ -52,8 +52,9 @@ kinds! {
 }
 
 /// The operation of a [`FlagKind`].
+#[allow(missing_docs)]
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Operation {
+pub enum Operation {
     Explicit,
     Add,
     Sub,
@@ -70,7 +71,8 @@ enum Operation {
 }
 
 impl FlagKind {
-    fn operation(self) -> Operation {
+    /// What was recorded, without its width.
+    pub fn operation(self) -> Operation {
         use Operation::*;
         const TABLE: [Operation; 13] =
             [Explicit, Add, Sub, Logic, Inc, Dec, Adc, Sbb, Shl, Shr, Sar, SMul, UMul];

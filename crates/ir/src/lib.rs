@@ -39,7 +39,7 @@ mod verify;
 
 pub use block::{Block, Builder, Inst, Mark, Term, TrapKind};
 pub use cpu::{Cpu, F80, Flags, MXCSR_MASK, X87};
-pub use flags::{AF, ARITH, CF, Cc, DF, FlagKind, OF, PF, SF, ZF};
+pub use flags::{AF, ARITH, CF, Cc, DF, FlagKind, OF, Operation, PF, SF, ZF};
 pub use ops::{Class, Op, Operand};
 pub use text::ParseError;
 pub use verify::VerifyError;

@@ -108,6 +108,10 @@ pub struct Shared {
     pub jumps: [Jump; JUMPS],
 }
 
+/// How deep the calls of regions may nest, as the interpreter tells each that it enters: a frame may take some KiB of the
+/// host's stack.
+pub const DEPTH: i32 = 256;
+
 /// Value of [`Shared::leave`]: the instruction at the returned address must be interpreted.
 pub const INTERPRET: u32 = 1;
 
@@ -131,21 +135,21 @@ pub const fn jump_index(pc: u64) -> usize {
 pub mod shared {
     use super::{Jump, Shared, offset_of};
     /// [`Shared::fuel`].
-    pub const FUEL: u32 = offset_of!(Shared, fuel) as u32;
+    pub const FUEL: u64 = offset_of!(Shared, fuel) as u64;
     /// [`Shared::leave`].
-    pub const LEAVE: u32 = offset_of!(Shared, leave) as u32;
+    pub const LEAVE: u64 = offset_of!(Shared, leave) as u64;
     /// [`Shared::epoch`].
-    pub const EPOCH: u32 = offset_of!(Shared, epoch) as u32;
+    pub const EPOCH: u64 = offset_of!(Shared, epoch) as u64;
     /// [`Shared::jumps`].
-    pub const JUMPS: u32 = offset_of!(Shared, jumps) as u32;
+    pub const JUMPS: u64 = offset_of!(Shared, jumps) as u64;
     /// Size of a [`Jump`].
-    pub const JUMP_SIZE: u32 = size_of::<Jump>() as u32;
+    pub const JUMP_SIZE: u64 = size_of::<Jump>() as u64;
     /// [`Jump::pc`].
-    pub const JUMP_PC: u32 = offset_of!(Jump, pc) as u32;
+    pub const JUMP_PC: u64 = offset_of!(Jump, pc) as u64;
     /// [`Jump::slot`].
-    pub const JUMP_SLOT: u32 = offset_of!(Jump, slot) as u32;
+    pub const JUMP_SLOT: u64 = offset_of!(Jump, slot) as u64;
     /// [`Jump::epoch`].
-    pub const JUMP_EPOCH: u32 = offset_of!(Jump, epoch) as u32;
+    pub const JUMP_EPOCH: u64 = offset_of!(Jump, epoch) as u64;
     const _: () = assert!(FUEL == 0 && LEAVE == 8 && EPOCH == 12 && JUMPS == 16 && JUMP_SIZE == 16);
 }
 
@@ -234,13 +238,7 @@ impl Request {
         if !entries.iter().all(|entry| known.contains(entry)) {
             return None;
         }
-        blocks.iter().any(|block| block.pc == root).then_some(Request {
-            id,
-            root,
-            blocks,
-            indirect,
-            entries,
-        })
+        known.contains(&root).then_some(Request { id, root, blocks, indirect, entries })
     }
 }
 

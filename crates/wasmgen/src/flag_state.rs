@@ -33,11 +33,11 @@ impl State {
             }
             Class::FlagShift if inst.b == IMM => self,
             Class::FlagShift => State::Mixed,
-            Class::FlagInc if carry_is_known(self) => State::Known(kind(inst.op)),
+            Class::FlagInc if are_computable(self) => State::Known(kind(inst.op)),
             Class::PutFlags if inst.b == IMM && inst.imm as u64 & ARITH == ARITH => {
                 State::Known(FlagKind::Explicit)
             }
-            Class::PutFlags if inst.b == IMM && bits_are_known(self) => {
+            Class::PutFlags if inst.b == IMM && are_computable(self) => {
                 State::Known(FlagKind::Explicit)
             }
             Class::FlagInc | Class::PutFlags => State::Memory,
@@ -47,57 +47,15 @@ impl State {
     }
 }
 
-/// The operation of a kind: [`FlagKind`]'s numbers are `operation * 4 + log2(width / 8)`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Operation {
-    Explicit,
-    Add,
-    Sub,
-    Logic,
-    Inc,
-    Dec,
-    Adc,
-    Sbb,
-    Shl,
-    Shr,
-    Sar,
-    Multiply,
-}
-
-/// The operation that a kind records.
-pub fn operation(kind: FlagKind) -> Operation {
-    use Operation::*;
-    match kind as u8 / 4 {
-        0 => Explicit,
-        1 => Add,
-        2 => Sub,
-        3 => Logic,
-        4 => Inc,
-        5 => Dec,
-        6 => Adc,
-        7 => Sbb,
-        8 => Shl,
-        9 => Shr,
-        10 => Sar,
-        _ => Multiply,
-    }
-}
-
-/// Whether their CF can be made in place.
-pub fn carry_is_known(state: State) -> bool {
-    use Operation::*;
+/// Whether their bits, CF among them, can be made in place.
+pub fn are_computable(state: State) -> bool {
+    use ir::Operation::*;
     match state {
         State::Known(kind) => {
-            matches!(operation(kind), Explicit | Add | Sub | Logic | Inc | Dec | Adc | Sbb)
+            matches!(kind.operation(), Explicit | Add | Sub | Logic | Inc | Dec | Adc | Sbb)
         }
         _ => false,
     }
-}
-
-/// Whether their bits can be made in place.
-pub fn bits_are_known(state: State) -> bool {
-    carry_is_known(state)
 }
 
 /// The bits of a shift's count that count.

@@ -1,8 +1,10 @@
 //! The lazy flags, in locals: recording, conditions, and their way to memory. The meanings are those of [`ir::Flags`].
 
 use crate::emit::{Emitter, FLAG_A, FLAG_B, FLAG_C, FLAG_KIND, X};
-use crate::flag_state::{NONE, Operation, State, bits_are_known, count_mask, kind, operation};
-use ir::{AF, ARITH, CF, Cc, Class, Cpu, FlagKind, Flags, IMM, Inst, OF, Op, PF, SF, ZF};
+use crate::flag_state::{NONE, State, are_computable, count_mask, kind};
+use ir::{
+    AF, ARITH, CF, Cc, Class, Cpu, FlagKind, Flags, IMM, Inst, OF, Op, Operation, PF, SF, ZF,
+};
 use std::mem::offset_of;
 
 /// A recorder or a reader of flags. False if the op is none.
@@ -72,7 +74,7 @@ pub fn emit(e: &mut Emitter, inst: &Inst, pc: u64) -> bool {
             e.wasm().select();
             e.set(inst.d);
         }
-        Class::GetFlags if bits_are_known(e.flags) => {
+        Class::GetFlags if are_computable(e.flags) => {
             bits(e, ARITH);
             e.set(inst.d);
         }
@@ -123,7 +125,7 @@ fn store(e: &mut Emitter, known: Option<FlagKind>) {
         None => e.wasm().local_get(FLAG_KIND),
     };
     e.wasm().i32_store8(place);
-    let (b, c) = match known.map(operation) {
+    let (b, c) = match known.map(FlagKind::operation) {
         None => (true, true),
         Some(Operation::Explicit) => (false, false),
         Some(Operation::Inc | Operation::Dec) => (false, true),
@@ -149,7 +151,7 @@ fn bits(e: &mut Emitter, mask: u64) {
         e.wasm().i64_const(0);
         return;
     };
-    let op = operation(kind);
+    let op = kind.operation();
     if op == Operation::Explicit {
         e.wasm().local_get(FLAG_A).i64_const(mask as i64).i64_and();
         return;
@@ -213,7 +215,7 @@ pub fn condition(e: &mut Emitter, cc: Cc) {
 /// Pushes CF as `i64`; the state says that it is known.
 fn carry(e: &mut Emitter) {
     if let State::Known(kind) = e.flags {
-        match operation(kind) {
+        match kind.operation() {
             Operation::Inc | Operation::Dec => {
                 e.wasm().local_get(FLAG_C);
                 return;
@@ -290,7 +292,7 @@ fn of_kind(e: &mut Emitter, kind: FlagKind, even: u8) -> bool {
     const S: u8 = 4;
     const P: u8 = 5;
     const L: u8 = 6;
-    let op = operation(kind);
+    let op = kind.operation();
     if op == Operation::Explicit {
         explicit(e, even);
         return true;
@@ -462,7 +464,7 @@ fn of_kind(e: &mut Emitter, kind: FlagKind, even: u8) -> bool {
         Operation::Shl | Operation::Shr | Operation::Sar => {
             return of_shift(e, op, kind.bits(), even);
         }
-        Operation::Explicit | Operation::Multiply => return false,
+        Operation::Explicit | Operation::SMul | Operation::UMul => return false,
     }
     true
 }

@@ -9,8 +9,9 @@ use crate::node::{End, Node};
 use crate::slots::{Slots, operands};
 use crate::transfer::{self, Target};
 use crate::vector::float;
-use crate::{Layout, Region, arithmetic, flags, float_flow, memory, shared, vector};
+use crate::{Layout, Region, arithmetic, flags, float_flow, memory, vector};
 use ir::{Class, Term};
+use mem::desk::{INTERPRET, shared};
 use std::collections::HashSet;
 use wasm_encoder::ValType;
 
@@ -35,7 +36,12 @@ pub fn entry(layout: &Layout, number: u32, entry: Option<u32>, pc: u64) -> Vec<u
     let mut e = Emitter::new(layout, number);
     let Some(entry) = entry else {
         let place = e.shared_place(shared::LEAVE, 2);
-        e.wasm().i32_const(0).i32_const(1).i32_store(place).i64_const(pc as i64).end();
+        e.wasm()
+            .i32_const(0)
+            .i32_const(INTERPRET as i32)
+            .i32_store(place)
+            .i64_const(pc as i64)
+            .end();
         return e.finish().1;
     };
     let fuel = e.shared_place(shared::FUEL, 3);
@@ -115,7 +121,7 @@ impl<'a> Body<'a> {
         e.end();
         // The way out to the interpreter. Which flags are newer than the memory's is known at run time only.
         let place = e.shared_place(shared::LEAVE, 2);
-        e.wasm().i32_const(0).i32_const(1).i32_store(place);
+        e.wasm().i32_const(0).i32_const(INTERPRET as i32).i32_store(place);
         e.flags = State::Mixed;
         e.dirty = self.written;
         transfer::go(e);

@@ -3,13 +3,13 @@
 //! What is compiled is a [`Region`]: basic blocks that are reached from one of them, its *root*. It becomes one function
 //! with a number of the entry to start at, and one for the root and each further entry that calls it:
 //! `(param cpu i32) (param depth i32) (result i64)`, which starts at the root and returns the guest address where to go
-//! on. `depth` is how many more guest calls may nest, [`DEPTH`] when the interpreter calls.
+//! on. `depth` is how many more guest calls may nest, [`mem::desk::DEPTH`] when the interpreter calls.
 //!
 //! * **Registers** are Wasm locals, loaded from the [`ir::Cpu`] in memory at the root and after calls, and spilled at calls
 //!   and at every way out. So all guest state is in memory whenever no region runs.
 //! * **Leaving.** What translated code cannot do on the quick path, it leaves to the interpreter: an access that the
 //!   lookaside tables do not hold or that crosses a page, an op that nobody wrote a translation for, system calls, traps.
-//!   Such a way out ([`Layout::shared`]'s `leave` = 1) starts at a guest instruction of which nothing was done yet. A
+//!   Such a way out ([`mem::desk::Shared::leave`] = 1) starts at a guest instruction of which nothing was done yet. A
 //!   caller sees that the address is not the one it waits for and hands it up: the whole stack of Wasm frames unwinds.
 //!   Therefore the lookaside tables never change while translated code runs.
 //! * **Control flow** is structured (Ramsey, Beyond Relooper, 2022); an edge into the middle of a loop is a way out.
@@ -50,28 +50,11 @@ pub struct Layout {
     pub read: u32,
     /// Lookaside table for writes.
     pub write: u32,
-    /// Fuel, way of leaving, epoch and jump cache; see [`shared`].
+    /// Fuel, way of leaving, epoch and jump cache; see [`mem::desk::Shared`].
     pub shared: u32,
     /// The function that runs one op on the [`ir::Cpu`] in memory: `(cpu i32, fields i64, imm i64) -> i32`, 0 = done. The
     /// fields are `op | d << 16 | a << 24 | b << 32 | c << 40`.
     pub helper: u32,
-}
-
-/// The `depth` that a region gets from the interpreter.
-pub const DEPTH: i32 = 256;
-
-/// Offsets from [`Layout::shared`].
-pub mod shared {
-    /// `i64`: guest instructions left; negative ends the run.
-    pub const FUEL: u64 = 0;
-    /// `u32`: 1 = the instruction at the returned address must be interpreted.
-    pub const LEAVE: u64 = 8;
-    /// `u32`: current epoch of links.
-    pub const EPOCH: u64 = 12;
-    /// Jump cache: [`JUMPS`] entries of 16 bytes (address `u64`, function `u32`, epoch `u32`).
-    pub const CACHE: u64 = 16;
-    /// Entries of the jump cache; the one of an address is number `(pc ^ pc >> 12) % JUMPS`.
-    pub const JUMPS: u64 = 4096;
 }
 
 /// What becomes one function.

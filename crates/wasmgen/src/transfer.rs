@@ -2,14 +2,10 @@
 
 use crate::emit::REGION_TYPE;
 use crate::emit::{DEPTH, Emitter, FUEL, TO, X};
+use crate::flags;
 use crate::slots::Slots;
-use crate::{flags, shared};
+use mem::desk::{self, JUMPS, jump_index, shared};
 use wasm_encoder::MemArg;
-
-/// Bytes of an entry of the jump cache, and its fields.
-const ENTRY: u64 = 16;
-const FUNCTION: u64 = 8;
-const EPOCH: u64 = 12;
 
 /// Where a call goes.
 #[derive(Clone, Copy)]
@@ -51,7 +47,7 @@ pub fn tail(e: &mut Emitter) {
 /// to return to: what called it was left some time ago. So it goes on in the next region, if there is one.
 pub fn ret(e: &mut Emitter) {
     settle(e);
-    e.wasm().local_get(DEPTH).i32_const(crate::DEPTH).i32_eq();
+    e.wasm().local_get(DEPTH).i32_const(desk::DEPTH).i32_eq();
     e.begin_if();
     replace(e);
     e.end();
@@ -131,10 +127,10 @@ fn goal(e: &mut Emitter, target: Target) {
 /// Returns to go on at the target unless there is a region for it (and, if it `nests`, room for a call). The field that holds
 /// its place in the function table.
 fn look_up(e: &mut Emitter, target: Target, nests: bool) -> MemArg {
-    let cache = u64::from(e.layout.shared) + shared::CACHE;
+    let cache = u64::from(e.layout.shared) + shared::JUMPS;
     let epoch = e.shared_place(shared::EPOCH, 2);
     let base = match target {
-        Target::Known(pc) => cache + ENTRY * ((pc ^ pc >> 12) % shared::JUMPS),
+        Target::Known(pc) => cache + shared::JUMP_SIZE * jump_index(pc) as u64,
         Target::Local | Target::Itself(_) => cache,
     };
     let place = |offset, align| MemArg { offset: base + offset, align, memory_index: 0 };
@@ -142,14 +138,18 @@ fn look_up(e: &mut Emitter, target: Target, nests: bool) -> MemArg {
         // X: offset of the entry.
         let mut w = e.wasm();
         w.local_get(TO).local_get(TO).i64_const(12).i64_shr_u().i64_xor();
-        w.i64_const(shared::JUMPS as i64 - 1).i64_and().i64_const(4).i64_shl().local_set(X);
+        w.i64_const(JUMPS as i64 - 1)
+            .i64_and()
+            .i64_const(shared::JUMP_SIZE as i64)
+            .i64_mul()
+            .local_set(X);
     }
     entry(e, target);
-    e.wasm().i64_load(place(0, 3));
+    e.wasm().i64_load(place(shared::JUMP_PC, 3));
     goal(e, target);
     e.wasm().i64_ne();
     entry(e, target);
-    e.wasm().i32_load(place(EPOCH, 2)).i32_const(0).i32_load(epoch).i32_ne().i32_or();
+    e.wasm().i32_load(place(shared::JUMP_EPOCH, 2)).i32_const(0).i32_load(epoch).i32_ne().i32_or();
     if nests {
         e.wasm().local_get(DEPTH).i32_eqz().i32_or();
     }
@@ -157,7 +157,7 @@ fn look_up(e: &mut Emitter, target: Target, nests: bool) -> MemArg {
     goal(e, target);
     e.wasm().return_();
     e.end();
-    place(FUNCTION, 2)
+    place(shared::JUMP_SLOT, 2)
 }
 
 /// Counts `n` guest instructions.

@@ -41,6 +41,24 @@ pub(crate) struct Request {
     pub made_at: i64,
 }
 
+impl Request {
+    /// A path's content to the root of an empty tree, as it is.
+    pub fn whole(path: String, made_at: i64) -> Request {
+        Request {
+            sources: vec![Source::Path(path)],
+            destination: "/".to_owned(),
+            workdir: "/".to_owned(),
+            owner: None,
+            mode: None,
+            exclude: IgnoreFile::default(),
+            parents: false,
+            literal: true,
+            unpack: false,
+            made_at,
+        }
+    }
+}
+
 /// One source.
 #[derive(Clone)]
 pub(crate) enum Source {

@@ -2,12 +2,13 @@
 
 mod float;
 
+use crate::Layout;
 use crate::flag_state::State;
 use crate::known::Known;
 use crate::slots::{Slots, bits, operands};
-use crate::{Layout, shared};
 use float::FloatLocals;
 use ir::{Class, Cpu, IMM, Inst, ZERO};
+use mem::desk::shared;
 use std::mem::offset_of;
 use wasm_encoder::{BlockType, InstructionSink, MemArg, ValType};
 

@@ -6,10 +6,11 @@
 pub mod shapes;
 
 use ir::{Block, Cpu, Term};
+use mem::desk::{jump_index, shared};
 use std::collections::{BTreeMap, BTreeSet};
 use testkit::cpu::emulated::Emulated;
 use testkit::cpu::{CODE, Case, DATA, DATA_LEN, ENTRY, Outcome, WRITABLE_LEN, promised};
-use wasmgen::{Layout, Region, shared};
+use wasmgen::{Layout, Region};
 use wasmtime::{
     AsContext, AsContextMut, Caller, Engine, Extern, Func, Instance, Memory, MemoryType, Module,
     Ref, RefType, Store, Table, TableType, TypedFunc,
@@ -188,8 +189,8 @@ impl Host {
     fn begin(&mut self, entries: &BTreeMap<u64, usize>) {
         self.epoch += 1;
         for (pc, n) in entries {
-            let entry = (pc ^ pc >> 12) % shared::JUMPS;
-            let at = u64::from(LAYOUT.shared) + shared::CACHE + 16 * entry;
+            let entry = jump_index(*pc) as u64;
+            let at = u64::from(LAYOUT.shared) + shared::JUMPS + shared::JUMP_SIZE * entry;
             self.write(at, &pc.to_le_bytes());
             self.write(at + 8, &(FIRST as u32 + *n as u32).to_le_bytes());
             self.write(at + 12, &self.epoch.to_le_bytes());
