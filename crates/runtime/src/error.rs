@@ -42,6 +42,9 @@ pub enum RunError {
     /// The box asks for something that this host does not have, or is not a command.
     #[error("the box cannot be started: {0}")]
     Start(String),
+    /// The box was ended from outside.
+    #[error("it was interrupted")]
+    Interrupted,
     /// The box ended in a Wasm trap: a defect in Boxer, not in the program it runs.
     #[error("the box failed (this is a defect of boxer, not of the program in the box): {0}")]
     Trap(String),

@@ -9,6 +9,7 @@ mod bridge;
 mod descriptor;
 mod error;
 mod identity;
+mod interrupt;
 mod network;
 mod options;
 mod preview1;
@@ -21,6 +22,7 @@ mod translator;
 
 pub use descriptor::Descriptor;
 pub use error::RunError;
+pub use interrupt::Interrupt;
 pub use network::{Grant, Network, Policy, Port, Protocol, PublishError, Published, Report};
 pub use options::{Mounted, Overrides, Preopen, RunOptions, Tmpfs};
 pub use run::Outcome;

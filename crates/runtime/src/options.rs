@@ -2,6 +2,7 @@
 
 use crate::descriptor::{self, Descriptor};
 use crate::error::RunError;
+use crate::interrupt::Interrupt;
 use crate::network::Network;
 use crate::stream::{Input, Output};
 use crate::translator::Translation;
@@ -139,6 +140,8 @@ pub struct RunOptions {
     pub descriptors: Vec<Descriptor>,
     /// Compiling hot code while a module runs.
     pub translation: Translation,
+    /// Ends a module from outside.
+    pub interrupt: Option<Interrupt>,
 }
 
 impl Preopen {

@@ -4,6 +4,7 @@ use crate::bridge::Bridge;
 use crate::descriptor::Descriptor;
 use crate::error::{RunError, start_error};
 use crate::identity::{Form, Source};
+use crate::interrupt::Interrupt;
 use crate::network::Serving;
 use crate::options::{Preopen, RunOptions};
 use crate::preview1::{self, Files, State, Streams};
@@ -121,7 +122,9 @@ pub fn module_store(
     };
     let out = [sinks.stdout.clone(), sinks.stderr.clone()];
     let extra = options.descriptors.into_iter().map(Descriptor::into_end).collect();
-    let streams = Streams::new(options.stdin.into_source(), out, extra, files);
+    let waker = options.interrupt.as_ref().map(Interrupt::wakes).transpose();
+    let waker = waker.map_err(|error| RunError::Start(error.to_string()))?;
+    let streams = Streams::new(options.stdin.into_source(), out, extra, files, waker);
     Ok((Store::new(cache.engine(), State::new(wasi, streams)), sinks))
 }
 
@@ -205,6 +208,7 @@ impl Sinks {
 fn status(result: wasmtime::Result<i32>) -> Result<i32, RunError> {
     result.or_else(|error| match error.downcast_ref::<I32Exit>() {
         Some(exit) => Ok(exit.0),
+        None if error.is::<preview1::Interrupted>() => Err(RunError::Interrupted),
         None => Err(RunError::Trap(format!("{error:#}"))),
     })
 }

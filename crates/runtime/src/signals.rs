@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+const SIGHUP: u16 = 1;
 const SIGINT: u16 = 2;
+const SIGTERM: u16 = 15;
 const SIGWINCH: u16 = 28;
 
 /// What a box is told beside SIGINT: HUP QUIT USR1 USR2 ALRM TERM WINCH.
@@ -29,7 +31,11 @@ struct Target {
     /// The box's terminal is this process's.
     terminal: Option<RawTerminal>,
     interrupted: Option<Instant>,
+    hook: Option<Hook>,
 }
+
+/// Hears of a signal.
+type Hook = Box<dyn FnMut(u16) + Send>;
 
 impl Signals {
     /// From now on an interrupt (SIGINT) ends this process with status 130, until a box takes it.
@@ -37,6 +43,12 @@ impl Signals {
         let target = Arc::new(Mutex::new(Target::default()));
         watch(&target, "interrupt", &[SIGINT])?;
         Ok(Signals { target })
+    }
+
+    /// From now on SIGHUP, SIGINT and SIGTERM are told to `hook`, on a thread of its own, and do not end this process.
+    pub fn intercept(&self, hook: impl FnMut(u16) + Send + 'static) -> std::io::Result<()> {
+        lock(&self.target).hook = Some(Box::new(hook));
+        watch(&self.target, "signals", &[SIGHUP, SIGTERM])
     }
 
     /// From now on signals go to the box at the other end of `control`. With `terminal` the terminal on standard input is in
@@ -102,6 +114,9 @@ fn watch(target: &Arc<Mutex<Target>>, name: &str, numbers: &[u16]) -> std::io::R
 
 impl Target {
     fn take(&mut self, number: u16) {
+        if let Some(hook) = &mut self.hook {
+            return hook(number);
+        }
         if number == SIGINT {
             let now = Instant::now();
             let before = self.interrupted.replace(now);

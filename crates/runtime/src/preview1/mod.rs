@@ -38,6 +38,19 @@ impl State {
     }
 }
 
+/// The error that ends a run from outside.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+/// Fails once the run is to end.
+fn check(caller: &Caller<'_, State>) -> wasmtime::Result<()> {
+    match caller.data().streams.interrupted() {
+        true => Err(Interrupted.into()),
+        false => Ok(()),
+    }
+}
+
 /// Calls wasmtime-wasi's own function.
 macro_rules! delegate {
     ($caller:expr, $function:ident, $($argument:expr),*) => {{
@@ -64,6 +77,7 @@ fn shadow(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let exit = |status: i32| -> wasmtime::Result<()> { Err(I32Exit(status).into()) };
     linker.func_wrap(MODULE, "proc_exit", exit)?;
     let read = |mut caller: Caller<'_, State>, fd: i32, iovs: i32, count: i32, done: i32| {
+        check(&caller)?;
         if !caller.data().streams.has(fd) {
             return delegate!(caller, fd_read, fd, iovs, count, done);
         }
@@ -75,6 +89,7 @@ fn shadow(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     };
     linker.func_wrap(MODULE, "fd_read", read)?;
     let write = |mut caller: Caller<'_, State>, fd: i32, iovs: i32, count: i32, done: i32| {
+        check(&caller)?;
         if !caller.data().streams.has(fd) {
             return delegate!(caller, fd_write, fd, iovs, count, done);
         }
@@ -109,20 +124,34 @@ fn shadow(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     };
     linker.func_wrap(MODULE, "fd_fdstat_get", fdstat)?;
     let wait = |mut caller: Caller<'_, State>, subs: i32, events: i32, count: i32, done: i32| {
+        check(&caller)?;
         let (bytes, state) = memory(&mut caller)?;
         match poll::poll(&state.streams, bytes, subs as u32, events as u32, count as u32) {
-            Some(result) => Ok(errno::of(result.and_then(|ready| store(bytes, done, ready)))),
+            Some(result) => {
+                let result = errno::of(result.and_then(|ready| store(bytes, done, ready)));
+                check(&caller)?;
+                Ok(result)
+            }
             None => delegate!(caller, poll_oneoff, subs, events, count, done),
         }
     };
     linker.func_wrap(MODULE, "poll_oneoff", wait)?;
+    // A box that only computes looks at the clock between its steps.
+    let clock = |mut caller: Caller<'_, State>, id: i32, precision: i64, time: i32| {
+        check(&caller)?;
+        let (bytes, state) = memory(&mut caller)?;
+        let mut bytes = GuestMemory::Unshared(bytes);
+        theirs::clock_time_get(&mut state.wasi, &mut bytes, id, precision, time)
+    };
+    linker.func_wrap(MODULE, "clock_time_get", clock)?;
     // The box is alone on its thread: all it can let go on is the translator.
-    let yield_here = |mut caller: Caller<'_, State>| {
+    let yield_here = |mut caller: Caller<'_, State>| -> wasmtime::Result<i32> {
+        check(&caller)?;
         if let Some(mut translator) = caller.data_mut().translator.take() {
             translator.visit(&mut caller);
             caller.data_mut().translator = Some(translator);
         }
-        0
+        Ok(0)
     };
     linker.func_wrap(MODULE, "sched_yield", yield_here)?;
     Ok(())

@@ -102,6 +102,10 @@ fn wait(streams: &Streams, wanted: &[(u64, u8, What)]) -> Option<Result<Vec<bool
         fds.push(PollFd::new(handle, flags));
         places.push(*index);
     }
+    let interrupt = streams.interrupt();
+    if let Some(interrupt) = &interrupt {
+        fds.push(PollFd::new(interrupt, PollFlags::IN));
+    }
     loop {
         let left = timeout.map(|ns| Duration::from_nanos(ns).saturating_sub(start.elapsed()));
         // A time beyond what the host's type holds is for ever.

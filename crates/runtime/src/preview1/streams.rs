@@ -3,6 +3,7 @@
 use super::errno;
 use super::files::Files;
 use crate::descriptor;
+use crate::interrupt::Waker;
 use crate::stream::{Sink, Source};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -25,6 +26,8 @@ pub struct Streams {
     extra: BTreeMap<i32, UnixStream>,
     /// Answers about files, under the number after those.
     files: Option<(i32, Files)>,
+    /// Ends the run from outside.
+    interrupt: Option<Waker>,
 }
 
 /// When a stream can be used.
@@ -44,6 +47,7 @@ impl Streams {
         out: [Option<Sink>; 2],
         extra: Vec<UnixStream>,
         files: Option<Files>,
+        interrupt: Option<Waker>,
     ) -> Streams {
         let files = files.map(|files| (descriptor::FIRST as i32 + extra.len() as i32, files));
         let numbers = (descriptor::FIRST..).map(|number| number as i32);
@@ -52,7 +56,18 @@ impl Streams {
             std::io::stdout().as_fd().try_clone_to_owned().ok(),
             std::io::stderr().as_fd().try_clone_to_owned().ok(),
         ];
-        Streams { stdin, out, host, extra: numbers.zip(extra).collect(), files }
+        let extra = numbers.zip(extra).collect();
+        Streams { stdin, out, host, extra, files, interrupt }
+    }
+
+    /// What can be read once the run is to end.
+    pub fn interrupt(&self) -> Option<BorrowedFd<'_>> {
+        self.interrupt.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether the run is to end.
+    pub fn interrupted(&self) -> bool {
+        self.interrupt.as_ref().is_some_and(Waker::is_given)
     }
 
     /// Whether a descriptor is one of these.
