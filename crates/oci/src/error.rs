@@ -41,6 +41,9 @@ pub enum Error {
         /// The name asked for.
         reference: String,
     },
+    /// It was ended from outside ([`crate::ClientOptions::interrupt`]).
+    #[error("interrupted")]
+    Interrupted,
     /// The registry wants other credentials, or none were found.
     #[error("{reference}: access denied by {registry}: {reason}")]
     Unauthorized {

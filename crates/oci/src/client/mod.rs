@@ -11,6 +11,8 @@ mod token;
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::auth::CredentialSources;
@@ -44,6 +46,8 @@ pub struct ClientOptions {
     pub backoff: Duration,
     /// The longest silence of a peer.
     pub timeout: Duration,
+    /// Once it is set, what is going on ends with [`Error::Interrupted`], and leaves nothing but downloads to be resumed.
+    pub interrupt: Arc<AtomicBool>,
 }
 
 impl Default for ClientOptions {
@@ -59,6 +63,7 @@ impl Default for ClientOptions {
             retries: 5,
             backoff: Duration::from_millis(500),
             timeout: Duration::from_secs(60),
+            interrupt: Arc::default(),
         }
     }
 }
@@ -147,6 +152,13 @@ impl Client {
         // An error means that the process has one already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Client { options, certificates })
+    }
+
+    /// The same client with another interrupt.
+    #[must_use]
+    pub fn interruptible(&self, interrupt: Arc<AtomicBool>) -> Client {
+        let options = ClientOptions { interrupt, ..self.options.clone() };
+        Client { options, certificates: self.certificates.clone() }
     }
 
     /// Whether it never uses the network.
@@ -300,12 +312,27 @@ impl Client {
                     .enable_all()
                     .build()
                     .map_err(|e| failed(format!("cannot start: {e}")))?
-                    .block_on(work())
+                    .block_on(async {
+                        tokio::select! {
+                            result = work() => result,
+                            () = self.interrupted() => Err(Error::Interrupted),
+                        }
+                    })
             });
             thread.join().unwrap_or_else(|_| {
                 Err(failed("the answer could not be handled (internal error)".into()))
             })
         })
+    }
+}
+
+impl Client {
+    /// Waits until the work is to end.
+    async fn interrupted(&self) {
+        const PAUSE: Duration = Duration::from_millis(50);
+        while !self.options.interrupt.load(Ordering::SeqCst) {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 }
 

@@ -103,6 +103,23 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Removes every temporary file of this process, for an end that nobody may wait for: they are still in use.
+    pub fn remove_own_temporaries(&self) {
+        let tmp = self.path().join("tmp");
+        let prefix = super::own_prefix();
+        let own = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix))
+        };
+        for path in files(&tmp).unwrap_or_default().into_iter().filter(own) {
+            let _ = fs::remove_file(path);
+        }
+        for path in folders(&tmp).into_iter().filter(own) {
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+}
+
 /// The directories in a directory.
 fn folders(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();

@@ -90,8 +90,21 @@ impl Store {
     /// A file that vanishes unless it is persisted. (After a kill, garbage collection removes it.)
     pub(crate) fn temp_file(&self) -> Result<tempfile::NamedTempFile> {
         let dir = self.path().join("tmp");
-        tempfile::NamedTempFile::new_in(&dir).map_err(|e| Error::io(&dir, e))
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(&own_prefix()).tempfile_in(&dir).map_err(|e| Error::io(&dir, e))
     }
+
+    /// A directory in the store's `tmp/` that vanishes with the result.
+    pub fn temp_dir(&self) -> Result<tempfile::TempDir> {
+        let dir = self.path().join("tmp");
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(&own_prefix()).tempdir_in(&dir).map_err(|e| Error::io(&dir, e))
+    }
+}
+
+/// Temporary names begin so: what a process has to leave without tidying up can be told from others'.
+fn own_prefix() -> String {
+    format!("{}-", std::process::id())
 }
 
 /// Refuses a layout from the future.
