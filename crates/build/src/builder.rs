@@ -1,26 +1,25 @@
-//! Carries a plan out, stage by stage.
+//! Carries a plan out: a thread for each stage, steps with their numbers and events.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use dockerfile::plan::{Plan, Source};
 use dockerfile::{Cause as DockerfileCause, Instruction, InstructionKind, Span};
-use oci::{Client, Digest, ImageConfig, ImageHandle, Reference, Store};
+use oci::{Client, Digest, ImageHandle, Store};
+use runtime::Interrupt;
 
 use crate::cache::{Cache, Cached, key};
-use crate::config::{add_labels, apply, scope_of, scratch, take_environment};
-use crate::context::Context;
+use crate::config::{add_labels, apply, take_environment};
 use crate::error::{Cause, Error, Result};
 use crate::events::{Events, StepId};
 use crate::history;
 use crate::image_tree::ImageTree;
 use crate::options::BuildOptions;
+use crate::origin::{Images, Named, Origin};
+use crate::schedule::{Gate, Stages, Turn};
 use crate::stage::Stage;
-use crate::transfer::Transfers;
 
 /// What a build works with.
 pub struct Workshop {
@@ -34,6 +33,8 @@ pub struct Workshop {
     pub guest: Option<&'static [u8]>,
     /// Hears what happens.
     pub events: Arc<dyn Events>,
+    /// Ends a build from outside: it fails with [`Cause::Cancelled`] and leaves nothing behind.
+    pub interrupt: Interrupt,
 }
 
 /// A finished build.
@@ -41,111 +42,148 @@ pub struct Built {
     /// The image, stored without a name.
     pub image: ImageHandle,
     /// Its files, if they were needed already.
-    tree: Option<Rc<ImageTree>>,
+    tree: Option<Arc<ImageTree>>,
     /// The number of the next step.
-    next_step: Cell<u32>,
+    next_step: AtomicU32,
 }
 
 impl Built {
     /// The files.
-    pub(crate) fn tree(&self, store: &Store) -> Result<Rc<ImageTree>> {
+    pub(crate) fn tree(&self, store: &Store) -> Result<Arc<ImageTree>> {
         match &self.tree {
-            Some(tree) => Ok(Rc::clone(tree)),
-            None => Ok(Rc::new(ImageTree::of_layers(store, &self.image.layers)?)),
+            Some(tree) => Ok(Arc::clone(tree)),
+            None => Ok(Arc::new(ImageTree::of_layers(store, &self.image.layers)?)),
         }
     }
 
     /// The number of a step after the build.
     pub(crate) fn next_step(&self) -> StepId {
-        let step = self.next_step.get();
-        self.next_step.set(step + 1);
-        StepId(step)
+        StepId(self.next_step.fetch_add(1, Ordering::Relaxed))
     }
 
     /// An image that is in the store already, to be made a box.
     pub fn from_image(image: ImageHandle) -> Self {
-        Self { image, tree: None, next_step: Cell::new(1) }
+        Self { image, tree: None, next_step: AtomicU32::new(1) }
     }
 }
 
-/// Builds the target stage and stores it as an image without a name.
+/// Most stages at work at once; those that only wait count.
+const MOST_STAGES: usize = 32;
+
+/// Most RUN steps at once for each processor: some wait for a network, and each has its own copy of an image in memory.
+const RUNS_FOR_EACH_CORE: usize = 2;
+
+/// Builds the target stage, and at the same time those that it needs, and stores it as an image without a name.
 ///
 /// # Errors
-/// The first step that fails, with the lines of the Dockerfile it is on.
+/// The first step that fails, with the lines of the Dockerfile it is on; the others are ended then.
 pub fn build(workshop: &Workshop, options: &BuildOptions) -> Result<Built> {
     let plan = Plan::new(&options.dockerfile, &options.plan_options())?;
     let context = match &options.context {
-        Some(root) => Some(Rc::new(Context::open(root, options.dockerfile_path.as_deref())?)),
+        Some(context) => Some(context.origin(options.dockerfile_path.as_deref())?),
         None => None,
     };
-    let mut builder = Builder {
+    let steps = options.context.as_ref().map_or(0, |context| context.steps);
+    let stop = workshop.interrupt.child();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let builder = Builder {
         workshop,
         options,
+        client: workshop.client.interruptible(stop.flag()),
         cache: Cache::beside(&workshop.store),
         context,
-        named: BTreeMap::new(),
-        images: BTreeMap::new(),
-        stages: plan.stages.iter().map(|_| StageSlot::Waiting).collect(),
-        uncached: false,
-        plan: Rc::new(plan),
-        next_step: 1,
+        named: Named::default(),
+        images: Images::default(),
+        stages: Stages::new(plan.stages.len()),
+        running: Gate::new(RUNS_FOR_EACH_CORE * cores.max(2)),
+        failure: Mutex::default(),
+        stop,
+        plan,
+        next_step: AtomicU32::new(steps + 1),
     };
-    let plan = Rc::clone(&builder.plan);
-    for index in &plan.order {
-        builder.stage(*index, Span::line(1))?;
-    }
-    let mut stage = (*builder.stage(plan.target, Span::line(1))?).clone();
+    let mut stage = (*builder.build_all()?).clone();
     add_labels(&mut stage.config, &options.labels);
     stage.config.created = options.created().or(stage.config.created.take());
     let tree = stage.known_tree();
     let image = workshop.store.write_image(stage.config, stage.layers, None)?;
-    Ok(Built { image, tree, next_step: Cell::new(builder.next_step) })
-}
-
-enum StageSlot {
-    Waiting,
-    /// Being built: whoever asks for it now waits for itself.
-    Open,
-    Done(Rc<Stage>),
+    Ok(Built { image, tree, next_step: builder.next_step })
 }
 
 pub(crate) struct Builder<'a> {
     pub workshop: &'a Workshop,
     pub options: &'a BuildOptions,
+    /// The workshop's, which ends with the build.
+    pub client: Client,
     pub cache: Cache,
-    pub context: Option<Rc<Context>>,
-    /// Named contexts that are directories.
-    named: BTreeMap<String, Rc<Context>>,
-    /// Images used so far, by what names them.
-    images: BTreeMap<String, Rc<Stage>>,
-    stages: Vec<StageSlot>,
-    /// The stage at hand is one of those that are not to be taken from the cache.
-    uncached: bool,
-    pub plan: Rc<Plan>,
-    next_step: u32,
-}
-
-/// What a FROM or `--from` leads to.
-pub(crate) enum Origin {
-    /// Files and a config.
-    Stage(Rc<Stage>),
-    /// A directory of the host.
-    Context(Rc<Context>),
+    pub context: Option<Origin>,
+    /// Named contexts used so far that are no images.
+    pub named: Named,
+    /// Images used so far.
+    pub images: Images,
+    stages: Stages,
+    /// RUN steps go through here.
+    pub running: Gate,
+    /// The first step that failed.
+    failure: Mutex<Option<Error>>,
+    /// Given when the build is cancelled or a step has failed.
+    pub stop: Interrupt,
+    pub plan: Plan,
+    next_step: AtomicU32,
 }
 
 impl Builder<'_> {
+    /// Builds every needed stage; gives the target's end.
+    fn build_all(&self) -> Result<Arc<Stage>> {
+        let order = &self.plan.order;
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Err(error) = self.stage(*index, None, Span::line(1)) {
+                    self.fail(error);
+                    return;
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..order.len().min(MOST_STAGES) {
+                // With fewer threads it only takes longer.
+                let _ =
+                    std::thread::Builder::new().name("stage".to_owned()).spawn_scoped(scope, work);
+            }
+            work();
+        });
+        if let Some(error) = self.failure().take() {
+            return Err(error);
+        }
+        self.stage(self.plan.target, None, Span::line(1))
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<Error>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the build with this error, unless it is only the consequence of another.
+    fn fail(&self, error: Error) {
+        {
+            let mut failure = self.failure();
+            let first = failure.as_ref().is_none_or(|known| known.is_cancelled());
+            if first {
+                *failure = Some(error);
+            }
+        }
+        self.stop.give();
+    }
+
     /// Carries a step out between its start and end events.
-    pub fn step<T>(
-        &mut self,
-        name: &str,
-        work: impl FnOnce(&mut Self, StepId) -> Result<(T, bool)>,
-    ) -> Result<T> {
-        let step = StepId(self.next_step);
-        self.next_step += 1;
-        let events = Arc::clone(&self.workshop.events);
+    pub fn step<T>(&self, name: &str, work: impl FnOnce(StepId) -> Result<(T, bool)>) -> Result<T> {
+        if self.stop.is_given() {
+            return Err(Cause::Cancelled.into());
+        }
+        let step = StepId(self.next_step.fetch_add(1, Ordering::Relaxed));
+        let events = &self.workshop.events;
         events.started(step, name);
         let start = Instant::now();
-        match work(self, step) {
+        match work(step) {
             Ok((value, true)) => {
                 events.cached(step);
                 Ok(value)
@@ -154,6 +192,10 @@ impl Builder<'_> {
                 events.done(step, start.elapsed());
                 Ok(value)
             }
+            Err(error) if error.is_cancelled() => {
+                events.cancelled(step);
+                Err(error)
+            }
             Err(error) => {
                 events.failed(step, &error.to_string());
                 Err(error)
@@ -161,41 +203,37 @@ impl Builder<'_> {
         }
     }
 
-    /// A stage's end, built if it is not yet.
-    pub fn stage(&mut self, index: usize, asked_on: Span) -> Result<Rc<Stage>> {
-        let plan = Rc::clone(&self.plan);
+    /// A stage's end, built if it is not yet, on behalf of another stage or of nobody.
+    pub fn stage(&self, index: usize, asking: Option<usize>, asked_on: Span) -> Result<Arc<Stage>> {
+        let planned = self.plan.stages.get(index);
         let circular = || {
-            let stage = plan
-                .stages
-                .get(index)
-                .map(dockerfile::plan::Stage::display_name)
-                .unwrap_or_default();
+            let stage = planned.map(dockerfile::plan::Stage::display_name).unwrap_or_default();
             Error::new(Cause::Dockerfile(DockerfileCause::Circular { stage })).on(asked_on)
         };
-        match self.stages.get(index) {
-            Some(StageSlot::Done(stage)) => return Ok(Rc::clone(stage)),
-            Some(StageSlot::Waiting) => {}
-            Some(StageSlot::Open) | None => return Err(circular()),
+        match self.stages.ask(index, asking, &self.stop) {
+            Turn::Done(stage) => return Ok(stage),
+            Turn::Circular => return Err(circular()),
+            Turn::Stopped => return Err(Cause::Cancelled.into()),
+            Turn::Build => {}
         }
-        self.put(index, StageSlot::Open);
-        let stage = plan.stages.get(index).ok_or_else(circular)?;
-        let named = |name: &String| self.options.no_cache_stages.contains(name);
-        let uncached = stage.name.as_ref().is_some_and(named);
-        let outer = std::mem::replace(&mut self.uncached, uncached);
-        let result = self.build_stage(stage);
-        self.uncached = outer;
-        let built = Rc::new(result?);
-        self.put(index, StageSlot::Done(Rc::clone(&built)));
-        Ok(built)
+        let built = planned.ok_or_else(circular).and_then(|planned| self.build_stage(planned));
+        match built {
+            Ok(stage) => {
+                let stage = Arc::new(stage);
+                self.stages.finish(index, asking, Some(Arc::clone(&stage)));
+                Ok(stage)
+            }
+            Err(error) => {
+                // Before anybody who waits for the stage is told, so that this error is the first.
+                let consequence = || Error::new(Cause::Cancelled);
+                self.fail(error);
+                self.stages.finish(index, asking, None);
+                Err(consequence())
+            }
+        }
     }
 
-    fn put(&mut self, index: usize, slot: StageSlot) {
-        if let Some(place) = self.stages.get_mut(index) {
-            *place = slot;
-        }
-    }
-
-    fn build_stage(&mut self, planned: &dockerfile::plan::Stage) -> Result<Stage> {
+    fn build_stage(&self, planned: &dockerfile::plan::Stage) -> Result<Stage> {
         if let Some(platform) =
             planned.platform.as_deref().filter(|platform| !is_linux_amd64(platform))
         {
@@ -204,6 +242,9 @@ impl Builder<'_> {
             );
         }
         let mut stage = self.base(planned)?;
+        stage.index = Some(planned.index);
+        let filter = &self.options.no_cache_stages;
+        stage.uncached = planned.name.as_ref().is_some_and(|name| filter.contains(name));
         let triggers = std::mem::take(&mut stage.config.config.on_build);
         let mut parsed = Vec::new();
         for text in &triggers {
@@ -247,11 +288,35 @@ impl Builder<'_> {
                 _ => format!("{} ", planned.display_name()),
             };
             let name = format!("[{place}{number}/{total}] {}", first_line(&instruction.text));
-            self.step(&name, |builder, step| builder.layer_step(instruction, &mut stage, step))
+            self.wait_for_inputs(instruction, planned.index)?;
+            self.step(&name, |step| self.layer_step(instruction, &mut stage, step))
                 .map_err(|error| error.on(instruction.span))?;
         }
         take_environment(&mut stage.config, &stage.scope);
         Ok(stage)
+    }
+
+    /// Waits for the stages that an instruction reads, so that it begins when they are there.
+    fn wait_for_inputs(&self, instruction: &Instruction, index: usize) -> Result<()> {
+        let wait = |name: &str, line: u32| {
+            let span = Span::line(line);
+            match self.plan.source_named(name, span)? {
+                Source::Stage(other) => self.stage(other, Some(index), span).map(drop),
+                _ => Ok(()),
+            }
+        };
+        match &instruction.kind {
+            InstructionKind::Copy(copy) => {
+                copy.from.iter().try_for_each(|from| wait(&from.text, from.line))
+            }
+            InstructionKind::Run(run) => {
+                run.mounts.iter().try_for_each(|mount| match mount.from() {
+                    Some(name) => wait(name, mount.word.line),
+                    None => Ok(()),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// ARG and ENV decide what later steps see, so that they go into the key; LABEL and the like
@@ -276,129 +341,9 @@ impl Builder<'_> {
         }
     }
 
-    /// What FROM starts with.
-    fn base(&mut self, planned: &dockerfile::plan::Stage) -> Result<Stage> {
-        let stage = match self.origin(&planned.base, planned.span)? {
-            Some(Origin::Stage(stage)) => {
-                let mut stage = (*stage).clone();
-                stage.command_set = false;
-                stage
-            }
-            Some(Origin::Context(context)) => {
-                self.stage_of_directory(&planned.base_name, &context)?
-            }
-            None => Stage::new(
-                scratch(),
-                Vec::new(),
-                scope_of(&scratch(), self.plan.escape),
-                key([b"scratch".as_slice()]),
-            ),
-        };
-        Ok(stage)
-    }
-
-    /// A directory as an image of one layer.
-    fn stage_of_directory(&mut self, name: &str, context: &Rc<Context>) -> Result<Stage> {
-        let layer = self.step(&format!("[context {name}] load files"), |builder, _| {
-            Ok((builder.directory_layer(context)?, false))
-        })?;
-        let config = scratch();
-        let scope = scope_of(&config, self.plan.escape);
-        let layer = match layer {
-            Cached::Layer(layer) => Some(layer),
-            Cached::Nothing => None,
-        };
-        let content = layer.as_ref().map_or("", |layer| layer.diff_id.as_str());
-        let key = key([b"directory".as_slice(), content.as_bytes()]);
-        let mut stage = Stage::new(config, Vec::new(), scope, key);
-        let by = format!("build context {name}");
-        stage.add(&self.workshop.store, layer, self.options.created(), by)?;
-        Ok(stage)
-    }
-
-    /// Resolves a source; `None` is scratch.
-    pub fn origin(&mut self, source: &Source, span: Span) -> Result<Option<Origin>> {
-        match source {
-            Source::Scratch => Ok(None),
-            Source::Stage(index) => {
-                self.stage(*index, span).map(|stage| Some(Origin::Stage(stage)))
-            }
-            Source::Image(name) => {
-                let stage = self
-                    .image(name, &format!("docker-image://{name}"))
-                    .map_err(|error| error.on(span));
-                let stage = stage.map_err(|error| match self.plan.suggestion(name) {
-                    Some(near) if error.hint.is_none() => {
-                        error.hint(format!("did you mean {near}?"))
-                    }
-                    _ => error,
-                });
-                stage.map(|stage| Some(Origin::Stage(stage)))
-            }
-            Source::Context(name) => {
-                self.named_context(name).map_err(|error| error.on(span)).map(Some)
-            }
-        }
-    }
-
-    fn named_context(&mut self, name: &str) -> Result<Origin> {
-        let value = self.options.named_contexts.get(name).cloned().unwrap_or_default();
-        let remote = ["http://", "https://", "git://", "git@", "ssh://"]
-            .iter()
-            .any(|prefix| value.starts_with(prefix));
-        if remote {
-            return Err(Cause::Unsupported {
-                what: format!("the build context {name}={value} (a URL)"),
-            }
-            .into());
-        }
-        let kinds = ["docker-image:", "oci-layout:", "oci-archive:", "docker-archive:"];
-        if kinds.iter().any(|prefix| value.starts_with(prefix)) {
-            return self.image(name, &value).map(Origin::Stage);
-        }
-        if let Some(context) = self.named.get(name) {
-            return Ok(Origin::Context(Rc::clone(context)));
-        }
-        let context = Rc::new(Context::open(Path::new(&value), None).map_err(|error| {
-            Error::new(Cause::NamedContext { name: name.to_owned(), reason: error.to_string() })
-        })?);
-        self.named.insert(name.to_owned(), Rc::clone(&context));
-        Ok(Origin::Context(context))
-    }
-
-    /// An image, from the store or fetched, as a stage that ends at once.
-    fn image(&mut self, shown: &str, source: &str) -> Result<Rc<Stage>> {
-        if let Some(stage) = self.images.get(source) {
-            return Ok(Rc::clone(stage));
-        }
-        let name = format!("[internal] load {shown}");
-        let handle = self.step(&name, |builder, step| {
-            let progress = Transfers { step, events: builder.workshop.events.as_ref() };
-            let workshop = builder.workshop;
-            let fetch = || -> oci::Result<ImageHandle> {
-                let Some(reference) = source.strip_prefix("docker-image://") else {
-                    let source = oci::Source::parse(&source.replacen("://", ":", 1))?;
-                    return workshop.client.fetch(&source, None, &workshop.store, &progress);
-                };
-                let reference = Reference::parse(reference)?;
-                if builder.options.pull {
-                    workshop.client.pull(&reference, &workshop.store, &progress)
-                } else {
-                    workshop.client.ensure(&reference, &workshop.store, &progress)
-                }
-            };
-            let handle =
-                fetch().map_err(|source| Cause::Base { name: shown.to_owned(), source })?;
-            Ok((handle, false))
-        })?;
-        let stage = Rc::new(stage_of_image(&handle, self.plan.escape));
-        self.images.insert(source.to_owned(), Rc::clone(&stage));
-        Ok(stage)
-    }
-
     /// What the cache says, unless it is not to be asked.
-    pub fn cached(&self, key: &Digest) -> Option<Cached> {
-        if self.options.no_cache || self.uncached {
+    pub fn cached(&self, key: &Digest, stage: &Stage) -> Option<Cached> {
+        if self.options.no_cache || stage.uncached {
             return None;
         }
         self.cache.get(key, &self.workshop.store)
@@ -414,16 +359,6 @@ impl Builder<'_> {
     pub fn cache_is_unwritable(&self, error: &std::io::Error) {
         self.workshop.events.warning(&format!("the build cache cannot be written: {error}"));
     }
-}
-
-fn stage_of_image(handle: &ImageHandle, escape: char) -> Stage {
-    let config: ImageConfig = handle.config.clone();
-    let mut scope = scope_of(&config, escape);
-    if dockerfile::expand::Variables::get(&scope, "PATH").is_none() {
-        scope.set_env("PATH", crate::config::DEFAULT_PATH);
-    }
-    let key = key([b"image".as_slice(), handle.manifest.config.digest.as_str().as_bytes()]);
-    Stage::new(config, handle.layers.clone(), scope, key)
 }
 
 /// Whether an instruction is a step of its own in the progress.

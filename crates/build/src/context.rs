@@ -1,6 +1,5 @@
 //! A directory of the host as a tree of files: the build context.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs;
@@ -8,6 +7,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dockerfile::ignore::IgnoreFile;
 
@@ -21,7 +21,9 @@ pub(crate) struct Context {
     ignore: IgnoreFile,
     ignore_file: Option<PathBuf>,
     /// Of ignored directories: whether something in them is not ignored.
-    held: RefCell<HashMap<Vec<u8>, bool>>,
+    held: Mutex<HashMap<Vec<u8>, bool>>,
+    /// Modes say whether a file can be executed and no more: what else they are is this process's umask.
+    plain_modes: bool,
 }
 
 impl Context {
@@ -47,21 +49,23 @@ impl Context {
                 let reason = io::Error::other(format!("line {}: {error}", error.span));
                 Error::new(Cause::Read { path: path.clone(), source: reason })
             })?;
-            let (root, held) = (root.to_owned(), RefCell::default());
-            return Ok(Self { root, ignore, ignore_file: Some(path), held });
+            let (root, held) = (root.to_owned(), Mutex::default());
+            return Ok(Self { root, ignore, ignore_file: Some(path), held, plain_modes: false });
         }
-        let (root, held) = (root.to_owned(), RefCell::default());
-        Ok(Self { root, ignore: IgnoreFile::default(), ignore_file: None, held })
+        let (root, held) = (root.to_owned(), Mutex::default());
+        let (ignore, ignore_file) = (IgnoreFile::default(), None);
+        Ok(Self { root, ignore, ignore_file, held, plain_modes: false })
     }
 
-    /// A directory without an ignore file of its own.
-    pub fn plain(root: &Path) -> Result<Self> {
+    /// What was checked out of a repository.
+    pub fn repository(root: &Path) -> Result<Self> {
         let read = |source| Error::new(Cause::Read { path: root.to_owned(), source });
         if !fs::metadata(root).map_err(read)?.is_dir() {
             return Err(read(io::Error::from(io::ErrorKind::NotADirectory)));
         }
-        let (root, held) = (root.to_owned(), RefCell::default());
-        Ok(Self { root, ignore: IgnoreFile::default(), ignore_file: None, held })
+        let (root, held) = (root.to_owned(), Mutex::default());
+        let (ignore, ignore_file) = (IgnoreFile::default(), None);
+        Ok(Self { root, ignore, ignore_file, held, plain_modes: true })
     }
 
     /// The patterns, for the checks.
@@ -74,6 +78,10 @@ impl Context {
         let there = fs::symlink_metadata(self.host(path)).is_ok();
         let hidden = !path.is_empty() && self.ignore.ignores(&String::from_utf8_lossy(path));
         if there && hidden { self.ignore_file.as_deref() } else { None }
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<Vec<u8>, bool>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn host(&self, path: &[u8]) -> PathBuf {
@@ -93,7 +101,7 @@ impl Context {
         if !self.ignore.may_hold_exceptions(&String::from_utf8_lossy(directory)) {
             return false;
         }
-        if let Some(known) = self.held.borrow().get(directory) {
+        if let Some(known) = self.held().get(directory) {
             return *known;
         }
         let mut found = false;
@@ -107,7 +115,7 @@ impl Context {
                 break;
             }
         }
-        self.held.borrow_mut().insert(directory.to_vec(), found);
+        self.held().insert(directory.to_vec(), found);
         found
     }
 }
@@ -149,9 +157,14 @@ impl Files for Context {
                 Kind::Character(major, minor)
             }
         };
+        let mode = match meta.mode() & 0o7777 {
+            mode if !self.plain_modes => mode,
+            mode if kind == Kind::Directory || mode & 0o100 != 0 => 0o755,
+            _ => 0o644,
+        };
         Ok(Some(Entry {
             kind,
-            mode: meta.mode() & 0o7777,
+            mode,
             uid: 0,
             gid: 0,
             // Whole seconds: what a tar header holds.

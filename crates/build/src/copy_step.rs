@@ -1,13 +1,13 @@
 //! The steps COPY and ADD: what they read, their keys, and the layer.
 
 use std::io;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use dockerfile::ignore::IgnoreFile;
 use dockerfile::{CopySource, Word};
 use oci::Digest;
 
-use crate::builder::{Builder, Origin};
+use crate::builder::Builder;
 use crate::cache::{Cached, key};
 use crate::context::Context;
 use crate::copy::content::content_key;
@@ -20,6 +20,7 @@ use crate::files::{Entry, Files, Kind, components, resolve};
 use crate::history;
 use crate::image_tree::ImageTree;
 use crate::mode::Mode;
+use crate::origin::Origin;
 use crate::remote::Remote;
 use crate::stage::Stage;
 use crate::users::owner;
@@ -55,7 +56,7 @@ pub(crate) struct From {
     origin: Origin,
     place: String,
     /// The files of an origin that is a stage, once they are needed.
-    tree: Option<Rc<ImageTree>>,
+    tree: Option<Arc<ImageTree>>,
 }
 
 impl From {
@@ -67,6 +68,8 @@ impl From {
     pub fn files(&mut self, builder: &Builder<'_>) -> Result<&dyn Files> {
         match &self.origin {
             Origin::Context(context) => Ok(context.as_ref()),
+            Origin::Tree(tree) => Ok(tree.as_ref()),
+            Origin::Repository(checkout) => Ok(checkout.context.as_ref()),
             Origin::Stage(stage) => {
                 if self.tree.is_none() {
                     self.tree = Some(stage.tree(&builder.workshop.store)?);
@@ -115,7 +118,7 @@ impl From {
         let selected = select(request, files, &place);
         match &self.origin {
             Origin::Context(context) => selected.map_err(|error| explain_missing(error, context)),
-            Origin::Stage(_) => selected,
+            _ => selected,
         }
     }
 }
@@ -123,7 +126,7 @@ impl From {
 impl Builder<'_> {
     /// Carries out COPY or ADD; true if the result was known.
     pub fn copy_step(
-        &mut self,
+        &self,
         transfer: &Transfer<'_>,
         stage: &mut Stage,
         step: StepId,
@@ -132,8 +135,8 @@ impl Builder<'_> {
         let reads = request.sources.iter().any(|source| matches!(source, Source::Path(_)));
         let mut from = match transfer.from {
             None if self.context.is_none() && !reads => self.nothing(),
-            None => self.open_from(None, 0)?,
-            Some(word) => self.open_from(Some(&word.text), word.line)?,
+            None => self.open_from(None, stage.index, 0)?,
+            Some(word) => self.open_from(Some(&word.text), stage.index, word.line)?,
         };
         let chown = expand(transfer.chown, stage)?.filter(|chown| !chown.is_empty());
         let numbers = |text: &String| text.bytes().all(|b| b.is_ascii_digit() || b == b':');
@@ -154,7 +157,7 @@ impl Builder<'_> {
         let excluded: Vec<&str> = transfer.exclude.iter().map(|word| word.text.as_str()).collect();
         let content = self.input_key(&request, &excluded, &mut from)?;
         let own_key = key([own.as_bytes(), content.as_str().as_bytes()]);
-        let known = self.cached(&own_key);
+        let known = self.cached(&own_key, stage);
         let hit = known.is_some();
         let result = match known {
             Some(result) => result,
@@ -195,12 +198,12 @@ impl Builder<'_> {
         from: &mut From,
     ) -> Result<Digest> {
         let described = match &from.origin {
-            Origin::Context(_) => None,
             Origin::Stage(stage) => {
                 let sources: Vec<String> = request.sources.iter().map(Source::describe).collect();
                 let text = format!("{} {sources:?} {excluded:?} {}", stage.key, request.parents);
                 Some(key([b"input".as_slice(), text.as_bytes()]))
             }
+            _ => None,
         };
         if let Some(described) = described.as_ref().filter(|_| !self.options.no_cache)
             && let Some(known) = self.cache.content_key(described)
@@ -243,7 +246,7 @@ impl Builder<'_> {
     }
 
     /// The tree that `--from` names, or the main context.
-    pub fn open_from(&mut self, name: Option<&str>, line: u32) -> Result<From> {
+    pub fn open_from(&self, name: Option<&str>, asking: Option<usize>, line: u32) -> Result<From> {
         let Some(name) = name else {
             let Some(context) = &self.context else {
                 let reason =
@@ -251,9 +254,8 @@ impl Builder<'_> {
                         .to_owned();
                 return Err(Cause::Copy { path: "the build context".to_owned(), reason }.into());
             };
-            let (origin, place) =
-                (Origin::Context(Rc::clone(context)), "the build context".to_owned());
-            return Ok(From { origin, place, tree: None });
+            let place = "the build context".to_owned();
+            return Ok(From { origin: context.clone(), place, tree: None });
         };
         let span = dockerfile::Span::line(line);
         let source = self.plan.source_named(name, span)?;
@@ -266,7 +268,7 @@ impl Builder<'_> {
             dockerfile::plan::Source::Image(name) => format!("image {name}"),
             dockerfile::plan::Source::Scratch => "scratch".to_owned(),
         };
-        match self.origin(&source, span)? {
+        match self.origin(&source, asking, span)? {
             Some(origin) => Ok(From { origin, place, tree: None }),
             None => Ok(From { place, ..self.nothing() }),
         }
@@ -281,7 +283,7 @@ impl Builder<'_> {
             key([b"no context".as_slice()]),
         );
         From {
-            origin: Origin::Stage(Rc::new(stage)),
+            origin: Origin::Stage(Arc::new(stage)),
             place: "the Dockerfile".to_owned(),
             tree: None,
         }
@@ -381,11 +383,11 @@ impl Builder<'_> {
         }
     }
 
-    /// A whole directory as a layer.
-    pub fn directory_layer(&mut self, context: &Rc<Context>) -> Result<Cached> {
+    /// All files of a context as a layer.
+    pub fn layer_of(&self, origin: Origin) -> Result<Cached> {
         let request = Request::whole("/".to_owned(), self.options.made_at());
         let place = "the build context".to_owned();
-        let mut from = From { origin: Origin::Context(Rc::clone(context)), place, tree: None };
+        let mut from = From { origin, place, tree: None };
         self.copied(&request, &mut from, &ImageTree::empty(&self.workshop.store)?, false)
     }
 }

@@ -27,6 +27,8 @@ pub enum Cause {
     Dockerfile(dockerfile::Cause),
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
+    #[error("failed to read dockerfile: open {}: {source}", path.display())]
+    ReadDockerfile { path: PathBuf, source: std::io::Error },
     #[error("cannot write {}: {source}", path.display())]
     Write { path: PathBuf, source: std::io::Error },
     #[error("{what} is not supported yet")]
@@ -110,9 +112,27 @@ impl From<dockerfile::Error> for Error {
     }
 }
 
+impl Error {
+    /// An image that cannot be had.
+    pub(crate) fn base(name: &str, source: oci::Error) -> Self {
+        match source {
+            oci::Error::Interrupted => Cause::Cancelled.into(),
+            source => Cause::Base { name: name.to_owned(), source }.into(),
+        }
+    }
+
+    /// Whether it only says that the build was ended.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(*self.cause, Cause::Cancelled)
+    }
+}
+
 impl From<oci::Error> for Error {
     fn from(error: oci::Error) -> Self {
-        Self::new(error)
+        match error {
+            oci::Error::Interrupted => Cause::Cancelled.into(),
+            error => Self::new(error),
+        }
     }
 }
 

@@ -18,6 +18,8 @@ pub trait Events: Send + Sync {
     fn done(&self, _step: StepId, _took: Duration) {}
     /// It failed.
     fn failed(&self, _step: StepId, _message: &str) {}
+    /// It was ended because the build is at its end.
+    fn cancelled(&self, _step: StepId) {}
     /// A program of the step wrote this to standard output or standard error.
     fn output(&self, _step: StepId, _bytes: &[u8]) {}
     /// A remark on the step for people.

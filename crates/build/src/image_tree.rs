@@ -36,6 +36,14 @@ impl ImageTree {
         Ok(())
     }
 
+    /// The files of an archive that is no layer.
+    pub fn of_archive(store: &Store, archive: impl Read, name: &str) -> Result<Self> {
+        let spool = Spool::new_in(&temporary_folder(store)).map_err(layers_error)?;
+        let mut flatten = Flatten::new(spool.clone(), Limits::default());
+        flatten.archive(archive, name).map_err(layers_error)?;
+        Ok(Self { tree: flatten.finish(), spool })
+    }
+
     /// A tree with nothing in it.
     pub fn empty(store: &Store) -> Result<Self> {
         Self::of_layers(store, &[])

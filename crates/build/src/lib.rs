@@ -19,12 +19,15 @@ mod events;
 mod files;
 mod history;
 mod image_tree;
+mod main_context;
 mod mode;
 mod mounts;
 mod options;
+mod origin;
 mod output;
 mod remote;
 mod run;
+mod schedule;
 mod stage;
 mod steps;
 mod transfer;
@@ -34,6 +37,7 @@ mod users;
 pub use builder::{Built, Workshop, build};
 pub use error::{Cause, Error, Result};
 pub use events::{Events, NoEvents, StepId};
+pub use main_context::{FoundDockerfile, MainContext, fetch_dockerfile, is_archive, is_remote};
 pub use options::{BuildOptions, RunNetwork, SecretSource, rfc3339};
 pub use output::{
     BoxForm, LinkedBox, box_config, copy_box, link_box, store_box, write_file, write_local,

@@ -3,17 +3,19 @@
 //! Files of a context, stage or image are written to a directory of the host that lasts as long as the step; a cache is a directory
 //! beside the store that stays. The guest mounts them as it does for `boxer run --volume`, so that nothing of them is in the layer.
 
-use std::fs::{self, File, Permissions};
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use dockerfile::{Mount, MountKind, Run, Sharing, Span};
 use layers::HostOptions;
 use oci::Digest;
-use runtime::{Mounted, Preopen, Tmpfs};
+use runtime::{Interrupt, Mounted, Preopen, Tmpfs};
 
-use crate::builder::{Builder, temporary_folder};
+use crate::builder::Builder;
 use crate::copy::Request;
 use crate::copy_step::From;
 use crate::error::{Cause, Error, Result};
@@ -23,6 +25,8 @@ use crate::stage::Stage;
 
 /// Where caches lie beside the store.
 pub(crate) const CACHE_FOLDER: &str = "cache-mounts";
+/// How often one who waits for a cache tries again.
+const LOOK: Duration = Duration::from_millis(50);
 /// The most bytes of a secret, as in BuildKit.
 const LARGEST_SECRET: u64 = 500 << 10;
 
@@ -46,12 +50,13 @@ pub(crate) struct Made {
     pub targets: Vec<String>,
     /// What must live as long as the step.
     folders: Vec<tempfile::TempDir>,
-    locks: Vec<File>,
+    /// Of each cache its directory and its lock, which goes with the file.
+    caches: BTreeMap<String, (PathBuf, File)>,
 }
 
 impl Builder<'_> {
     /// Puts the variables and defaults in, and gives what a cached result depends on.
-    pub fn plan_mounts(&mut self, run: &Run, stage: &Stage) -> Result<(Vec<Planned>, String)> {
+    pub fn plan_mounts(&self, run: &Run, stage: &Stage) -> Result<(Vec<Planned>, String)> {
         let mut planned = Vec::new();
         let mut key = String::new();
         for spec in &run.mounts {
@@ -67,7 +72,7 @@ impl Builder<'_> {
                 _ => false,
             };
             if reads {
-                let mut opened = self.open_from(mount.from.as_deref(), line)?;
+                let mut opened = self.open_from(mount.from.as_deref(), stage.index, line)?;
                 let request = Request::whole(format!("/{}", mount.source), self.options.made_at());
                 let found = self.input_key(&request, &[], &mut opened).map_err(located)?;
                 content = found.to_string();
@@ -111,7 +116,7 @@ impl Builder<'_> {
 
     /// Makes the mounts.
     pub fn make_mounts(&self, planned: &mut [Planned]) -> Result<Made> {
-        let mut made = Made::default();
+        let mut made = Made { caches: self.open_caches(planned)?, ..Made::default() };
         let mut agents = 0;
         for planned in planned {
             let span = Span::line(planned.line);
@@ -155,8 +160,7 @@ impl Builder<'_> {
     }
 
     fn folder(&self) -> Result<tempfile::TempDir> {
-        let folder = temporary_folder(&self.workshop.store);
-        tempfile::tempdir_in(&folder).map_err(|source| write_error(&folder, source))
+        Ok(self.workshop.store.temp_dir()?)
     }
 
     /// Writes what a source names into a directory; the name of the file if it is one.
@@ -193,7 +197,30 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// A cache's directory: made with what `from` names the first time, and locked as `sharing` says.
+    /// Takes the locks of all caches of a step, in the order of their names: two steps that want the same two never wait for each other.
+    fn open_caches(&self, planned: &[Planned]) -> Result<BTreeMap<String, (PathBuf, File)>> {
+        let above = self.workshop.store.path().join(CACHE_FOLDER);
+        let mut wanted: BTreeMap<String, Sharing> = BTreeMap::new();
+        for Planned { mount, from, .. } in planned {
+            if mount.kind == MountKind::Cache {
+                let name = cache_name(mount, from.as_ref());
+                let sharing = wanted.entry(name).or_insert(Sharing::Shared);
+                if *sharing == Sharing::Shared {
+                    *sharing = mount.sharing;
+                }
+            }
+        }
+        if !wanted.is_empty() {
+            fs::create_dir_all(&above).map_err(|source| write_error(&above, source))?;
+        }
+        let open = |(name, sharing): (String, Sharing)| {
+            let opened = open_cache(&above, &name, sharing, &self.stop)?;
+            Ok((name, opened))
+        };
+        wanted.into_iter().map(open).collect()
+    }
+
+    /// A cache's directory, made with what `from` names the first time.
     fn cache_mount(
         &self,
         mount: &Mount,
@@ -201,16 +228,11 @@ impl Builder<'_> {
         from: Option<&mut From>,
         made: &mut Made,
     ) -> Result<()> {
-        let above = self.workshop.store.path().join(CACHE_FOLDER);
-        fs::create_dir_all(&above).map_err(|source| write_error(&above, source))?;
-        // As in BuildKit, caches of one name that start from other files are others.
-        let start = from.as_ref().map(|from| from.name()).unwrap_or_default();
-        let id = dockerfile::ignore::clean(&mount.id);
-        let name = Digest::of(format!("{id}\0{start}\0{}", mount.source).as_bytes());
-        let name = name.hex().get(..32).unwrap_or_default().to_owned();
-        let (path, lock) = open_cache(&above, &name, mount.sharing)?;
+        let name = cache_name(mount, from.as_deref());
+        let Some((path, _)) = made.caches.get(&name) else { return Ok(()) };
+        let path = path.clone();
         if !path.exists() {
-            let fresh = tempfile::tempdir_in(&above).map_err(|e| write_error(&above, e))?;
+            let fresh = self.folder()?;
             if let Some(from) = from {
                 self.write_source(mount, from, fresh.path())?;
             }
@@ -234,7 +256,6 @@ impl Builder<'_> {
             mounted: Mounted::Directory,
         });
         made.targets.push(target.to_owned());
-        made.locks.push(lock);
         Ok(())
     }
 
@@ -298,20 +319,42 @@ fn read_secret(source: &SecretSource) -> Result<Vec<u8>> {
     }
 }
 
-/// The directory of a cache and its lock, which goes with the file.
-fn open_cache(above: &Path, name: &str, sharing: Sharing) -> Result<(PathBuf, File)> {
+/// What a cache is called. As in BuildKit, caches of one name that start from other files are others.
+fn cache_name(mount: &Mount, from: Option<&From>) -> String {
+    let start = from.map(From::name).unwrap_or_default();
+    let id = dockerfile::ignore::clean(&mount.id);
+    let name = Digest::of(format!("{id}\0{start}\0{}", mount.source).as_bytes());
+    name.hex().get(..32).unwrap_or_default().to_owned()
+}
+
+/// The directory of a cache and its lock, once it is to be had.
+fn open_cache(
+    above: &Path,
+    name: &str,
+    sharing: Sharing,
+    stop: &Interrupt,
+) -> Result<(PathBuf, File)> {
     const MOST: usize = 64;
-    for number in 0..MOST {
+    'numbers: for number in 0..MOST {
         let name = if number == 0 { name.to_owned() } else { format!("{name}-{number}") };
         let lock = above.join(format!("{name}.lock"));
         let fail = |source: io::Error| write_error(&lock, source);
         let file =
             File::options().create(true).truncate(false).write(true).open(&lock).map_err(fail)?;
-        match sharing {
-            Sharing::Shared => file.lock_shared().map_err(fail)?,
-            Sharing::Locked => file.lock().map_err(fail)?,
-            Sharing::Private if file.try_lock().is_err() => continue,
-            Sharing::Private => {}
+        loop {
+            let tried = match sharing {
+                Sharing::Shared => file.try_lock_shared(),
+                Sharing::Locked | Sharing::Private => file.try_lock(),
+            };
+            match tried {
+                Ok(()) => break,
+                Err(TryLockError::Error(error)) => return Err(fail(error)),
+                Err(TryLockError::WouldBlock) if sharing == Sharing::Private => continue 'numbers,
+                Err(TryLockError::WouldBlock) if stop.is_given() => {
+                    return Err(Cause::Cancelled.into());
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK),
+            }
         }
         return Ok((above.join(name), file));
     }

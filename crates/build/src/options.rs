@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use dockerfile::Dockerfile;
 
+use crate::main_context::MainContext;
+
 /// The network of RUN steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RunNetwork {
@@ -58,8 +60,8 @@ pub struct BuildOptions {
     pub dockerfile: Dockerfile,
     /// Where it was read from, if from a file: its `NAME.dockerignore` counts.
     pub dockerfile_path: Option<PathBuf>,
-    /// The main context's directory; none for a build without a context.
-    pub context: Option<PathBuf>,
+    /// The main context; none for a build without one.
+    pub context: Option<MainContext>,
     /// `--build-context NAME=VALUE`.
     pub named_contexts: BTreeMap<String, String>,
     /// `--build-arg`.
@@ -94,6 +96,30 @@ pub struct BuildOptions {
 }
 
 impl BuildOptions {
+    /// A build of this Dockerfile and nothing else.
+    pub fn new(dockerfile: Dockerfile) -> Self {
+        Self {
+            dockerfile,
+            dockerfile_path: None,
+            context: None,
+            named_contexts: BTreeMap::new(),
+            build_args: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            target: None,
+            labels: BTreeMap::new(),
+            cpu: CpuLevel::default(),
+            limits: Limits::default(),
+            translation: Translation::default(),
+            no_cache: false,
+            no_cache_stages: BTreeSet::new(),
+            pull: false,
+            network: RunNetwork::default(),
+            hosts: Vec::new(),
+            reproducible: false,
+            source_date_epoch: None,
+        }
+    }
+
     /// The plan's part of the options.
     pub(crate) fn plan_options(&self) -> dockerfile::plan::Options {
         let mut build_args = self.build_args.clone();

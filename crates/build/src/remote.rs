@@ -2,12 +2,14 @@
 
 use std::io;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::rc::Rc;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
-use oci::Digest;
+use oci::{Digest, Store};
+use runtime::Interrupt;
 
-use crate::builder::{Builder, temporary_folder};
+use crate::builder::Builder;
 use crate::context::Context;
 use crate::error::{Cause, Error, Result};
 use crate::events::StepId;
@@ -37,10 +39,10 @@ pub(crate) struct GitSource {
 /// A checked-out repository; it is there as long as this is.
 #[derive(Clone)]
 pub(crate) struct Checkout {
-    pub context: Rc<Context>,
+    pub context: Arc<Context>,
     /// The commit, the directory of it, and whether `.git` is there: what the files follow from.
     pub identity: String,
-    _folder: Rc<tempfile::TempDir>,
+    _folder: Arc<tempfile::TempDir>,
 }
 
 impl Remote {
@@ -88,6 +90,20 @@ impl Remote {
     }
 }
 
+impl Remote {
+    /// What is a URL or a repository as a build context: as for ADD, and `github.com/OWNER/NAME` as well.
+    pub fn of_context(text: &str) -> Result<Option<Self>> {
+        match text.strip_prefix("github.com/") {
+            Some(rest) => {
+                let (place, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+                let place = place.trim_end_matches('/').trim_end_matches(".git");
+                Self::parse(&format!("https://github.com/{place}.git#{fragment}"))
+            }
+            None => Self::parse(text),
+        }
+    }
+}
+
 /// The file's name at the destination, as BuildKit takes it from the URL's path.
 pub(crate) fn file_name(url: &str) -> String {
     let path = url.split(['#', '?']).next().unwrap_or_default();
@@ -107,24 +123,39 @@ impl Builder<'_> {
     ) -> Result<oci::Download> {
         let workshop = self.workshop;
         let progress = Transfers { step, events: workshop.events.as_ref() };
-        Ok(workshop.client.download(url, checksum, &workshop.store, &progress)?)
+        Ok(self.client.download(url, checksum, &workshop.store, &progress)?)
     }
 
     /// Checks a repository out.
     pub fn fetch_repository(&self, source: &GitSource, keep_git: bool) -> Result<Checkout> {
+        source.check_out(&self.workshop.store, self.client.is_offline(), keep_git, &self.stop)
+    }
+}
+
+impl GitSource {
+    /// Checks it out below the store's temporary folder.
+    pub fn check_out(
+        &self,
+        store: &Store,
+        offline: bool,
+        keep_git: bool,
+        stop: &Interrupt,
+    ) -> Result<Checkout> {
+        let source = self;
         let wrong = |reason: String| Error::new(Cause::Remote { url: source.url.clone(), reason });
-        if self.workshop.client.is_offline() {
+        if offline {
             return Err(wrong("the network is off (--offline)".to_owned()));
         }
         // Neither may look like an option to git.
         if source.url.starts_with('-') || source.reference.starts_with('-') {
             return Err(wrong("a URL or ref cannot start with a dash".to_owned()));
         }
-        let above = temporary_folder(&self.workshop.store);
-        let folder = tempfile::tempdir_in(&above)
-            .map_err(|source| Error::new(Cause::Write { path: above.clone(), source }))?;
+        let folder = store.temp_dir()?;
         let path = folder.path();
-        let git = |words: &[&str]| git(path, words).map_err(&wrong);
+        let git = |words: &[&str]| match git(path, words, stop) {
+            Err(_) if stop.is_given() => Err(Cause::Cancelled.into()),
+            other => other.map_err(&wrong),
+        };
         git(&["init", "--quiet"])?;
         let reference = if source.reference.is_empty() { "HEAD" } else { &source.reference };
         let is_commit = reference.len() >= 7 && reference.bytes().all(|b| b.is_ascii_hexdigit());
@@ -173,15 +204,36 @@ impl Builder<'_> {
                 return Err(wrong(format!("there is no directory {:?} in it", source.folder)));
             }
         }
-        let context = Rc::new(Context::plain(&inside)?);
+        let context = Arc::new(Context::repository(&inside)?);
         let identity = format!("{commit} {:?} {keep_git}", source.folder);
-        Ok(Checkout { context, identity, _folder: Rc::new(folder) })
+        Ok(Checkout { context, identity, _folder: Arc::new(folder) })
     }
 }
 
+/// Waits for a program, or kills it where the build is to end.
+fn ended(child: Child, stop: &Interrupt) -> io::Result<Output> {
+    const LOOK: Duration = Duration::from_millis(5);
+    let id = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(move || child.wait_with_output());
+        while !waiting.is_finished() {
+            if let (true, Some(id)) = (stop.is_given(), id) {
+                // It is not waited for yet, so that the number is still its own.
+                let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
+            }
+            std::thread::sleep(LOOK);
+        }
+        waiting.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+    })
+}
+
 /// Runs git without asking anybody anything; gives its output.
-fn git(folder: &Path, words: &[&str]) -> std::result::Result<String, String> {
-    let output = Command::new("git")
+fn git(folder: &Path, words: &[&str], stop: &Interrupt) -> std::result::Result<String, String> {
+    let cannot = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => "git is not installed on this host".to_owned(),
+        _ => format!("git cannot be run: {error}"),
+    };
+    let child = Command::new("git")
         .args([
             "-c",
             "protocol.ext.allow=never",
@@ -197,11 +249,11 @@ fn git(folder: &Path, words: &[&str]) -> std::result::Result<String, String> {
         .env_remove("GIT_DIR")
         .env_remove("GIT_WORK_TREE")
         .stdin(Stdio::null())
-        .output()
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => "git is not installed on this host".to_owned(),
-            _ => format!("git cannot be run: {error}"),
-        })?;
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(cannot)?;
+    let output = ended(child, stop).map_err(cannot)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }

@@ -40,7 +40,7 @@ const SCRIPT_FOLDER: &str = "/dev/pipes";
 impl Builder<'_> {
     /// Runs a command; true if its result was known.
     pub fn run_step(
-        &mut self,
+        &self,
         instruction: &Instruction,
         run: &Run,
         stage: &mut Stage,
@@ -70,7 +70,7 @@ impl Builder<'_> {
             mounts_key.as_bytes(),
             &self.guest_digest(),
         ]);
-        let known = self.cached(&key);
+        let known = self.cached(&key, stage);
         let hit = known.is_some();
         let result = match known {
             Some(result) => result,
@@ -105,6 +105,7 @@ impl Builder<'_> {
         let write_error =
             |source: io::Error| Error::new(Cause::Write { path: folder.clone(), source });
 
+        let _pass = self.running.enter(&self.stop).ok_or(Cause::Cancelled)?;
         let tree = stage.tree(&workshop.store)?;
         let mut image = tempfile::tempfile_in(&folder).map_err(write_error)?;
         let image_len = tree.write_rootfs(&mut image)?;
@@ -129,8 +130,8 @@ impl Builder<'_> {
             hostname: "buildkitsandbox".to_owned(),
             cpu: self.options.cpu,
         };
-        let layer_dir = tempfile::tempdir_in(&folder).map_err(write_error)?;
-        let script_dir = tempfile::tempdir_in(&folder).map_err(write_error)?;
+        let layer_dir = workshop.store.temp_dir()?;
+        let script_dir = workshop.store.temp_dir()?;
         let mut preopens = mounts.preopens.clone();
         if let Some((name, text)) = &prepared.script {
             let script = script_dir.path().join(name);
@@ -163,6 +164,7 @@ impl Builder<'_> {
                 on: self.options.translation.on && clock.is_none(),
                 ..self.options.translation.clone()
             },
+            interrupt: Some(self.stop.clone()),
             ..RunOptions::default()
         };
         let input = StepInput {
@@ -173,10 +175,10 @@ impl Builder<'_> {
             layer_dir: Some(layer_dir.path()),
             clock,
         };
-        let outcome = workshop
-            .runtime
-            .run_step(input, options)
-            .map_err(|error| machine(error.to_string()))?;
+        let outcome = workshop.runtime.run_step(input, options).map_err(|error| match error {
+            runtime::RunError::Interrupted => Cause::Cancelled.into(),
+            error => machine(error.to_string()),
+        })?;
         if outcome.status != 0 {
             return Err(Cause::RunFailed { command, status: outcome.status }.into());
         }

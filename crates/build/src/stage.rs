@@ -1,7 +1,6 @@
 //! What is known of a stage while its instructions are carried out.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dockerfile::scope::Scope;
 use oci::{Digest, History, ImageConfig, LayerBlob, Store};
@@ -12,6 +11,10 @@ use crate::image_tree::ImageTree;
 /// A stage between two instructions. A stage built on another starts as a clone of its end.
 #[derive(Clone)]
 pub(crate) struct Stage {
+    /// Its place in the plan; none for an image.
+    pub index: Option<usize>,
+    /// Its results are not to be taken from the cache (`--no-cache-filter`).
+    pub uncached: bool,
     /// The image's config so far; history included, layers not.
     pub config: ImageConfig,
     /// The layers so far, base first.
@@ -23,27 +26,41 @@ pub(crate) struct Stage {
     /// This stage has had a CMD of its own.
     pub command_set: bool,
     /// The layers flattened, once somebody has asked; shared by all clones with the same layers.
-    tree: Rc<RefCell<Option<Rc<ImageTree>>>>,
+    tree: Arc<Mutex<Option<Arc<ImageTree>>>>,
+}
+
+fn lock(tree: &Mutex<Option<Arc<ImageTree>>>) -> MutexGuard<'_, Option<Arc<ImageTree>>> {
+    tree.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Stage {
     pub fn new(config: ImageConfig, layers: Vec<LayerBlob>, scope: Scope, key: Digest) -> Self {
-        Self { config, layers, scope, key, command_set: false, tree: Rc::default() }
+        Self {
+            index: None,
+            uncached: false,
+            config,
+            layers,
+            scope,
+            key,
+            command_set: false,
+            tree: Arc::default(),
+        }
     }
 
-    /// The stage's files.
-    pub fn tree(&self, store: &Store) -> Result<Rc<ImageTree>> {
-        if let Some(tree) = self.known_tree() {
-            return Ok(tree);
+    /// The stage's files. Who asks while another flattens the same layers waits for that.
+    pub fn tree(&self, store: &Store) -> Result<Arc<ImageTree>> {
+        let mut known = lock(&self.tree);
+        if let Some(tree) = known.as_ref() {
+            return Ok(Arc::clone(tree));
         }
-        let tree = Rc::new(ImageTree::of_layers(store, &self.layers)?);
-        *self.tree.borrow_mut() = Some(Rc::clone(&tree));
+        let tree = Arc::new(ImageTree::of_layers(store, &self.layers)?);
+        *known = Some(Arc::clone(&tree));
         Ok(tree)
     }
 
     /// The stage's files, if they are flattened already.
-    pub fn known_tree(&self) -> Option<Rc<ImageTree>> {
-        self.tree.borrow().clone()
+    pub fn known_tree(&self) -> Option<Arc<ImageTree>> {
+        lock(&self.tree).clone()
     }
 
     /// Adds a layer, or notes that the instruction made none.
@@ -64,12 +81,14 @@ impl Stage {
         if let Some(layer) = layer {
             let below = std::mem::take(&mut self.tree);
             // Others may stand on the layers below and need their tree as it is.
-            let tree =
-                if Rc::strong_count(&below) == 1 { below.take() } else { below.borrow().clone() };
+            let tree = match Arc::try_unwrap(below) {
+                Ok(own) => own.into_inner().unwrap_or_else(PoisonError::into_inner),
+                Err(shared) => lock(&shared).clone(),
+            };
             if let Some(tree) = tree {
-                let mut tree = Rc::unwrap_or_clone(tree);
+                let mut tree = Arc::unwrap_or_clone(tree);
                 tree.apply(store, &layer)?;
-                *self.tree.borrow_mut() = Some(Rc::new(tree));
+                *lock(&self.tree) = Some(Arc::new(tree));
             }
             self.layers.push(layer);
         }

@@ -15,7 +15,7 @@ use crate::users::owner;
 impl Builder<'_> {
     /// Carries out an instruction that may make a layer; true if its result was known.
     pub fn layer_step(
-        &mut self,
+        &self,
         instruction: &Instruction,
         stage: &mut Stage,
         step: StepId,
@@ -64,7 +64,7 @@ impl Builder<'_> {
         Ok(((), cached))
     }
 
-    fn workdir_step(&mut self, word: &Word, stage: &mut Stage) -> Result<bool> {
+    fn workdir_step(&self, word: &Word, stage: &mut Stage) -> Result<bool> {
         let text = stage.scope.expand(word)?.text;
         // As BuildKit keeps it: an absolute one as it is written, a relative one joined and cleaned.
         let path = if text.starts_with('/') {
@@ -83,7 +83,7 @@ impl Builder<'_> {
             made_at.as_bytes(),
         ]);
         let store = &self.workshop.store;
-        let known = self.cached(&key);
+        let known = self.cached(&key, stage);
         let hit = known.is_some();
         let result = match known {
             Some(result) => result,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use build::{BuildOptions, Built, Events, StepId, Workshop};
+use build::{BuildOptions, Built, Events, MainContext, StepId, Workshop};
 use oci::{Client, ClientOptions, Store};
 
 #[derive(Default)]
@@ -91,6 +91,7 @@ impl Bench {
         let events = Arc::new(Recorder::default());
         let options = ClientOptions { offline: true, ..ClientOptions::default() };
         let workshop = Workshop {
+            interrupt: runtime::Interrupt::new(),
             store: Store::open(self.path(store)).unwrap(),
             client: Client::new(options).unwrap(),
             runtime: runtime::Runtime::with_cache_dir(&self.path("cache")).unwrap(),
@@ -104,25 +105,11 @@ impl Bench {
         let contexts = [("other", "other"), ("base", "base")];
         let contexts = contexts
             .map(|(name, folder)| (name.to_owned(), self.path(folder).display().to_string()));
+        let dockerfile = dockerfile::Dockerfile::parse(text)?;
         Ok(BuildOptions {
-            translation: runtime::Translation::default(),
-            limits: build::limits::Limits::default(),
-            dockerfile: dockerfile::Dockerfile::parse(text)?,
-            dockerfile_path: None,
-            context: Some(self.path("context")),
+            context: Some(MainContext::directory(&self.path("context")).unwrap()),
             named_contexts: BTreeMap::from(contexts),
-            build_args: BTreeMap::new(),
-            secrets: BTreeMap::new(),
-            target: None,
-            labels: BTreeMap::new(),
-            cpu: build::CpuLevel::default(),
-            no_cache: false,
-            no_cache_stages: Default::default(),
-            pull: false,
-            network: build::RunNetwork::default(),
-            hosts: Vec::new(),
-            reproducible: false,
-            source_date_epoch: None,
+            ..BuildOptions::new(dockerfile)
         })
     }
 
@@ -330,4 +317,20 @@ fn triggers_of_a_base_run_in_the_next_build() {
     assert!(listing.contains("triggered/a.txt"), "{listing}");
     assert!(listing.contains("\"T=1\""), "{listing}");
     assert!(built.image.config.config.on_build.is_empty());
+    // A trigger may want a stage that nothing in the Dockerfile said was needed, and one that needs it in turn.
+    let base = bench.build(&workshop, "FROM scratch\nONBUILD COPY --from=later / /\n").unwrap();
+    let layout = bench.path("layout2");
+    let name = oci::Reference::parse("base:1").unwrap();
+    oci::export_layout(&workshop.store, &base.image.digest, &layout, Some(&name)).unwrap();
+    let of = |text: &str| {
+        let mut options = bench.options(text).unwrap();
+        let value = format!("oci-layout://{}:1", layout.display());
+        options.named_contexts.insert("onbuild-base".to_owned(), value);
+        build::build(&workshop, &options).map(|built| show(&workshop, &built))
+    };
+    let text = "FROM onbuild-base AS first\nFROM scratch AS later\nCOPY a.txt /t\nFROM first\n";
+    assert!(of(text).unwrap().contains("alpha"));
+    let text = "FROM onbuild-base AS first\nFROM first AS later\n";
+    let error = of(text).unwrap_err().to_string();
+    assert!(error.contains("circular"), "{error}");
 }

@@ -93,9 +93,11 @@ pub enum ProgressMode {
 
 #[derive(Debug, Args)]
 pub struct BuildArgs {
-    /// The build context: a directory, or "-" for a Dockerfile on standard input without a context
+    /// The build context: a directory; the URL of an archive, of a Dockerfile or of a Git repository
+    /// (URL#REF:DIR); or "-" for an archive, or a Dockerfile without a context, on standard input
     pub context: String,
-    /// The Dockerfile; "-" reads it from standard input [default: CONTEXT/Dockerfile]
+    /// The Dockerfile: a path (in a context that is no directory, one in it), a URL, or "-" for standard input
+    /// [default: Dockerfile in the context]
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<String>,
     /// Store the box under this name (repeatable)
@@ -104,8 +106,8 @@ pub struct BuildArgs {
     /// Set an ARG of the Dockerfile; without =VALUE the environment's value is taken
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub build_arg: Vec<String>,
-    /// An additional context, which stands for a stage or image of that name: a directory,
-    /// docker-image://REF, oci-layout://DIR[:TAG|@DIGEST], oci-archive:FILE or docker-archive:FILE
+    /// An additional context, which stands for a stage or image of that name: a directory, the URL of a file
+    /// or of a Git repository, docker-image://REF, oci-layout://DIR[:TAG|@DIGEST], oci-archive:FILE or docker-archive:FILE
     #[arg(long, value_name = "NAME=VALUE")]
     pub build_context: Vec<String>,
     /// A secret for RUN --mount=type=secret: id=ID,src=FILE or id=ID,env=NAME (repeatable)

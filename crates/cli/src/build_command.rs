@@ -8,8 +8,10 @@ use std::sync::Arc;
 use build::{BoxForm, BuildOptions, Built, Events, NoEvents, RunNetwork, SecretSource, Workshop};
 use dockerfile::lint::{Knowledge, Warning, check};
 use oci::{Digest, NoProgress, Reference};
+use runtime::Signals;
 
 use crate::args::{BuildArgs, Global, ProgressMode};
+use crate::cancel::Cancel;
 use crate::dockerfile_input::{self, Input};
 use crate::failure::{Failure, excerpt};
 use crate::network;
@@ -21,7 +23,24 @@ use crate::session;
 const REPRODUCIBLE: &str = "reproducible: RUN steps have a clock that starts at SOURCE_DATE_EPOCH (or the youngest file) and \
 counts instructions, and fixed randomness and scheduling. Keys made in them are not secret. Without --network they have no network.";
 
-pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
+/// Leaves `.git` in a context that is a repository, as in BuildKit.
+const KEEP_GIT: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
+
+pub fn run(
+    global: &Global,
+    args: &BuildArgs,
+    signals: Option<&Signals>,
+) -> Result<ExitCode, Failure> {
+    let cancel = Cancel::default();
+    build(global, args, signals, &cancel).map_err(|failure| cancel.code(failure))
+}
+
+fn build(
+    global: &Global,
+    args: &BuildArgs,
+    signals: Option<&Signals>,
+    cancel: &Cancel,
+) -> Result<ExitCode, Failure> {
     args.buildx.check()?;
     let outputs =
         args.output.iter().map(|text| outputs::parse(text)).collect::<Result<Vec<_>, _>>()?;
@@ -34,12 +53,18 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
     let named_contexts = pairs("--build-context", &args.build_context)?;
     let labels = pairs("--label", &args.label)?;
     let secrets = secrets(&args.secret)?;
-    let input = dockerfile_input::read(args)?;
     let quiet = args.quiet || args.progress == ProgressMode::Quiet;
+    let events: Arc<dyn Events> = if quiet { Arc::new(NoEvents) } else { Arc::new(Plain::new()) };
+    let workshop = session::workshop(global, events, cancel.interrupt())?;
+    if let Some(signals) = signals {
+        cancel.watch(signals, &workshop.store).map_err(Failure::new)?;
+    }
+    let keep_git = build_args.get(KEEP_GIT).is_some_and(|value| value == "1" || value == "true");
+    let input = dockerfile_input::read(&workshop, args, keep_git)?;
     let options = BuildOptions {
         dockerfile: input.file.clone(),
         dockerfile_path: input.path.clone(),
-        context: input.context.clone(),
+        context: Some(input.context.clone()),
         named_contexts,
         source_date_epoch: source_date_epoch(&build_args)?,
         build_args,
@@ -66,8 +91,6 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<ExitCode, Failure> {
     if args.reproducible && !quiet {
         tell!("{REPRODUCIBLE}");
     }
-    let events: Arc<dyn Events> = if quiet { Arc::new(NoEvents) } else { Arc::new(Plain::new()) };
-    let workshop = session::workshop(global, events)?;
     let fail = |error: build::Error| Failure::build(&error, &input.name, &input.text);
     let built = build::build(&workshop, &options).map_err(fail)?;
     let digest = finish(global, &workshop, &built, &outputs, &tags, args.cpu(), quiet)?;
@@ -291,9 +314,9 @@ fn run_network(global: &Global, args: &BuildArgs) -> RunNetwork {
 
 /// The warnings; of base images those count that the store has.
 fn lint(global: &Global, input: &Input, options: &BuildOptions) -> Vec<Warning> {
-    let context = input.context.as_deref();
-    let ignore =
-        context.and_then(|context| build::ignore_file(context, input.path.as_deref()).ok());
+    let ignore = input
+        .directory()
+        .and_then(|context| build::ignore_file(context, input.path.as_deref()).ok());
     let plan_options = dockerfile::plan::Options {
         build_args: options.build_args.clone(),
         target: options.target.clone(),
@@ -377,6 +400,7 @@ fn unused_arguments(input: &Input, options: &BuildOptions) {
         declared.contains(name)
             || dockerfile::scope::PREDEFINED.contains(&name)
             || name == "SOURCE_DATE_EPOCH"
+            || name == KEEP_GIT
     };
     let unused: Vec<&str> =
         options.build_args.keys().map(String::as_str).filter(|name| !known(name)).collect();

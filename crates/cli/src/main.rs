@@ -10,6 +10,7 @@ mod streams;
 mod args;
 mod build_command;
 mod buildx;
+mod cancel;
 mod dockerfile_input;
 mod failure;
 mod image_commands;
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
         }
     };
     let result = match &cli.verb {
-        Verb::Build(args) => build_command::run(&cli.global, args),
+        Verb::Build(args) => build_command::run(&cli.global, args, signals.as_ref()),
         Verb::Run(args) => run_command::run(&cli.global, args, signals.as_ref()),
         Verb::Push(args) => image_commands::push(&cli.global, args),
         Verb::Pull(args) => image_commands::pull(&cli.global, args),

@@ -100,6 +100,12 @@ impl Events for Plain {
         state.line(step, &format!("ERROR: {message}"));
     }
 
+    fn cancelled(&self, step: StepId) {
+        let mut state = self.state();
+        state.flush(step);
+        state.line(step, "CANCELED");
+    }
+
     fn output(&self, step: StepId, bytes: &[u8]) {
         let mut state = self.state();
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use build::{BoxForm, Built, NoEvents};
 use oci::{Artifact, Reference};
-use runtime::{Descriptor, Forwarding, Input, Output, Overrides, RawTerminal, RunOptions, Signals};
+use runtime::{
+    Descriptor, Forwarding, Input, Interrupt, Output, Overrides, RawTerminal, RunOptions, Signals,
+};
 
 use crate::args::{Global, RunArgs};
 use crate::failure::Failure;
@@ -89,7 +91,7 @@ pub fn find(global: &Global, name: &str) -> Result<PathBuf, Failure> {
         // Loading it has verified the file.
         Artifact::Box(handle) => Ok(store.blob_path(&handle.wasm.digest)),
         Artifact::Image(image) => {
-            let workshop = session::workshop(global, Arc::new(NoEvents))?;
+            let workshop = session::workshop(global, Arc::new(NoEvents), Interrupt::new())?;
             Ok(build::link_box(
                 &workshop,
                 &Built::from_image(image),
@@ -140,6 +142,7 @@ fn options(args: &RunArgs, mounts: &Mounts) -> Result<RunOptions, Failure> {
     }
     let size = if args.tty { runtime::terminal_size() } else { None };
     Ok(RunOptions {
+        interrupt: None,
         args: args.program_args().to_vec(),
         env,
         preopens: mounts.preopens.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use build::{Events, Workshop};
 use oci::{Client, ClientOptions, Mirror, Store};
-use runtime::Runtime;
+use runtime::{Interrupt, Runtime};
 
 use crate::args::Global;
 use crate::failure::Failure;
@@ -44,12 +44,17 @@ pub fn runtime() -> Result<Runtime, Failure> {
 }
 
 /// Everything a build needs.
-pub fn workshop(global: &Global, events: Arc<dyn Events>) -> Result<Workshop, Failure> {
+pub fn workshop(
+    global: &Global,
+    events: Arc<dyn Events>,
+    interrupt: Interrupt,
+) -> Result<Workshop, Failure> {
     Ok(Workshop {
         store: store(global)?,
         client: client(global)?,
         runtime: runtime()?,
         guest: link::guest_wasm().ok(),
         events,
+        interrupt,
     })
 }

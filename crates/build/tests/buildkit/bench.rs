@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use build::{BuildOptions, Built, NoEvents, Workshop};
+use build::{BuildOptions, Built, MainContext, NoEvents, Workshop};
 use oci::{Client, ClientOptions, ImageHandle, Reference, Store};
 
 use crate::cases::Case;
@@ -71,6 +71,7 @@ impl Bench {
     pub fn workshop(&self) -> Workshop {
         let options = ClientOptions { offline: true, ..ClientOptions::default() };
         Workshop {
+            interrupt: runtime::Interrupt::new(),
             store: Store::open(self.path("store")).unwrap(),
             client: Client::new(options).unwrap(),
             runtime: runtime::Runtime::with_cache_dir(&std::env::temp_dir().join("boxer-tests"))
@@ -87,7 +88,7 @@ impl Bench {
             fs::copy(archive, folder.join("root.tar.gz")).unwrap();
             let text = "FROM scratch\nADD root.tar.gz /\nCMD [\"/bin/sh\"]\n";
             let mut options = self.options(text).unwrap();
-            options.context = Some(folder);
+            options.context = Some(MainContext::directory(&folder).unwrap());
             let built = build::build(workshop, &options).unwrap();
             let image = built.image;
             let name = Reference::parse("alpine").unwrap();
@@ -141,25 +142,12 @@ impl Bench {
 
     fn options(&self, text: &str) -> Result<BuildOptions, dockerfile::Error> {
         let other = ("other".to_owned(), self.path("other").display().to_string());
+        let dockerfile = dockerfile::Dockerfile::parse(text)?;
         Ok(BuildOptions {
-            limits: build::limits::Limits::default(),
-            dockerfile: dockerfile::Dockerfile::parse(text)?,
-            dockerfile_path: None,
-            context: Some(self.path("main")),
+            context: Some(MainContext::directory(&self.path("main")).unwrap()),
             named_contexts: BTreeMap::from([other]),
-            build_args: BTreeMap::new(),
-            translation: runtime::Translation::default(),
-            secrets: BTreeMap::new(),
-            target: None,
-            labels: BTreeMap::new(),
-            cpu: build::CpuLevel::default(),
-            no_cache: false,
-            no_cache_stages: Default::default(),
-            pull: false,
             network: build::RunNetwork::None,
-            hosts: Vec::new(),
-            reproducible: false,
-            source_date_epoch: None,
+            ..BuildOptions::new(dockerfile)
         })
     }
 }
