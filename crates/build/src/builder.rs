@@ -11,6 +11,7 @@ use oci::{Client, Digest, ImageHandle, Store};
 use runtime::Interrupt;
 
 use crate::cache::{Cache, Cached, key};
+use crate::cache_transfer::{Imported, Known};
 use crate::config::{add_labels, apply, take_environment};
 use crate::error::{Cause, Error, Result};
 use crate::events::{Events, StepId};
@@ -86,7 +87,7 @@ pub fn build(workshop: &Workshop, options: &BuildOptions) -> Result<Built> {
     let steps = options.context.as_ref().map_or(0, |context| context.steps);
     let stop = workshop.interrupt.child();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let builder = Builder {
+    let mut builder = Builder {
         workshop,
         options,
         client: workshop.client.interruptible(stop.flag()),
@@ -94,6 +95,8 @@ pub fn build(workshop: &Workshop, options: &BuildOptions) -> Result<Built> {
         context,
         named: Named::default(),
         images: Images::default(),
+        imports: Vec::new(),
+        known: Known::default(),
         stages: Stages::new(plan.stages.len()),
         running: Gate::new(RUNS_FOR_EACH_CORE * cores.max(2)),
         failure: Mutex::default(),
@@ -101,9 +104,12 @@ pub fn build(workshop: &Workshop, options: &BuildOptions) -> Result<Built> {
         plan,
         next_step: AtomicU32::new(steps + 1),
     };
+    builder.imports = builder.import_caches()?;
     let mut stage = (*builder.build_all()?).clone();
     add_labels(&mut stage.config, &options.labels);
     stage.config.created = options.created().or(stage.config.created.take());
+    builder.inline_cache(&mut stage)?;
+    builder.export_caches(&stage)?;
     let tree = stage.known_tree();
     let image = workshop.store.write_image(stage.config, stage.layers, None)?;
     Ok(Built { image, tree, next_step: builder.next_step })
@@ -120,6 +126,10 @@ pub(crate) struct Builder<'a> {
     pub named: Named,
     /// Images used so far.
     pub images: Images,
+    /// What other machines know.
+    pub imports: Vec<Imported>,
+    /// What this build knows.
+    pub known: Known,
     stages: Stages,
     /// RUN steps go through here.
     pub running: Gate,
@@ -346,7 +356,12 @@ impl Builder<'_> {
         if self.options.no_cache || stage.uncached {
             return None;
         }
-        self.cache.get(key, &self.workshop.store)
+        if let Some(known) = self.cache.get(key, &self.workshop.store) {
+            return Some(known);
+        }
+        let imported = self.imported(key)?;
+        self.remember(key, &imported);
+        Some(imported)
     }
 
     /// Remembers a step's result; a cache that cannot be written costs only time.

@@ -174,7 +174,7 @@ impl Builder<'_> {
         };
         let chain = match apart {
             true => key([stage.key.as_str().as_bytes(), own_key.as_str().as_bytes()]),
-            false => own_key,
+            false => own_key.clone(),
         };
         let by = history::copy(
             &history::Copy {
@@ -186,7 +186,7 @@ impl Builder<'_> {
             },
             &stage.scope,
         )?;
-        self.conclude(stage, chain, &result, by)?;
+        self.conclude(stage, (own_key, chain), &result, by)?;
         Ok(hit)
     }
 
@@ -206,14 +206,19 @@ impl Builder<'_> {
             _ => None,
         };
         if let Some(described) = described.as_ref().filter(|_| !self.options.no_cache)
-            && let Some(known) = self.cache.content_key(described)
+            && let Some(known) =
+                self.cache.content_key(described).or_else(|| self.imported_input(described))
         {
+            self.known.input(described, &known);
             return Ok(known);
         }
         let selected = from.select(self, request)?;
         let place = from.place.clone();
         let found = content_key(request, &selected, from.files(self)?)
             .map_err(|error| copy_failed(&place, &error))?;
+        if let Some(described) = &described {
+            self.known.input(described, &found);
+        }
         if let Some(described) = described
             && let Err(error) = self.cache.put_content_key(&described, &found)
         {

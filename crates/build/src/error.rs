@@ -67,6 +67,8 @@ pub enum Cause {
     Machine { command: String, reason: String },
     #[error("build context {name:?}: {reason}")]
     NamedContext { name: String, reason: String },
+    #[error("cache {name}: {reason}")]
+    Cache { name: String, reason: String },
     #[error(transparent)]
     Oci(#[from] oci::Error),
     #[error("failed to resolve {name}: {source}")]

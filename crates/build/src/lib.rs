@@ -10,6 +10,7 @@
 
 mod builder;
 mod cache;
+mod cache_transfer;
 mod config;
 mod context;
 mod copy;
@@ -35,6 +36,7 @@ mod upkeep;
 mod users;
 
 pub use builder::{Built, Workshop, build};
+pub use cache_transfer::{CacheExport, CacheImport, CacheMode};
 pub use error::{Cause, Error, Result};
 pub use events::{Events, NoEvents, StepId};
 pub use main_context::{FoundDockerfile, MainContext, fetch_dockerfile, is_archive, is_remote};

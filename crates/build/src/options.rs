@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use dockerfile::Dockerfile;
 
+use crate::cache_transfer::{CacheExport, CacheImport};
 use crate::main_context::MainContext;
 
 /// The network of RUN steps.
@@ -82,6 +83,10 @@ pub struct BuildOptions {
     pub no_cache: bool,
     /// The stages, by name in lower case, of which every step is run (`--no-cache-filter`).
     pub no_cache_stages: BTreeSet<String>,
+    /// `--cache-from`, in the order in which they are asked.
+    pub cache_from: Vec<CacheImport>,
+    /// `--cache-to`.
+    pub cache_to: Vec<CacheExport>,
     /// Ask the registry for base images even if the store has them (`--pull`).
     pub pull: bool,
     /// The network of RUN steps that do not say (`--network`).
@@ -112,6 +117,8 @@ impl BuildOptions {
             translation: Translation::default(),
             no_cache: false,
             no_cache_stages: BTreeSet::new(),
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
             pull: false,
             network: RunNetwork::default(),
             hosts: Vec::new(),

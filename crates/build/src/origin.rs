@@ -197,7 +197,8 @@ impl Builder<'_> {
 }
 
 fn stage_of_image(handle: &ImageHandle, escape: char) -> Stage {
-    let config: ImageConfig = handle.config.clone();
+    let mut config: ImageConfig = handle.config.clone();
+    crate::cache_transfer::forget_inline(&mut config);
     let mut scope = scope_of(&config, escape);
     if dockerfile::expand::Variables::get(&scope, "PATH").is_none() {
         scope.set_env("PATH", crate::config::DEFAULT_PATH);

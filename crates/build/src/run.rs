@@ -83,7 +83,7 @@ impl Builder<'_> {
             self.remember(&key, &result);
         }
         let by = history::run(&prepared.shown, &stage.scope);
-        self.conclude(stage, key, &result, by)?;
+        self.conclude(stage, (key.clone(), key), &result, by)?;
         Ok(hit)
     }
 

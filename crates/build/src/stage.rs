@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dockerfile::scope::Scope;
 use oci::{Digest, History, ImageConfig, LayerBlob, Store};
 
+use crate::cache::Cached;
 use crate::error::Result;
 use crate::image_tree::ImageTree;
 
@@ -23,6 +24,8 @@ pub(crate) struct Stage {
     pub scope: Scope,
     /// Stands for everything that led here; the next instruction's cache key starts with it.
     pub key: Digest,
+    /// The keys and results of the steps so far, those of stages below included.
+    pub trail: Vec<(Digest, Cached)>,
     /// This stage has had a CMD of its own.
     pub command_set: bool,
     /// The layers flattened, once somebody has asked; shared by all clones with the same layers.
@@ -42,6 +45,7 @@ impl Stage {
             layers,
             scope,
             key,
+            trail: Vec::new(),
             command_set: false,
             tree: Arc::default(),
         }

@@ -105,7 +105,7 @@ impl Builder<'_> {
         if !hit {
             self.remember(&key, &result);
         }
-        self.conclude(stage, key, &result, format!("WORKDIR {path}"))?;
+        self.conclude(stage, (key.clone(), key), &result, format!("WORKDIR {path}"))?;
         Ok(hit)
     }
 
@@ -116,15 +116,17 @@ impl Builder<'_> {
         Ok(layer.map_or(Cached::Nothing, Cached::Layer))
     }
 
-    /// Enters a step's result in the stage, which `key` stands for from now on.
+    /// Enters a step's result in the stage: the key that it is remembered by, and the one that stands for the stage from now on.
     pub fn conclude(
         &self,
         stage: &mut Stage,
-        key: oci::Digest,
+        (known_by, key): (oci::Digest, oci::Digest),
         result: &Cached,
         by: String,
     ) -> Result<()> {
         stage.key = key;
+        self.known.result(&known_by, result);
+        stage.trail.push((known_by, result.clone()));
         let layer = match result {
             Cached::Layer(layer) => Some(layer.clone()),
             Cached::Nothing => None,

@@ -148,6 +148,15 @@ pub struct BuildArgs {
     /// Run every step of this stage, whatever the build cache knows (repeatable, or names between commas)
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub no_cache_filter: Vec<String>,
+    /// Take results of steps from what another build has written: a name in a registry (a cache, or an image
+    /// with an inline cache), type=registry,ref=NAME or type=local,src=DIR[,tag=TAG] (repeatable)
+    #[arg(long, value_name = "CACHE")]
+    pub cache_from: Vec<String>,
+    /// Write results of steps for other builds: type=inline (into the image), type=registry,ref=NAME or
+    /// type=local,dest=DIR[,tag=TAG]; mode=max writes those of all steps, mode=min those that the result is
+    /// made of [default: mode=min] (repeatable)
+    #[arg(long, value_name = "CACHE")]
+    pub cache_to: Vec<String>,
     #[command(flatten)]
     pub buildx: BuildxArgs,
     /// Ask the registry for newer base images

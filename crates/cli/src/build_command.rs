@@ -11,6 +11,7 @@ use oci::{Digest, NoProgress, Reference};
 use runtime::Signals;
 
 use crate::args::{BuildArgs, Global, ProgressMode};
+use crate::cache_options;
 use crate::cancel::Cancel;
 use crate::dockerfile_input::{self, Input};
 use crate::failure::{Failure, excerpt};
@@ -76,6 +77,8 @@ fn build(
         cpu: args.cpu(),
         limits: args.limits.limits(),
         translation: args.translate.translation(false),
+        cache_from: cache_options::imports(&args.cache_from)?,
+        cache_to: cache_options::exports(&args.cache_to)?,
         pull: args.pull,
         network: run_network(global, args),
         hosts: network::hosts(&args.add_host)?,

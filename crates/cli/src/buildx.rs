@@ -16,10 +16,6 @@ pub struct BuildxArgs {
     #[arg(long, hide = true)]
     builder: Option<String>,
     #[arg(long, hide = true)]
-    cache_from: Vec<String>,
-    #[arg(long, hide = true)]
-    cache_to: Vec<String>,
-    #[arg(long, hide = true)]
     call: Option<String>,
     #[arg(long, hide = true)]
     cgroup_parent: Option<String>,
@@ -41,7 +37,7 @@ impl BuildxArgs {
         let no =
             |value: &Option<String>| matches!(value.as_deref(), Some("false" | "disabled=true"));
         let asks = |value: &Option<String>| value.is_some() && !no(value);
-        let given: [(&str, bool, &str); 13] = [
+        let given: [(&str, bool, &str); 11] = [
             ("--allow", !self.allow.is_empty(), "a RUN step never has more than the sandbox"),
             (
                 "--annotation",
@@ -54,12 +50,6 @@ impl BuildxArgs {
                 self.builder.as_deref().is_some_and(|name| name != "default"),
                 "there is one builder: this program",
             ),
-            (
-                "--cache-from",
-                !self.cache_from.is_empty(),
-                "the build cache is the local store's alone",
-            ),
-            ("--cache-to", !self.cache_to.is_empty(), "the build cache is the local store's alone"),
             (
                 "--call",
                 self.call.as_deref().is_some_and(|call| call != "build"),

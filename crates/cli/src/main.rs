@@ -10,6 +10,7 @@ mod streams;
 mod args;
 mod build_command;
 mod buildx;
+mod cache_options;
 mod cancel;
 mod dockerfile_input;
 mod failure;

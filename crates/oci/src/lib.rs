@@ -56,7 +56,7 @@ mod store;
 mod writer;
 
 pub use artifact::{BoxHandle, BoxOptions, WasmConfig};
-pub use client::{Client, ClientOptions, Download, Mirror};
+pub use client::{Client, ClientOptions, Download, Mirror, Parts};
 pub use config::{Health, History, ImageConfig, RootFs, RunConfig};
 pub use digest::{Digest, Hasher, VerifyingReader};
 pub use error::{Error, Result};

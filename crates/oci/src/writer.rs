@@ -164,6 +164,24 @@ impl Store {
         self.finish_image(manifest, name)
     }
 
+    /// Stores a manifest of any kind, whose layers are in the store already; no name leads to it. Its digest.
+    pub fn write_manifest(
+        &self,
+        config_type: &str,
+        config: &[u8],
+        layers: &[Descriptor],
+    ) -> Result<Digest> {
+        let manifest = Manifest {
+            schema_version: 2,
+            media_type: Some(media::OCI_MANIFEST.into()),
+            artifact_type: None,
+            config: self.put_described(config_type, config)?,
+            layers: layers.to_vec(),
+            annotations: BTreeMap::new(),
+        };
+        Ok(self.put_described(media::OCI_MANIFEST, &to_json(&manifest)?)?.digest)
+    }
+
     pub(crate) fn finish_image(
         &self,
         manifest: Manifest,

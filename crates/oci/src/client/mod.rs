@@ -5,6 +5,7 @@ mod download;
 mod endpoint;
 mod failure;
 mod manifest;
+mod parts;
 mod pull;
 mod push;
 mod token;
@@ -20,6 +21,7 @@ use crate::source::{import_archive, import_layout};
 use crate::writer::{Artifact, ImageHandle};
 use crate::{BoxHandle, Digest, Error, Progress, Reference, Result, Source, Store};
 pub use download::Download;
+pub use parts::Parts;
 use pull::Want;
 
 /// How registries are talked to.

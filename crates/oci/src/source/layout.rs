@@ -4,10 +4,13 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::{Blobs, Selector, import_oci};
-use crate::manifest::MAX_MANIFEST;
+use super::{Blobs, Selector, choose, copy_blob, import_oci, read_small};
+use crate::manifest::{MAX_CONFIG, MAX_MANIFEST};
 use crate::store::check_layout_version;
-use crate::{Artifact, Digest, Error, Index, Progress, Reference, Result, Store};
+use crate::{
+    Artifact, Descriptor, Digest, Document, Error, Index, Manifest, Progress, Reference, Result,
+    Store,
+};
 
 /// Copies an image or box out of a layout directory into the store and gives it `name`.
 pub fn import_layout(
@@ -17,14 +20,56 @@ pub fn import_layout(
     name: Option<&Reference>,
     progress: &dyn Progress,
 ) -> Result<Artifact> {
+    let index = read_index(path)?;
+    import_oci(&Layout { path }, &index, selector, store, name, progress)
+}
+
+fn read_index(path: &Path) -> Result<Index> {
     let marker = read_text(path, "oci-layout")?;
     check_layout_version(&path.join("oci-layout"), &marker).map_err(|e| match e {
         Error::CorruptStore { path, reason } => Error::BadArchive { path, reason },
         other => other,
     })?;
-    let index: Index = serde_json::from_str(&read_text(path, "index.json")?)
-        .map_err(|e| Error::bad_archive(path, format!("malformed index.json: {e}")))?;
-    import_oci(&Layout { path }, &index, selector, store, name, progress)
+    serde_json::from_str(&read_text(path, "index.json")?)
+        .map_err(|e| Error::bad_archive(path, format!("malformed index.json: {e}")))
+}
+
+/// A manifest of a layout, whatever it is of, whose blobs stay where they are.
+pub(crate) struct LayoutManifest {
+    pub manifest: Manifest,
+    /// The config's bytes.
+    pub config: Vec<u8>,
+}
+
+impl LayoutManifest {
+    pub fn read(path: &Path, selector: Option<&Selector>) -> Result<Self> {
+        let (layout, index) = (Layout { path }, read_index(path)?);
+        let origin = layout.origin();
+        let mut descriptor = choose(&origin, &index, selector)?;
+        let mut nested = false;
+        let manifest = loop {
+            let bytes = read_small(&layout, &descriptor, "manifest", MAX_MANIFEST)?;
+            match Document::parse(&origin, &bytes)? {
+                Document::Manifest(manifest) => break *manifest,
+                Document::Index(_) if nested => {
+                    return Err(Error::not_an_image(&origin, "indexes nested too deeply"));
+                }
+                Document::Index(index) => descriptor = index.linux_amd64(&origin)?.clone(),
+            }
+            nested = true;
+        };
+        let config = read_small(&layout, &manifest.config, "config", MAX_CONFIG)?;
+        Ok(Self { manifest, config })
+    }
+
+    pub fn copy_blob(
+        path: &Path,
+        blob: &Descriptor,
+        store: &Store,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        copy_blob(&Layout { path }, blob, store, progress)
+    }
 }
 
 struct Layout<'a> {

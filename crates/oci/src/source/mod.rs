@@ -9,6 +9,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 pub use archive::{archive_names, import_archive};
+pub(crate) use layout::LayoutManifest;
 pub use layout::import_layout;
 
 use crate::manifest::{MAX_CONFIG, MAX_MANIFEST, media};
