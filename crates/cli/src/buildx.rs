@@ -65,7 +65,7 @@ impl BuildxArgs {
             (
                 "--shm-size",
                 self.shm_size.is_some(),
-                "/dev/shm has the memory of the step; --memory limits it",
+                "/dev/shm has 64 MiB; RUN --mount=type=tmpfs,target=/dev/shm,size=SIZE gives it another size",
             ),
             (
                 "--ssh",

@@ -222,11 +222,11 @@ fn means_terminal(fd: Fd) -> bool {
     }
 }
 
-/// Whether a host says that files can be made in this directory. Hosts that keep no rights count as yes.
+/// Whether a host says that something can be made in this directory. Hosts that keep no rights count as yes, and so do those
+/// that know of directories alone (Deno gives no right to create files, and creates them).
 pub fn is_writable(dir: Fd) -> bool {
-    fdstat(dir).is_ok_and(|stat| {
-        stat.fs_rights_base == 0 || stat.fs_rights_base & w::RIGHTS_PATH_CREATE_FILE != 0
-    })
+    const MAKES: w::Rights = w::RIGHTS_PATH_CREATE_FILE | w::RIGHTS_PATH_CREATE_DIRECTORY;
+    fdstat(dir).is_ok_and(|stat| stat.fs_rights_base == 0 || stat.fs_rights_base & MAKES != 0)
 }
 
 /// Reads from a stream; blocks when there is nothing yet.

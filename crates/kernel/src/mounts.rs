@@ -135,6 +135,9 @@ fn tmpfs_spec<'a>(source: &'a str, flags: u64, options: &'a str, dev: u64) -> Sp
     Spec { fstype: "tmpfs", source, root: "/".to_owned(), flags, options, magic: TMPFS_MAGIC, dev }
 }
 
+/// Pages of the files in `/dev`, and in `/dev/shm`: docker's 64 MiB.
+const DEV_PAGES: Option<u64> = Some((64 << 20) / mem::PAGE_SIZE as u64);
+
 fn mount_system(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
     let shared = cx.shared.clone();
     let now = cx.now();
@@ -162,7 +165,7 @@ fn mount_system(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
     mount_at(cx, root, b"/proc/sys", Kind::Dir, procfs::directory(dev, "sys"), spec)?;
 
     let dev = new_dev(&shared);
-    let node = MemFs::tmpfs(&shared, "tmpfs", dev, 0o755, now);
+    let node = MemFs::sized_tmpfs(&shared, "tmpfs", dev, 0o755, now, DEV_PAGES);
     let spec = tmpfs_spec("tmpfs", ST_NOSUID, "size=65536k,mode=755", dev);
     let dev_root = mount_at(cx, root, b"/dev", Kind::Dir, node, spec)?;
     fill_dev(cx, &dev_root)?;
@@ -200,7 +203,7 @@ fn mount_system(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
     mount_at(cx, root, b"/dev/mqueue", Kind::Dir, names, spec)?;
 
     let dev = new_dev(&shared);
-    let node = MemFs::tmpfs(&shared, "tmpfs", dev, 0o1777, now);
+    let node = MemFs::sized_tmpfs(&shared, "tmpfs", dev, 0o1777, now, DEV_PAGES);
     mount_at(
         cx,
         root,

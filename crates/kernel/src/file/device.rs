@@ -84,6 +84,15 @@ impl FileOps for Device {
         true
     }
 
+    /// As drivers/char/mem.c has them.
+    fn splices(&self, write: bool) -> bool {
+        match self {
+            Device::Null => write,
+            Device::Full => !write,
+            Device::Zero | Device::Random => true,
+        }
+    }
+
     fn ioctl(&self, _: &mut Cx, _: &OpenFile, request: u32, _: u64, data: &mut [u8]) -> Res<u64> {
         match (self, request) {
             (Device::Random, RNDGETENTCNT) => {

@@ -62,6 +62,12 @@ pub trait FileOps {
         false
     }
 
+    /// Whether bytes may go between it and a pipe without a copy of the caller's: from it, or with `write` to it (splice(2),
+    /// sendfile(2)).
+    fn splices(&self, _write: bool) -> bool {
+        true
+    }
+
     /// `POLL*` events that are true now.
     fn poll(&self, _cx: &mut Cx) -> u32 {
         READABLE | WRITABLE

@@ -130,6 +130,10 @@ impl Space {
     pub(super) fn has_room(&self) -> bool {
         self.charge.as_ref().is_none_or(|charge| charge.room() >= super::records(0, 1))
     }
+    /// The resident ones of the pages `first .. last`, and whether a program may write to each now.
+    pub fn resident_pages(&self, first: u64, last: u64) -> impl Iterator<Item = (u64, bool)> + '_ {
+        self.table.range(first, last).map(|(page, pte)| (page, pte.allows(Pte::W)))
+    }
     /// How many pages of `start .. end` are resident.
     pub fn resident_in(&self, start: u64, end: u64) -> u64 {
         self.table.range(start >> PAGE_SHIFT, end >> PAGE_SHIFT).count() as u64

@@ -1,4 +1,4 @@
-//! `/proc/pid/maps` and `/proc/pid/smaps`.
+//! `/proc/pid/maps`, `/proc/pid/smaps` and `/proc/pid/pagemap`.
 
 use std::fmt::Write;
 
@@ -46,6 +46,21 @@ pub(super) fn maps(space: &Space) -> String {
         line(&mut out, space, start, vma);
     }
     out
+}
+
+/// `/proc/pid/pagemap` from page `first` on. Where pages lie is shown to nobody without CAP_SYS_ADMIN, and so not here.
+pub(super) fn page_map(space: &Space, first: u64, out: &mut [u64]) {
+    const PRESENT: u64 = 1 << 63;
+    /// A page of a file, or shared anonymous memory.
+    const FILE: u64 = 1 << 61;
+    let last = first + out.len() as u64;
+    for (page, writable) in space.resident_pages(first, last) {
+        let vma = space.vmas().find(page << PAGE_SHIFT).map(|(_, vma)| vma);
+        // A private page of a file that may be written to at once is the process's own.
+        let of_file =
+            vma.is_some_and(|vma| vma.rights.shared || (vma.source.is_some() && !writable));
+        out[(page - first) as usize] = if of_file { PRESENT | FILE } else { PRESENT };
+    }
 }
 
 /// Resident bytes of a mapping, by what they are.

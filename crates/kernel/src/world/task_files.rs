@@ -364,6 +364,12 @@ impl ProcView for Kernel {
         Ok(self.mm.read_remote(space, at, buf))
     }
 
+    fn page_map(&self, tid: u32, first: u64, out: &mut [u64]) {
+        if let Some(space) = self.space_of(tid) {
+            maps::page_map(space, first, out);
+        }
+    }
+
     fn write_memory(&mut self, tid: u32, at: u64, bytes: &[u8]) -> Res<usize> {
         let Some(space) = self.thread_of(tid).map(|t| t.space) else { return Ok(0) };
         Ok(self.mm.write_remote(space, at, bytes))

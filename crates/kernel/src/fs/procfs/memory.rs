@@ -1,4 +1,4 @@
-//! `/proc/pid/mem`: the memory of a process by address.
+//! `/proc/pid/mem`: the memory of a process by address; `/proc/pid/pagemap`: what is known of its pages.
 
 use std::any::Any;
 
@@ -51,6 +51,57 @@ impl FileOps for MemFile {
             0 if n > 0 => Err(Errno::EIO),
             done => Ok(done),
         }
+    }
+
+    fn seek(&self, _: &mut Cx, file: &OpenFile, offset: i64, whence: u32) -> Res<u64> {
+        if whence == SEEK_END {
+            return Err(Errno::EINVAL);
+        }
+        seek_to(file, offset, whence, 0)
+    }
+
+    fn is_seekable(&self) -> bool {
+        true
+    }
+}
+
+/// An open `/proc/TID/pagemap`: eight bytes for each page of the address space.
+pub(super) struct PageMap {
+    pub(super) tid: u32,
+}
+
+/// Bytes of an entry.
+const ENTRY: u64 = 8;
+/// Pages that an address space can have: four levels of page tables, without the kernel's half and its guard page.
+const PAGES: u64 = ((1 << 47) - 4096) / 4096;
+
+impl FileOps for PageMap {
+    fn kind_name(&self) -> &'static str {
+        "proc file"
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn read(&self, cx: &mut Cx, file: &OpenFile, buf: &mut [u8]) -> Res<usize> {
+        let n = self.read_at(cx, file, file.pos.get(), buf)?;
+        file.pos.set(file.pos.get().wrapping_add(n as u64));
+        Ok(n)
+    }
+
+    fn read_at(&self, cx: &mut Cx, _: &OpenFile, at: u64, buf: &mut [u8]) -> Res<usize> {
+        if !at.is_multiple_of(ENTRY) || !(buf.len() as u64).is_multiple_of(ENTRY) {
+            return Err(Errno::EINVAL);
+        }
+        let first = at / ENTRY;
+        let left = PAGES.saturating_sub(first).min((CHUNK / ENTRY as usize) as u64);
+        let mut entries = vec![0; (buf.len() / ENTRY as usize).min(left as usize)];
+        cx.world.procs().page_map(self.tid, first, &mut entries);
+        for (out, entry) in buf.chunks_exact_mut(ENTRY as usize).zip(&entries) {
+            out.copy_from_slice(&entry.to_le_bytes());
+        }
+        Ok(entries.len() * ENTRY as usize)
     }
 
     fn seek(&self, _: &mut Cx, file: &OpenFile, offset: i64, whence: u32) -> Res<u64> {

@@ -37,6 +37,8 @@ pub trait ProcView {
     fn may_access(&self, tid: u32, change: bool) -> bool;
     /// Bytes of its memory from `at` on: how many.
     fn read_memory(&mut self, tid: u32, at: u64, buf: &mut [u8]) -> Res<usize>;
+    /// What `/proc/TID/pagemap` says of its pages from number `first` on.
+    fn page_map(&self, tid: u32, first: u64, out: &mut [u64]);
     /// Changes its memory from `at` on: how many bytes.
     fn write_memory(&mut self, tid: u32, at: u64, bytes: &[u8]) -> Res<usize>;
     /// Content of `/proc/TID/name`; `whole` asks for the process and not one thread.
@@ -529,6 +531,9 @@ impl Inode for ProcInode {
             }
             if change {
                 return Some(Ok(Rc::new(memory::MemFile { tid: *tid })));
+            }
+            if name == "pagemap" {
+                return Some(Ok(Rc::new(memory::PageMap { tid: *tid })));
             }
         }
         match self.kind() {

@@ -318,6 +318,7 @@ pub const TASK: &[(&str, u32, Task)] = &[
     ("oom_adj", 0o644, Task::Made),
     ("oom_score", 0o444, Task::Made),
     ("oom_score_adj", 0o644, Task::Made),
+    ("pagemap", 0o400, Task::Made),
     ("personality", 0o400, Task::Text("00000000\n")),
     ("root", 0o777, Task::Place),
     ("sched", 0o644, Task::Made),

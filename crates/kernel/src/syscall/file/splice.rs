@@ -175,10 +175,16 @@ pub fn sendfile(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     if to.file.flags() & O_APPEND != 0 {
         return Err(Errno::EINVAL.into());
     }
-    if from.file.is_readable() && to.file.is_writable() && !gives_pages(&from.file) {
+    let splices = gives_pages(&from.file) && splice_between(&from, &to);
+    if from.file.is_readable() && to.file.is_writable() && !splices {
         return Err(Errno::EINVAL.into());
     }
     k.copy(tid, from, to, a.u64(3), false)
+}
+
+/// Whether the one gives and the other takes.
+fn splice_between(from: &Side, to: &Side) -> bool {
+    from.file.ops().splices(false) && to.file.ops().splices(true)
 }
 
 /// Whether a file can be spliced from without a pipe of its own: no pipe, socket or directory, nor an eventfd or another
@@ -216,7 +222,8 @@ pub fn splice(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
             (Some(a), Some(b)) => Rc::ptr_eq(&a.pipe, &b.pipe),
             _ => false,
         };
-        if same || from.file.dentry().inode().kind() == Kind::Dir {
+        let directory = from.file.dentry().inode().kind() == Kind::Dir;
+        if same || directory || !splice_between(&from, &to) {
             return Err(Errno::EINVAL.into());
         }
     }
