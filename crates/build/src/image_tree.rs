@@ -112,9 +112,30 @@ impl ImageTree {
         self.tree.write_host(into, layers::HostOptions { owners }).map_err(layers_error)
     }
 
-    /// Writes the EROFS image and gives its length in bytes.
-    pub fn write_rootfs(&self, out: impl Write) -> Result<u64> {
-        Ok(self.tree.write_rootfs(out).map_err(layers_error)?.bytes)
+    /// Gives the EROFS image to `work` as a stream that is made while it is read, with its length and that of its metadata at
+    /// the front. What no box can hold is refused before anything is written.
+    pub fn with_rootfs<T>(
+        &self,
+        work: impl FnOnce(&mut dyn Read, rootfs::Summary) -> Result<T>,
+    ) -> Result<T> {
+        let summary = self.tree.measure_rootfs().map_err(layers_error)?;
+        if summary.bytes > link::MAX_IMAGE {
+            return Err(link::LinkError::ImageTooLarge(summary.bytes).into());
+        }
+        let (reader, writer) =
+            io::pipe().map_err(|error| layers_error(layers::Error::Spool(error)))?;
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(move || self.tree.write_rootfs(writer));
+            let mut reader = io::BufReader::with_capacity(1 << 20, reader);
+            let result = work(&mut reader, summary);
+            // Whoever needs no more of it has closed it.
+            drop(reader);
+            match (result, writing.join()) {
+                (Ok(value), _) => Ok(value),
+                (Err(_), Ok(Err(error))) if !is_broken_pipe(&error) => Err(layers_error(error)),
+                (Err(error), _) => Err(error),
+            }
+        })
     }
 }
 
@@ -124,6 +145,19 @@ fn apply(flatten: &mut Flatten, store: &Store, blob: &LayerBlob) -> Result<()> {
         .layer(reader, blob.digest.as_str(), Some(blob.diff_id.as_str()))
         .map_err(layers_error)?;
     Ok(())
+}
+
+/// Whether the reader of the image has gone: then its own error counts.
+fn is_broken_pipe(error: &layers::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn layers_error(error: layers::Error) -> Error {

@@ -1,7 +1,7 @@
 //! A finished image to a box or an archive.
 
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use link::{LinkInput, Linker};
 use oci::{BoxHandle, BoxOptions, Digest, ImageConfig, LayerBlob, Reference, Store};
 use rootfs::config::{BoxConfig, CpuLevel};
 
-use crate::builder::{Built, Workshop, temporary_folder};
+use crate::builder::{Built, Workshop};
 use crate::cache::{Cache, Cached, key};
 use crate::error::{Cause, Error, Result};
 
@@ -86,29 +86,28 @@ fn link(workshop: &Workshop, built: &Built, cpu: CpuLevel, form: BoxForm) -> Res
             known: true,
         });
     }
-    let folder = temporary_folder(store);
-    let fail = |source: io::Error| write_error(&folder, source);
-    let mut image = tempfile::tempfile_in(&folder).map_err(fail)?;
-    let image_len = built.tree(store)?.write_rootfs(&mut image)?;
-    image.rewind().map_err(fail)?;
     let config_json = store.read_blob(config_digest, oci::manifest::MAX_CONFIG)?;
     let mut wasm = store.writer()?;
-    let mut out = io::BufWriter::with_capacity(1 << 20, &mut wasm);
-    Linker::new(guest, workshop.runtime.cache().clone()).link(
-        LinkInput {
-            image: &mut io::BufReader::with_capacity(1 << 20, image),
-            image_len,
-            config: &BoxConfig { cpu, ..box_config(&built.image.config) },
-            image_config_json: Some(&config_json),
-            output: match form {
-                BoxForm::Module => link::Output::Module,
-                BoxForm::Component | BoxForm::ComponentWithoutNetwork => link::Output::Component,
+    built.tree(store)?.with_rootfs(|image, summary| {
+        let mut out = io::BufWriter::with_capacity(1 << 20, &mut wasm);
+        Linker::new(guest, workshop.runtime.cache().clone()).link(
+            LinkInput {
+                image,
+                image_len: summary.bytes,
+                boot_len: summary.metadata,
+                config: &BoxConfig { cpu, ..box_config(&built.image.config) },
+                image_config_json: Some(&config_json),
+                output: match form {
+                    BoxForm::Module => link::Output::Module,
+                    BoxForm::Component | BoxForm::ComponentWithoutNetwork => {
+                        link::Output::Component
+                    }
+                },
             },
-        },
-        &mut out,
-    )?;
-    out.flush().map_err(fail)?;
-    drop(out);
+            &mut out,
+        )?;
+        out.flush().map_err(|source| write_error(store.path(), source))
+    })?;
     let (digest, size) = wasm.finish()?;
     let media_type = oci::manifest::media::WASM_LAYER.to_owned();
     let record = LayerBlob { digest: digest.clone(), media_type, size, diff_id: digest.clone() };

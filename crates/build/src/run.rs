@@ -1,7 +1,7 @@
 //! RUN: the command runs inside the machine, and what it changes becomes a layer.
 
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -107,15 +107,12 @@ impl Builder<'_> {
 
         let _pass = self.running.enter(&self.stop).ok_or(Cause::Cancelled)?;
         let tree = stage.tree(&workshop.store)?;
-        let mut image = tempfile::tempfile_in(&folder).map_err(write_error)?;
-        let image_len = tree.write_rootfs(&mut image)?;
         // No file of the image lies in the future, and two builds agree. Otherwise time and entropy are the host's: keys that
         // a step makes must not be predictable.
         let clock = self.options.reproducible.then(|| {
             let clock = self.options.source_date_epoch.unwrap_or_else(|| tree.newest_mtime());
             u64::try_from(clock).unwrap_or_default()
         });
-        image.rewind().map_err(write_error)?;
 
         // The proxies of the command line reach the program but neither cache nor history.
         env.extend(self.plan.globals.predefined().map(|(name, value)| format!("{name}={value}")));
@@ -167,17 +164,19 @@ impl Builder<'_> {
             interrupt: Some(self.stop.clone()),
             ..RunOptions::default()
         };
-        let input = StepInput {
-            guest,
-            image: &mut io::BufReader::new(image),
-            image_len,
-            config: &config,
-            layer_dir: Some(layer_dir.path()),
-            clock,
-        };
-        let outcome = workshop.runtime.run_step(input, options).map_err(|error| match error {
-            runtime::RunError::Interrupted => Cause::Cancelled.into(),
-            error => machine(error.to_string()),
+        let outcome = tree.with_rootfs(|image, summary| {
+            let input = StepInput {
+                guest,
+                image,
+                image_len: summary.bytes,
+                config: &config,
+                layer_dir: Some(layer_dir.path()),
+                clock,
+            };
+            workshop.runtime.run_step(input, options).map_err(|error| match error {
+                runtime::RunError::Interrupted => Cause::Cancelled.into(),
+                error => machine(error.to_string()),
+            })
         })?;
         if outcome.status != 0 {
             return Err(Cause::RunFailed { command, status: outcome.status }.into());

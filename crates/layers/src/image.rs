@@ -10,6 +10,17 @@ use crate::{Content, NodeId, Result, Tree};
 impl Tree {
     /// Writes the tree as an EROFS image, contents streamed. Equal trees give equal bytes.
     pub fn write_rootfs(&self, out: impl Write) -> Result<Summary> {
+        let (writer, contents) = self.rootfs()?;
+        let open = |id| contents.get(&id).map(|c| c.reader()).ok_or(io::ErrorKind::NotFound.into());
+        Ok(writer.write(out, open)?)
+    }
+
+    /// What [`Tree::write_rootfs`] would write; no content is read.
+    pub fn measure_rootfs(&self) -> Result<Summary> {
+        Ok(self.rootfs()?.0.measure()?)
+    }
+
+    fn rootfs(&self) -> Result<(Writer, HashMap<rootfs::NodeId, &Content>)> {
         let mut writer = Writer::new(self.node(self.root()).meta.clone());
         let mut contents: HashMap<rootfs::NodeId, &Content> = HashMap::new();
         let mut linked: HashMap<NodeId, rootfs::NodeId> = HashMap::new();
@@ -42,7 +53,6 @@ impl Tree {
                 }
             }
         }
-        let open = |id| contents.get(&id).map(|c| c.reader()).ok_or(io::ErrorKind::NotFound.into());
-        Ok(writer.write(out, open)?)
+        Ok((writer, contents))
     }
 }

@@ -33,12 +33,12 @@ pub enum BootError {
     Init(String),
 }
 
-/// Copies the image and the configuration into an instance of the guest and calls `wizer-initialize`.
+/// Copies the first `boot_len` bytes of the image and the configuration into an instance of the guest and calls `wizer-initialize`.
 pub fn boot<T: Send>(
     store: &mut Store<T>,
     instance: Instance,
     image: &mut dyn Read,
-    image_len: u64,
+    (image_len, boot_len): (u64, u64),
     config: &BoxConfig,
 ) -> Result<ImageRange, BootError> {
     let memory = instance
@@ -47,8 +47,10 @@ pub fn boot<T: Send>(
     let len = u32::try_from(image_len).map_err(|_| BootError::NoRoom(image_len))?;
     let reserve = reserver(store, instance, "boxer-reserve")?;
     let range = reserved(store, memory, "boxer-reserve", &reserve, len)?;
+    // No more than the range, which was checked against the memory.
+    let front = range.start + usize::try_from(boot_len.min(image_len)).unwrap_or(0);
     image
-        .read_exact(&mut memory.data_mut(&mut *store)[range.start..range.end])
+        .read_exact(&mut memory.data_mut(&mut *store)[range.start..front])
         .map_err(BootError::Image)?;
 
     let encoded = config.encode();

@@ -3,7 +3,7 @@
 
 use crate::snapshot::State;
 use crate::{CONFIG_SECTION, LinkError, component};
-use std::io::Write;
+use std::io::{Read, Write};
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{
     CustomSection, DataCountSection, Encode, ExportSection, ImportSection, RawSection, Section,
@@ -35,9 +35,11 @@ pub fn module(
     state: &State,
     imports: Imports,
     image_config_json: Option<&[u8]>,
+    rest: &mut dyn Read,
     out: &mut dyn Write,
 ) -> Result<(), LinkError> {
-    let (address, image) = state.image();
+    let (address, len, front) = state.image();
+    let mut image = Image { address, len, front, rest };
     put(out, &wasm_encoder::Module::HEADER)?;
     for payload in Parser::new(0).parse_all(&state.module) {
         let payload = payload.map_err(damaged)?;
@@ -53,10 +55,10 @@ pub fn module(
                 put(out, &section_bytes(&keep_exports(exports, kept)?))?;
             }
             Payload::DataCountSection { count, .. } => {
-                let count = count + u32::from(!image.is_empty());
+                let count = count + u32::from(len > 0);
                 put(out, &section_bytes(&DataCountSection { count }))?;
             }
-            Payload::DataSection(data) => data_section(&state.module, data, address, image, out)?,
+            Payload::DataSection(data) => data_section(&state.module, data, &mut image, out)?,
             other => {
                 if let Some((id, range)) = other.as_section() {
                     put(out, &section_bytes(&RawSection { id, data: &state.module[range] }))?;
@@ -107,10 +109,10 @@ fn keep_exports(
 fn data_section(
     module: &[u8],
     data: &DataSectionReader<'_>,
-    address: u32,
-    image: &[u8],
+    image: &mut Image<'_>,
     out: &mut dyn Write,
 ) -> Result<(), LinkError> {
+    let address = image.address;
     let mut before = Vec::new();
     let mut after = Vec::new();
     for segment in data.clone() {
@@ -124,24 +126,53 @@ fn data_section(
         if above { after.extend_from_slice(bytes) } else { before.extend_from_slice(bytes) }
     }
     let mut head = Vec::new();
-    if !image.is_empty() {
+    if image.len > 0 {
         head.push(0x00); // active, memory 0
         wasm_encoder::ConstExpr::i32_const(address as i32).encode(&mut head);
-        image.len().encode(&mut head);
+        image.len.encode(&mut head);
     }
     let mut count = Vec::new();
-    (data.count() + u32::from(!image.is_empty())).encode(&mut count);
-    let len = count.len() + before.len() + head.len() + image.len() + after.len();
+    (data.count() + u32::from(image.len > 0)).encode(&mut count);
+    let len = count.len() + before.len() + head.len() + image.len + after.len();
     let mut section = vec![u8::from(SectionId::Data)];
     u32::try_from(len)
-        .map_err(|_| LinkError::ImageTooLarge(image.len() as u64))?
+        .map_err(|_| LinkError::ImageTooLarge(image.len as u64))?
         .encode(&mut section);
     for part in [&section, &count, &before, &head] {
         put(out, part)?;
     }
-    put(out, image)?;
+    image.write(out)?;
     put(out, &after)
 }
+
+/// The root filesystem image: its front as the guest left it, and the rest as it comes.
+struct Image<'a> {
+    address: u32,
+    len: usize,
+    front: &'a [u8],
+    rest: &'a mut dyn Read,
+}
+
+impl Image<'_> {
+    fn write(&mut self, out: &mut dyn Write) -> Result<(), LinkError> {
+        put(out, self.front)?;
+        let mut left = self.len.saturating_sub(self.front.len());
+        let mut buffer = vec![0; COPY_BUFFER];
+        while left > 0 {
+            let most = buffer.len().min(left);
+            let chunk = buffer.get_mut(..most).unwrap_or_default();
+            self.rest.read_exact(chunk).map_err(|source| LinkError::Io {
+                what: "read the root filesystem image",
+                source,
+            })?;
+            put(out, chunk)?;
+            left -= most;
+        }
+        Ok(())
+    }
+}
+
+const COPY_BUFFER: usize = 256 << 10;
 
 /// The address in `i32.const N; end`, which is how wizer writes it.
 fn offset(expr: &wasmparser::ConstExpr<'_>) -> Result<u32, LinkError> {

@@ -94,6 +94,9 @@ pub struct LinkInput<'a> {
     pub image: &'a mut dyn Read,
     /// Length of the image in bytes.
     pub image_len: u64,
+    /// Bytes at its front that the guest needs to boot: all but the contents of files. The rest is never in memory, it goes
+    /// straight to the output (but for a component).
+    pub boot_len: u64,
     /// The box's run-time configuration.
     pub config: &'a BoxConfig,
     /// The OCI image configuration, kept in the section [`CONFIG_SECTION`].
@@ -122,11 +125,12 @@ impl<'g> Linker<'g> {
         let state = snapshot::take(self.guest, &self.cache, &mut input)?;
         match input.output {
             Output::Module => {
-                emit::module(&state, emit::Imports::Preview1, input.image_config_json, out)
+                let (imports, json) = (emit::Imports::Preview1, input.image_config_json);
+                emit::module(&state, imports, json, input.image, out)
             }
             Output::Component => {
                 let mut core = Vec::new();
-                emit::module(&state, emit::Imports::Component, None, &mut core)?;
+                emit::module(&state, emit::Imports::Component, None, input.image, &mut core)?;
                 drop(state);
                 let component = component::encode(core)?;
                 component::write(&component, input.image_config_json, out)

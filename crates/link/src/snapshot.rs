@@ -16,14 +16,17 @@ pub struct State {
     store: Store<Host>,
     memory: Memory,
     image: ImageRange,
+    /// Bytes of the image that are in memory.
+    front: usize,
 }
 
 impl State {
-    /// The image as the guest left it, and its address.
-    pub fn image(&self) -> (u32, &[u8]) {
+    /// The image's address and length, and its front as the guest left it.
+    pub fn image(&self) -> (u32, usize, &[u8]) {
         // The range was checked against the memory when it was reserved, and memories do not shrink.
-        let bytes = &self.memory.data(&self.store)[self.image.start..self.image.end];
-        (self.image.start as u32, bytes)
+        let ImageRange { start, end } = self.image;
+        let bytes = &self.memory.data(&self.store)[start..start + self.front];
+        (start as u32, end - start, bytes)
     }
 }
 
@@ -56,7 +59,8 @@ pub fn take(
     {
         tell.call(&mut store, ()).map_err(|error| BootError::Init(format!("{error:#}")))?;
     }
-    let image = match boot(&mut store, instance, input.image, input.image_len, input.config) {
+    let lengths = (input.image_len, input.boot_len);
+    let image = match boot(&mut store, instance, input.image, lengths, input.config) {
         Ok(range) => range,
         Err(BootError::Init(cause)) => {
             return Err(BootError::Init(with_messages(&store, &cause)).into());
@@ -73,7 +77,9 @@ pub fn take(
     let module = ready(wizer.snapshot(&context, &mut state))
         .ok_or_else(|| LinkError::Guest("wizer waits for something".to_owned()))?
         .map_err(|error| LinkError::Guest(format!("{error:#}")))?;
-    Ok(State { module, store, memory, image })
+    let boot_len = usize::try_from(input.boot_len).unwrap_or(usize::MAX);
+    let front = boot_len.min(image.end - image.start);
+    Ok(State { module, store, memory, image, front })
 }
 
 fn with_messages(store: &Store<Host>, cause: &str) -> String {

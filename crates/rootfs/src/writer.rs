@@ -45,6 +45,8 @@ pub struct Summary {
     pub inodes: u64,
     /// Bytes of the image: a multiple of 4096.
     pub bytes: u64,
+    /// Bytes at its front that are no contents of files: superblock, inodes, directories. A multiple of 4096.
+    pub metadata: u64,
 }
 
 /// Collects a tree, then writes it. The order of the calls does not show in the image.
@@ -166,6 +168,11 @@ impl Writer {
         self.enter(parent, name, target)
     }
 
+    /// What [`Writer::write`] would write.
+    pub fn measure(&self) -> Result<Summary> {
+        Ok(Layout::new(self)?.summary())
+    }
+
     /// Writes the image front to back. `open` is called once for each regular file that is not
     /// empty, in the order of the image, and must give exactly the declared number of bytes.
     pub fn write<W, R, O>(&self, out: W, mut open: O) -> Result<Summary>
@@ -175,6 +182,7 @@ impl Writer {
         O: FnMut(NodeId) -> io::Result<R>,
     {
         let layout = Layout::new(self)?;
+        let summary = layout.summary();
         let mut out = io::BufWriter::with_capacity(COPY_BUFFER, out);
         out.write_all(&layout.encode(self)?)?;
         let mut buffer = vec![0; COPY_BUFFER];
@@ -189,7 +197,7 @@ impl Writer {
             }
         }
         out.flush()?;
-        Ok(Summary { inodes: layout.order.len() as u64, bytes: layout.blocks * BLOCK_SIZE })
+        Ok(summary)
     }
 
     fn file_size(&self, id: NodeId) -> u64 {

@@ -58,6 +58,7 @@ pub fn run(
     let (mut store, sinks) = module_store(cache, options)?;
     let instance =
         preview1::linker(cache)?.instantiate(&mut store, &module).map_err(start_error)?;
-    boot(&mut store, instance, input.image, input.image_len, input.config)?;
+    let lengths = (input.image_len, input.image_len);
+    boot(&mut store, instance, input.image, lengths, input.config)?;
     call_start(cache, &mut store, instance, &translation).map(|status| sinks.outcome(status))
 }

@@ -38,6 +38,7 @@ fn link(cache: &CodeCache, guest: &[u8], image: &[u8], output: Form) -> Result<V
     let input = LinkInput {
         image: &mut &*image,
         image_len: image.len() as u64,
+        boot_len: image.len() as u64,
         config: &config(),
         image_config_json: Some(b"{\"architecture\":\"amd64\"}"),
         output,
@@ -147,6 +148,7 @@ fn a_short_image_is_an_error() {
     let input = LinkInput {
         image: &mut &b"short"[..],
         image_len: 100,
+        boot_len: 100,
         config: &config(),
         image_config_json: None,
         output: Form::Module,

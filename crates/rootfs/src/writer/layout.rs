@@ -2,7 +2,7 @@
 //!
 //! The metadata area starts at block 0, so that a node's number is its byte offset divided by 32.
 
-use super::{Content, Node, NodeId, Writer};
+use super::{Content, Node, NodeId, Summary, Writer};
 use crate::error::Error;
 use crate::format::*;
 use crate::{FileType, Result};
@@ -64,6 +64,14 @@ impl Layout {
         layout.meta_blocks = layout.blocks;
         layout.place_data(tree, |kind| kind == FileType::Regular)?;
         Ok(layout)
+    }
+
+    pub fn summary(&self) -> Summary {
+        Summary {
+            inodes: self.order.len() as u64,
+            bytes: self.blocks * BLOCK_SIZE,
+            metadata: self.meta_blocks * BLOCK_SIZE,
+        }
     }
 
     fn place_data(&mut self, tree: &Writer, of_kind: impl Fn(FileType) -> bool) -> Result<()> {
