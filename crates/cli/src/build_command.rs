@@ -54,6 +54,8 @@ fn build(
     let named_contexts = pairs("--build-context", &args.build_context)?;
     let labels = pairs("--label", &args.label)?;
     let secrets = secrets(&args.secret)?;
+    let cache_from = cache_options::imports(&args.cache_from)?;
+    let cache_to = cache_options::exports(&args.cache_to)?;
     let quiet = args.quiet || args.progress == ProgressMode::Quiet;
     let events: Arc<dyn Events> = if quiet { Arc::new(NoEvents) } else { Arc::new(Plain::new()) };
     let workshop = session::workshop(global, events, cancel.interrupt())?;
@@ -77,8 +79,8 @@ fn build(
         cpu: args.cpu(),
         limits: args.limits.limits(),
         translation: args.translate.translation(false),
-        cache_from: cache_options::imports(&args.cache_from)?,
-        cache_to: cache_options::exports(&args.cache_to)?,
+        cache_from,
+        cache_to,
         pull: args.pull,
         network: run_network(global, args),
         hosts: network::hosts(&args.add_host)?,
