@@ -9,7 +9,7 @@ use abi::poll::{IN_ACCESS, IN_MODIFY};
 use abi::stat::ST_RDONLY;
 
 use super::{FileOps, OpenFile};
-use crate::fs::open_file::seek_to;
+use crate::fs::open_file::{read_on, seek_to};
 use crate::fs::{Cx, Res};
 use crate::source::MapSource;
 
@@ -26,9 +26,7 @@ impl FileOps for Regular {
     }
 
     fn read(&self, cx: &mut Cx, file: &OpenFile, buf: &mut [u8]) -> Res<usize> {
-        let n = self.read_at(cx, file, file.pos.get(), buf)?;
-        file.pos.set(file.pos.get() + n as u64);
-        Ok(n)
+        read_on(self, cx, file, buf)
     }
 
     fn write(&self, cx: &mut Cx, file: &OpenFile, buf: &[u8]) -> Res<usize> {

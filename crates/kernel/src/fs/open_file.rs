@@ -284,6 +284,13 @@ impl FileOps for PathOnly {
     }
 }
 
+/// read(2) of a kind of file that has pread(2): at the file's own position, which moves on.
+pub fn read_on(ops: &dyn FileOps, cx: &mut Cx, file: &OpenFile, buf: &mut [u8]) -> Res<usize> {
+    let n = ops.read_at(cx, file, file.pos.get(), buf)?;
+    file.pos.set(file.pos.get().wrapping_add(n as u64));
+    Ok(n)
+}
+
 /// The new position for lseek(2), given the size for SEEK_END.
 pub fn seek_to(file: &OpenFile, offset: i64, whence: u32, size: u64) -> Res<u64> {
     let base = match whence {

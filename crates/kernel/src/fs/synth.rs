@@ -7,7 +7,7 @@ use abi::Errno;
 use abi::poll::{POLLERR, POLLPRI, READABLE, WRITABLE};
 
 use super::inode::{DirItem, Inode, InodeRef, Kind, Meta};
-use super::open_file::{FileOps, OpenFile, seek_to};
+use super::open_file::{FileOps, OpenFile, read_on, seek_to};
 use super::{Cx, Dentry, Res};
 
 /// Files by path; directories follow from them. A path with a slash at its end is a directory without files.
@@ -379,9 +379,7 @@ impl FileOps for SynthFile {
     }
 
     fn read(&self, cx: &mut Cx, file: &OpenFile, buf: &mut [u8]) -> Res<usize> {
-        let n = self.0.read_at(cx, file.pos.get(), buf)?;
-        file.pos.set(file.pos.get() + n as u64);
-        Ok(n)
+        read_on(self, cx, file, buf)
     }
 
     fn read_at(&self, cx: &mut Cx, _file: &OpenFile, at: u64, buf: &mut [u8]) -> Res<usize> {

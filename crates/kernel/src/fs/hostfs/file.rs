@@ -10,7 +10,7 @@ use abi::poll::{IN_ACCESS, IN_MODIFY};
 use super::cache::OpenHost;
 use super::{HostInode, read_full};
 use crate::fs::inode::Inode;
-use crate::fs::open_file::seek_to;
+use crate::fs::open_file::{read_on, seek_to};
 use crate::fs::{Cx, FileOps, OpenFile, Res};
 use crate::source::MapSource;
 
@@ -45,9 +45,7 @@ impl FileOps for HostFile {
     }
 
     fn read(&self, cx: &mut Cx, file: &OpenFile, buf: &mut [u8]) -> Res<usize> {
-        let n = self.read_at(cx, file, file.pos.get(), buf)?;
-        file.pos.set(file.pos.get() + n as u64);
-        Ok(n)
+        read_on(self, cx, file, buf)
     }
 
     fn write(&self, cx: &mut Cx, file: &OpenFile, buf: &[u8]) -> Res<usize> {

@@ -5,7 +5,7 @@ use std::any::Any;
 use abi::Errno;
 use abi::fcntl::SEEK_END;
 
-use crate::fs::open_file::{FileOps, OpenFile, seek_to};
+use crate::fs::open_file::{FileOps, OpenFile, read_on, seek_to};
 use crate::fs::{Cx, Res};
 
 /// An open `/proc/TID/mem`.
@@ -26,9 +26,7 @@ impl FileOps for MemFile {
     }
 
     fn read(&self, cx: &mut Cx, file: &OpenFile, buf: &mut [u8]) -> Res<usize> {
-        let n = self.read_at(cx, file, file.pos.get(), buf)?;
-        file.pos.set(file.pos.get().wrapping_add(n as u64));
-        Ok(n)
+        read_on(self, cx, file, buf)
     }
 
     fn write(&self, cx: &mut Cx, file: &OpenFile, buf: &[u8]) -> Res<usize> {
@@ -54,15 +52,20 @@ impl FileOps for MemFile {
     }
 
     fn seek(&self, _: &mut Cx, file: &OpenFile, offset: i64, whence: u32) -> Res<u64> {
-        if whence == SEEK_END {
-            return Err(Errno::EINVAL);
-        }
-        seek_to(file, offset, whence, 0)
+        seek_without_end(file, offset, whence)
     }
 
     fn is_seekable(&self) -> bool {
         true
     }
+}
+
+/// lseek(2) where there is no end to count from.
+fn seek_without_end(file: &OpenFile, offset: i64, whence: u32) -> Res<u64> {
+    if whence == SEEK_END {
+        return Err(Errno::EINVAL);
+    }
+    seek_to(file, offset, whence, 0)
 }
 
 /// An open `/proc/TID/pagemap`: eight bytes for each page of the address space.
@@ -85,9 +88,7 @@ impl FileOps for PageMap {
     }
 
     fn read(&self, cx: &mut Cx, file: &OpenFile, buf: &mut [u8]) -> Res<usize> {
-        let n = self.read_at(cx, file, file.pos.get(), buf)?;
-        file.pos.set(file.pos.get().wrapping_add(n as u64));
-        Ok(n)
+        read_on(self, cx, file, buf)
     }
 
     fn read_at(&self, cx: &mut Cx, _: &OpenFile, at: u64, buf: &mut [u8]) -> Res<usize> {
@@ -105,10 +106,7 @@ impl FileOps for PageMap {
     }
 
     fn seek(&self, _: &mut Cx, file: &OpenFile, offset: i64, whence: u32) -> Res<u64> {
-        if whence == SEEK_END {
-            return Err(Errno::EINVAL);
-        }
-        seek_to(file, offset, whence, 0)
+        seek_without_end(file, offset, whence)
     }
 
     fn is_seekable(&self) -> bool {

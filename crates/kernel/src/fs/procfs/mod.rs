@@ -14,7 +14,7 @@ use abi::poll::{READABLE, WRITABLE};
 
 use self::tables::{GUARDED, NAMESPACES, NET, SYSTEM, System, TASK, Task};
 use super::inode::{DirItem, Inode, InodeRef, Kind, Meta, Names, NewNode, SetAttr};
-use super::open_file::{FileOps, OpenFile, seek_to};
+use super::open_file::{FileOps, OpenFile, read_on, seek_to};
 use super::{Cx, Dentry, Res};
 
 /// What proc(5) shows of processes and of the system. `Kernel` implements it.
@@ -559,9 +559,7 @@ impl FileOps for ProcFile {
     }
 
     fn read(&self, cx: &mut Cx, file: &OpenFile, buf: &mut [u8]) -> Res<usize> {
-        let n = self.read_at(cx, file, file.pos.get(), buf)?;
-        file.pos.set(file.pos.get() + n as u64);
-        Ok(n)
+        read_on(self, cx, file, buf)
     }
 
     fn read_at(&self, cx: &mut Cx, _file: &OpenFile, at: u64, buf: &mut [u8]) -> Res<usize> {
