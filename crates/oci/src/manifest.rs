@@ -63,6 +63,8 @@ pub(crate) const BOX_OF: &str = "boxer.image.of";
 pub const MAX_MANIFEST: u64 = 4 << 20;
 /// The largest image config accepted, in bytes.
 pub const MAX_CONFIG: u64 = 16 << 20;
+/// Most indexes on the way to an image, one inside the other.
+pub(crate) const MAX_NESTING: u32 = 3;
 /// The largest number of layers accepted in one image.
 pub const MAX_LAYERS: usize = 4096;
 

@@ -7,9 +7,13 @@ use oci_client::RegistryOperation;
 use super::Client;
 use super::blob::fetch;
 use super::endpoint::Endpoint;
+use super::pull::check_config_size;
 use crate::manifest::MAX_CONFIG;
 use crate::source::LayoutManifest;
-use crate::{Descriptor, Document, Error, Manifest, Progress, Reference, Result, Source, Store};
+use crate::{Descriptor, Error, Manifest, Progress, Reference, Result, Source, Store};
+
+/// Most indexes on the way to a cache.
+const NESTING: u32 = 1;
 
 /// A manifest and its config; where the rest is.
 #[derive(Clone, Debug)]
@@ -44,8 +48,9 @@ impl Client {
                 let manifest = self.run(reference, async || {
                     let endpoint =
                         Endpoint::open(self, reference, None, RegistryOperation::Pull).await?;
-                    let manifest = self.pull_any_manifest(&endpoint, reference).await?;
-                    check_config(&name, &manifest)?;
+                    let (_, _, manifest) =
+                        self.find_manifest(&endpoint, reference, NESTING).await?;
+                    check_config_size(&name, &manifest)?;
                     fetch(&endpoint, &self.options, &manifest.config, store, progress).await?;
                     Ok(manifest)
                 })?;
@@ -54,7 +59,7 @@ impl Client {
             }
             Source::Layout { path, selector } => {
                 let LayoutManifest { manifest, config } =
-                    LayoutManifest::read(path, selector.as_ref())?;
+                    LayoutManifest::read(path, selector.as_ref(), NESTING)?;
                 Ok(Parts { manifest, config, origin: Origin::Layout(path.clone()) })
             }
             Source::Archive { .. } => Err(Error::not_an_image(source, "it is an archive")),
@@ -78,37 +83,4 @@ impl Client {
             Origin::Layout(path) => LayoutManifest::copy_blob(path, blob, store, progress),
         }
     }
-
-    async fn pull_any_manifest(
-        &self,
-        endpoint: &Endpoint,
-        reference: &Reference,
-    ) -> Result<Manifest> {
-        let name = reference.familiar();
-        let mut target = endpoint.target.clone();
-        let mut expected = reference.digest();
-        loop {
-            let whole = expected.is_none() || expected == reference.digest();
-            let (bytes, _) = self.pull_manifest(endpoint, &target, expected.as_ref()).await?;
-            match Document::parse(&name, &bytes)? {
-                Document::Manifest(manifest) => return Ok(*manifest),
-                Document::Index(index) if whole => {
-                    let entry = index.linux_amd64(&name)?;
-                    target = endpoint.target.clone_with_digest(entry.digest.to_string());
-                    expected = Some(entry.digest.clone());
-                }
-                Document::Index(_) => {
-                    return Err(Error::not_an_image(&name, "indexes nested too deeply"));
-                }
-            }
-        }
-    }
-}
-
-fn check_config(name: &str, manifest: &Manifest) -> Result<()> {
-    if manifest.config.size > MAX_CONFIG {
-        let what = "the config".into();
-        return Err(Error::TooLarge { reference: name.into(), what, limit: MAX_CONFIG });
-    }
-    Ok(())
 }

@@ -9,10 +9,10 @@ use super::Client;
 use super::blob::fetch;
 use super::endpoint::Endpoint;
 use crate::artifact::check_box_manifest;
-use crate::manifest::{MAX_CONFIG, media};
+use crate::manifest::{MAX_CONFIG, MAX_NESTING, media};
 use crate::writer::{check_image_manifest, match_layers};
 use crate::{
-    Descriptor, Document, Error, ImageConfig, Manifest, Progress, Reference, Result, Store,
+    Descriptor, Digest, Document, Error, ImageConfig, Manifest, Progress, Reference, Result, Store,
 };
 
 /// What the caller can use.
@@ -57,14 +57,30 @@ impl Client {
         want: Want,
     ) -> Result<Descriptor> {
         let name = reference.familiar();
+        let (bytes, digest, manifest) =
+            self.find_manifest(endpoint, reference, MAX_NESTING).await?;
+        self.pull_blobs(endpoint, &name, &manifest, store, progress, want).await?;
+        let media_type = manifest.media_type.unwrap_or_else(|| media::OCI_MANIFEST.into());
+        store.put_reader(&mut bytes.as_slice(), Some(&digest))?;
+        Ok(Descriptor::new(media_type, digest, bytes.len() as u64))
+    }
+
+    /// The manifest for this machine: its bytes, their digest, and what they say. At most `nesting` indexes lead to it.
+    pub(super) async fn find_manifest(
+        &self,
+        endpoint: &Endpoint,
+        reference: &Reference,
+        nesting: u32,
+    ) -> Result<(Vec<u8>, Digest, Manifest)> {
+        let name = reference.familiar();
         let mut target = endpoint.target.clone();
         let mut expected = reference.digest();
         let mut depth = 0;
-        let (bytes, digest, manifest) = loop {
+        loop {
             let (bytes, digest) = self.pull_manifest(endpoint, &target, expected.as_ref()).await?;
             match Document::parse(&name, &bytes)? {
-                Document::Manifest(manifest) => break (bytes, digest, manifest),
-                Document::Index(_) if depth == 3 => {
+                Document::Manifest(manifest) => return Ok((bytes, digest, *manifest)),
+                Document::Index(_) if depth == nesting => {
                     return Err(Error::not_an_image(&name, "indexes nested too deeply"));
                 }
                 Document::Index(index) => {
@@ -74,11 +90,7 @@ impl Client {
                     expected = Some(entry.digest.clone());
                 }
             }
-        };
-        self.pull_blobs(endpoint, &name, &manifest, store, progress, want).await?;
-        let media_type = manifest.media_type.unwrap_or_else(|| media::OCI_MANIFEST.into());
-        store.put_reader(&mut bytes.as_slice(), Some(&digest))?;
-        Ok(Descriptor::new(media_type, digest, bytes.len() as u64))
+        }
     }
 
     async fn pull_blobs(
@@ -100,13 +112,7 @@ impl Client {
         } else {
             check_image_manifest(name, manifest)?;
         }
-        if manifest.config.size > MAX_CONFIG {
-            return Err(Error::TooLarge {
-                reference: name.into(),
-                what: "the config".into(),
-                limit: MAX_CONFIG,
-            });
-        }
+        check_config_size(name, manifest)?;
         fetch(endpoint, &self.options, &manifest.config, store, progress).await?;
         if !is_box {
             // The config knows the platform; a mismatch should not cost the layers.
@@ -153,6 +159,15 @@ impl Client {
         }
         result
     }
+}
+
+/// Refuses a manifest whose config is too large to be read.
+pub(super) fn check_config_size(name: &str, manifest: &Manifest) -> Result<()> {
+    if manifest.config.size > MAX_CONFIG {
+        let what = "the config".into();
+        return Err(Error::TooLarge { reference: name.into(), what, limit: MAX_CONFIG });
+    }
+    Ok(())
 }
 
 /// Failures of this machine, which another mirror would not mend.

@@ -4,12 +4,11 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::{Blobs, Selector, choose, copy_blob, import_oci, read_small};
+use super::{Blobs, Selector, copy_blob, find_manifest, import_oci, read_small};
 use crate::manifest::{MAX_CONFIG, MAX_MANIFEST};
 use crate::store::check_layout_version;
 use crate::{
-    Artifact, Descriptor, Digest, Document, Error, Index, Manifest, Progress, Reference, Result,
-    Store,
+    Artifact, Descriptor, Digest, Error, Index, Manifest, Progress, Reference, Result, Store,
 };
 
 /// Copies an image or box out of a layout directory into the store and gives it `name`.
@@ -42,22 +41,10 @@ pub(crate) struct LayoutManifest {
 }
 
 impl LayoutManifest {
-    pub fn read(path: &Path, selector: Option<&Selector>) -> Result<Self> {
+    /// At most `nesting` further indexes lead to it.
+    pub fn read(path: &Path, selector: Option<&Selector>, nesting: u32) -> Result<Self> {
         let (layout, index) = (Layout { path }, read_index(path)?);
-        let origin = layout.origin();
-        let mut descriptor = choose(&origin, &index, selector)?;
-        let mut nested = false;
-        let manifest = loop {
-            let bytes = read_small(&layout, &descriptor, "manifest", MAX_MANIFEST)?;
-            match Document::parse(&origin, &bytes)? {
-                Document::Manifest(manifest) => break *manifest,
-                Document::Index(_) if nested => {
-                    return Err(Error::not_an_image(&origin, "indexes nested too deeply"));
-                }
-                Document::Index(index) => descriptor = index.linux_amd64(&origin)?.clone(),
-            }
-            nested = true;
-        };
+        let (_, _, manifest) = find_manifest(&layout, &index, selector, nesting)?;
         let config = read_small(&layout, &manifest.config, "config", MAX_CONFIG)?;
         Ok(Self { manifest, config })
     }

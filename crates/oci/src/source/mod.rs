@@ -12,7 +12,7 @@ pub use archive::{archive_names, import_archive};
 pub(crate) use layout::LayoutManifest;
 pub use layout::import_layout;
 
-use crate::manifest::{MAX_CONFIG, MAX_MANIFEST, media};
+use crate::manifest::{MAX_CONFIG, MAX_MANIFEST, MAX_NESTING, media};
 use crate::writer::{check_image_manifest, match_layers};
 use crate::{
     Artifact, Descriptor, Digest, Document, Error, ImageConfig, Index, Manifest, Progress,
@@ -130,21 +130,7 @@ fn import_oci(
     progress: &dyn Progress,
 ) -> Result<Artifact> {
     let origin = blobs.origin();
-    let mut descriptor = choose(&origin, index, selector)?;
-    let mut depth = 0;
-    let (bytes, manifest) = loop {
-        let bytes = read_small(blobs, &descriptor, "manifest", MAX_MANIFEST)?;
-        match Document::parse(&origin, &bytes)? {
-            Document::Manifest(manifest) => break (bytes, manifest),
-            Document::Index(_) if depth == 3 => {
-                return Err(Error::not_an_image(&origin, "indexes nested too deeply"));
-            }
-            Document::Index(index) => {
-                depth += 1;
-                descriptor = index.linux_amd64(&origin)?.clone();
-            }
-        }
-    };
+    let (descriptor, bytes, manifest) = find_manifest(blobs, index, selector, MAX_NESTING)?;
     let media_type = manifest.media_type.clone().unwrap_or_else(|| media::OCI_MANIFEST.into());
     check_before_copy(blobs, &origin, &manifest)?;
     for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
@@ -159,6 +145,32 @@ fn import_oci(
         None => store.keep(&descriptor)?,
     }
     Ok(artifact)
+}
+
+/// The manifest that `index` and `selector` lead to, for this machine: where it is, its bytes, and what they say. At most
+/// `nesting` further indexes lead to it.
+fn find_manifest(
+    blobs: &dyn Blobs,
+    index: &Index,
+    selector: Option<&Selector>,
+    nesting: u32,
+) -> Result<(Descriptor, Vec<u8>, Manifest)> {
+    let origin = blobs.origin();
+    let mut descriptor = choose(&origin, index, selector)?;
+    let mut depth = 0;
+    loop {
+        let bytes = read_small(blobs, &descriptor, "manifest", MAX_MANIFEST)?;
+        match Document::parse(&origin, &bytes)? {
+            Document::Manifest(manifest) => return Ok((descriptor, bytes, *manifest)),
+            Document::Index(_) if depth == nesting => {
+                return Err(Error::not_an_image(&origin, "indexes nested too deeply"));
+            }
+            Document::Index(index) => {
+                depth += 1;
+                descriptor = index.linux_amd64(&origin)?.clone();
+            }
+        }
+    }
 }
 
 /// Refuses what is no image (or is for another machine) before its layers are copied.
