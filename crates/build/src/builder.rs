@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use dockerfile::plan::{Plan, Source};
 use dockerfile::{Cause as DockerfileCause, Instruction, InstructionKind, Span};
@@ -14,7 +13,7 @@ use crate::cache::{Cache, Cached, key};
 use crate::cache_transfer::{Imported, Known};
 use crate::config::{add_labels, apply, take_environment};
 use crate::error::{Cause, Error, Result};
-use crate::events::{Events, StepId};
+use crate::events::{self, Events, StepId};
 use crate::history;
 use crate::image_tree::ImageTree;
 use crate::options::BuildOptions;
@@ -190,27 +189,7 @@ impl Builder<'_> {
             return Err(Cause::Cancelled.into());
         }
         let step = StepId(self.next_step.fetch_add(1, Ordering::Relaxed));
-        let events = &self.workshop.events;
-        events.started(step, name);
-        let start = Instant::now();
-        match work(step) {
-            Ok((value, true)) => {
-                events.cached(step);
-                Ok(value)
-            }
-            Ok((value, false)) => {
-                events.done(step, start.elapsed());
-                Ok(value)
-            }
-            Err(error) if error.is_cancelled() => {
-                events.cancelled(step);
-                Err(error)
-            }
-            Err(error) => {
-                events.failed(step, &error.to_string());
-                Err(error)
-            }
-        }
+        events::step(self.workshop.events.as_ref(), step, name, || work(step))
     }
 
     /// A stage's end, built if it is not yet, on behalf of another stage or of nobody.
@@ -235,10 +214,9 @@ impl Builder<'_> {
             }
             Err(error) => {
                 // Before anybody who waits for the stage is told, so that this error is the first.
-                let consequence = || Error::new(Cause::Cancelled);
                 self.fail(error);
                 self.stages.finish(index, asking, None);
-                Err(consequence())
+                Err(Cause::Cancelled.into())
             }
         }
     }

@@ -30,10 +30,7 @@ impl Context {
     /// Opens a context. `dockerfile` is the Dockerfile's path, whose own `NAME.dockerignore` comes
     /// before the context's `.dockerignore`.
     pub fn open(root: &Path, dockerfile: Option<&Path>) -> Result<Self> {
-        let read = |source| Error::new(Cause::Read { path: root.to_owned(), source });
-        if !fs::metadata(root).map_err(read)?.is_dir() {
-            return Err(read(io::Error::from(io::ErrorKind::NotADirectory)));
-        }
+        let mut context = Self::bare(root)?;
         let beside = dockerfile.map(|path| {
             let mut name = path.as_os_str().to_owned();
             name.push(".dockerignore");
@@ -45,27 +42,30 @@ impl Context {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(source) => return Err(Error::new(Cause::Read { path, source })),
             };
-            let ignore = IgnoreFile::parse(&text).map_err(|error| {
+            context.ignore = IgnoreFile::parse(&text).map_err(|error| {
                 let reason = io::Error::other(format!("line {}: {error}", error.span));
                 Error::new(Cause::Read { path: path.clone(), source: reason })
             })?;
-            let (root, held) = (root.to_owned(), Mutex::default());
-            return Ok(Self { root, ignore, ignore_file: Some(path), held, plain_modes: false });
+            context.ignore_file = Some(path);
+            break;
         }
-        let (root, held) = (root.to_owned(), Mutex::default());
-        let (ignore, ignore_file) = (IgnoreFile::default(), None);
-        Ok(Self { root, ignore, ignore_file, held, plain_modes: false })
+        Ok(context)
     }
 
     /// What was checked out of a repository.
     pub fn repository(root: &Path) -> Result<Self> {
+        Ok(Self { plain_modes: true, ..Self::bare(root)? })
+    }
+
+    /// A directory whose ignore file does not count.
+    fn bare(root: &Path) -> Result<Self> {
         let read = |source| Error::new(Cause::Read { path: root.to_owned(), source });
         if !fs::metadata(root).map_err(read)?.is_dir() {
             return Err(read(io::Error::from(io::ErrorKind::NotADirectory)));
         }
         let (root, held) = (root.to_owned(), Mutex::default());
         let (ignore, ignore_file) = (IgnoreFile::default(), None);
-        Ok(Self { root, ignore, ignore_file, held, plain_modes: true })
+        Ok(Self { root, ignore, ignore_file, held, plain_modes: false })
     }
 
     /// The patterns, for the checks.

@@ -216,13 +216,11 @@ impl Builder<'_> {
         let place = from.place.clone();
         let found = content_key(request, &selected, from.files(self)?)
             .map_err(|error| copy_failed(&place, &error))?;
-        if let Some(described) = &described {
-            self.known.input(described, &found);
-        }
-        if let Some(described) = described
-            && let Err(error) = self.cache.put_content_key(&described, &found)
-        {
-            self.cache_is_unwritable(&error);
+        if let Some(described) = described {
+            self.known.input(&described, &found);
+            if let Err(error) = self.cache.put_content_key(&described, &found) {
+                self.cache_is_unwritable(&error);
+            }
         }
         Ok(found)
     }

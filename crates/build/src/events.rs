@@ -1,8 +1,10 @@
 //! How a build tells what it is doing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oci::Digest;
+
+use crate::error::Result;
 
 /// A step of a build, numbered from 1 in the order in which they start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,3 +36,31 @@ pub trait Events: Send + Sync {
 pub struct NoEvents;
 
 impl Events for NoEvents {}
+
+/// Carries a step out between its start and end events. `work` also says whether its result was known.
+pub(crate) fn step<T>(
+    events: &dyn Events,
+    step: StepId,
+    name: &str,
+    work: impl FnOnce() -> Result<(T, bool)>,
+) -> Result<T> {
+    events.started(step, name);
+    let start = Instant::now();
+    match work() {
+        Ok((value, true)) => {
+            events.cached(step);
+            Ok(value)
+        }
+        Ok((value, false)) => {
+            events.done(step, start.elapsed());
+            Ok(value)
+        }
+        Err(error) => {
+            match error.is_cancelled() {
+                true => events.cancelled(step),
+                false => events.failed(step, &error.to_string()),
+            }
+            Err(error)
+        }
+    }
+}

@@ -9,7 +9,7 @@ use layers::{Metadata, NewNode};
 use crate::builder::Workshop;
 use crate::context::Context;
 use crate::error::{Cause, Error, Result};
-use crate::events::StepId;
+use crate::events::{self, Events, StepId};
 use crate::files::{Files, read_small};
 use crate::image_tree::ImageTree;
 use crate::origin::Origin;
@@ -111,27 +111,24 @@ impl MainContext {
     /// It cannot be had.
     pub fn remote(workshop: &Workshop, url: &str, keep_git: bool) -> Result<Self> {
         let step = StepId(1);
-        let start = std::time::Instant::now();
-        let events = &workshop.events;
         let remote = Remote::of_context(url)?;
         let name = match &remote {
             Some(Remote::Git(_)) => format!("[internal] load git source {url}"),
             _ => "[internal] load remote build context".to_owned(),
         };
-        events.started(step, &name);
-        let held = match remote {
-            Some(Remote::Git(source)) => {
-                let (store, client) = (&workshop.store, &workshop.client);
-                let stop = &workshop.interrupt;
-                source.check_out(store, client.is_offline(), keep_git, stop).map(Held::Repository)
-            }
-            _ => fetch(workshop, url, step),
-        };
-        match &held {
-            Ok(_) => events.done(step, start.elapsed()),
-            Err(error) => events.failed(step, &error.to_string()),
-        }
-        Ok(Self { held: held?, shown: url.to_owned(), steps: 1 })
+        let held = events::step(workshop.events.as_ref(), step, &name, || {
+            let held = match remote {
+                Some(Remote::Git(source)) => {
+                    let (store, client) = (&workshop.store, &workshop.client);
+                    let stop = &workshop.interrupt;
+                    let checkout = source.check_out(store, client.is_offline(), keep_git, stop)?;
+                    Held::Repository(checkout)
+                }
+                _ => fetch(workshop, url, step)?,
+            };
+            Ok((held, false))
+        })?;
+        Ok(Self { held, shown: url.to_owned(), steps: 1 })
     }
 
     /// The directory on the host, if it is one.
@@ -211,9 +208,7 @@ fn read_host(path: &Path) -> Result<FoundDockerfile> {
 /// Fetches a file: an archive is taken apart, anything else is a Dockerfile.
 fn fetch(workshop: &Workshop, url: &str, step: StepId) -> Result<Held> {
     let store = &workshop.store;
-    let progress = Transfers { step, events: workshop.events.as_ref() };
-    let client = workshop.client.interruptible(workshop.interrupt.flag());
-    let file = client.download(url, None, store, &progress)?;
+    let file = download(workshop, url, step, workshop.events.as_ref())?;
     const HEAD: u64 = 1024;
     let mut head = Vec::new();
     let read = |source| Error::new(Cause::Read { path: store.blob_path(&file.digest), source });
@@ -223,6 +218,17 @@ fn fetch(workshop: &Workshop, url: &str, step: StepId) -> Result<Held> {
         return Ok(Held::Tree(Arc::new(ImageTree::of_archive(store, archive, url)?)));
     }
     Ok(Held::Single(Arc::new(single_file(workshop, &file)?)))
+}
+
+/// What is at a URL, until the build is to end.
+fn download(
+    workshop: &Workshop,
+    url: &str,
+    step: StepId,
+    events: &dyn Events,
+) -> Result<oci::Download> {
+    let client = workshop.client.interruptible(workshop.interrupt.flag());
+    Ok(client.download(url, None, &workshop.store, &Transfers { step, events })?)
 }
 
 /// A tree with a fetched file in it and nothing else.
@@ -244,8 +250,6 @@ pub(crate) fn single_file(workshop: &Workshop, file: &oci::Download) -> Result<I
 /// # Errors
 /// It cannot be fetched or is too large.
 pub fn fetch_dockerfile(workshop: &Workshop, url: &str) -> Result<Vec<u8>> {
-    let progress = Transfers { step: StepId(0), events: &crate::NoEvents };
-    let client = workshop.client.interruptible(workshop.interrupt.flag());
-    let file = client.download(url, None, &workshop.store, &progress)?;
+    let file = download(workshop, url, StepId(0), &crate::NoEvents)?;
     Ok(workshop.store.read_blob(&file.digest, LARGEST)?)
 }

@@ -47,10 +47,20 @@ impl<T> Default for Used<T> {
     }
 }
 
-impl<T> Used<T> {
-    fn slot(&self, name: &str) -> Slot<T> {
-        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(used.entry(name.to_owned()).or_insert_with(|| Arc::new(Mutex::new(None))))
+impl<T: Clone> Used<T> {
+    /// What `name` leads to, made the first time.
+    fn once(&self, name: &str, make: impl FnOnce() -> Result<T>) -> Result<T> {
+        let slot: Slot<T> = {
+            let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(used.entry(name.to_owned()).or_default())
+        };
+        let mut known = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(have) = known.as_ref() {
+            return Ok(have.clone());
+        }
+        let made = make()?;
+        *known = Some(made.clone());
+        Ok(made)
     }
 }
 
@@ -132,11 +142,11 @@ impl Builder<'_> {
             }
             return self.image(name, &value).map(Origin::Stage);
         }
-        let slot = self.named.slot(name);
-        let mut known = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(origin) = known.as_ref() {
-            return Ok(origin.clone());
-        }
+        self.named.once(name, || self.open_context(name, &value))
+    }
+
+    /// A named context that is no image.
+    fn open_context(&self, name: &str, value: &str) -> Result<Origin> {
         let failed = |error: Error| match error.is_cancelled() {
             true => error,
             false => {
@@ -144,9 +154,9 @@ impl Builder<'_> {
                 Error::new(Cause::NamedContext { name: name.to_owned(), reason })
             }
         };
-        let origin = match Remote::of_context(&value).map_err(failed)? {
+        Ok(match Remote::of_context(value).map_err(failed)? {
             None => {
-                Origin::Context(Arc::new(Context::open(Path::new(&value), None).map_err(failed)?))
+                Origin::Context(Arc::new(Context::open(Path::new(value), None).map_err(failed)?))
             }
             Some(Remote::Git(source)) => self
                 .step(&format!("[context {name}] {value}"), |_| {
@@ -159,18 +169,15 @@ impl Builder<'_> {
                     Ok((Origin::Tree(Arc::new(single_file(self.workshop, &file)?)), false))
                 })
                 .map_err(failed)?,
-        };
-        *known = Some(origin.clone());
-        Ok(origin)
+        })
     }
 
     /// An image, from the store or fetched, as a stage that ends at once.
     fn image(&self, shown: &str, source: &str) -> Result<Arc<Stage>> {
-        let slot = self.images.slot(source);
-        let mut known = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(stage) = known.as_ref() {
-            return Ok(Arc::clone(stage));
-        }
+        self.images.once(source, || self.load_image(shown, source))
+    }
+
+    fn load_image(&self, shown: &str, source: &str) -> Result<Arc<Stage>> {
         let name = format!("[internal] load {shown}");
         let handle = self.step(&name, |step| {
             let progress = Transfers { step, events: self.workshop.events.as_ref() };
@@ -190,9 +197,7 @@ impl Builder<'_> {
             let handle = fetch().map_err(|source| Error::base(shown, source))?;
             Ok((handle, false))
         })?;
-        let stage = Arc::new(stage_of_image(&handle, self.plan.escape));
-        *known = Some(Arc::clone(&stage));
-        Ok(stage)
+        Ok(Arc::new(stage_of_image(&handle, self.plan.escape)))
     }
 }
 

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use link::{LinkInput, Linker};
 use oci::{BoxHandle, BoxOptions, Digest, ImageConfig, LayerBlob, Reference, Store};
@@ -12,6 +11,7 @@ use rootfs::config::{BoxConfig, CpuLevel};
 use crate::builder::{Built, Workshop};
 use crate::cache::{Cache, Cached, key};
 use crate::error::{Cause, Error, Result};
+use crate::events;
 
 /// The form of a box.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,19 +47,15 @@ pub fn link_box(
     cpu: CpuLevel,
     form: BoxForm,
 ) -> Result<LinkedBox> {
-    let (step, start) = (built.next_step(), Instant::now());
     let name = match form {
         BoxForm::Module => "link wasm",
         BoxForm::Component | BoxForm::ComponentWithoutNetwork => "link component",
     };
-    workshop.events.started(step, name);
-    let linked = link(workshop, built, cpu, form);
-    match &linked {
-        Ok(linked) if linked.known => workshop.events.cached(step),
-        Ok(_) => workshop.events.done(step, start.elapsed()),
-        Err(error) => workshop.events.failed(step, &error.to_string()),
-    }
-    linked
+    events::step(workshop.events.as_ref(), built.next_step(), name, || {
+        let linked = link(workshop, built, cpu, form)?;
+        let known = linked.known;
+        Ok((linked, known))
+    })
 }
 
 fn link(workshop: &Workshop, built: &Built, cpu: CpuLevel, form: BoxForm) -> Result<LinkedBox> {
