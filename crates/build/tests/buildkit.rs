@@ -12,13 +12,13 @@ mod listing;
 #[path = "buildkit/reference.rs"]
 mod reference;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bench::Bench;
 use cases::CaseFile;
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/buildkit")
+    std::env::current_dir().unwrap().join("../../fixtures/buildkit")
 }
 
 fn case_files() -> Vec<PathBuf> {

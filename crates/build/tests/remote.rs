@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -70,8 +70,7 @@ impl Bench {
         let web = folder.path().join("web");
         fs::create_dir(&web).unwrap();
         fs::write(web.join("file.txt"), "fetched").unwrap();
-        let archives =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/buildkit/archives");
+        let archives = std::env::current_dir().unwrap().join("../../fixtures/buildkit/archives");
         fs::copy(archives.join("plain.tar.gz"), web.join("plain.tar.gz")).unwrap();
         Bench { address: serve(web), folder }
     }

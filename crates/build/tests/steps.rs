@@ -203,7 +203,7 @@ fn show_error(bench: &Bench, error: &build::Error) -> String {
 
 #[test]
 fn dockerfiles_build_as_expected() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/build");
+    let folder = std::env::current_dir().unwrap().join("../../fixtures/build");
     let mut names: Vec<PathBuf> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     names.retain(|path| path.extension().is_some_and(|extension| extension == "Dockerfile"));

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use dockerfile::ignore::IgnoreFile;
 use dockerfile::lint::{Knowledge, check};
@@ -11,7 +11,7 @@ use dockerfile::plan::{Options, Plan};
 use dockerfile::{Dockerfile, Error, Instruction};
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/dockerfile")
+    std::env::current_dir().unwrap().join("../../fixtures/dockerfile")
 }
 
 fn show_error(out: &mut String, error: &Error) {

@@ -141,7 +141,7 @@ fn is_reference() -> bool {
 }
 
 fn check(name: &str) {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/linux");
+    let dir = std::env::current_dir().unwrap().join("../../fixtures/linux");
     let file = |extension: &str| dir.join(name).with_extension(extension);
     let Some(program) = compile(&file("c"), &[]) else {
         println!("skipped: no gcc here");
@@ -174,7 +174,7 @@ fn agree(name: &str, flags: &[&str], levels: &[(CpuLevel, &str)]) {
         println!("skipped: this machine is not x86-64-v3");
         return;
     }
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/linux");
+    let dir = std::env::current_dir().unwrap().join("../../fixtures/linux");
     let Some(program) = compile(&dir.join(name).with_extension("c"), flags) else {
         println!("skipped: no gcc here");
         return;

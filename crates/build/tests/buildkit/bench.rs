@@ -28,8 +28,8 @@ pub struct Bases {
 
 impl Bench {
     pub fn new(fixtures: &Path) -> Bench {
-        let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
-        let alpine = above.map(|folder| folder.join(ALPINE)).find(|path| path.exists());
+        let here = std::env::current_dir().unwrap();
+        let alpine = here.ancestors().map(|folder| folder.join(ALPINE)).find(|path| path.exists());
         let bench = Bench { folder: tempfile::tempdir().unwrap(), alpine };
         let text = fs::read_to_string(fixtures.join("context.txt")).unwrap();
         let mut directories = Vec::new();

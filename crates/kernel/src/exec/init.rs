@@ -109,8 +109,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("boxer-init-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let (object, code) = (dir.join("init.o"), dir.join("init.bin"));
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/exec/init.s");
-        let assembled = Command::new("as").arg(source).arg("-o").arg(&object).status();
+        let assembled = Command::new("as").arg("src/exec/init.s").arg("-o").arg(&object).status();
         if assembled.is_ok_and(|status| status.success()) {
             let copy = ["-O", "binary", "-j", ".text"];
             let copied = Command::new("objcopy").args(copy).arg(&object).arg(&code).status();

@@ -192,8 +192,8 @@ impl Host {
             let entry = jump_index(*pc) as u64;
             let at = u64::from(LAYOUT.shared) + shared::JUMPS + shared::JUMP_SIZE * entry;
             self.write(at, &pc.to_le_bytes());
-            self.write(at + 8, &(FIRST as u32 + *n as u32).to_le_bytes());
-            self.write(at + 12, &self.epoch.to_le_bytes());
+            self.write(at + shared::JUMP_SLOT, &(FIRST as u32 + *n as u32).to_le_bytes());
+            self.write(at + shared::JUMP_EPOCH, &self.epoch.to_le_bytes());
         }
     }
 
