@@ -31,7 +31,6 @@ mod run;
 mod schedule;
 mod stage;
 mod steps;
-mod title;
 mod transfer;
 mod upkeep;
 mod users;

@@ -16,11 +16,7 @@ impl Progress for Transfers<'_> {
     }
 
     fn finish(&self, blob: &Digest) {
-        self.events.arrived(self.step, blob);
-    }
-
-    fn advance(&self, blob: &Digest, position: u64) {
-        self.events.advance(self.step, blob, position);
+        self.events.note(self.step, &format!("{blob} done"));
     }
 
     fn retry(&self, blob: &Digest, attempt: u32, reason: &str) {

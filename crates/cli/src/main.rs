@@ -11,7 +11,6 @@ mod args;
 mod build_command;
 mod buildx;
 mod cache_options;
-mod call;
 mod cancel;
 mod dockerfile_input;
 mod failure;
