@@ -1,4 +1,4 @@
-//! `cargo xtask terminal`: boxes at a real pseudo-terminal and on host directories, by the scripts of `fixtures/terminal`.
+//! `cargo xtask terminal`: boxes and builds at a real pseudo-terminal, and boxes on host directories, by the scripts of `fixtures/terminal`.
 
 use crate::paths::Workspace;
 use crate::{boxer, fixtures, process};
@@ -33,6 +33,15 @@ pub fn run(workspace: &Workspace, names: &[String]) -> Result<()> {
         process::run(run.arg(workspace.boxer()).arg(&wasm).args(names))?;
     }
     if names.is_empty() {
+        let base = format!("oci-layout://{}:bookworm", tree.join("layout").display());
+        let mut run = Command::new(&python);
+        run.arg(workspace.root.join("fixtures/terminal/building.py"));
+        for (name, value) in boxer::command(workspace)?.get_envs() {
+            if let Some(value) = value {
+                run.env(name, value);
+            }
+        }
+        process::run(run.arg(workspace.boxer()).arg(base))?;
         let component = wasm.with_extension("component.wasm");
         let output = format!("type=component,dest={}", component.display());
         boxer::build_from_layout(

@@ -20,6 +20,7 @@ use crate::options::BuildOptions;
 use crate::origin::{Images, Named, Origin};
 use crate::schedule::{Gate, Stages, Turn};
 use crate::stage::Stage;
+use crate::title::Titles;
 
 /// What a build works with.
 pub struct Workshop {
@@ -245,8 +246,10 @@ impl Builder<'_> {
             parsed.push(Instruction { span: planned.span, ..instruction });
         }
         let instructions: Vec<&Instruction> = parsed.iter().chain(&planned.instructions).collect();
-        let total =
-            1 + instructions.iter().filter(|instruction| makes_step(&instruction.kind)).count();
+        let titles = Titles::new(planned, &instructions, self.plan.stages.len());
+        if let Some((image, fetched)) = stage.image.take() {
+            self.step(&titles.base(&image), |_| Ok(((), !fetched)))?;
+        }
         let mut number = 1;
         for instruction in instructions {
             // The history shows what the instruction saw, and ARG and ENV change just that.
@@ -271,11 +274,7 @@ impl Builder<'_> {
                 continue;
             }
             number += 1;
-            let place = match (&planned.name, self.plan.stages.len()) {
-                (None, 1) => String::new(),
-                _ => format!("{} ", planned.display_name()),
-            };
-            let name = format!("[{place}{number}/{total}] {}", first_line(&instruction.text));
+            let name = titles.step(number, &instruction.text, &stage.scope);
             self.wait_for_inputs(instruction, planned.index)?;
             self.step(&name, |step| self.layer_step(instruction, &mut stage, step))
                 .map_err(|error| error.on(instruction.span))?;
@@ -354,32 +353,11 @@ impl Builder<'_> {
     }
 }
 
-/// Whether an instruction is a step of its own in the progress.
-fn makes_step(kind: &InstructionKind) -> bool {
-    matches!(
-        kind,
-        InstructionKind::Run(_)
-            | InstructionKind::Copy(_)
-            | InstructionKind::Add(_)
-            | InstructionKind::Workdir(_)
-    )
-}
-
 fn is_linux_amd64(platform: &str) -> bool {
     matches!(
         platform.to_ascii_lowercase().as_str(),
         "linux/amd64" | "linux/x86_64" | "linux/x86-64" | "amd64" | "linux"
     )
-}
-
-fn first_line(text: &str) -> String {
-    const LONGEST: usize = 160;
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if words.chars().count() <= LONGEST {
-        return words;
-    }
-    let cut: String = words.chars().take(LONGEST).collect();
-    format!("{cut}...")
 }
 
 /// Where temporary files go: beside the store, which is where there is room for an image.

@@ -26,8 +26,12 @@ pub trait Events: Send + Sync {
     fn output(&self, _step: StepId, _bytes: &[u8]) {}
     /// A remark on the step for people.
     fn note(&self, _step: StepId, _text: &str) {}
-    /// A blob of the step is being transferred: so many of so many bytes are here.
+    /// The transfer of a blob of the step begins: so many of so many bytes are here.
     fn transfer(&self, _step: StepId, _blob: &Digest, _position: u64, _size: u64) {}
+    /// The transfer is at this position.
+    fn advance(&self, _step: StepId, _blob: &Digest, _position: u64) {}
+    /// The blob is whole and verified.
+    fn arrived(&self, _step: StepId, _blob: &Digest) {}
     /// A warning that belongs to no step.
     fn warning(&self, _text: &str) {}
 }

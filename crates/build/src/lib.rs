@@ -31,6 +31,7 @@ mod run;
 mod schedule;
 mod stage;
 mod steps;
+mod title;
 mod transfer;
 mod upkeep;
 mod users;

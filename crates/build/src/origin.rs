@@ -178,26 +178,36 @@ impl Builder<'_> {
     }
 
     fn load_image(&self, shown: &str, source: &str) -> Result<Arc<Stage>> {
-        let name = format!("[internal] load {shown}");
-        let handle = self.step(&name, |step| {
+        let (client, store) = (&self.client, &self.workshop.store);
+        let reference = match source.strip_prefix("docker-image://").map(Reference::parse) {
+            Some(parsed) => Some(parsed.map_err(|source| Error::base(shown, source))?),
+            None => None,
+        };
+        let place = reference.as_ref().map_or_else(|| shown.to_owned(), Reference::canonical);
+        let name = format!("[internal] load metadata for {place}");
+        let (handle, fetched) = self.step(&name, |step| {
             let progress = Transfers { step, events: self.workshop.events.as_ref() };
-            let (client, store) = (&self.client, &self.workshop.store);
-            let fetch = || -> oci::Result<ImageHandle> {
-                let Some(reference) = source.strip_prefix("docker-image://") else {
+            let fetch = || -> oci::Result<(ImageHandle, bool)> {
+                let Some(reference) = &reference else {
                     let source = oci::Source::parse(&source.replacen("://", ":", 1))?;
-                    return client.fetch(&source, None, store, &progress);
+                    return Ok((client.fetch(&source, None, store, &progress)?, true));
                 };
-                let reference = Reference::parse(reference)?;
-                if self.options.pull {
-                    client.pull(&reference, store, &progress)
-                } else {
-                    client.ensure(&reference, store, &progress)
-                }
+                let known = store.image(reference).ok().map(|image| image.digest);
+                let image = match self.options.pull {
+                    true => client.pull(reference, store, &progress)?,
+                    false => client.ensure(reference, store, &progress)?,
+                };
+                let fetched = known.as_ref() != Some(&image.digest);
+                Ok((image, fetched))
             };
-            let handle = fetch().map_err(|source| Error::base(shown, source))?;
-            Ok((handle, false))
+            let fetched = fetch().map_err(|source| Error::base(shown, source))?;
+            Ok((fetched, false))
         })?;
-        Ok(Arc::new(stage_of_image(&handle, self.plan.escape)))
+        let mut stage = stage_of_image(&handle, self.plan.escape);
+        let digest = format!("@{}", handle.digest);
+        let ending = if place.ends_with(&digest) { "" } else { &digest };
+        stage.image = Some((format!("{place}{ending}"), fetched));
+        Ok(Arc::new(stage))
     }
 }
 

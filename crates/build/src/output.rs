@@ -123,8 +123,11 @@ pub fn store_box(
     linked: &LinkedBox,
     name: Option<&Reference>,
 ) -> Result<BoxHandle> {
-    let options =
-        BoxOptions { created: built.image.config.created.clone(), ..BoxOptions::default() };
+    let options = BoxOptions {
+        created: built.image.config.created.clone(),
+        annotations: built.image.manifest.annotations.clone(),
+        ..BoxOptions::default()
+    };
     let handle = workshop.store.write_box(&linked.path, options, name)?;
     if let Some(name) = name {
         workshop.store.tag_image_of(name, &built.image.descriptor)?;

@@ -26,6 +26,8 @@ pub(crate) struct Stage {
     pub key: Digest,
     /// The keys and results of the steps so far, those of stages below included.
     pub trail: Vec<(Digest, Cached)>,
+    /// The image that FROM led to, with its digest, and whether any of it had to be fetched.
+    pub image: Option<(String, bool)>,
     /// This stage has had a CMD of its own.
     pub command_set: bool,
     /// The layers flattened, once somebody has asked; shared by all clones with the same layers.
@@ -46,6 +48,7 @@ impl Stage {
             scope,
             key,
             trail: Vec::new(),
+            image: None,
             command_set: false,
             tree: Arc::default(),
         }

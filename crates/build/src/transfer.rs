@@ -16,7 +16,11 @@ impl Progress for Transfers<'_> {
     }
 
     fn finish(&self, blob: &Digest) {
-        self.events.note(self.step, &format!("{blob} done"));
+        self.events.arrived(self.step, blob);
+    }
+
+    fn advance(&self, blob: &Digest, position: u64) {
+        self.events.advance(self.step, blob, position);
     }
 
     fn retry(&self, blob: &Digest, attempt: u32, reason: &str) {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::buildx::BuildxArgs;
+use crate::call::Call;
 use crate::limits::LimitArgs;
 use crate::network::NetworkArgs;
 use crate::translate::TranslateArgs;
@@ -83,10 +84,14 @@ pub enum Verb {
 /// How a build shows what it is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ProgressMode {
-    /// As plain
+    /// As tty on a terminal, otherwise as plain
     Auto,
+    /// A rolling view with the steps that run
+    Tty,
     /// A line for each event
     Plain,
+    /// A JSON object a line, with the fields of BuildKit's: vertexes, statuses, logs, warnings
+    Rawjson,
     /// Errors only
     Quiet,
 }
@@ -143,7 +148,7 @@ pub struct BuildArgs {
     #[command(flatten)]
     pub translate: TranslateArgs,
     /// Run every step, whatever the build cache knows
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = ArgAction::Set)]
     pub no_cache: bool,
     /// Run every step of this stage, whatever the build cache knows (repeatable, or names between commas)
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
@@ -160,7 +165,7 @@ pub struct BuildArgs {
     #[command(flatten)]
     pub buildx: BuildxArgs,
     /// Ask the registry for newer base images
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = ArgAction::Set)]
     pub pull: bool,
     /// Where the result goes: a path, "-" for standard output, or type=wasm|component|oci|docker|tar,dest=PATH (a component for hosts
     /// without wasi:sockets takes network=none), type=local,dest=DIR, type=image[,name=NAME][,push=true],
@@ -168,10 +173,17 @@ pub struct BuildArgs {
     #[arg(short, long, value_name = "OUTPUT")]
     pub output: Vec<String>,
     /// Push the result to the registry of each --tag
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = ArgAction::Set)]
     pub push: bool,
     /// How to show progress
-    #[arg(long, value_enum, default_value = "auto", value_name = "MODE")]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "auto",
+        env = "BUILDKIT_PROGRESS",
+        hide_env_values = true,
+        value_name = "MODE"
+    )]
     pub progress: ProgressMode,
     /// Show errors only, and print the digest of the result
     #[arg(short, long)]
@@ -183,11 +195,18 @@ pub struct BuildArgs {
     #[arg(long, value_name = "FILE")]
     pub metadata_file: Option<PathBuf>,
     /// Accepted for docker's sake: results are in the local store anyway
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = ArgAction::Set)]
     pub load: bool,
+    /// What to do: build; check (as --check); outline: show the arguments, secrets and agents of the target; targets: list the stages;
+    /// each of the last three with ,format=json
+    #[arg(long, value_parser = Call::parse, value_name = "METHOD[,format=json]", default_value = "build", hide_default_value = true)]
+    pub call: Call,
     /// Check the Dockerfile and build nothing
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = ArgAction::Set)]
     pub check: bool,
+    /// Add an annotation to the manifests of image and box; the prefix manifest: may stand before the name (repeatable)
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub annotation: Vec<String>,
 }
 
 impl BuildArgs {

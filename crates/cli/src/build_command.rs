@@ -3,21 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use build::{BoxForm, BuildOptions, Built, Events, NoEvents, RunNetwork, SecretSource, Workshop};
+use build::{BoxForm, BuildOptions, Built, RunNetwork, SecretSource, Workshop};
 use dockerfile::lint::{Knowledge, Warning, check};
-use oci::{Digest, NoProgress, Reference};
+use oci::{Digest, Reference};
 use runtime::Signals;
 
 use crate::args::{BuildArgs, Global, ProgressMode};
 use crate::cache_options;
+use crate::call::{self, Method};
 use crate::cancel::Cancel;
 use crate::dockerfile_input::{self, Input};
 use crate::failure::{Failure, excerpt};
 use crate::network;
 use crate::outputs::{self, Output};
-use crate::progress::{Plain, megabytes};
+use crate::progress::{Display, megabytes};
 use crate::session;
 
 /// What `--reproducible` means, for the log.
@@ -53,12 +53,17 @@ fn build(
     let build_args = build_args(&args.build_arg)?;
     let named_contexts = pairs("--build-context", &args.build_context)?;
     let labels = pairs("--label", &args.label)?;
+    let annotations = annotations(&args.annotation)?;
     let secrets = secrets(&args.secret)?;
     let cache_from = cache_options::imports(&args.cache_from)?;
     let cache_to = cache_options::exports(&args.cache_to)?;
-    let quiet = args.quiet || args.progress == ProgressMode::Quiet;
-    let events: Arc<dyn Events> = if quiet { Arc::new(NoEvents) } else { Arc::new(Plain::new()) };
-    let workshop = session::workshop(global, events, cancel.interrupt())?;
+    let mode = if args.quiet { ProgressMode::Quiet } else { args.progress };
+    let method = if args.check { Method::Check } else { args.call.method };
+    if args.reproducible && method == Method::Build && mode != ProgressMode::Quiet {
+        tell!("{REPRODUCIBLE}");
+    }
+    let display = Display::new(mode)?;
+    let workshop = session::workshop(global, display.events(), cancel.interrupt())?;
     if let Some(signals) = signals {
         cancel.watch(signals, &workshop.store).map_err(Failure::new)?;
     }
@@ -86,100 +91,167 @@ fn build(
         hosts: network::hosts(&args.add_host)?,
         reproducible: args.reproducible,
     };
+    let plan_options = plan_options(&options);
+    if method != Method::Build {
+        display.close();
+    }
+    match method {
+        Method::Outline => {
+            print(&call::outline(&input, &plan_options, args.call.json)?);
+            return Ok(ExitCode::SUCCESS);
+        }
+        Method::Targets => {
+            print(&call::targets(&input, &plan_options, args.call.json)?);
+            return Ok(ExitCode::SUCCESS);
+        }
+        Method::Build | Method::Check => {}
+    }
     let warnings = lint(global, &input, &options);
-    if args.check {
+    if method == Method::Check {
+        if args.call.json {
+            return report_check_json(&input, &options, &warnings);
+        }
         return report_check(&input, &options, &warnings);
     }
     if options.dockerfile.directives.check.error && !warnings.is_empty() {
+        display.close();
         return report_check(&input, &options, &warnings);
     }
-    if args.reproducible && !quiet {
-        tell!("{REPRODUCIBLE}");
+    let step =
+        display.step(&format!("[internal] load build definition from {}", input.short_name()));
+    step.note(&format!("transferring dockerfile: {}", megabytes(input.text.len() as u64)));
+    drop(step);
+    let mut built = build::build(&workshop, &options).map_err(|error| {
+        display.close();
+        Failure::build(&error, &input.name, &input.text)
+    })?;
+    if !annotations.is_empty() {
+        built.image = workshop.store.annotate_image(&built.image, annotations)?;
     }
-    let fail = |error: build::Error| Failure::build(&error, &input.name, &input.text);
-    let built = build::build(&workshop, &options).map_err(fail)?;
-    let digest = finish(global, &workshop, &built, &outputs, &tags, args.cpu(), quiet)?;
-    let write = |path: &Path, text: &str| {
-        std::fs::write(path, text)
-            .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))
-    };
-    if let Some(path) = &args.iidfile {
-        write(path, digest.as_str())?;
-    }
-    if let Some(path) = &args.metadata_file {
-        write(path, &metadata(&workshop, &built, &digest, &tags)?)?;
-    }
-    if args.push {
-        let client = session::client(global)?;
-        for tag in &tags {
-            client.push(tag, &workshop.store, &digest, &NoProgress)?;
-            if !quiet {
-                tell!("pushed {}", tag.familiar());
-            }
-        }
-    }
+    let job = Job { global, args, workshop: &workshop, built: &built, display: &display };
+    let digest = job.finish(&outputs, &tags)?;
+    display.close();
     if args.quiet {
         say!("{digest}");
     }
-    if !quiet {
+    if mode != ProgressMode::Quiet {
         unused_arguments(&input, &options);
         // Now the base images are known.
-        summary(&lint(global, &input, &options));
+        let warnings = lint(global, &input, &options);
+        match mode {
+            ProgressMode::Rawjson => {
+                for warning in &warnings {
+                    display.lint(warning, &input.name, &input.text);
+                }
+            }
+            _ => summary(&warnings),
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes what was asked for; gives the digest of the box in the store.
-fn finish(
-    global: &Global,
-    workshop: &Workshop,
-    built: &Built,
-    outputs: &[Output],
-    tags: &[Reference],
-    cpu: build::CpuLevel,
-    quiet: bool,
-) -> Result<Digest, Failure> {
-    let note = |text: String| {
-        if !quiet {
-            tell!("{text}");
+/// A build whose image is there.
+struct Job<'a> {
+    global: &'a Global,
+    args: &'a BuildArgs,
+    workshop: &'a Workshop,
+    built: &'a Built,
+    display: &'a Display,
+}
+
+impl Job<'_> {
+    /// Makes what was asked for, pushes it and writes the files about it; gives the digest of the result.
+    fn finish(&self, outputs: &[Output], tags: &[Reference]) -> Result<Digest, Failure> {
+        let mut links = Links { job: self, made: Vec::new() };
+        for output in outputs {
+            if let Some(form) = output.box_form() {
+                links.link(form)?;
+            }
+            let step = self.display.step(&output.title());
+            let link = |form| links.link(form);
+            let wrote = output.write(self.global, self.workshop, self.built, tags, &step, link);
+            if let Ok(remark) = &wrote {
+                if output.is_image() {
+                    let image = &self.built.image;
+                    step.note(&format!("exporting manifest {}", image.digest));
+                    step.note(&format!("exporting config {}", image.manifest.config.digest));
+                }
+                step.note(remark);
+            }
+            step.end(wrote)?;
         }
-    };
-    let mut made: Vec<(BoxForm, build::LinkedBox)> = Vec::new();
-    let mut link = |form: BoxForm| -> Result<build::LinkedBox, Failure> {
-        if let Some((_, linked)) = made.iter().find(|(known, _)| *known == form) {
+        let digest = self.store(&mut links, outputs, tags)?;
+        if let Some(path) = &self.args.iidfile {
+            write_text(path, digest.as_str())?;
+        }
+        if let Some(path) = &self.args.metadata_file {
+            write_text(path, &metadata(self.workshop, self.built, &digest, tags)?)?;
+        }
+        if self.args.push {
+            let client = session::client(self.global)?;
+            for tag in tags {
+                let step = self.display.step(&format!("pushing {}", tag.familiar()));
+                let pushed = client.push(tag, &self.workshop.store, &digest, &step);
+                step.end(pushed.map_err(Failure::from))?;
+            }
+        }
+        Ok(digest)
+    }
+
+    /// Puts the box in the store, under its names; gives the digest of what the names lead to.
+    fn store(
+        &self,
+        links: &mut Links<'_>,
+        outputs: &[Output],
+        tags: &[Reference],
+    ) -> Result<Digest, Failure> {
+        // A name leads to a box; a component if one was asked for.
+        let form = outputs.iter().find_map(Output::box_form);
+        // Who wants an image or its files and gives no name does not wait for a box.
+        if tags.is_empty() && form.is_none() && !outputs.is_empty() {
+            return Ok(self.built.image.digest.clone());
+        }
+        let linked = links.link(form.unwrap_or_default())?;
+        let step = self.display.step("exporting to the local store");
+        let stored = (|| {
+            let mut handle = None;
+            for tag in tags {
+                handle = Some(build::store_box(self.workshop, self.built, &linked, Some(tag))?);
+            }
+            let handle = match handle {
+                Some(handle) => handle,
+                None => build::store_box(self.workshop, self.built, &linked, None)?,
+            };
+            step.note(&format!("writing image {}", self.built.image.digest));
+            step.note(&format!("writing box {}", handle.digest));
+            tags.iter().for_each(|tag| step.note(&format!("naming to {}", tag.canonical())));
+            Ok(handle.digest)
+        })();
+        step.end(stored)
+    }
+}
+
+/// The boxes of a build, each linked once.
+struct Links<'a> {
+    job: &'a Job<'a>,
+    made: Vec<(BoxForm, build::LinkedBox)>,
+}
+
+impl Links<'_> {
+    fn link(&mut self, form: BoxForm) -> Result<build::LinkedBox, Failure> {
+        if let Some((_, linked)) = self.made.iter().find(|(known, _)| *known == form) {
             return Ok(linked.clone());
         }
-        let linked = build::link_box(workshop, built, cpu, form)?;
-        let size = std::fs::metadata(&linked.path).map(|meta| meta.len()).unwrap_or(0);
-        note(format!("{} {}", form_name(form), megabytes(size)));
-        made.push((form, linked.clone()));
+        let Job { workshop, built, args, .. } = self.job;
+        let linked = build::link_box(workshop, built, args.cpu(), form)?;
+        self.made.push((form, linked.clone()));
         Ok(linked)
-    };
-    for output in outputs {
-        note(output.write(global, workshop, built, tags, &mut link)?);
     }
-    // A name leads to a box; a component if one was asked for.
-    let form = outputs.iter().find_map(Output::box_form);
-    // Who wants an image or its files and gives no name does not wait for a box.
-    if tags.is_empty() && form.is_none() && !outputs.is_empty() {
-        return Ok(built.image.digest.clone());
-    }
-    let form = form.unwrap_or_default();
-    let linked = link(form)?;
-    let mut digest = None;
-    for tag in tags {
-        let handle = build::store_box(workshop, built, &linked, Some(tag))?;
-        note(format!("named {}", tag.familiar()));
-        digest = Some(handle.digest);
-    }
-    match digest {
-        Some(digest) => Ok(digest),
-        None => {
-            let digest = build::store_box(workshop, built, &linked, None)?.digest;
-            note(format!("stored {digest}"));
-            Ok(digest)
-        }
-    }
+}
+
+fn write_text(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text)
+        .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))
 }
 
 /// `--metadata-file`, with buildx's keys. The descriptor is that of the result: a box's manifest, or the image's.
@@ -205,13 +277,6 @@ fn metadata(
         value["image.name"] = names.join(",").into();
     }
     serde_json::to_string_pretty(&value).map_err(Failure::new)
-}
-
-fn form_name(form: BoxForm) -> &'static str {
-    match form {
-        BoxForm::Module => "wasm",
-        BoxForm::Component | BoxForm::ComponentWithoutNetwork => "component",
-    }
 }
 
 fn build_args(words: &[String]) -> Result<BTreeMap<String, String>, Failure> {
@@ -293,6 +358,47 @@ fn pairs(flag: &str, words: &[String]) -> Result<BTreeMap<String, String>, Failu
     words.iter().map(pair).collect()
 }
 
+/// `[TYPE:]NAME=VALUE`. A box or image made here is one manifest, so the types that belong to an index have no place.
+fn annotations(words: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    const TYPES: [&str; 4] = ["manifest", "index", "manifest-descriptor", "index-descriptor"];
+    let mut found = BTreeMap::new();
+    for word in words {
+        let wrong = |what: &str| Failure::usage(format!("invalid --annotation {word:?}: {what}"));
+        let (name, value) =
+            word.split_once('=').ok_or_else(|| wrong("must be of the form NAME=VALUE"))?;
+        let (types, name) = match name.split_once(':') {
+            Some((types, name)) => (types.split(',').collect(), name),
+            None => (vec!["manifest"], name),
+        };
+        if name.is_empty() {
+            return Err(wrong("the name is missing"));
+        }
+        for kind in types {
+            // A platform may be named; there is one.
+            let kind = match kind.split_once('[') {
+                Some((kind, "linux/amd64]")) => kind,
+                Some(_) => return Err(wrong("the platform is linux/amd64 always")),
+                None => kind,
+            };
+            match kind {
+                "manifest" => drop(found.insert(name.to_owned(), value.to_owned())),
+                _ if TYPES.contains(&kind) => {
+                    return Err(wrong(&format!(
+                        "{kind} annotations are not supported for a single platform: no index is written"
+                    )));
+                }
+                _ => {
+                    return Err(wrong(&format!(
+                        "unknown type {kind:?}: it is one of {}",
+                        TYPES.join(", ")
+                    )));
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
 fn source_date_epoch(build_args: &BTreeMap<String, String>) -> Result<Option<i64>, Failure> {
     const NAME: &str = "SOURCE_DATE_EPOCH";
     let text = build_args
@@ -317,17 +423,26 @@ fn run_network(global: &Global, args: &BuildArgs) -> RunNetwork {
     }
 }
 
+/// The plan's part of the options.
+fn plan_options(options: &BuildOptions) -> dockerfile::plan::Options {
+    dockerfile::plan::Options {
+        build_args: options.build_args.clone(),
+        target: options.target.clone(),
+        contexts: options.named_contexts.keys().cloned().collect(),
+        ..dockerfile::plan::Options::default()
+    }
+}
+
+fn print(text: &str) {
+    text.trim_end().lines().for_each(|line| say!("{line}"));
+}
+
 /// The warnings; of base images those count that the store has.
 fn lint(global: &Global, input: &Input, options: &BuildOptions) -> Vec<Warning> {
     let ignore = input
         .directory()
         .and_then(|context| build::ignore_file(context, input.path.as_deref()).ok());
-    let plan_options = dockerfile::plan::Options {
-        build_args: options.build_args.clone(),
-        target: options.target.clone(),
-        contexts: options.named_contexts.keys().cloned().collect(),
-        ..dockerfile::plan::Options::default()
-    };
+    let plan_options = plan_options(options);
     let mut image_env = BTreeMap::new();
     if let (Ok(plan), Ok(store)) =
         (dockerfile::plan::Plan::new(&input.file, &plan_options), session::store(global))
@@ -350,12 +465,7 @@ fn report_check(
     options: &BuildOptions,
     warnings: &[Warning],
 ) -> Result<ExitCode, Failure> {
-    let plan_options = dockerfile::plan::Options {
-        build_args: options.build_args.clone(),
-        target: options.target.clone(),
-        contexts: options.named_contexts.keys().cloned().collect(),
-        ..dockerfile::plan::Options::default()
-    };
+    let plan_options = plan_options(options);
     dockerfile::plan::Plan::new(&input.file, &plan_options)
         .map_err(|error| Failure::build(&build::Error::from(error), &input.name, &input.text))?;
     for warning in warnings {
@@ -375,6 +485,19 @@ fn report_check(
         return Err(Failure::new(format!("lint violation found for rules: {rules}")));
     }
     Ok(ExitCode::FAILURE)
+}
+
+/// `--call=check,format=json` on standard output; exit code 1 if there are any.
+fn report_check_json(
+    input: &Input,
+    options: &BuildOptions,
+    warnings: &[Warning],
+) -> Result<ExitCode, Failure> {
+    let error = dockerfile::plan::Plan::new(&input.file, &plan_options(options)).err();
+    let message = error.as_ref().map(|error| (error.to_string(), error.span));
+    let shown = message.as_ref().map(|(text, span)| (text.as_str(), Some(*span)));
+    print(&call::check_json(input, warnings, shown));
+    Ok(if warnings.is_empty() && error.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn summary(warnings: &[Warning]) {

@@ -27,6 +27,11 @@ impl Input {
     pub fn directory(&self) -> Option<&Path> {
         self.context.host_directory()
     }
+
+    /// The file's name without its folders.
+    pub fn short_name(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or(&self.name)
+    }
 }
 
 /// The largest Dockerfile that is read from standard input.

@@ -11,6 +11,7 @@ mod args;
 mod build_command;
 mod buildx;
 mod cache_options;
+mod call;
 mod cancel;
 mod dockerfile_input;
 mod failure;

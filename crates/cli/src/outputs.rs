@@ -4,10 +4,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use build::{BoxForm, Built, LinkedBox, Workshop};
-use oci::{NoProgress, Reference};
+use oci::Reference;
 
 use crate::args::Global;
 use crate::failure::Failure;
+use crate::progress::Step;
 use crate::session;
 
 /// One form of the result and its place.
@@ -111,6 +112,25 @@ impl Output {
         }
     }
 
+    /// The name of the step that writes it, as buildx calls it.
+    pub fn title(&self) -> String {
+        match self {
+            Output::Box(BoxForm::Module, _) => "exporting to wasm",
+            Output::Box(..) => "exporting to component",
+            Output::Oci(_) => "exporting to oci image format",
+            Output::Docker(_) => "exporting to docker image format",
+            Output::Tar(_) => "exporting to client tarball",
+            Output::Local(_) => "exporting to client directory",
+            Output::Image { .. } => "exporting to image",
+        }
+        .to_owned()
+    }
+
+    /// Whether the image itself is written, with its manifest.
+    pub fn is_image(&self) -> bool {
+        matches!(self, Output::Oci(_) | Output::Docker(_) | Output::Image { .. })
+    }
+
     /// Writes it; gives a remark for people.
     pub fn write(
         &self,
@@ -118,6 +138,7 @@ impl Output {
         workshop: &Workshop,
         built: &Built,
         tags: &[Reference],
+        step: &Step,
         mut link: impl FnMut(BoxForm) -> Result<LinkedBox, Failure>,
     ) -> Result<String, Failure> {
         let place = match self {
@@ -166,10 +187,10 @@ impl Output {
                 path
             }
             Output::Image { name, push } => {
-                return image(global, workshop, built, name.as_ref(), tags, *push);
+                return image(global, workshop, built, name.as_ref(), tags, push.then_some(step));
             }
         };
-        Ok(format!("wrote {}", place.display()))
+        Ok(format!("writing {}", place.display()))
     }
 }
 
@@ -179,7 +200,7 @@ fn image(
     built: &Built,
     name: Option<&Reference>,
     tags: &[Reference],
-    push: bool,
+    push: Option<&Step>,
 ) -> Result<String, Failure> {
     let names: Vec<&Reference> = match name {
         Some(name) => vec![name],
@@ -196,13 +217,13 @@ fn image(
         } else {
             workshop.store.tag(name, &built.image.descriptor)?;
         }
-        if push {
+        if let Some(step) = push {
             let digest = &built.image.digest;
-            session::client(global)?.push(name, &workshop.store, digest, &NoProgress)?;
+            session::client(global)?.push(name, &workshop.store, digest, step)?;
         }
         said.push(name.familiar());
     }
-    let verb = if push { "pushed the image" } else { "named the image" };
+    let verb = if push.is_some() { "pushed the image" } else { "named the image" };
     Ok(format!("{verb} {}", said.join(", ")))
 }
 

@@ -104,7 +104,7 @@ fn a_failed_build_shows_the_lines() {
                     >>> COPY \\\n   4 | >>>   a.tx \\\n   5 | >>>   /b\n--------------------\nERROR: a.tx: not found in \
                     the build context\nhint: did you mean a.txt?\n";
     assert!(outcome.stderr.ends_with(expected), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("#1 [2/3] COPY a.txt /\n#1 DONE "), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("#2 [2/3] COPY a.txt /\n#2 DONE "), "{}", outcome.stderr);
     assert!(!home.path("x.wasm").exists());
 }
 
@@ -187,6 +187,142 @@ fn checks_are_reported_and_decide_the_exit_code() {
         "{}",
         outcome.stderr
     );
+}
+
+#[test]
+fn records_of_progress_have_buildkits_fields() {
+    let home = Home::new();
+    home.dockerfile("FROM scratch\nARG A=a.txt\nCOPY $A /\nCOPY missing /\n");
+    let args = ["build", "--progress=rawjson", "-o", "type=tar,dest=x.tar", "context"];
+    let outcome = home.boxer(&args);
+    assert_eq!(outcome.code, 1);
+    let records: Vec<serde_json::Value> = outcome
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of = |key: &str| -> Vec<&serde_json::Value> {
+        records.iter().filter_map(|record| record[key].as_array()).flatten().collect()
+    };
+    let vertices = of("vertexes");
+    let named = |name: &str| {
+        vertices.iter().rfind(|vertex| vertex["name"] == name).unwrap_or_else(|| panic!("{name}"))
+    };
+    let copied = named("[2/3] COPY a.txt /");
+    assert!(copied["completed"].is_string() && copied["started"].is_string(), "{copied}");
+    assert!(copied["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")));
+    assert!(copied["error"].is_null(), "{copied}");
+    let failed = named("[3/3] COPY missing /");
+    assert!(failed["error"].as_str().is_some_and(|error| error.contains("not found")), "{failed}");
+    let status = of("statuses")[0];
+    assert_eq!(status["id"], "transferring dockerfile: 50B");
+    assert_eq!(status["vertex"], vertices[0]["digest"]);
+}
+
+#[test]
+fn a_dockerfile_tells_of_itself() {
+    let home = Home::new();
+    home.dockerfile(
+        "# tools has the compilers\nFROM scratch AS tools\nCOPY a.txt /\nFROM scratch AS app\n\
+         # FLAVOUR of the build\nARG FLAVOUR=sweet\nCOPY a.txt /\n",
+    );
+    let outcome = home.boxer(&["build", "--call=targets", "context"]);
+    let expected = "TARGET        DESCRIPTION\ntools         has the compilers\napp (default)\n";
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (0, expected), "{}", outcome.stderr);
+    let outcome = home.boxer(&["build", "--call=outline,format=json", "context"]);
+    let outline: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(outline["args"][0]["name"], "FLAVOUR");
+    assert_eq!(outline["args"][0]["description"], "of the build");
+    let outcome = home.boxer(&["build", "--call=check,format=json", "context"]);
+    let findings: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!((outcome.code, findings["warnings"].as_array().map(Vec::len)), (0, Some(0)));
+    assert!(
+        !home.path("store/index.json").exists() || home.boxer(&["images", "-q"]).stdout.is_empty()
+    );
+}
+
+#[test]
+fn annotations_stand_in_the_manifests() {
+    let home = Home::new();
+    home.dockerfile("FROM scratch\nCOPY a.txt /\n");
+    let mut args = vec!["build", "--annotation", "org.example.a=1", "--annotation", "manifest:b=2"];
+    args.extend(["-o", "type=image,name=annotated:1", "context"]);
+    let outcome = home.boxer(&args);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let inspected = home.boxer(&["inspect", "annotated:1"]).stdout;
+    let inspected: serde_json::Value = serde_json::from_str(&inspected).unwrap();
+    let digest = inspected["digest"].as_str().unwrap().trim_start_matches("sha256:");
+    let blob = home.path("store/blobs/sha256").join(digest);
+    let manifest: serde_json::Value = serde_json::from_slice(&fs::read(blob).unwrap()).unwrap();
+    assert_eq!(manifest["annotations"]["org.example.a"], "1");
+    assert_eq!(manifest["annotations"]["b"], "2");
+    for wrong in ["index:a=b", "=b", "a", "nonsense:a=b", "manifest[linux/arm64]:a=b"] {
+        let outcome = home.boxer(&["build", "--annotation", wrong, "context"]);
+        assert_eq!(outcome.code, 2, "{wrong}: {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn what_buildx_knows_is_taken_or_refused_by_name() {
+    let home = Home::new();
+    home.dockerfile("FROM scratch\nCOPY a.txt /\n");
+    // What asks for nothing is taken.
+    let mut args = vec!["build", "--builder", "default", "--provenance=false", "--sbom=false"];
+    args.extend([
+        "--rm",
+        "--force-rm=true",
+        "--compress=false",
+        "--cpu-shares",
+        "0",
+        "--load=true",
+    ]);
+    args.extend(["--no-cache=false", "--pull=false", "--push=false", "--shm-size", "64m"]);
+    args.extend(["-o", "type=tar,dest=x.tar", "context"]);
+    let outcome = home.boxer(&args);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    for option in [
+        "--allow=network.host",
+        "--attest=type=sbom",
+        "--builder=remote",
+        "--cgroup-parent=x",
+        "--compress",
+        "--cpu-period=1",
+        "--cpu-quota=1",
+        "--cpu-shares=1",
+        "--cpuset-cpus=0",
+        "--cpuset-mems=0",
+        "--debug",
+        "--detach",
+        "--invoke=sh",
+        "--isolation=hyperv",
+        "--memory-swap=1g",
+        "--policy=x",
+        "--print=outline",
+        "--root=/x",
+        "--sbom",
+        "--security-opt=seccomp=unconfined",
+        "--server-config=/x",
+        "--shm-size=1g",
+        "--squash",
+        "--ssh=default",
+        "--ulimit=nofile=1",
+    ] {
+        let outcome = home.boxer(&["build", option, "context"]);
+        let name = option.split('=').next().unwrap();
+        let expected = format!("ERROR: {name} is not supported: ");
+        assert_eq!(outcome.code, 2, "{option}: {}", outcome.stderr);
+        assert!(outcome.stderr.starts_with(&expected), "{option}: {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn a_terminal_view_needs_a_terminal() {
+    let home = Home::new();
+    home.dockerfile("FROM scratch\nCOPY a.txt /\n");
+    let outcome = home.boxer(&["build", "--progress=tty", "context"]);
+    assert_eq!(outcome.code, 2, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("--progress=tty needs a terminal"), "{}", outcome.stderr);
 }
 
 #[test]

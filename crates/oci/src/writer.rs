@@ -182,6 +182,20 @@ impl Store {
         Ok(self.put_described(media::OCI_MANIFEST, &to_json(&manifest)?)?.digest)
     }
 
+    /// The same image with these annotations in its manifest. The one without is no longer kept for its own sake.
+    pub fn annotate_image(
+        &self,
+        image: &ImageHandle,
+        annotations: BTreeMap<String, String>,
+    ) -> Result<ImageHandle> {
+        let annotated =
+            self.finish_image(Manifest { annotations, ..image.manifest.clone() }, None)?;
+        if annotated.digest != image.digest {
+            self.forget_if_unnamed(&image.digest)?;
+        }
+        Ok(annotated)
+    }
+
     pub(crate) fn finish_image(
         &self,
         manifest: Manifest,

@@ -54,8 +54,7 @@ impl Store {
         self.update_index(|index| {
             index.manifests.retain(|d| d.box_name() != Some(&name));
             // The build has kept it without a name.
-            let unnamed = |d: &Descriptor| d.ref_name().is_none() && d.box_name().is_none();
-            index.manifests.retain(|d| !(d.digest == entry.digest && unnamed(d)));
+            index.manifests.retain(|d| d.digest != entry.digest || is_named(d));
             index.manifests.push(entry);
         })
     }
@@ -80,6 +79,13 @@ impl Store {
         })
     }
 
+    /// Forgets a manifest that is kept without a name.
+    pub(crate) fn forget_if_unnamed(&self, digest: &Digest) -> Result<()> {
+        self.update_index(|index| {
+            index.manifests.retain(|d| d.digest != *digest || is_named(d));
+        })
+    }
+
     /// Takes a name away. Its blobs stay until garbage is collected. Whether the name was there.
     pub fn untag(&self, reference: &Reference) -> Result<bool> {
         let name = reference.canonical();
@@ -98,7 +104,7 @@ impl Store {
         let mut count = 0;
         self.update_index(|index| {
             let before = index.manifests.len();
-            index.manifests.retain(|d| d.ref_name().is_some() || d.box_name().is_some());
+            index.manifests.retain(is_named);
             count = before.saturating_sub(index.manifests.len());
         })?;
         Ok(count)
@@ -206,4 +212,8 @@ impl Store {
         self.replace_file(&self.path().join("index.json"), &to_json(&index)?)
         // The lock ends with its file.
     }
+}
+
+fn is_named(descriptor: &Descriptor) -> bool {
+    descriptor.ref_name().is_some() || descriptor.box_name().is_some()
 }
