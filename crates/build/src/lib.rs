@@ -8,6 +8,7 @@
 //! Files to copy are seen through one small trait, whether they are a directory of the host or the
 //! flattened layers of an image. Every layer is the difference of two trees, before and after the step.
 
+mod attest;
 mod builder;
 mod cache;
 mod cache_transfer;
@@ -36,6 +37,7 @@ mod transfer;
 mod upkeep;
 mod users;
 
+pub use attest::{Mode as ProvenanceMode, Predicate, Provenance, Recipe, provenance, sbom};
 pub use builder::{Built, Workshop, build};
 pub use cache_transfer::{CacheExport, CacheImport, CacheMode};
 pub use error::{Cause, Error, Result};

@@ -131,6 +131,11 @@ impl MainContext {
         Ok(Self { held, shown: url.to_owned(), steps: 1 })
     }
 
+    /// The path or URL, as it was given.
+    pub(crate) fn shown(&self) -> &str {
+        &self.shown
+    }
+
     /// The directory on the host, if it is one.
     pub fn host_directory(&self) -> Option<&Path> {
         match &self.held {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::attest_options::AttestArgs;
 use crate::buildx::BuildxArgs;
 use crate::call::Call;
 use crate::limits::LimitArgs;
@@ -162,6 +163,8 @@ pub struct BuildArgs {
     /// made of [default: mode=min] (repeatable)
     #[arg(long, value_name = "CACHE")]
     pub cache_to: Vec<String>,
+    #[command(flatten)]
+    pub attest: AttestArgs,
     #[command(flatten)]
     pub buildx: BuildxArgs,
     /// Ask the registry for newer base images

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use build::{BoxForm, BuildOptions, Built, RunNetwork, SecretSource, Workshop};
 use dockerfile::lint::{Knowledge, Warning, check};
@@ -10,6 +11,7 @@ use oci::{Digest, Reference};
 use runtime::Signals;
 
 use crate::args::{BuildArgs, Global, ProgressMode};
+use crate::attestations::Attestations;
 use crate::cache_options;
 use crate::call::{self, Method};
 use crate::cancel::Cancel;
@@ -55,6 +57,7 @@ fn build(
     let labels = pairs("--label", &args.label)?;
     let annotations = annotations(&args.annotation)?;
     let secrets = secrets(&args.secret)?;
+    let wishes = args.attest.wishes()?;
     let cache_from = cache_options::imports(&args.cache_from)?;
     let cache_to = cache_options::exports(&args.cache_to)?;
     let mode = if args.quiet { ProgressMode::Quiet } else { args.progress };
@@ -121,6 +124,7 @@ fn build(
         display.step(&format!("[internal] load build definition from {}", input.short_name()));
     step.note(&format!("transferring dockerfile: {}", megabytes(input.text.len() as u64)));
     drop(step);
+    let started = SystemTime::now();
     let mut built = build::build(&workshop, &options).map_err(|error| {
         display.close();
         Failure::build(&error, &input.name, &input.text)
@@ -128,7 +132,12 @@ fn build(
     if !annotations.is_empty() {
         built.image = workshop.store.annotate_image(&built.image, annotations)?;
     }
-    let job = Job { global, args, workshop: &workshop, built: &built, display: &display };
+    let result = (&built, &options);
+    let attestations =
+        Attestations::make(&wishes, &display, &workshop, result, &input, &tags, started)?;
+    attestations.attach(&workshop, &built.image.descriptor)?;
+    let (workshop, built) = (&workshop, &built);
+    let job = Job { global, args, workshop, built, display: &display, attestations: &attestations };
     let digest = job.finish(&outputs, &tags)?;
     display.close();
     if args.quiet {
@@ -157,6 +166,7 @@ struct Job<'a> {
     workshop: &'a Workshop,
     built: &'a Built,
     display: &'a Display,
+    attestations: &'a Attestations,
 }
 
 impl Job<'_> {
@@ -169,7 +179,12 @@ impl Job<'_> {
             }
             let step = self.display.step(&output.title());
             let link = |form| links.link(form);
-            let wrote = output.write(self.global, self.workshop, self.built, tags, &step, link);
+            let mut wrote = output.write(self.global, self.workshop, self.built, tags, &step, link);
+            if let (Ok(_), Output::Local(folder)) = (&wrote, output)
+                && let Err(failure) = self.attestations.write_into(folder, self.built)
+            {
+                wrote = Err(failure);
+            }
             if let Ok(remark) = &wrote {
                 if output.is_image() {
                     let image = &self.built.image;
@@ -185,7 +200,7 @@ impl Job<'_> {
             write_text(path, digest.as_str())?;
         }
         if let Some(path) = &self.args.metadata_file {
-            write_text(path, &metadata(self.workshop, self.built, &digest, tags)?)?;
+            write_text(path, &self.metadata(&digest, tags)?)?;
         }
         if self.args.push {
             let client = session::client(self.global)?;
@@ -222,12 +237,37 @@ impl Job<'_> {
                 Some(handle) => handle,
                 None => build::store_box(self.workshop, self.built, &linked, None)?,
             };
+            self.attestations.attach(self.workshop, &handle.descriptor)?;
             step.note(&format!("writing image {}", self.built.image.digest));
             step.note(&format!("writing box {}", handle.digest));
             tags.iter().for_each(|tag| step.note(&format!("naming to {}", tag.canonical())));
             Ok(handle.digest)
         })();
         step.end(stored)
+    }
+
+    /// `--metadata-file`, with buildx's keys. The descriptor is that of the result: a box's manifest, or the image's.
+    fn metadata(&self, digest: &Digest, tags: &[Reference]) -> Result<String, Failure> {
+        let image = &self.built.image;
+        let size = self.workshop.store.blob_size(digest)?;
+        let names: Vec<String> = tags.iter().map(Reference::canonical).collect();
+        let mut value = serde_json::json!({
+            "containerimage.config.digest": image.manifest.config.digest,
+            "containerimage.descriptor": {
+                "mediaType": oci::manifest::media::OCI_MANIFEST,
+                "digest": digest,
+                "size": size,
+            },
+            "containerimage.digest": digest,
+            "boxer.image.digest": image.digest,
+        });
+        if !names.is_empty() {
+            value["image.name"] = names.join(",").into();
+        }
+        if let Some(provenance) = self.attestations.provenance() {
+            value["buildx.build.provenance"] = provenance.clone();
+        }
+        serde_json::to_string_pretty(&value).map_err(Failure::new)
     }
 }
 
@@ -252,31 +292,6 @@ impl Links<'_> {
 fn write_text(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text)
         .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))
-}
-
-/// `--metadata-file`, with buildx's keys. The descriptor is that of the result: a box's manifest, or the image's.
-fn metadata(
-    workshop: &Workshop,
-    built: &Built,
-    digest: &Digest,
-    tags: &[Reference],
-) -> Result<String, Failure> {
-    let size = workshop.store.blob_size(digest)?;
-    let names: Vec<String> = tags.iter().map(Reference::canonical).collect();
-    let mut value = serde_json::json!({
-        "containerimage.config.digest": built.image.manifest.config.digest,
-        "containerimage.descriptor": {
-            "mediaType": oci::manifest::media::OCI_MANIFEST,
-            "digest": digest,
-            "size": size,
-        },
-        "containerimage.digest": digest,
-        "boxer.image.digest": built.image.digest,
-    });
-    if !names.is_empty() {
-        value["image.name"] = names.join(",").into();
-    }
-    serde_json::to_string_pretty(&value).map_err(Failure::new)
 }
 
 fn build_args(words: &[String]) -> Result<BTreeMap<String, String>, Failure> {

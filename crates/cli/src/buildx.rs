@@ -10,8 +10,6 @@ pub struct BuildxArgs {
     #[arg(long, hide = true)]
     allow: Vec<String>,
     #[arg(long, hide = true)]
-    attest: Vec<String>,
-    #[arg(long, hide = true)]
     builder: Option<String>,
     #[arg(long, hide = true)]
     cgroup_parent: Option<String>,
@@ -44,8 +42,6 @@ pub struct BuildxArgs {
     #[arg(long, hide = true)]
     print: Option<String>,
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
-    provenance: Option<String>,
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     rm: Option<String>,
     #[arg(long, hide = true)]
     root: Option<String>,
@@ -53,8 +49,6 @@ pub struct BuildxArgs {
     security_opt: Vec<String>,
     #[arg(long, hide = true)]
     server_config: Option<String>,
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
-    sbom: Option<String>,
     #[arg(long, hide = true)]
     shm_size: Option<String>,
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
@@ -73,14 +67,13 @@ impl BuildxArgs {
     pub fn check(&self) -> Result<(), Failure> {
         let text = |value: &Option<String>| value.clone().into_iter().collect::<Vec<_>>();
         // Each: what was given, the values that ask for nothing, and why the others are refused.
-        let given: [(&str, Vec<String>, &[&str], &str); 28] = [
+        let given: [(&str, Vec<String>, &[&str], &str); 25] = [
             (
                 "--allow",
                 self.allow.clone(),
                 &[],
                 "a RUN step never has more than the sandbox; --network=host opens this host's loopback to it",
             ),
-            ("--attest", self.attest.clone(), &[], "attestations are not made yet"),
             (
                 "--builder",
                 text(&self.builder),
@@ -133,24 +126,12 @@ impl BuildxArgs {
             ),
             ("--policy", self.policy.clone(), &[], "source policies are not evaluated"),
             ("--print", text(&self.print), &[""], "its name is --call now"),
-            (
-                "--provenance",
-                text(&self.provenance),
-                &["false", "disabled=true"],
-                "attestations are not made yet",
-            ),
             ("--rm", text(&self.rm), &["true", "false"], "it is true or false"),
             (
                 "--root",
                 text(&self.root),
                 &[""],
                 "there is no server; --store names the place of everything",
-            ),
-            (
-                "--sbom",
-                text(&self.sbom),
-                &["false", "disabled=true"],
-                "attestations are not made yet",
             ),
             (
                 "--security-opt",

@@ -8,6 +8,8 @@
 mod streams;
 
 mod args;
+mod attest_options;
+mod attestations;
 mod build_command;
 mod buildx;
 mod cache_options;

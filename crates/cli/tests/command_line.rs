@@ -73,7 +73,9 @@ fn usage_errors_exit_with_2() {
         &["build", "--output", "type=tarball,dest=x", "context"],
         &["build", "--build-context", "x", "context"],
         &["build", "--cache-from", "type=gha", "context"],
-        &["build", "--provenance", "context"],
+        &["build", "--provenance=mode=most", "context"],
+        &["build", "--attest", "type=vex", "context"],
+        &["build", "--sbom=generator=scanner", "context"],
         &["build", "--ssh", "default", "context"],
         &["build", "--secret", "src=x", "context"],
         &["build", "-f", "-", "-"],
@@ -283,7 +285,6 @@ fn what_buildx_knows_is_taken_or_refused_by_name() {
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     for option in [
         "--allow=network.host",
-        "--attest=type=sbom",
         "--builder=remote",
         "--cgroup-parent=x",
         "--compress",
@@ -300,7 +301,6 @@ fn what_buildx_knows_is_taken_or_refused_by_name() {
         "--policy=x",
         "--print=outline",
         "--root=/x",
-        "--sbom",
         "--security-opt=seccomp=unconfined",
         "--server-config=/x",
         "--shm-size=1g",

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use crate::manifest::{REF_NAME, to_json};
+use crate::manifest::{REF_NAME, media, to_json};
 use crate::store::sync_dir;
 use crate::writer::plain;
 use crate::{Artifact, Descriptor, Digest, Error, Index, Reference, Result, Store};
@@ -20,13 +20,27 @@ pub fn export_layout(
     dir: &Path,
     name: Option<&Reference>,
 ) -> Result<()> {
-    let (descriptor, blobs) = collect(store, manifest, name)?;
+    let (mut descriptor, blobs) = collect(store, manifest, name)?;
     for (digest, _) in &blobs {
         let path = dir.join("blobs").join(digest.algorithm()).join(digest.hex());
         if path.is_file() {
             continue;
         }
         write_file(&path, &mut store.open_blob(digest)?)?;
+    }
+    if let Some(attested) = store.attested_index(&descriptor)? {
+        let bytes = to_json(&attested)?;
+        let digest = Digest::of(&bytes);
+        for attestation in attested.manifests.iter().skip(1) {
+            for (digest, _) in store.attestation_blobs(attestation)? {
+                let path = dir.join("blobs").join(digest.algorithm()).join(digest.hex());
+                write_file(&path, &mut store.open_blob(&digest)?)?;
+            }
+        }
+        let path = dir.join("blobs").join(digest.algorithm()).join(digest.hex());
+        write_file(&path, &mut bytes.as_slice())?;
+        descriptor.media_type = media::OCI_INDEX.into();
+        (descriptor.digest, descriptor.size) = (digest, bytes.len() as u64);
     }
     write_file(&dir.join("oci-layout"), &mut &*LAYOUT)?;
     let path = dir.join("index.json");
@@ -89,9 +103,26 @@ fn write_archive(
     name: Option<&Reference>,
     docker: Option<&[u8]>,
 ) -> Result<()> {
-    let (mut descriptor, blobs) = collect(store, manifest, name)?;
+    let (mut descriptor, mut blobs) = collect(store, manifest, name)?;
     if let Some(name) = name {
         descriptor.annotations.insert("io.containerd.image.name".into(), name.canonical());
+    }
+    // An archive for docker load has no place for attestations.
+    let attested = match docker {
+        None => store.attested_index(&descriptor)?,
+        Some(_) => None,
+    };
+    let mut inline: Option<(Digest, Vec<u8>)> = None;
+    if let Some(attested) = &attested {
+        let bytes = to_json(attested)?;
+        let digest = Digest::of(&bytes);
+        descriptor.media_type = media::OCI_INDEX.into();
+        (descriptor.digest, descriptor.size) = (digest.clone(), bytes.len() as u64);
+        blobs.insert((digest.clone(), bytes.len() as u64));
+        for attestation in attested.manifests.iter().skip(1) {
+            blobs.extend(store.attestation_blobs(attestation)?);
+        }
+        inline = Some((digest, bytes));
     }
     let index = Index { manifests: vec![descriptor], ..Index::default() };
     let mut tar = tar::Builder::new(out);
@@ -103,7 +134,12 @@ fn write_archive(
     }
     for (digest, size) in &blobs {
         let path = format!("blobs/{}/{}", digest.algorithm(), digest.hex());
-        add(&mut tar, &path, *size, &mut store.open_blob(digest)?).map_err(fail)?;
+        match &inline {
+            Some((own, bytes)) if own == digest => {
+                add(&mut tar, &path, *size, &mut bytes.as_slice()).map_err(fail)?;
+            }
+            _ => add(&mut tar, &path, *size, &mut store.open_blob(digest)?).map_err(fail)?,
+        }
     }
     let index = to_json(&index)?;
     add(&mut tar, "index.json", index.len() as u64, &mut index.as_slice()).map_err(fail)?;
@@ -121,7 +157,7 @@ fn collect(
     name: Option<&Reference>,
 ) -> Result<(Descriptor, BTreeSet<(Digest, u64)>)> {
     let size = store.blob_size(digest)?;
-    let found = Descriptor::new(crate::manifest::media::OCI_MANIFEST, digest.clone(), size);
+    let found = Descriptor::new(media::OCI_MANIFEST, digest.clone(), size);
     let manifest = store.read_manifest(&found)?;
     let mut descriptor = plain(&found);
     if let Some(media_type) = &manifest.media_type {

@@ -24,7 +24,7 @@
 //!   `read_blob`, `add_layer(reader) -> LayerBlob`, `write_image(config, layers, name) -> ImageHandle`,
 //!   `write_box(wasm_path, BoxOptions, name) -> BoxHandle`, `tag`, `untag`, `resolve`, `image`, `wasm_box`, `artifact`,
 //!   `images`, `garbage`, `collect_garbage`, `repair`,
-//!   `forget_unnamed`.
+//!   `forget_unnamed`, `attest`, `attestations` (SBOM and provenance beside an image or box).
 //! * [`ImageHandle`] `{ digest, descriptor, manifest, config, layers: Vec<LayerBlob { digest, media_type, size, diff_id }> }`;
 //!   [`BoxHandle`] `{ digest, descriptor, manifest, config: WasmConfig, wasm: Descriptor }`.
 //! * [`Client`]: `new(ClientOptions)`, `pull` (an image), `pull_box`, `pull_any`, `ensure` (the store first),
@@ -42,6 +42,7 @@
 //! appears in `index.json` by rename after its blobs, so that a kill at any moment leaves at most garbage.
 
 pub mod artifact;
+mod attestation;
 pub mod auth;
 pub mod client;
 pub mod config;
@@ -56,6 +57,7 @@ mod store;
 mod writer;
 
 pub use artifact::{BoxHandle, BoxOptions, WasmConfig};
+pub use attestation::Statement;
 pub use client::{Client, ClientOptions, Download, Mirror, Parts};
 pub use config::{Health, History, ImageConfig, RootFs, RunConfig};
 pub use digest::{Digest, Hasher, VerifyingReader};

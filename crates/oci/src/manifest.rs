@@ -58,6 +58,8 @@ pub mod media {
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// In the store's index: the name of the box that was made of the image.
 pub(crate) const BOX_OF: &str = "boxer.image.of";
+/// In the store's index: the digest of the manifest that an attestation is about.
+pub(crate) const ATTESTS: &str = "boxer.attests";
 
 /// The largest manifest or index accepted, in bytes (the distribution spec asks for at least 4 MiB).
 pub const MAX_MANIFEST: u64 = 4 << 20;
@@ -110,6 +112,11 @@ impl Descriptor {
     /// The name of the box that was made of this image, in the store's index.
     pub(crate) fn box_name(&self) -> Option<&str> {
         self.annotations.get(BOX_OF).map(String::as_str)
+    }
+
+    /// The digest of what it attests, in the store's index.
+    pub(crate) fn attests(&self) -> Option<&str> {
+        self.annotations.get(ATTESTS).map(String::as_str)
     }
 
     /// The name this descriptor has in a layout's index.

@@ -15,7 +15,7 @@ use super::blob::wait;
 use super::endpoint::Endpoint;
 use super::failure::{explain, is_transient};
 use crate::manifest::{MAX_MANIFEST, media};
-use crate::{Descriptor, Digest, Document, Error, Progress, Reference, Result, Store};
+use crate::{Descriptor, Digest, Document, Error, Index, Progress, Reference, Result, Store};
 
 /// Bytes read from the store at a time.
 const CHUNK: usize = 256 << 10;
@@ -53,8 +53,80 @@ impl Client {
             let body = bytes.clone();
             endpoint.client.push_manifest_raw(&endpoint.target, body, media_type.clone()).await
         })
+        .await?;
+        for attestation in store.attestations(digest)? {
+            self.push_attestation(&endpoint, store, digest, &attestation, progress).await?;
+        }
+        Ok(())
+    }
+
+    /// Pushes statements about what was pushed before. A registry without the referrers API finds them by the tag schema (OCI
+    /// distribution spec 1.1, "Referrers tag schema").
+    async fn push_attestation(
+        &self,
+        endpoint: &Endpoint,
+        store: &Store,
+        subject: &Digest,
+        attestation: &Descriptor,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let manifest = store.read_manifest(attestation)?;
+        for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
+            self.push_blob(endpoint, blob, store, progress).await?;
+        }
+        let bytes = store.read_blob(&attestation.digest, MAX_MANIFEST)?;
+        let place = |digest: &Digest| {
+            oci_client::Reference::with_digest(
+                endpoint.target.registry().into(),
+                endpoint.target.repository().into(),
+                digest.to_string(),
+            )
+        };
+        let manifest_type = reqwest::header::HeaderValue::from_static(media::OCI_MANIFEST);
+        self.retried(endpoint, async || {
+            let (body, kind) = (bytes.clone(), manifest_type.clone());
+            endpoint.client.push_manifest_raw(&place(&attestation.digest), body, kind).await
+        })
+        .await?;
+        let known = endpoint.client.pull_referrers(&place(subject), None).await.ok();
+        let listed = known.iter().flat_map(|index| &index.manifests);
+        if listed.clone().any(|entry| entry.digest == attestation.digest.as_str()) {
+            return Ok(());
+        }
+        let tag = format!("{}-{}", subject.algorithm(), subject.hex());
+        let tag = oci_client::Reference::with_tag(
+            endpoint.target.registry().into(),
+            endpoint.target.repository().into(),
+            tag,
+        );
+        let mut index = self.tagged_referrers(endpoint, &tag).await?;
+        index.manifests.retain(|entry| entry.digest != attestation.digest);
+        index.manifests.push(attestation.clone());
+        let bytes = crate::manifest::to_json(&index)?;
+        let index_type = reqwest::header::HeaderValue::from_static(media::OCI_INDEX);
+        self.retried(endpoint, async || {
+            endpoint.client.push_manifest_raw(&tag, bytes.clone(), index_type.clone()).await
+        })
         .await
         .map(|_| ())
+    }
+
+    /// The index that lists referrers by tag; an empty one if there is none yet. Whatever else cannot be read is not overwritten.
+    async fn tagged_referrers(
+        &self,
+        endpoint: &Endpoint,
+        tag: &oci_client::Reference,
+    ) -> Result<Index> {
+        match self.pull_manifest(endpoint, tag, None).await {
+            Ok((bytes, _)) => match Document::parse("referrers", &bytes)? {
+                Document::Index(index) => Ok(index),
+                Document::Manifest(_) => {
+                    Err(Error::not_an_image(tag, "it is no index of referrers"))
+                }
+            },
+            Err(Error::NotFound { .. }) => Ok(Index::default()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn push_blob(

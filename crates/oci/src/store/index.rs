@@ -86,6 +86,14 @@ impl Store {
         })
     }
 
+    /// Enters an attestation in place of earlier ones about the same manifest.
+    pub(crate) fn enter_attestation(&self, entry: Descriptor) -> Result<()> {
+        self.update_index(|index| {
+            index.manifests.retain(|d| d.attests().is_none() || d.attests() != entry.attests());
+            index.manifests.push(entry);
+        })
+    }
+
     /// Takes a name away. Its blobs stay until garbage is collected. Whether the name was there.
     pub fn untag(&self, reference: &Reference) -> Result<bool> {
         let name = reference.canonical();
@@ -104,7 +112,8 @@ impl Store {
         let mut count = 0;
         self.update_index(|index| {
             let before = index.manifests.len();
-            index.manifests.retain(is_named);
+            index.manifests.retain(|d| is_named(d) || d.attests().is_some());
+            drop_orphans(index);
             count = before.saturating_sub(index.manifests.len());
         })?;
         Ok(count)
@@ -131,6 +140,7 @@ impl Store {
             .read_index()?
             .manifests
             .iter()
+            .filter(|descriptor| descriptor.attests().is_none())
             .map(|descriptor| {
                 let name = descriptor.ref_name().or(descriptor.box_name()).map(str::to_string);
                 let digest = descriptor.digest.clone();
@@ -173,7 +183,9 @@ impl Store {
     /// All digests reachable from the index.
     pub(super) fn reachable(&self) -> Result<HashSet<Digest>> {
         let mut seen = HashSet::new();
-        for descriptor in self.read_index()?.manifests {
+        let mut index = self.read_index()?;
+        drop_orphans(&mut index);
+        for descriptor in index.manifests {
             if seen.contains(&descriptor.digest) {
                 continue;
             }
@@ -192,7 +204,7 @@ impl Store {
         self.update_index(|_| {})
     }
 
-    pub(super) fn read_index(&self) -> Result<Index> {
+    pub(crate) fn read_index(&self) -> Result<Index> {
         let path = self.path().join("index.json");
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -216,4 +228,15 @@ impl Store {
 
 fn is_named(descriptor: &Descriptor) -> bool {
     descriptor.ref_name().is_some() || descriptor.box_name().is_some()
+}
+
+/// An attestation is kept as long as what it is about.
+fn drop_orphans(index: &mut Index) {
+    let kept: HashSet<String> = index
+        .manifests
+        .iter()
+        .filter(|d| d.attests().is_none())
+        .map(|d| d.digest.to_string())
+        .collect();
+    index.manifests.retain(|d| d.attests().is_none_or(|subject| kept.contains(subject)));
 }

@@ -2,7 +2,7 @@
 
 use oci::{
     Artifact, BoxOptions, Client, ClientOptions, Error, ImageConfig, ImageHandle, NoProgress,
-    Store, export_archive, import_archive,
+    Statement, Store, export_archive, import_archive,
 };
 use testkit::registry::{Options, Registry};
 
@@ -54,6 +54,66 @@ fn push_and_pull_over_plain_http() {
     client().pull(&reference(&registry.name("app:1")), &store, &heard).unwrap();
     assert_eq!((heard.count("start"), heard.count("skip")), (0, 3));
     assert_intact(&store);
+}
+
+#[test]
+fn attestations_travel_with_what_they_are_about() {
+    let registry = Registry::start(Options::default());
+    let mut store = temp_store();
+    let name = reference(&registry.name("app:1"));
+    let image = write_image(&store, &name.canonical());
+    let statement = |text: &str| Statement {
+        predicate_type: "https://example.org/says".into(),
+        json: format!(r#"{{"says":"{text}"}}"#).into_bytes(),
+    };
+    store.attest(&image.descriptor, &[statement("earlier")]).unwrap();
+    let attested = store.attest(&image.descriptor, &[statement("one"), statement("two")]).unwrap();
+    assert_eq!(store.attestations(&image.digest).unwrap().len(), 1, "the earlier one gave way");
+    for _ in 0..2 {
+        client().push(&name, &store, &image.digest, &NoProgress).unwrap();
+    }
+    // Debian's registry has no referrers API: they are found by a tag.
+    let get = |place: &str| -> serde_json::Value {
+        let url = format!("http://{}/v2/app/{place}", registry.host());
+        let accept =
+            "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
+        let curl = std::process::Command::new("curl")
+            .args(["-sfL", "-H", &format!("Accept: {accept}"), &url])
+            .output()
+            .unwrap();
+        serde_json::from_slice(&curl.stdout).unwrap()
+    };
+    let referrers = get(&format!("manifests/sha256-{}", image.digest.hex()));
+    let listed = referrers["manifests"].as_array().unwrap();
+    assert_eq!(listed.len(), 1, "{referrers}");
+    assert_eq!(listed[0]["digest"], attested.digest.as_str());
+    assert_eq!(listed[0]["artifactType"], "application/vnd.docker.attestation.manifest.v1+json");
+    let manifest = get(&format!("manifests/{}", attested.digest));
+    assert_eq!(manifest["subject"]["digest"], image.digest.as_str());
+    let layers = manifest["layers"].as_array().unwrap();
+    assert_eq!(layers[1]["annotations"]["in-toto.io/predicate-type"], "https://example.org/says");
+    let said = get(&format!("blobs/{}", layers[1]["digest"].as_str().unwrap()));
+    assert_eq!(said["says"], "two");
+    // The image itself is as it was.
+    assert_eq!(client().pull(&name, &temp_store(), &NoProgress).unwrap(), image);
+
+    // They live as long as the image, and go with it.
+    store.store.collect_garbage().unwrap();
+    assert_eq!(store.attestations(&image.digest).unwrap().len(), 1);
+    let mut archive = Vec::new();
+    export_archive(&store, &image.digest, &mut archive, Some(&name)).unwrap();
+    assert!(store.untag(&name).unwrap());
+    store.forget_unnamed().unwrap();
+    store.store.collect_garbage().unwrap();
+    assert!(store.attestations(&image.digest).unwrap().is_empty());
+    assert!(!store.has_blob(&attested.digest));
+
+    // An archive with them is read as the image.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image.tar");
+    std::fs::write(&path, archive).unwrap();
+    let loaded = import_archive(&path, None, &temp_store(), None, &NoProgress).unwrap();
+    assert!(matches!(loaded, Artifact::Image(loaded) if loaded == image));
 }
 
 #[test]
