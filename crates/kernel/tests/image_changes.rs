@@ -269,6 +269,32 @@ fn new_names_links_and_attributes_are_in_the_layer() {
 }
 
 #[test]
+fn access_control_lists_are_in_no_layer() {
+    let mut b = Boxed::new();
+    b.write("/new", 0, b"x");
+    // rw-, user 1000: rwx, r--, mask rwx, ---.
+    let entries: [(u16, u16, u32); 5] =
+        [(1, 6, !0), (2, 7, 1000), (4, 4, !0), (16, 7, !0), (32, 0, !0)];
+    let mut list = 2u32.to_le_bytes().to_vec();
+    for (tag, perm, id) in entries {
+        list.extend([tag.to_le_bytes(), perm.to_le_bytes()].concat());
+        list.extend(id.to_le_bytes());
+    }
+    let file = b.find("/new").unwrap();
+    let name = b"system.posix_acl_access";
+    b.with(|cx, _| ops::set_acl(cx, &file, name, Some(&list))).unwrap();
+    assert_eq!(b.with(|cx, _| file.inode().get_xattr(cx, name)).unwrap(), Some(list));
+    assert_eq!(b.meta("/new").unwrap().mode & 0o7777, 0o670);
+
+    b.with(|cx, _| file.inode().set_xattr(cx, b"user.kept", Some(b"v"))).unwrap();
+    let root = b.k.root.clone();
+    let mut tar = Vec::new();
+    b.with(|cx, _| kernel::fs::export::export_upper(cx, &root, &mut tar)).unwrap();
+    let holds = |text: &[u8]| tar.windows(text.len()).any(|window| window == text);
+    assert!(holds(b"SCHILY.xattr.user.kept=v") && !holds(b"posix_acl"));
+}
+
+#[test]
 fn generated_files_lie_over_etc_and_are_in_no_layer() {
     let mut b = Boxed::new();
     // One is in the image as a link to nowhere, as systemd-resolved leaves it; the others are not there.

@@ -233,6 +233,11 @@ fn descriptors_of_processes() {
 }
 
 #[test]
+fn access_control_lists() {
+    check("acl");
+}
+
+#[test]
 fn limits_of_processes() {
     check("limits");
 }

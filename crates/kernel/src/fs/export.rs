@@ -11,7 +11,7 @@ use abi::stat::{major, minor};
 
 use super::inode::{Inode, Kind, Xattr};
 use super::memfs::{Body, Node, Slot};
-use super::{Cx, Dentry, Meta};
+use super::{Cx, Dentry, Meta, acl};
 
 /// Bytes of a tar record.
 const RECORD: usize = 512;
@@ -236,7 +236,8 @@ impl Export<'_> {
         if meta.mtime.sec < 0 || mtime > MAX_OCTAL_11 {
             record(&mut pax, b"mtime", meta.mtime.sec.to_string().as_bytes());
         }
-        for (name, value) in xattrs {
+        // Access control lists are in no layer, as with docker: the permission bits say what they can.
+        for (name, value) in xattrs.iter().filter(|(name, _)| !acl::is_acl(name)) {
             record(&mut pax, &[b"SCHILY.xattr.", &name[..]].concat(), value);
         }
         if !pax.is_empty() {

@@ -5,6 +5,7 @@
 //! with its mounts; [`Inode`] is what each filesystem implements. Nothing here knows processes or user memory: who
 //! asks is a [`Cred`], and everything else comes through [`World`].
 
+pub mod acl;
 pub mod chore;
 pub mod cx;
 pub mod dentry;

@@ -16,6 +16,7 @@ use abi::poll::{
 };
 use abi::stat::{R_OK, S_IFMT, S_ISGID, S_ISUID, ST_NODEV, ST_NOEXEC, W_OK, X_OK};
 
+use super::acl::{self, Acl};
 use super::cx::cap;
 use super::inode::{InodeRef, Kind, Meta, NewNode, SetAttr};
 use super::walk::{Last, LastName, Lookup, PathCx, Walker, resolve, resolve_parent};
@@ -70,8 +71,8 @@ pub fn open(
                 Ok(found) => walker.finish_at(cx, found.down(), follow, slash)?,
                 Err(Errno::ENOENT) if slash => return Err(Errno::EISDIR),
                 Err(Errno::ENOENT) => {
-                    let mode = (how.mode & 0o7777 & !at.umask) | Kind::File.bits();
-                    let new = make(cx, &dir, &name, mode, 0, &[])?;
+                    let mode = (how.mode & 0o7777) | Kind::File.bits();
+                    let new = make(cx, &dir, &name, (mode, at.umask), 0, &[])?;
                     return OpenFile::open(cx, &new, flags & !O_TRUNC);
                 }
                 Err(e) => return Err(e),
@@ -111,7 +112,7 @@ pub fn open_found(cx: &mut Cx, dentry: &Rc<Dentry>, flags: u32) -> Res<Rc<OpenFi
     if matches!(kind, Kind::Char | Kind::Block) && dentry.mount().flags & ST_NODEV != 0 {
         return Err(Errno::EACCES);
     }
-    perm::check(&cx.cred, &meta, want)?;
+    acl::check(cx, inode, &meta, want)?;
     if want & W_OK != 0 && matches!(kind, Kind::File | Kind::Dir) {
         perm::check_writable(dentry.mount())?;
     }
@@ -154,12 +155,14 @@ fn open_unnamed(
         return Err(Errno::ENOTDIR);
     }
     let dir = place.inode().meta(cx)?;
-    perm::check(&cx.cred, &dir, W_OK | X_OK)?;
+    acl::check(cx, place.inode(), &dir, W_OK | X_OK)?;
     perm::check_writable(place.mount())?;
-    let mode = (mode & 0o7777 & !at.umask) | Kind::File.bits();
+    let mode = (mode & 0o7777) | Kind::File.bits();
     let (mode, gid) = perm::inherit(&cx.cred, &dir, mode);
+    let (mode, lists) = acl::inherit(cx, place.inode(), mode, at.umask);
     let new = NewNode { mode, uid: cx.cred.uid, gid, rdev: 0, target: &[] };
     let inode = place.inode().create_unnamed(cx, &new)?;
+    lists.give(cx, &inode)?;
     let ino = inode.meta(cx)?.ino;
     let dentry = place.unnamed(format!("#{ino}").as_bytes(), inode);
     dentry.linkable.set(flags & O_EXCL == 0);
@@ -190,7 +193,7 @@ pub fn check_executable(cx: &mut Cx, dentry: &Rc<Dentry>) -> Res<()> {
         return Err(Errno::EACCES);
     }
     let meta = dentry.inode().meta(cx)?;
-    perm::check(&cx.cred, &meta, X_OK)
+    acl::check(cx, dentry.inode(), &meta, X_OK)
 }
 
 /// Makes a node in `dir` after the permission checks, and its dentry.
@@ -198,14 +201,16 @@ fn make(
     cx: &mut Cx,
     dir: &Rc<Dentry>,
     name: &[u8],
-    mode: u32,
+    (mode, umask): (u32, u32),
     rdev: u64,
     target: &[u8],
 ) -> Res<Rc<Dentry>> {
     let meta = may_create(cx, dir)?;
     let (mode, gid) = perm::inherit(&cx.cred, &meta, mode);
+    let (mode, lists) = acl::inherit(cx, dir.inode(), mode, umask);
     let new = NewNode { mode, uid: cx.cred.uid, gid, rdev, target };
     let inode = dir.inode().create(cx, name, &new)?;
+    lists.give(cx, &inode)?;
     let dentry = dir.child(name, inode);
     cx.shared.watches.entry_event(dir, name, IN_CREATE, 0, Kind::of_mode(mode) == Kind::Dir);
     Ok(dentry)
@@ -217,7 +222,7 @@ fn may_create(cx: &mut Cx, dir: &Rc<Dentry>) -> Res<Meta> {
         return Err(Errno::ENOENT);
     }
     perm::check_writable(dir.mount())?;
-    perm::check(&cx.cred, &meta, W_OK | X_OK)?;
+    acl::check(cx, dir.inode(), &meta, W_OK | X_OK)?;
     Ok(meta)
 }
 
@@ -244,8 +249,8 @@ fn new_entry(
 /// mkdir(2).
 pub fn mkdir(cx: &mut Cx, at: &PathCx, dir: &Rc<Dentry>, path: &[u8], mode: u32) -> Res<()> {
     let (dir, name) = new_entry(cx, at, dir, path, true)?;
-    let mode = (mode & 0o1777 & !at.umask) | Kind::Dir.bits();
-    make(cx, &dir, &name, mode, 0, &[]).map(drop)
+    let mode = (mode & 0o1777) | Kind::Dir.bits();
+    make(cx, &dir, &name, (mode, at.umask), 0, &[]).map(drop)
 }
 
 /// mknod(2), also for bind(2) of unix sockets.
@@ -271,8 +276,8 @@ pub fn mknod(
     if matches!(kind, Kind::Char | Kind::Block) && !whiteout && !cx.cred.capable(cap::MKNOD) {
         return Err(Errno::EPERM);
     }
-    let mode = (mode & 0o7777 & !at.umask) | kind.bits();
-    make(cx, &dir, &name, mode, rdev, &[])
+    let mode = (mode & 0o7777) | kind.bits();
+    make(cx, &dir, &name, (mode, at.umask), rdev, &[])
 }
 
 /// symlink(2).
@@ -281,7 +286,7 @@ pub fn symlink(cx: &mut Cx, at: &PathCx, target: &[u8], dir: &Rc<Dentry>, path: 
         return Err(Errno::ENOENT);
     }
     let (dir, name) = new_entry(cx, at, dir, path, false)?;
-    make(cx, &dir, &name, Kind::Symlink.bits() | 0o777, 0, target).map(drop)
+    make(cx, &dir, &name, (Kind::Symlink.bits() | 0o777, 0), 0, target).map(drop)
 }
 
 /// link(2): the further name `path` for `old`.
@@ -319,7 +324,7 @@ fn check_protected_hardlink(cx: &mut Cx, old: &Rc<Dentry>) -> Res<()> {
     let plain = meta.kind() == Kind::File
         && meta.mode & S_ISUID == 0
         && meta.mode & (S_ISGID | 0o010) != S_ISGID | 0o010;
-    if plain && perm::check(&cx.cred, &meta, R_OK | W_OK).is_ok() {
+    if plain && acl::check(cx, old.inode(), &meta, R_OK | W_OK).is_ok() {
         Ok(())
     } else {
         Err(Errno::EPERM)
@@ -340,7 +345,8 @@ pub fn remove(cx: &mut Cx, at: &PathCx, dir: &Rc<Dentry>, path: &[u8], rmdir: bo
     let victim = dir.lookup(cx, &name)?;
     perm::check_writable(dir.mount())?;
     let (dir_meta, meta) = (dir.inode().meta(cx)?, victim.inode().meta(cx)?);
-    perm::check_remove(&cx.cred, &dir_meta, &meta)?;
+    acl::check(cx, dir.inode(), &dir_meta, W_OK | X_OK)?;
+    perm::check_sticky(&cx.cred, &dir_meta, &meta)?;
     match (meta.is_dir(), rmdir) {
         (true, false) => return Err(Errno::EISDIR),
         (false, true) => return Err(Errno::ENOTDIR),
@@ -467,25 +473,27 @@ fn check_rename(
     let from_meta = from_dir.inode().meta(cx)?;
     let to_meta = to_dir.inode().meta(cx)?;
     let source_meta = source.inode().meta(cx)?;
-    perm::check_remove(&cx.cred, &from_meta, &source_meta)?;
+    acl::check(cx, from_dir.inode(), &from_meta, W_OK | X_OK)?;
+    perm::check_sticky(&cx.cred, &from_meta, &source_meta)?;
     let moves = !Rc::ptr_eq(from_dir, to_dir);
     match target {
         None => {
             if to_dir.is_gone() {
                 return Err(Errno::ENOENT);
             }
-            perm::check(&cx.cred, &to_meta, W_OK | X_OK)?;
+            acl::check(cx, to_dir.inode(), &to_meta, W_OK | X_OK)?;
         }
         Some(target) => {
             let target_meta = target.inode().meta(cx)?;
-            perm::check_remove(&cx.cred, &to_meta, &target_meta)?;
+            acl::check(cx, to_dir.inode(), &to_meta, W_OK | X_OK)?;
+            perm::check_sticky(&cx.cred, &to_meta, &target_meta)?;
             match (source_meta.is_dir(), target_meta.is_dir(), exchange) {
                 (true, false, false) => return Err(Errno::ENOTDIR),
                 (false, true, false) => return Err(Errno::EISDIR),
                 _ => {}
             }
             if exchange && moves && target_meta.is_dir() {
-                perm::check(&cx.cred, &target_meta, W_OK)?;
+                acl::check(cx, target.inode(), &target_meta, W_OK)?;
             }
             if target.is_mountpoint() {
                 return Err(Errno::EBUSY);
@@ -493,7 +501,7 @@ fn check_rename(
         }
     }
     if moves && source_meta.is_dir() {
-        perm::check(&cx.cred, &source_meta, W_OK)?;
+        acl::check(cx, source.inode(), &source_meta, W_OK)?;
     }
     if source.is_mountpoint() { Err(Errno::EBUSY) } else { Ok(()) }
 }
@@ -506,8 +514,9 @@ pub fn chmod(cx: &mut Cx, dentry: &Rc<Dentry>, mode: u32) -> Res<()> {
     if meta.kind() == Kind::Symlink {
         return Err(Errno::EOPNOTSUPP);
     }
-    let perm = Some(perm::chmod_bits(&cx.cred, &meta, mode));
-    set_attr(cx, dentry, &SetAttr { perm, ..SetAttr::default() }, IN_ATTRIB)
+    let bits = perm::chmod_bits(&cx.cred, &meta, mode);
+    set_attr(cx, dentry, &SetAttr { perm: Some(bits), ..SetAttr::default() }, IN_ATTRIB)?;
+    acl::follow_mode(cx, dentry.inode(), bits)
 }
 
 /// chown(2); `None` leaves an id as it is.
@@ -549,7 +558,7 @@ pub fn set_times(cx: &mut Cx, dentry: &Rc<Dentry>, atime: SetTime, mtime: SetTim
         if (atime, mtime) != (SetTime::Now, SetTime::Now) {
             return Err(Errno::EPERM);
         }
-        perm::check(&cx.cred, &meta, W_OK)?;
+        acl::check(cx, dentry.inode(), &meta, W_OK)?;
     }
     let now = cx.now();
     let value = |time| match time {
@@ -570,7 +579,7 @@ pub fn truncate(cx: &mut Cx, dentry: &Rc<Dentry>, size: u64, check: bool) -> Res
     }
     if check {
         let meta = dentry.inode().meta(cx)?;
-        perm::check(&cx.cred, &meta, W_OK)?;
+        acl::check(cx, dentry.inode(), &meta, W_OK)?;
         perm::check_writable(dentry.mount())?;
     }
     if size > cx.world.file_size_limit() {
@@ -599,7 +608,7 @@ pub fn access(cx: &mut Cx, dentry: &Rc<Dentry>, want: u32) -> Res<()> {
     if want & X_OK != 0 && !meta.is_dir() && dentry.mount().flags & ST_NOEXEC != 0 {
         return Err(Errno::EACCES);
     }
-    perm::check(&cx.cred, &meta, want)?;
+    acl::check(cx, dentry.inode(), &meta, want)?;
     if want & W_OK != 0 && matches!(meta.kind(), Kind::File | Kind::Dir | Kind::Symlink) {
         perm::check_writable(dentry.mount())?;
     }
@@ -627,7 +636,7 @@ pub fn check_xattr(cx: &mut Cx, inode: &InodeRef, name: &[u8], write: bool) -> R
         if !matches!(meta.kind(), Kind::File | Kind::Dir) {
             return Err(if write { Errno::EPERM } else { Errno::ENODATA });
         }
-        return perm::check(&cx.cred, &meta, access);
+        return acl::check(cx, inode, &meta, access);
     }
     if name.starts_with(b"trusted.") {
         let denied = if write { Errno::EPERM } else { Errno::ENODATA };
@@ -639,45 +648,17 @@ pub fn check_xattr(cx: &mut Cx, inode: &InodeRef, name: &[u8], write: bool) -> R
     if name.starts_with(b"security.") {
         return if write && !cx.cred.capable(cap::SYS_ADMIN) { Err(Errno::EPERM) } else { Ok(()) };
     }
-    if is_acl(name) {
-        return if write { perm::check_owner(&cx.cred, &meta) } else { Ok(()) };
-    }
-    Err(Errno::EOPNOTSUPP)
+    // Who may change a list is asked after what it is: `acl::set`.
+    let has_lists = acl::is_acl(name) && meta.kind() != Kind::Symlink;
+    if has_lists { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
 }
 
-/// Whether the attribute is a POSIX ACL (acl(5)).
-pub fn is_acl(name: &[u8]) -> bool {
-    matches!(name, b"system.posix_acl_access" | b"system.posix_acl_default")
-}
-
-/// Sets an access ACL: EINVAL if it is malformed. One that says no more than permission bits changes these; others are
-/// refused with EOPNOTSUPP, since no check would look at them.
-pub fn set_acl(cx: &mut Cx, dentry: &Rc<Dentry>, name: &[u8], value: &[u8]) -> Res<()> {
-    const VERSION: u32 = 2;
-    const BASE: [(u16, u32); 3] = [(1, 6), (4, 3), (0x20, 0)];
-    let (head, entries) = value.split_at_checked(4).ok_or(Errno::EINVAL)?;
-    if head != VERSION.to_le_bytes() || entries.len() % 8 != 0 {
-        return Err(if head.len() == 4 && entries.is_empty() {
-            Errno::EOPNOTSUPP
-        } else {
-            Errno::EINVAL
-        });
-    }
-    let mut perm = dentry.inode().meta(cx)?.mode & 0o7000;
-    for entry in entries.chunks_exact(8) {
-        let tag = u16::from_le_bytes([entry[0], entry[1]]);
-        let bits = u16::from_le_bytes([entry[2], entry[3]]);
-        if bits > 7 {
-            return Err(Errno::EINVAL);
-        }
-        let (_, shift) = BASE.iter().find(|(base, _)| *base == tag).ok_or(Errno::EOPNOTSUPP)?;
-        perm |= u32::from(bits) << shift;
-    }
-    if entries.len() != 3 * 8 {
-        return Err(Errno::EINVAL);
-    }
-    if name != b"system.posix_acl_access" {
-        return Err(Errno::EOPNOTSUPP);
-    }
-    chmod(cx, dentry, perm)
+/// Sets, or without a `value` removes, a POSIX ACL (acl(5)); the permission bits follow an access list.
+pub fn set_acl(cx: &mut Cx, dentry: &Rc<Dentry>, name: &[u8], value: Option<&[u8]>) -> Res<()> {
+    let list = Acl::read(value.unwrap_or_default())?;
+    let meta = dentry.inode().meta(cx)?;
+    let perm = acl::set(cx, dentry.inode(), &meta, name, list)?
+        .map(|mode| perm::chmod_bits(&cx.cred, &meta, meta.mode & 0o7000 | mode));
+    let attr = SetAttr { perm, ..SetAttr::default() };
+    set_attr(cx, dentry, &attr, IN_ATTRIB)
 }

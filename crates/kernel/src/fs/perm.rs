@@ -16,7 +16,13 @@ pub fn check(cred: &Cred, meta: &Meta, want: u32) -> Res<()> {
     } else {
         meta.mode
     } & 7;
-    if want & !bits == 0 {
+    check_capable(cred, meta, want, want & !bits == 0)
+}
+
+/// What [`check`] says where the file's own rules have said `allowed`: capabilities go over them.
+pub fn check_capable(cred: &Cred, meta: &Meta, want: u32, allowed: bool) -> Res<()> {
+    let want = want & (R_OK | W_OK | X_OK);
+    if allowed {
         return Ok(());
     }
     if cred.capable(cap::DAC_OVERRIDE)
@@ -41,9 +47,8 @@ pub fn check_owner(cred: &Cred, meta: &Meta) -> Res<()> {
     if cred.uid == meta.uid || cred.capable(cap::FOWNER) { Ok(()) } else { Err(Errno::EPERM) }
 }
 
-/// Whether an entry for `victim` may be removed from `dir`: write permission, and the sticky bit's rule.
-pub fn check_remove(cred: &Cred, dir: &Meta, victim: &Meta) -> Res<()> {
-    check(cred, dir, W_OK | X_OK)?;
+/// Whether an entry for `victim` may be removed from `dir`, which the caller may write to: the sticky bit's rule.
+pub fn check_sticky(cred: &Cred, dir: &Meta, victim: &Meta) -> Res<()> {
     let sticky = dir.mode & S_ISVTX != 0;
     if sticky && cred.uid != victim.uid && cred.uid != dir.uid && !cred.capable(cap::FOWNER) {
         return Err(Errno::EPERM);

@@ -9,7 +9,7 @@ use abi::fcntl::{
 };
 use abi::stat::{S_ISVTX, X_OK};
 
-use super::{Cx, Dentry, Kind, Res, perm};
+use super::{Cx, Dentry, Kind, Res, acl};
 
 /// Where a process is in the tree: what `CLONE_FS` shares.
 #[derive(Clone)]
@@ -274,8 +274,9 @@ impl Walker {
     }
 
     fn check_search(&self, cx: &mut Cx) -> Res<()> {
-        let meta = self.here.inode().meta(cx)?;
-        perm::check(&cx.cred, &meta, X_OK)
+        let inode = self.here.inode();
+        let meta = inode.meta(cx)?;
+        acl::check(cx, inode, &meta, X_OK)
     }
 
     fn go(&mut self, next: Rc<Dentry>) -> Res<()> {

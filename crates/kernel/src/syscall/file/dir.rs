@@ -8,7 +8,7 @@ use abi::stat::X_OK;
 
 use crate::file::directory::Directory;
 use crate::fs::cx::cap;
-use crate::fs::{Dentry, Kind, perm};
+use crate::fs::{Dentry, Kind, acl};
 use crate::syscall::Args;
 use crate::{Kernel, SysResult, ThreadId};
 
@@ -73,7 +73,7 @@ impl Kernel {
         }
         let mut cx = self.cx(tid);
         let meta = dir.inode().meta(&mut cx)?;
-        perm::check(&cx.cred, &meta, X_OK)
+        acl::check(&mut cx, dir.inode(), &meta, X_OK)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::file::signalfd::SignalFd;
 use crate::file::timerfd::TimerFd;
 use crate::file::{OpenFile, eventfd, inotify, signalfd, timerfd};
 use crate::fs::memfs::MemFs;
-use crate::fs::{Kind, perm};
+use crate::fs::{Kind, acl};
 use crate::mounts::unnamed_file;
 use crate::signal::SigSet;
 use crate::syscall::Args;
@@ -146,7 +146,7 @@ pub fn inotify_add_watch(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     }
     let mut cx = k.cx(tid);
     let meta = dentry.inode().meta(&mut cx)?;
-    perm::check(&cx.cred, &meta, R_OK)?;
+    acl::check(&mut cx, dentry.inode(), &meta, R_OK)?;
     let (add, create) = (mask & IN_MASK_ADD != 0, mask & IN_MASK_CREATE != 0);
     let wd = instance.queue.watch(dentry.inode(), mask, add, create).ok_or(Errno::EEXIST)?;
     Ok(wd as u64)

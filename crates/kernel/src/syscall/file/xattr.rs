@@ -6,7 +6,7 @@ use abi::Errno;
 use abi::fcntl::{AT_FDCWD, XATTR_CREATE, XATTR_REPLACE};
 use abi::poll::IN_ATTRIB;
 
-use crate::fs::{Dentry, Res, ops, perm};
+use crate::fs::{Dentry, Res, acl, ops, perm};
 use crate::syscall::Args;
 use crate::{Kernel, SysResult, ThreadId};
 
@@ -45,8 +45,8 @@ impl Kernel {
         let mut cx = self.cx(tid);
         perm::check_writable(at.mount())?;
         ops::check_xattr(&mut cx, at.inode(), &name, true)?;
-        if ops::is_acl(&name) {
-            ops::set_acl(&mut cx, &at, &name, &value)?;
+        if acl::is_acl(&name) {
+            ops::set_acl(&mut cx, &at, &name, Some(&value))?;
             return Ok(0);
         }
         let exists = at.inode().get_xattr(&mut cx, &name)?.is_some();
@@ -93,8 +93,8 @@ impl Kernel {
         let mut cx = self.cx(tid);
         perm::check_writable(at.mount())?;
         ops::check_xattr(&mut cx, at.inode(), &name, true)?;
-        if ops::is_acl(&name) {
-            // There is none: nothing to do.
+        if acl::is_acl(&name) {
+            ops::set_acl(&mut cx, &at, &name, None)?;
             return Ok(0);
         }
         at.inode().set_xattr(&mut cx, &name, None)?;

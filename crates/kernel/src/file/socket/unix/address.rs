@@ -10,7 +10,7 @@ use abi::stat::W_OK;
 
 use super::UnixSocket;
 use crate::fs::walk::{Lookup, PathCx, resolve};
-use crate::fs::{Cx, Kind, Res, perm};
+use crate::fs::{Cx, Kind, Res, acl};
 
 /// Bytes of `sun_path`.
 const SUN_PATH: usize = 108;
@@ -68,7 +68,7 @@ impl Address {
             Address::Path(path) => {
                 let dentry = resolve(cx, at, &at.cwd, path, Lookup::FOLLOW)?;
                 let meta = dentry.inode().meta(cx)?;
-                perm::check(&cx.cred, &meta, W_OK)?;
+                acl::check(cx, dentry.inode(), &meta, W_OK)?;
                 if meta.kind() != Kind::Socket {
                     return Err(Errno::ECONNREFUSED);
                 }

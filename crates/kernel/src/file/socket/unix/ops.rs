@@ -81,7 +81,8 @@ impl SocketOps for UnixSocket {
                 self.name(&names, Address::Abstract(name.clone()), Place::Abstract(self.kind, name))
             }
             Some(Address::Path(path)) => {
-                let mode = S_IFSOCK | 0o777;
+                // Here Linux applies the umask even where a default access control list stands in for it.
+                let mode = S_IFSOCK | 0o777 & !at.umask;
                 let made = ops::mknod(cx, at, &at.cwd, &path, mode, 0);
                 let dentry =
                     made.map_err(|e| if e == Errno::EEXIST { Errno::EADDRINUSE } else { e })?;
