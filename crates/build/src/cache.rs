@@ -89,6 +89,19 @@ impl Cache {
         self.write(key, &serde_json::to_vec(&Record { layer })?)
     }
 
+    /// What was kept under a key by [`Cache::put_bytes`].
+    pub fn bytes(&self, key: &Digest) -> Option<Vec<u8>> {
+        fs::read(self.folder.join(key.hex())).ok()
+    }
+
+    /// Keeps bytes that say themselves whether they are whole.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn put_bytes(&self, key: &Digest, bytes: &[u8]) -> std::io::Result<()> {
+        self.write(key, bytes)
+    }
+
     fn write(&self, key: &Digest, bytes: &[u8]) -> std::io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;

@@ -19,6 +19,7 @@ mod copy_step;
 mod error;
 mod events;
 mod files;
+mod freeze;
 mod history;
 mod image_tree;
 mod main_context;
@@ -42,6 +43,7 @@ pub use builder::{Built, Workshop, build};
 pub use cache_transfer::{CacheExport, CacheImport, CacheMode};
 pub use error::{Cause, Error, Result};
 pub use events::{Events, NoEvents, StepId};
+pub use freeze::{Choice, DEFAULT_BUDGET, Freezing};
 pub use main_context::{FoundDockerfile, MainContext, fetch_dockerfile, is_archive, is_remote};
 pub use options::{BuildOptions, RunNetwork, SecretSource, rfc3339};
 pub use output::{

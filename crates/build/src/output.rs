@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use link::{LinkInput, Linker};
+use link::{LinkError, LinkInput, Linker};
 use oci::{BoxHandle, BoxOptions, Digest, ImageConfig, LayerBlob, Reference, Store};
 use rootfs::config::{BoxConfig, CpuLevel};
 
@@ -12,6 +12,7 @@ use crate::builder::{Built, Workshop};
 use crate::cache::{Cache, Cached, key};
 use crate::error::{Cause, Error, Result};
 use crate::events;
+use crate::freeze::{self, Freezing, Known};
 
 /// The form of a box.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,8 +37,8 @@ pub struct LinkedBox {
     pub known: bool,
 }
 
-/// Links an image with the guest program. The same image, guest and processor are linked once; the result
-/// stays in the store.
+/// Links an image with the guest program and what `freezing` makes of its code. The same image, guest and processor are linked
+/// once; the result stays in the store.
 ///
 /// # Errors
 /// The image is too large for a box, linking fails, or the store cannot be written.
@@ -46,47 +47,75 @@ pub fn link_box(
     built: &Built,
     cpu: CpuLevel,
     form: BoxForm,
+    freezing: &Freezing,
 ) -> Result<LinkedBox> {
+    let guest = match form {
+        BoxForm::Component => link::component_guest_wasm()?,
+        _ => workshop.guest.ok_or(LinkError::NoGuest)?,
+    };
+    let key = key([
+        b"box".as_slice(),
+        built.image.manifest.config.digest.as_str().as_bytes(),
+        Digest::of(guest).as_str().as_bytes(),
+        format!("{form:?}").as_bytes(),
+        cpu.name().as_bytes(),
+        &freezing.key(),
+    ]);
     let name = match form {
         BoxForm::Module => "link wasm",
         BoxForm::Component | BoxForm::ComponentWithoutNetwork => "link component",
     };
-    events::step(workshop.events.as_ref(), built.next_step(), name, || {
-        let linked = link(workshop, built, cpu, form)?;
-        let known = linked.known;
-        Ok((linked, known))
-    })
+    // A damaged box counts as none.
+    let store = &workshop.store;
+    if let Some(Cached::Layer(blob)) = Cache::beside(store).get(&key, store) {
+        let path = store.blob_path(&blob.digest);
+        let linked = LinkedBox { path, digest: blob.digest, known: true };
+        let step = built.next_step();
+        return events::step(workshop.events.as_ref(), step, name, || Ok((linked, true)));
+    }
+    let attempt = |known: Known| {
+        let trained = freeze::trained(workshop, built, cpu, freezing, known)?;
+        let frozen = trained.as_ref().map(|trained| trained.frozen(cpu, freezing.budget));
+        let step = built.next_step();
+        events::step(workshop.events.as_ref(), step, name, || {
+            let input = Input { guest, cpu, form, frozen };
+            let (linked, report) = link(workshop, built, &key, input)?;
+            if let Some(report) = report {
+                freeze::tell(workshop, step, &report, freezing.budget);
+            }
+            Ok((linked, false))
+        })
+    };
+    match attempt(Known::Counts) {
+        // Images were laid out differently when it was trained.
+        Err(error) if matches!(*error.cause, Cause::Link(LinkError::OtherImage)) => {
+            attempt(Known::IsMadeAnew)
+        }
+        result => result,
+    }
 }
 
-fn link(workshop: &Workshop, built: &Built, cpu: CpuLevel, form: BoxForm) -> Result<LinkedBox> {
-    let guest = match form {
-        BoxForm::Component => link::component_guest_wasm()?,
-        _ => workshop.guest.ok_or(link::LinkError::NoGuest)?,
-    };
+struct Input<'a> {
+    guest: &'a [u8],
+    cpu: CpuLevel,
+    form: BoxForm,
+    frozen: Option<link::Frozen<'a>>,
+}
+
+fn link(
+    workshop: &Workshop,
+    built: &Built,
+    key: &Digest,
+    input: Input<'_>,
+) -> Result<(LinkedBox, Option<link::FrozenReport>)> {
     let store = &workshop.store;
-    let cache = Cache::beside(store);
+    let Input { guest, cpu, form, frozen } = input;
     let config_digest = &built.image.manifest.config.digest;
-    let guest_digest = Digest::of(guest);
-    let key = key([
-        b"box".as_slice(),
-        config_digest.as_str().as_bytes(),
-        guest_digest.as_str().as_bytes(),
-        format!("{form:?}").as_bytes(),
-        cpu.name().as_bytes(),
-    ]);
-    // A damaged box counts as none.
-    if let Some(Cached::Layer(blob)) = cache.get(&key, store) {
-        return Ok(LinkedBox {
-            path: store.blob_path(&blob.digest),
-            digest: blob.digest,
-            known: true,
-        });
-    }
     let config_json = store.read_blob(config_digest, oci::manifest::MAX_CONFIG)?;
     let mut wasm = store.writer()?;
-    built.tree(store)?.with_rootfs(|image, summary| {
+    let report = built.tree(store)?.with_rootfs(|image, summary| {
         let mut out = io::BufWriter::with_capacity(1 << 20, &mut wasm);
-        Linker::new(guest, workshop.runtime.cache().clone()).link(
+        let report = Linker::new(guest, workshop.runtime.cache().clone()).link(
             LinkInput {
                 image,
                 image_len: summary.bytes,
@@ -99,18 +128,21 @@ fn link(workshop: &Workshop, built: &Built, cpu: CpuLevel, form: BoxForm) -> Res
                         link::Output::Component
                     }
                 },
+                frozen,
             },
             &mut out,
         )?;
-        out.flush().map_err(|source| write_error(store.path(), source))
+        out.flush().map_err(|source| write_error(store.path(), source))?;
+        Ok(report)
     })?;
     let (digest, size) = wasm.finish()?;
     let media_type = oci::manifest::media::WASM_LAYER.to_owned();
     let record = LayerBlob { digest: digest.clone(), media_type, size, diff_id: digest.clone() };
-    if let Err(error) = cache.put(&key, &Cached::Layer(record)) {
+    if let Err(error) = Cache::beside(store).put(key, &Cached::Layer(record)) {
         workshop.events.warning(&format!("the build cache cannot be written: {error}"));
     }
-    Ok(LinkedBox { path: store.blob_path(&digest), digest, known: false })
+    let path = store.blob_path(&digest);
+    Ok((LinkedBox { path, digest, known: false }, report))
 }
 
 /// Gives a box a name in the store (or none), as an artifact that can be pushed; under the name also the image is found.

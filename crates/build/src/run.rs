@@ -1,7 +1,7 @@
 //! RUN: the command runs inside the machine, and what it changes becomes a layer.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,8 +17,9 @@ use crate::builder::{Builder, temporary_folder};
 use crate::cache::{Cached, key};
 use crate::config::{DEFAULT_PATH, shell_words};
 use crate::error::{Cause, Error, Result};
-use crate::events::{Events, StepId};
+use crate::events::StepId;
 use crate::files::{Files, Kind, resolve, split};
+use crate::freeze::Lines;
 use crate::history;
 use crate::image_tree::ImageTree;
 use crate::mounts::Made;
@@ -312,21 +313,4 @@ fn environment(stage: &Stage) -> Vec<String> {
         variables.insert(0, ("PATH".to_owned(), DEFAULT_PATH.to_owned()));
     }
     variables.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
-}
-
-/// Passes a program's output on as it comes.
-struct Lines {
-    step: StepId,
-    events: Arc<dyn Events>,
-}
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.events.output(self.step, bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

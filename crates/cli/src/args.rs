@@ -7,7 +7,7 @@ use crate::buildx::BuildxArgs;
 use crate::call::Call;
 use crate::limits::LimitArgs;
 use crate::network::NetworkArgs;
-use crate::translate::TranslateArgs;
+use crate::translate::{BuildTranslateArgs, TranslateArgs};
 use build::{CpuLevel, RunNetwork};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -147,7 +147,7 @@ pub struct BuildArgs {
     #[arg(long)]
     pub reproducible: bool,
     #[command(flatten)]
-    pub translate: TranslateArgs,
+    pub translate: BuildTranslateArgs,
     /// Run every step, whatever the build cache knows
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = ArgAction::Set)]
     pub no_cache: bool,

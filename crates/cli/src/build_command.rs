@@ -86,7 +86,7 @@ fn build(
         no_cache_stages: args.no_cache_filter.iter().map(|name| name.to_lowercase()).collect(),
         cpu: args.cpu(),
         limits: args.limits.limits(),
-        translation: args.translate.translation(false),
+        translation: args.translate.translation(),
         cache_from,
         cache_to,
         pull: args.pull,
@@ -283,7 +283,8 @@ impl Links<'_> {
             return Ok(linked.clone());
         }
         let Job { workshop, built, args, .. } = self.job;
-        let linked = build::link_box(workshop, built, args.cpu(), form)?;
+        let freezing = args.translate.freezing(args.reproducible, args.limits.limits());
+        let linked = build::link_box(workshop, built, args.cpu(), form, &freezing)?;
         self.made.push((form, linked.clone()));
         Ok(linked)
     }

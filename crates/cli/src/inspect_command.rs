@@ -91,6 +91,7 @@ fn wasm(path: &Path) -> Result<Value, Failure> {
         "codeSize": found.code_size,
         "dataSize": found.data_size,
         "imports": found.imports,
+        "frozen": found.frozen_json.as_deref().and_then(|text| serde_json::from_slice::<Value>(text).ok()),
         "mayAskFor": asks(&config, &found),
         "config": config,
     }))

@@ -97,6 +97,8 @@ pub fn find(global: &Global, name: &str) -> Result<PathBuf, Failure> {
                 &Built::from_image(image),
                 build::CpuLevel::default(),
                 BoxForm::Module,
+                // What is hot is compiled while it runs.
+                &build::Freezing::default(),
             )?
             .path)
         }
@@ -167,6 +169,7 @@ fn options(args: &RunArgs, mounts: &Mounts) -> Result<RunOptions, Failure> {
         stderr: Output::Inherit,
         descriptors: Vec::new(),
         translation: args.translate.translation(args.debug),
+        idle: None,
     })
 }
 

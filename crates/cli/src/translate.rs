@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use build::{Choice, Freezing};
+use build::limits::Limits;
 use clap::{Args, ValueEnum};
 use runtime::Translation;
 
@@ -28,6 +30,13 @@ pub struct TranslateArgs {
         hide_default_value = true
     )]
     translate: Translate,
+    #[command(flatten)]
+    tuning: Tuning,
+}
+
+/// How hot code is found.
+#[derive(Debug, Args)]
+struct Tuning {
     /// Samples that must fall on a block until it is compiled
     #[arg(long, hide = true, env = "BOXER_TRANSLATE_THRESHOLD", value_name = "COUNT")]
     translate_threshold: Option<u32>,
@@ -43,13 +52,92 @@ pub struct TranslateArgs {
 impl TranslateArgs {
     /// What was asked for; with `report` a line on standard error at the end.
     pub fn translation(&self, report: bool) -> Translation {
-        let usual = Translation::default();
         Translation {
             on: self.translate == Translate::Auto,
-            threshold: self.translate_threshold.unwrap_or(usual.threshold),
-            sample: self.translate_sample.unwrap_or(usual.sample),
-            wait: self.translate_wait,
             report: if report { Some(Arc::new(|line| tell!("boxer: {line}"))) } else { None },
+            ..self.tuning.translation()
         }
     }
 }
+
+impl Tuning {
+    fn translation(&self) -> Translation {
+        let usual = Translation::default();
+        Translation {
+            threshold: self.translate_threshold.unwrap_or(usual.threshold),
+            sample: self.translate_sample.unwrap_or(usual.sample),
+            wait: self.translate_wait,
+            ..usual
+        }
+    }
+}
+
+/// What of an image's code is compiled into its box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Freeze {
+    /// What trainings find
+    Auto,
+    /// Nothing
+    None,
+}
+
+#[derive(Debug, Args)]
+pub struct BuildTranslateArgs {
+    /// Compile code of the image into the box, so that it is fast on every host: auto (what trainings find hot)
+    /// or none; with none, RUN steps are interpreted, too [default: auto]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "auto",
+        env = "BOXER_TRANSLATE",
+        hide_env_values = true,
+        value_name = "WHAT",
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
+    translate: Freeze,
+    /// Most bytes that such code may take, as 512k or 8m; what was hot first comes first [default: 4m]
+    #[arg(long, value_parser = size, value_name = "SIZE")]
+    translate_budget: Option<u64>,
+    /// A command to find hot code with, run in the finished image for at most a minute; what it changes is dropped
+    /// (repeatable). Text is for the image's shell, a JSON array of words is not [default: the image's own
+    /// command, until it waits for something or 5 s are over]
+    #[arg(long, value_name = "COMMAND")]
+    train: Vec<String>,
+    #[command(flatten)]
+    tuning: Tuning,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    build::limits::size(text).map(|bytes| bytes.unwrap_or(u64::MAX))
+}
+
+impl BuildTranslateArgs {
+    /// How RUN steps are translated.
+    pub fn translation(&self) -> Translation {
+        Translation { on: self.translate != Freeze::None, ..self.tuning.translation() }
+    }
+
+    /// What becomes part of the box. What a training finds depends on the time it takes, so a box that is to be the same each
+    /// time gets nothing.
+    pub fn freezing(&self, reproducible: bool, limits: Limits) -> Freezing {
+        let mut translation = self.tuning.translation();
+        if self.tuning.translate_sample.is_none() {
+            (translation.sample, translation.threshold) = TRAINING;
+        }
+        Freezing {
+            choice: if reproducible || self.translate == Freeze::None {
+                Choice::None
+            } else {
+                Choice::Auto
+            },
+            budget: self.translate_budget.unwrap_or(build::DEFAULT_BUDGET),
+            commands: self.train.clone(),
+            translation,
+            limits,
+        }
+    }
+}
+
+/// Instructions between two samples in a training, and how many samples a block must have: programs are short there.
+const TRAINING: (u32, u32) = (2_000, 1);

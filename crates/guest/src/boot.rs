@@ -3,6 +3,7 @@
 use kernel::host::Host;
 use machine::Machine;
 use mem::Phys;
+use mem::desk::Desk;
 use rootfs::config::BoxConfig;
 use std::cell::RefCell;
 
@@ -13,14 +14,20 @@ thread_local! {
 /// Linear memory that is left to Rust's own allocations, in bytes: decoded code (up to a quarter) and the kernel's records.
 pub const OWN_MEMORY: u64 = 256 << 20;
 
-/// Boots a machine and keeps it for [`take`]. Failing is a panic: there is nobody to tell but the linker.
-pub fn boot(image: &'static [u8], config: BoxConfig) {
+/// Boots a machine and keeps it for [`take`]; `frozen` is where the table of the regions will be
+/// that are part of the box. Failing is a panic: there is nobody to tell but the linker.
+pub fn boot(image: &'static [u8], config: BoxConfig, frozen: &'static [u8], desk: &Desk) {
     let image_end = image.as_ptr() as u64 + image.len() as u64;
     let mut phys =
         Phys::new((1 << 32) - image_end.min(1 << 32).min((1 << 32) - 2 * OWN_MEMORY) - OWN_MEMORY);
     let Some(base) = phys.adopt_static(image) else { panic!("the image is not page-aligned") };
     match Machine::boot(phys, Box::new(NoHost), image, base, config) {
-        Ok(machine) => MACHINE.with_borrow_mut(|kept| *kept = Some(machine)),
+        Ok(mut machine) => {
+            if !frozen.is_empty() {
+                machine.adopt(frozen, desk);
+            }
+            MACHINE.with_borrow_mut(|kept| *kept = Some(machine));
+        }
         Err(error) => panic!("{error}"),
     }
 }

@@ -65,7 +65,9 @@ pub fn run(invocation: Invocation) -> i32 {
             if listens {
                 machine.listen(&DESK);
             }
-            driver.run(&mut machine)
+            let status = driver.run(&mut machine);
+            machine.account(&DESK);
+            status
         }
         Err(failure) => {
             eprintln!("boxer: {failure}");
@@ -97,6 +99,7 @@ fn start_args(invocation: Invocation, tty: bool) -> StartArgs {
         cpu: invocation.cpu,
         limits: invocation.limits,
         tty: tty || matches!(invocation.terminal, Terminal::Yes(_)),
+        interpret: invocation.interpret,
         init: invocation.init,
         strace: invocation.strace,
         debug: invocation.debug,
@@ -110,6 +113,7 @@ fn step(machine: &mut Machine) -> Step {
     }
     for _ in 0..BUDGET / PIECE {
         let step = machine.step(PIECE);
+        machine.account(&DESK);
         if machine.has_business() {
             machine.exchange(&DESK, wasi::yield_to_host);
         }

@@ -21,6 +21,7 @@ struct Piece(usize, usize);
 thread_local! {
     static IMAGE: Cell<Piece> = const { Cell::new(Piece(0, 0)) };
     static CONFIG: Cell<Piece> = const { Cell::new(Piece(0, 0)) };
+    static FROZEN: Cell<Piece> = const { Cell::new(Piece(0, 0)) };
     static COMPONENT: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -67,6 +68,14 @@ extern "C" fn boxer_config_reserve(len: usize) -> usize {
     piece.0
 }
 
+/// For the table of the regions that are part of the box ([`mem::frozen`]).
+#[unsafe(export_name = "boxer-frozen-reserve")]
+extern "C" fn boxer_frozen_reserve(len: usize) -> usize {
+    let piece = grow(len);
+    FROZEN.set(piece);
+    piece.0
+}
+
 /// Whether this is a component, whose exit status goes past preview 1.
 pub fn is_component() -> bool {
     COMPONENT.get()
@@ -80,7 +89,7 @@ extern "C" fn boxer_component() {
 #[unsafe(export_name = "wizer-initialize")]
 extern "C" fn wizer_initialize() {
     match BoxConfig::decode(CONFIG.get().bytes()) {
-        Ok(config) => boot::boot(IMAGE.get().bytes(), config),
+        Ok(config) => boot::boot(IMAGE.get().bytes(), config, FROZEN.get().bytes(), &DESK),
         // The linker quotes a panic's message.
         Err(error) => panic!("{error}"),
     }

@@ -58,6 +58,8 @@ pub struct Invocation {
     pub terminal: Terminal,
     /// `BOXER_EXIT_MAX=N`: the largest exit status that the host takes.
     pub largest_status: Option<u32>,
+    /// `BOXER_TRANSLATE=none`: use no code that came compiled with the box.
+    pub interpret: bool,
     /// `BOXER_INIT=1`: a first process of its own runs the program.
     pub init: bool,
     /// `BOXER_STRACE=1`: print system calls.
@@ -101,6 +103,7 @@ impl Invocation {
             mistake: None,
             terminal: Terminal::Detect,
             largest_status: None,
+            interpret: false,
             init: false,
             strace: false,
             debug: false,
@@ -144,6 +147,7 @@ impl Invocation {
             b"CPU" => self.cpu = std::str::from_utf8(value).ok().and_then(CpuLevel::from_name),
             b"TTY" => self.terminal = if on { Terminal::Yes(size(value)) } else { Terminal::No },
             b"EXIT_MAX" => self.largest_status = number(value),
+            b"TRANSLATE" => self.interpret = value == b"none",
             b"INIT" => self.init = on,
             b"STRACE" => self.strace = on,
             b"DEBUG" => self.debug = on,

@@ -239,7 +239,7 @@ impl Engine {
         if key.next != 0 {
             self.by_frame.entry(page(key.next)).or_default().push(key);
         }
-        if let Some(number) = self.translated.as_ref().and_then(|t| t.installed(&key)) {
+        if let Some(number) = self.translated.as_mut().and_then(|t| t.known(&key)) {
             self.put_entry(number, start);
         }
         Ok(start)

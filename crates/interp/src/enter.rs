@@ -3,9 +3,10 @@
 use crate::Env;
 use crate::cache::Engine;
 use crate::key::{FixedMap, Key};
-use crate::translated::{Enter, Listening, Translated};
+use crate::translated::{Enter, Listening};
 use ir::Cpu;
 use mem::desk::{BlockAt, DEPTH, INTERPRET, MAX_BLOCKS, Request, Shared};
+use mem::frozen::Frozen;
 use mem::{Access, Fault, PAGE_MASK, PAGE_SIZE};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
@@ -33,10 +34,25 @@ impl Engine {
     pub fn listen(&mut self, listening: Listening) {
         let listening =
             Listening { threshold: listening.threshold.max(1), sample: listening.sample.max(1) };
-        self.translated = Some(Box::new(Translated::new(listening)));
+        self.translated.get_or_insert_default().listen(listening);
     }
 
-    /// What compiled code shares with the interpreter, if that listens. Its place does not change.
+    /// Enters the regions of this table where their code is reached. Before anything ran.
+    pub fn thaw(&mut self, frozen: Frozen) {
+        self.translated.get_or_insert_default().frozen = Some(frozen);
+    }
+
+    /// Makes ready what regions share with the interpreter.
+    pub fn expect_regions(&mut self) {
+        self.translated.get_or_insert_default();
+    }
+
+    /// Whether a host is asked for regions.
+    pub fn listens(&self) -> bool {
+        self.translated.as_ref().is_some_and(|translated| translated.listens)
+    }
+
+    /// What compiled code shares with the interpreter, if there may be any. Its place does not change.
     pub fn shared(&self) -> Option<&Shared> {
         self.translated.as_ref().map(|translated| &*translated.shared)
     }

@@ -27,6 +27,7 @@ mod code;
 mod compile;
 mod enter;
 mod frequent;
+mod frozen;
 mod fuse;
 mod key;
 mod masked;

@@ -5,6 +5,7 @@ use crate::call::Regions;
 use crate::code::Code;
 use crate::key::{FixedMap, Key};
 use mem::desk::{Request, Shared, jump_index};
+use mem::frozen::Frozen;
 use mem::{Frame, PAGE_MASK};
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -85,6 +86,10 @@ pub struct Enter {
 
 /// All about regions.
 pub struct Translated {
+    /// Regions that came with the box.
+    pub frozen: Option<Frozen>,
+    /// Whether a host is asked for regions.
+    pub listens: bool,
     /// What compiled code sees.
     pub shared: Box<Shared>,
     /// What calls it.
@@ -115,14 +120,23 @@ pub struct Translated {
     functions: BTreeSet<u64>,
 }
 
+impl Default for Translated {
+    fn default() -> Self {
+        Translated::new()
+    }
+}
+
 impl Translated {
-    /// Nothing is asked for yet.
-    pub fn new(listening: Listening) -> Translated {
+    /// Nothing is asked for.
+    pub fn new() -> Translated {
         Translated {
+            frozen: None,
+            listens: false,
             shared: Box::default(),
             regions: Regions::default(),
-            countdown: i64::from(listening.sample),
-            listening,
+            // No sample is ever due.
+            countdown: i64::MAX,
+            listening: Listening { threshold: 1, sample: 1 },
             requests: Vec::new(),
             retired: 0,
             entered: 0,
@@ -138,6 +152,13 @@ impl Translated {
             indirect: BTreeSet::new(),
             functions: BTreeSet::new(),
         }
+    }
+
+    /// From now on regions are asked for.
+    pub fn listen(&mut self, listening: Listening) {
+        self.listens = true;
+        self.countdown = i64::from(listening.sample);
+        self.listening = listening;
     }
 
     /// Whether more can be asked for.
@@ -188,6 +209,9 @@ impl Translated {
 
     /// A region was left to `pc`, where none begins: whether one is to be asked for now.
     pub fn exit(&mut self, pc: u64) -> bool {
+        if !self.listens {
+            return false;
+        }
         if self.exits.len() >= MAX_NOTES {
             self.exits.clear();
         }
@@ -203,6 +227,9 @@ impl Translated {
 
     /// A call reached `pc`.
     pub fn note_function(&mut self, pc: u64) {
+        if !self.listens {
+            return;
+        }
         if self.functions.len() >= MAX_NOTES {
             self.functions.clear();
         }
@@ -217,6 +244,9 @@ impl Translated {
 
     /// An indirect jump reached `pc`.
     pub fn note_indirect(&mut self, pc: u64) {
+        if !self.listens {
+            return;
+        }
         if self.indirect.len() >= MAX_NOTES {
             self.indirect.clear();
         }
@@ -253,6 +283,17 @@ impl Translated {
             self.covered.clear();
         }
         self.covered.extend(request.blocks.iter().map(|block| (block.pc, request.id)));
+    }
+
+    /// Adds a region that is in the table at `slot`; its number. None if there are too many.
+    pub fn add_installed(&mut self, root: Key, pages: Vec<(u64, u32)>, slot: u32) -> Option<u32> {
+        if self.table.len() - self.free.len() >= MAX_REGIONS {
+            return None;
+        }
+        let (number, _) = self.add(root, &pages.into(), Box::default());
+        let region = self.table.get_mut(number as usize)?.as_mut()?;
+        region.state = State::Installed(slot);
+        Some(number)
     }
 
     /// Adds a region that is asked for; its number and id.

@@ -33,14 +33,24 @@ pub enum BootError {
     Init(String),
 }
 
+/// What was reserved.
+pub struct Reserved {
+    /// The image.
+    pub image: ImageRange,
+    /// The table of frozen regions, still empty.
+    pub frozen: Option<ImageRange>,
+}
+
 /// Copies the first `boot_len` bytes of the image and the configuration into an instance of the guest and calls `wizer-initialize`.
+/// If `frozen` is not 0, so many bytes are set apart for a table.
 pub fn boot<T: Send>(
     store: &mut Store<T>,
     instance: Instance,
     image: &mut dyn Read,
     (image_len, boot_len): (u64, u64),
     config: &BoxConfig,
-) -> Result<ImageRange, BootError> {
+    frozen: usize,
+) -> Result<Reserved, BootError> {
     let memory = instance
         .get_memory(&mut *store, "memory")
         .ok_or_else(|| BootError::Contract("memory", "missing".to_owned()))?;
@@ -59,11 +69,19 @@ pub fn boot<T: Send>(
     let place = reserved(store, memory, "boxer-config-reserve", &reserve, len)?;
     memory.data_mut(&mut *store)[place.start..place.end].copy_from_slice(&encoded);
 
+    let frozen = match u32::try_from(frozen) {
+        Ok(0) => None,
+        Ok(len) => {
+            let reserve = reserver(store, instance, "boxer-frozen-reserve")?;
+            Some(reserved(store, memory, "boxer-frozen-reserve", &reserve, len)?)
+        }
+        Err(_) => return Err(BootError::NoRoom(frozen as u64)),
+    };
     let init: TypedFunc<(), ()> = instance
         .get_typed_func(&mut *store, "wizer-initialize")
         .map_err(|error| BootError::Contract("wizer-initialize", error.to_string()))?;
     init.call(&mut *store, ()).map_err(|error| BootError::Init(format!("{error:#}")))?;
-    Ok(range)
+    Ok(Reserved { image: range, frozen })
 }
 
 type Reserve = TypedFunc<u32, u32>;

@@ -1,6 +1,6 @@
 //! From a core module for WASI preview 1 to a component for preview 2.
 
-use crate::{CONFIG_SECTION, LinkError};
+use crate::{CONFIG_SECTION, FROZEN_SECTION, FrozenReport, LinkError};
 use std::io::Write;
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
@@ -62,11 +62,17 @@ fn describe_imports(core: &mut Vec<u8>) -> Result<(), Box<dyn std::error::Error>
 pub fn write(
     component: &[u8],
     image_config_json: Option<&[u8]>,
+    report: Option<FrozenReport>,
     out: &mut dyn Write,
 ) -> Result<(), LinkError> {
     let mut config = Vec::new();
     if let Some(json) = image_config_json {
         CustomSection { name: CONFIG_SECTION.into(), data: json.into() }.append_to(&mut config);
+    }
+    if let Some(report) = report {
+        let text = report.to_json();
+        CustomSection { name: FROZEN_SECTION.into(), data: text.as_bytes().into() }
+            .append_to(&mut config);
     }
     out.write_all(component)
         .and_then(|()| out.write_all(&config))

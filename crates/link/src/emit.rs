@@ -1,9 +1,11 @@
 //! Writes the final module: wizer's snapshot with the image as one more data segment, the exports
 //! that only the linker needs taken out, and the image configuration added.
 
+use crate::append::Addition;
 use crate::snapshot::State;
-use crate::{CONFIG_SECTION, LinkError, component};
+use crate::{CONFIG_SECTION, FROZEN_SECTION, LinkError, component};
 use std::io::{Read, Write};
+use translate::{PAGE_SIZE, Pages};
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{
     CustomSection, DataCountSection, Encode, ExportSection, ImportSection, RawSection, Section,
@@ -39,27 +41,49 @@ pub fn module(
     out: &mut dyn Write,
 ) -> Result<(), LinkError> {
     let (address, len, front) = state.image();
-    let mut image = Image { address, len, front, rest };
+    let none = Pages::new();
+    let pages = state.code.as_ref().map_or(&none, |code| &code.pages);
+    let mut image = Image { address, len, front, rest, pages };
     put(out, &wasm_encoder::Module::HEADER)?;
+    let addition = match &state.code {
+        Some(code) if !code.modules.is_empty() => Some(Addition::new(&state.module, code)?),
+        _ => None,
+    };
+    let added = addition.as_ref();
     for payload in Parser::new(0).parse_all(&state.module) {
         let payload = payload.map_err(damaged)?;
-        match &payload {
-            Payload::ImportSection(section) if imports == Imports::Component => {
+        match (&payload, added) {
+            (Payload::TypeSection(section), Some(added)) => {
+                put(out, &section_bytes(&added.types(section)?))?;
+            }
+            (Payload::FunctionSection(section), Some(added)) => {
+                put(out, &section_bytes(&added.functions(section)?))?;
+            }
+            (Payload::TableSection(section), Some(added)) => {
+                put(out, &section_bytes(&added.tables(section)?))?;
+            }
+            (Payload::ElementSection(section), Some(added)) => {
+                put(out, &section_bytes(&added.elements(section)?))?;
+            }
+            (Payload::CodeSectionStart { range, .. }, Some(added)) => {
+                put(out, &section_bytes(&added.code(&state.module[range.clone()])?))?;
+            }
+            (Payload::ImportSection(section), _) if imports == Imports::Component => {
                 put(out, &section_bytes(&redirect_exit(section)?))?;
             }
-            Payload::ExportSection(exports) => {
+            (Payload::ExportSection(exports), _) => {
                 let kept = match imports {
                     Imports::Preview1 => &KEPT_EXPORTS[..],
                     Imports::Component => &COMPONENT_EXPORTS,
                 };
                 put(out, &section_bytes(&keep_exports(exports, kept)?))?;
             }
-            Payload::DataCountSection { count, .. } => {
+            (Payload::DataCountSection { count, .. }, _) => {
                 let count = count + u32::from(len > 0);
                 put(out, &section_bytes(&DataCountSection { count }))?;
             }
-            Payload::DataSection(data) => data_section(&state.module, data, &mut image, out)?,
-            other => {
+            (Payload::DataSection(data), _) => data_section(&state.module, data, &mut image, out)?,
+            (other, _) => {
                 if let Some((id, range)) = other.as_section() {
                     put(out, &section_bytes(&RawSection { id, data: &state.module[range] }))?;
                 }
@@ -71,6 +95,11 @@ pub fn module(
             out,
             &section_bytes(&CustomSection { name: CONFIG_SECTION.into(), data: json.into() }),
         )?;
+    }
+    if let (Some(code), Imports::Preview1) = (&state.code, imports) {
+        let text = code.report.to_json();
+        let data = text.as_bytes().into();
+        put(out, &section_bytes(&CustomSection { name: FROZEN_SECTION.into(), data }))?;
     }
     out.flush().map_err(|source| LinkError::Io { what: "write the module", source })
 }
@@ -151,11 +180,15 @@ struct Image<'a> {
     len: usize,
     front: &'a [u8],
     rest: &'a mut dyn Read,
+    /// What the code was made from that is added: it must be in the image.
+    pages: &'a Pages,
 }
 
 impl Image<'_> {
     fn write(&mut self, out: &mut dyn Write) -> Result<(), LinkError> {
         put(out, self.front)?;
+        self.compare(0, self.front)?;
+        let mut place = self.front.len();
         let mut left = self.len.saturating_sub(self.front.len());
         let mut buffer = vec![0; COPY_BUFFER];
         while left > 0 {
@@ -166,7 +199,22 @@ impl Image<'_> {
                 source,
             })?;
             put(out, chunk)?;
-            left -= most;
+            self.compare(place, chunk)?;
+            (left, place) = (left - most, place + most);
+        }
+        Ok(())
+    }
+
+    /// Compares bytes of the image with [`Self::pages`]; a piece of it ends where a page does.
+    fn compare(&self, place: usize, bytes: &[u8]) -> Result<(), LinkError> {
+        let start = place as u32;
+        for (page, expected) in self.pages.range(start..start.saturating_add(bytes.len() as u32)) {
+            let at = (page - start) as usize;
+            let real = bytes.get(at..bytes.len().min(at + PAGE_SIZE)).unwrap_or_default();
+            let (same, beyond) = expected.split_at(real.len());
+            if real != same || beyond.iter().any(|byte| *byte != 0) {
+                return Err(LinkError::OtherImage);
+            }
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What a box asks of its host and what it holds, read without loading the image.
 
-use crate::{CONFIG_SECTION, LinkError};
+use crate::{CONFIG_SECTION, FROZEN_SECTION, LinkError};
 use std::io::{Read, Seek, SeekFrom};
 use wasmparser::{BinaryReader, ComponentImportSectionReader, ImportSectionReader};
 
@@ -28,6 +28,8 @@ pub struct Inspection {
     pub data_size: u64,
     /// The OCI image configuration (JSON), when the file has one.
     pub image_config_json: Option<Vec<u8>>,
+    /// What [`crate::FROZEN_SECTION`] says (JSON), when the file has one.
+    pub frozen_json: Option<Vec<u8>>,
 }
 
 /// More than any import or configuration section needs; a larger one is refused.
@@ -55,6 +57,7 @@ pub fn inspect(file: &mut (impl Read + Seek)) -> Result<Inspection, LinkError> {
         code_size: 0,
         data_size: 0,
         image_config_json: None,
+        frozen_json: None,
     };
     let mut at = header.len() as u64;
     while at < file_size {
@@ -82,10 +85,13 @@ fn section(
         (_, 0) if len <= MAX_SECTION => {
             let bytes = read(file, len)?;
             let mut reader = BinaryReader::new(&bytes, 0);
-            if reader.read_string().map_err(not_wasm)? == CONFIG_SECTION {
-                let rest = reader.bytes_remaining();
-                found.image_config_json = Some(reader.read_bytes(rest).map_err(not_wasm)?.to_vec());
-            }
+            let place = match reader.read_string().map_err(not_wasm)? {
+                CONFIG_SECTION => &mut found.image_config_json,
+                FROZEN_SECTION => &mut found.frozen_json,
+                _ => return Ok(()),
+            };
+            let rest = reader.bytes_remaining();
+            *place = Some(reader.read_bytes(rest).map_err(not_wasm)?.to_vec());
         }
         (Format::Module, 2) => {
             let bytes = read(file, len)?;

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `boxer-reserve(len: i32) -> i32` | page-aligned linear memory for the image; 0 when there is none |
 //! | `boxer-config-reserve(len: i32) -> i32` | memory for the encoded [`rootfs::config::BoxConfig`]; 0 when there is none |
+//! | `boxer-frozen-reserve(len: i32) -> i32` | memory for the table of frozen regions (`mem::frozen`), which is written after `wizer-initialize`; 0 when there is none |
 //! | `boxer-component()` | if it is there, called first where the result is a component |
 //! | `wizer-initialize()` | boots and mounts; calls no import |
 //! | `_start()` | runs the box as a WASI command |
@@ -17,19 +18,22 @@
 //!
 //! This crate knows neither Linux nor Dockerfiles, and gives a box no host: that is `runtime`'s part.
 
+mod append;
 mod boot;
 mod cache;
 mod component;
 mod emit;
 mod engine;
+mod frozen;
 mod guest;
 mod inspect;
 mod prune;
 mod snapshot;
 
-pub use boot::{BootError, boot};
+pub use boot::{BootError, ImageRange, Reserved, boot};
 pub use cache::{CacheError, CodeCache, Digest, digest_of};
 pub use engine::engine;
+pub use frozen::{Frozen, FrozenReport};
 pub use guest::{component_guest_wasm, guest_wasm};
 pub use inspect::{Format, Inspection, inspect};
 
@@ -41,6 +45,9 @@ pub const CONFIG_SECTION: &str = "boxer.config";
 
 /// The largest image that fits a box: the 4 GiB of linear memory less room for the guest itself.
 pub const MAX_IMAGE: u64 = (4 << 30) - (512 << 20);
+
+/// Name of the custom section that says which code of the image is part of the box ([`FrozenReport`], JSON).
+pub const FROZEN_SECTION: &str = "boxer.frozen";
 
 /// What went wrong while linking.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +69,9 @@ pub enum LinkError {
     /// The guest could not be compiled, or the cache of compiled code failed.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// The code that was to become part of the box does not lie in the image.
+    #[error("the training was made with another image")]
+    OtherImage,
     /// The result could not be written, or the image could not be read.
     #[error("{what}: {source}")]
     Io {
@@ -103,6 +113,8 @@ pub struct LinkInput<'a> {
     pub image_config_json: Option<&'a [u8]>,
     /// The form of the output.
     pub output: Output,
+    /// Code of the image that becomes part of the box.
+    pub frozen: Option<Frozen<'a>>,
 }
 
 /// Links boxes from one guest program.
@@ -118,23 +130,29 @@ impl<'g> Linker<'g> {
     }
 
     /// Writes a box to `out`. The same input gives the same bytes.
-    pub fn link(&self, mut input: LinkInput<'_>, out: &mut dyn Write) -> Result<(), LinkError> {
+    pub fn link(
+        &self,
+        mut input: LinkInput<'_>,
+        out: &mut dyn Write,
+    ) -> Result<Option<FrozenReport>, LinkError> {
         if input.image_len > MAX_IMAGE {
             return Err(LinkError::ImageTooLarge(input.image_len));
         }
         let state = snapshot::take(self.guest, &self.cache, &mut input)?;
+        let report = state.code.as_ref().map(|code| code.report);
         match input.output {
             Output::Module => {
                 let (imports, json) = (emit::Imports::Preview1, input.image_config_json);
-                emit::module(&state, imports, json, input.image, out)
+                emit::module(&state, imports, json, input.image, out)?;
             }
             Output::Component => {
                 let mut core = Vec::new();
                 emit::module(&state, emit::Imports::Component, None, input.image, &mut core)?;
                 drop(state);
                 let component = component::encode(core)?;
-                component::write(&component, input.image_config_json, out)
+                component::write(&component, input.image_config_json, report, out)?;
             }
         }
+        Ok(report)
     }
 }

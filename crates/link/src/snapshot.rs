@@ -1,7 +1,8 @@
 //! Runs the guest's start-up under wizer and takes the state it leaves.
 
-use crate::boot::{BootError, ImageRange, boot};
+use crate::boot::{BootError, ImageRange, Reserved, boot};
 use crate::cache::{CodeCache, Digest, digest_of};
+use crate::frozen::FrozenCode;
 use crate::{CacheError, LinkError, LinkInput, Output};
 use std::future::Future;
 use std::pin::pin;
@@ -13,6 +14,8 @@ use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
 pub struct State {
     /// The snapshot as wizer writes it, with zeros where the image lies.
     pub module: Vec<u8>,
+    /// The regions that become part of the module.
+    pub code: Option<FrozenCode>,
     store: Store<Host>,
     memory: Memory,
     image: ImageRange,
@@ -60,8 +63,10 @@ pub fn take(
         tell.call(&mut store, ()).map_err(|error| BootError::Init(format!("{error:#}")))?;
     }
     let lengths = (input.image_len, input.boot_len);
-    let image = match boot(&mut store, instance, input.image, lengths, input.config) {
-        Ok(range) => range,
+    let room = input.frozen.as_ref().map_or(0, |frozen| frozen.most_bytes());
+    let reserved = boot(&mut store, instance, input.image, lengths, input.config, room);
+    let Reserved { image, frozen: table } = match reserved {
+        Ok(reserved) => reserved,
         Err(BootError::Init(cause)) => {
             return Err(BootError::Init(with_messages(&store, &cause)).into());
         }
@@ -73,13 +78,39 @@ pub fn take(
     let memory = instance
         .get_memory(&mut store, "memory")
         .ok_or_else(|| BootError::Contract("memory", "missing".to_owned()))?;
+    let code = match (&input.frozen, table) {
+        (Some(frozen), Some(table)) => {
+            let desk = desk_of(&mut store, instance)?;
+            let first_slot = first_slot(&mut store, instance)?;
+            let bytes = memory.data_mut(&mut store);
+            frozen.generate(bytes, desk, first_slot, image, table).map(Some)?
+        }
+        _ => None,
+    };
     let mut state = Snapshotter { store: &mut store, instance, image };
     let module = ready(wizer.snapshot(&context, &mut state))
         .ok_or_else(|| LinkError::Guest("wizer waits for something".to_owned()))?
         .map_err(|error| LinkError::Guest(format!("{error:#}")))?;
     let boot_len = usize::try_from(input.boot_len).unwrap_or(usize::MAX);
     let front = boot_len.min(image.end - image.start);
-    Ok(State { module, store, memory, image, front })
+    Ok(State { module, code, store, memory, image, front })
+}
+
+/// The address of [`translate::desk::Desk`].
+fn desk_of(store: &mut Store<Host>, instance: Instance) -> Result<u32, BootError> {
+    let global = instance.get_global(&mut *store, "boxer-desk");
+    match global.map(|global| global.get(&mut *store)) {
+        Some(Val::I32(desk)) => Ok(desk as u32),
+        _ => Err(BootError::Contract("boxer-desk", "missing".to_owned())),
+    }
+}
+
+/// Length of the function table: what is added comes behind.
+fn first_slot(store: &mut Store<Host>, instance: Instance) -> Result<u32, BootError> {
+    const TABLE: &str = "__indirect_function_table";
+    let table = instance.get_table(&mut *store, TABLE).map(|table| table.size(&*store));
+    let len = table.ok_or_else(|| BootError::Contract(TABLE, "missing".to_owned()))?;
+    u32::try_from(len).map_err(|_| BootError::Contract(TABLE, "too long".to_owned()))
 }
 
 fn with_messages(store: &Store<Host>, cause: &str) -> String {

@@ -54,6 +54,8 @@ pub struct Machine {
     cpu: Box<ir::Cpu>,
     /// Where the host writes what it has compiled.
     answers: regions::Answers,
+    /// Where the table is of the regions that are part of the box.
+    frozen: &'static [u8],
     config: BoxConfig,
     level: x86::CpuLevel,
     /// Log undefined instructions and unsupported system calls.
@@ -75,6 +77,7 @@ impl Machine {
             engine: Engine::new(),
             cpu: Box::new(ir::Cpu::new()),
             answers: regions::Answers::default(),
+            frozen: &[],
             config,
             level: x86::CpuLevel::default(),
             debug: false,

@@ -3,6 +3,7 @@
 use crate::Machine;
 use interp::Listening;
 use mem::desk::{Desk, Install};
+use mem::frozen::Frozen;
 use rootfs::config::CpuLevel;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
@@ -40,11 +41,41 @@ impl Machine {
         if desk.listening.load(Relaxed) == 0 {
             return;
         }
-        let (read, write) = self.kernel.mm.look.addresses();
         self.engine.listen(Listening {
             threshold: desk.threshold.load(Relaxed),
             sample: desk.sample.load(Relaxed),
         });
+        self.lay_out(desk);
+    }
+
+    /// Says on the desk where regions find things that become part of the box. Their table ([`mem::frozen`]) will be in
+    /// `table` when the first program is started.
+    pub fn adopt(&mut self, table: &'static [u8], desk: &Desk) {
+        self.frozen = table;
+        self.engine.expect_regions();
+        self.lay_out(desk);
+    }
+
+    /// Takes over the regions that are part of the box, if they are for the processor that programs see: the same bytes mean
+    /// something else for another.
+    pub(crate) fn thaw(&mut self) {
+        let frozen = Frozen::new(self.frozen);
+        if let Some(frozen) = frozen.filter(|frozen| frozen.level() == self.level_number()) {
+            self.engine.thaw(frozen);
+        }
+    }
+
+    /// The number by which the desk and the table name the processor that programs see.
+    pub(crate) fn level_number(&self) -> u32 {
+        match self.level() {
+            CpuLevel::V2 => 2,
+            CpuLevel::V3 => 3,
+        }
+    }
+
+    /// Says on the desk where things lie. They stay there.
+    fn lay_out(&self, desk: &Desk) {
+        let (read, write) = self.kernel.mm.look.addresses();
         let Some(shared) = self.engine.shared() else { return };
         let places = [
             (&desk.cpu, address(&raw const *self.cpu)),
@@ -58,21 +89,30 @@ impl Machine {
             field.store(place.unwrap_or(0), Relaxed);
         }
         desk.installs_cap.store(INSTALLS as u32, Relaxed);
-        let level = match self.level() {
-            CpuLevel::V2 => 2,
-            CpuLevel::V3 => 3,
-        };
-        desk.level.store(level, Relaxed);
+        desk.level.store(self.level_number(), Relaxed);
     }
 
     /// Whether the host was told.
     pub fn listens(&self) -> bool {
-        self.engine.shared().is_some()
+        self.engine.listens()
     }
 
     /// Whether there is something to hand to the host, or to get from it.
     pub fn has_business(&self) -> bool {
         !self.engine.requests().is_empty() || self.engine.awaits_regions()
+    }
+
+    /// Says on the desk how much was executed, and how much of it in regions.
+    pub fn account(&self, desk: &Desk) {
+        let (in_regions, _) = self.engine.retired_in_regions();
+        let retired = self.engine.retired();
+        for (n, low, high) in [
+            (retired, &desk.retired, &desk.retired_high),
+            (in_regions, &desk.in_regions, &desk.in_regions_high),
+        ] {
+            low.store(n as u32, Relaxed);
+            high.store((n >> 32) as u32, Relaxed);
+        }
     }
 
     /// Lays the requests on the desk, lets the host come by (`call`), and takes up its answers.

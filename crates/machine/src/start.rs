@@ -27,6 +27,8 @@ pub struct StartArgs {
     pub cpu: Option<CpuLevel>,
     /// Standard streams are a terminal.
     pub tty: bool,
+    /// Use no code that came compiled with the box.
+    pub interpret: bool,
     /// A first process of its own runs the program (`docker run --init`).
     pub init: bool,
     /// What the box may use.
@@ -71,6 +73,9 @@ impl Machine {
         self.kernel.set_limits(args.limits);
         if let Some(cpu) = args.cpu {
             self.set_cpu(cpu);
+        }
+        if !args.interpret {
+            self.thaw();
         }
         let config = &self.config;
         let mut argv = match &args.entrypoint {

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
 use std::collections::BTreeSet;
 
 /// Version of everything in this file. A host leaves a box of another one alone.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 macro_rules! desk {
     ($($(#[$doc:meta])* $name:ident $field:ident;)*) => {
@@ -67,6 +67,14 @@ desk! {
     threshold Threshold;
     /// The host writes how many interpreted guest instructions lie between two samples, at least 1.
     sample Sample;
+    /// Guest instructions executed so far, low half.
+    retired Retired;
+    /// High half.
+    retired_high RetiredHigh;
+    /// How many of them in regions, low half.
+    in_regions InRegions;
+    /// High half.
+    in_regions_high InRegionsHigh;
 }
 
 impl Default for Desk {

@@ -14,6 +14,7 @@
 
 mod account;
 pub mod desk;
+pub mod frozen;
 mod heap;
 mod lookaside;
 mod phys;

@@ -18,6 +18,7 @@ mod signals;
 mod step;
 mod stream;
 mod terminal;
+mod training;
 mod translator;
 
 pub use descriptor::Descriptor;
@@ -30,6 +31,7 @@ pub use signals::{Forwarding, Signals};
 pub use step::{LAYER_FILE, StepInput};
 pub use stream::{Input, Output};
 pub use terminal::{RawTerminal, is_terminal, size as terminal_size};
+pub use training::{Patience, Trained};
 pub use translator::Translation;
 
 use link::CodeCache;
@@ -78,5 +80,15 @@ impl Runtime {
     /// Boots the guest on an image and runs one command in it; see [`StepInput`].
     pub fn run_step(&self, input: StepInput<'_>, options: RunOptions) -> Result<Outcome, RunError> {
         step::run(&self.cache, input, options)
+    }
+
+    /// As [`Runtime::run_step`], to find out which code of the image is hot; what the command changes is dropped.
+    pub fn train(
+        &self,
+        input: StepInput<'_>,
+        options: RunOptions,
+        patience: Patience,
+    ) -> Result<(Outcome, Trained), RunError> {
+        training::train(&self.cache, input, options, patience)
     }
 }

@@ -8,6 +8,7 @@ use crate::stream::{Input, Output};
 use crate::translator::Translation;
 use rootfs::limits::Limits;
 use std::path::PathBuf;
+use std::time::Duration;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 /// A host directory given to the box.
@@ -138,10 +139,12 @@ pub struct RunOptions {
     pub network: Option<Network>,
     /// Further descriptors of a module.
     pub descriptors: Vec<Descriptor>,
-    /// Compiling hot code while a module runs.
+    /// Compiling hot code while a module runs. If it is off, code that came compiled with the box is interpreted, too.
     pub translation: Translation,
     /// Ends a module from outside.
     pub interrupt: Option<Interrupt>,
+    /// Ends a module that has waited for so long.
+    pub idle: Option<Duration>,
 }
 
 impl Preopen {
@@ -167,6 +170,9 @@ impl RunOptions {
         }
         for (name, value) in self.overrides.to_env() {
             wasi.env(name, value);
+        }
+        if !self.translation.on {
+            wasi.env("BOXER_TRANSLATE", "none");
         }
         let mounts = self.mounts();
         if !mounts.is_empty() {

@@ -90,7 +90,7 @@ pub fn call_start(
     store.data_mut().translator = translator;
     let status = status(start.call(&mut *store, ()).map(|()| 0));
     if let Some(translator) = store.data_mut().translator.take() {
-        translator.report();
+        translator.finish(store);
     }
     status
 }
@@ -125,7 +125,7 @@ pub fn module_store(
     let waker = options.interrupt.as_ref().map(Interrupt::wakes).transpose();
     let waker = waker.map_err(|error| RunError::Start(error.to_string()))?;
     let streams = Streams::new(options.stdin.into_source(), out, extra, files, waker);
-    Ok((Store::new(cache.engine(), State::new(wasi, streams)), sinks))
+    Ok((Store::new(cache.engine(), State::new(wasi, streams, options.idle)), sinks))
 }
 
 /// Begins to serve the network that a box is granted; its stream is one more descriptor.

@@ -38,8 +38,17 @@ pub struct StepInput<'a> {
 pub fn run(
     cache: &CodeCache,
     input: StepInput<'_>,
-    mut options: RunOptions,
+    options: RunOptions,
 ) -> Result<Outcome, RunError> {
+    run_at(cache, input, options).map(|(outcome, _)| outcome)
+}
+
+/// As [`run`]; also the address at which the image lay.
+pub fn run_at(
+    cache: &CodeCache,
+    input: StepInput<'_>,
+    mut options: RunOptions,
+) -> Result<(Outcome, usize), RunError> {
     if let Some(dir) = input.layer_dir {
         options.preopens.push(Preopen {
             host: dir.to_path_buf(),
@@ -59,6 +68,7 @@ pub fn run(
     let instance =
         preview1::linker(cache)?.instantiate(&mut store, &module).map_err(start_error)?;
     let lengths = (input.image_len, input.image_len);
-    boot(&mut store, instance, input.image, lengths, input.config)?;
-    call_start(cache, &mut store, instance, &translation).map(|status| sinks.outcome(status))
+    let reserved = boot(&mut store, instance, input.image, lengths, input.config, 0)?;
+    let status = call_start(cache, &mut store, instance, &translation)?;
+    Ok((sinks.outcome(status), reserved.image.start))
 }

@@ -9,6 +9,7 @@ mod desk;
 mod worker;
 
 use crate::network::Report;
+use crate::training::Recorder;
 use desk::{Asked, View};
 use link::CodeCache;
 use std::collections::VecDeque;
@@ -29,18 +30,27 @@ pub struct Translation {
     pub wait: bool,
     /// Takes a line at the end about what was compiled.
     pub report: Option<Report>,
+    /// Writes down what was asked for.
+    pub recorder: Option<Recorder>,
 }
 
 impl std::fmt::Debug for Translation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Translation { on, threshold, sample, wait: _, report: _ } = self;
+        let Translation { on, threshold, sample, wait: _, report: _, recorder: _ } = self;
         write!(f, "Translation {{ on: {on}, threshold: {threshold}, sample: {sample} }}")
     }
 }
 
 impl Default for Translation {
     fn default() -> Self {
-        Translation { on: false, threshold: 2, sample: 20_000, wait: false, report: None }
+        Translation {
+            on: false,
+            threshold: 2,
+            sample: 20_000,
+            wait: false,
+            report: None,
+            recorder: None,
+        }
     }
 }
 
@@ -70,6 +80,7 @@ pub struct Translator {
     counts: Counts,
     wait: bool,
     report: Option<Report>,
+    recorder: Option<Recorder>,
 }
 
 impl Translator {
@@ -107,6 +118,7 @@ impl Translator {
             counts: Counts::default(),
             wait: options.wait,
             report: options.report.clone(),
+            recorder: options.recorder.clone(),
         })
     }
 
@@ -121,6 +133,9 @@ impl Translator {
         let full = self.counts.installed >= MAX_REGIONS;
         for source in sources {
             let id = source.request.id;
+            if let Some(recorder) = &self.recorder {
+                recorder.asked(&source);
+            }
             if full || self.in_flight >= MAX_IN_FLIGHT || !self.worker.ask(source, level, layout) {
                 self.refuse(id);
             } else {
@@ -166,8 +181,24 @@ impl Translator {
         u32::try_from(slot).ok()
     }
 
+    /// The box has ended.
+    pub fn finish<T>(&self, store: &mut Store<T>) {
+        if let Some(recorder) = &self.recorder {
+            let mut view = View::new(self.memory.data_mut(&mut *store), self.desk);
+            let mut number = |low, high| {
+                let word = |word: Option<u32>| u64::from(word.unwrap_or(0));
+                word(view.get(low)) | word(view.get(high)) << 32
+            };
+            recorder.count(
+                number(Field::Retired, Field::RetiredHigh),
+                number(Field::InRegions, Field::InRegionsHigh),
+            );
+        }
+        self.report();
+    }
+
     /// What `--debug` tells at the end.
-    pub fn report(&self) {
+    fn report(&self) {
         let Some(report) = &self.report else { return };
         let Counts { asked, refused, installed } = self.counts;
         let (bytes, compiled, time) = self.worker.effort();

@@ -42,6 +42,7 @@ fn link(cache: &CodeCache, guest: &[u8], image: &[u8], output: Form) -> Result<V
         config: &config(),
         image_config_json: Some(b"{\"architecture\":\"amd64\"}"),
         output,
+        frozen: None,
     };
     Linker::new(guest, cache.clone()).link(input, &mut out)?;
     Ok(out)
@@ -152,6 +153,7 @@ fn a_short_image_is_an_error() {
         config: &config(),
         image_config_json: None,
         output: Form::Module,
+        frozen: None,
     };
     let error = Linker::new(&bench.guest, bench.runtime.cache().clone())
         .link(input, &mut Vec::new())

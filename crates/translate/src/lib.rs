@@ -5,9 +5,9 @@
 //! could, or none.
 
 use ir::Block;
-pub use mem::desk;
 use mem::desk::{BlockAt, Request};
-use mem::{PAGE_MASK, PAGE_SIZE};
+use mem::PAGE_MASK;
+pub use mem::{PAGE_SIZE, desk, frozen};
 use std::collections::BTreeMap;
 pub use wasmgen::Layout;
 use wasmgen::Region;
@@ -71,8 +71,22 @@ fn next_page(block: &BlockAt) -> Option<u32> {
 
 /// The module of a region for a processor; imports and export as [`wasmgen::module`] says. None if its bytes are no code.
 pub fn module(source: &Source, level: CpuLevel, layout: &Layout) -> Option<Vec<u8>> {
+    code(source, level, layout).map(|code| code.wasm)
+}
+
+/// A translated region.
+pub struct Code {
+    /// See [`module`].
+    pub wasm: Vec<u8>,
+    /// How many bytes of x86 it was made from.
+    pub x86_bytes: u64,
+}
+
+/// As [`module`].
+pub fn code(source: &Source, level: CpuLevel, layout: &Layout) -> Option<Code> {
     let region = source.region(&LiftOptions { level })?;
-    Some(wasmgen::module(&[region], layout))
+    let x86_bytes = region.blocks.iter().map(|block| u64::from(block.len)).sum();
+    Some(Code { wasm: wasmgen::module(&[region], layout), x86_bytes })
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ const TABLE: &[Row] = &[
     Row(1, "kernel", &["net"]),
     Row(2, "machine", &["kernel", "x86", "interp"]),
     Row(2, "translate", &["x86", "wasmgen"]),
-    Row(2, "link", &["x86", "wasmgen"]),
+    Row(2, "link", &["translate"]),
     Row(3, "guest", &["machine", "kernel", "net"]),
     Row(3, "runtime", &["link", "translate"]),
     Row(4, "build", &["dockerfile", "oci", "layers", "link", "runtime"]),

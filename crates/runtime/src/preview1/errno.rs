@@ -8,6 +8,7 @@ pub const FAULT: i32 = 21;
 pub const INVAL: i32 = 28;
 const IO: i32 = 29;
 pub const OVERFLOW: i32 = 61;
+pub const TIMEDOUT: i32 = 73;
 
 /// What a function returns: 0 or the error.
 pub fn of(result: Result<(), i32>) -> i32 {

@@ -13,6 +13,7 @@ pub use streams::Streams;
 use crate::error::{RunError, start_error};
 use crate::translator::Translator;
 use link::CodeCache;
+use std::time::Duration;
 use wasmtime::{AsContextMut, Caller, Extern, Linker, bail};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::WasiCtxBuilder;
@@ -29,12 +30,14 @@ pub struct State {
     streams: Streams,
     /// Compiles what is hot.
     pub translator: Option<Translator>,
+    /// Ends the module when it has waited for so long.
+    idle: Option<Duration>,
 }
 
 impl State {
     /// The state of one run.
-    pub fn new(mut wasi: WasiCtxBuilder, streams: Streams) -> State {
-        State { wasi: wasi.build_p1(), streams, translator: None }
+    pub fn new(mut wasi: WasiCtxBuilder, streams: Streams, idle: Option<Duration>) -> State {
+        State { wasi: wasi.build_p1(), streams, translator: None, idle }
     }
 }
 
@@ -126,7 +129,9 @@ fn shadow(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let wait = |mut caller: Caller<'_, State>, subs: i32, events: i32, count: i32, done: i32| {
         check(&caller)?;
         let (bytes, state) = memory(&mut caller)?;
-        match poll::poll(&state.streams, bytes, subs as u32, events as u32, count as u32) {
+        let idle = state.idle;
+        match poll::poll(&state.streams, bytes, subs as u32, events as u32, count as u32, idle) {
+            Some(Err(errno::TIMEDOUT)) => Err(I32Exit(0).into()),
             Some(result) => {
                 let result = errno::of(result.and_then(|ready| store(bytes, done, ready)));
                 check(&caller)?;

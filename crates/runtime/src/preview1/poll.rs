@@ -23,13 +23,14 @@ enum What {
 }
 
 /// Waits, and writes the events: their number. None if one of the subscriptions is wasmtime-wasi's (a file, a clock's
-/// absolute time): the call is its then.
+/// absolute time): the call is its then. Waiting for `idle` is [`errno::TIMEDOUT`].
 pub fn poll(
     streams: &Streams,
     bytes: &mut [u8],
     subscriptions: u32,
     events: u32,
     count: u32,
+    idle: Option<Duration>,
 ) -> Option<Result<usize, i32>> {
     if count == 0 || count > MAX_SUBSCRIPTIONS {
         return Some(Err(errno::INVAL));
@@ -57,7 +58,10 @@ pub fn poll(
         };
         wanted.push((field(0), tag, what));
     }
-    let ready = match wait(streams, &wanted)? {
+    let ready = match wait(streams, &wanted, idle)? {
+        Ok(ready) if idle.is_some() && !ready.contains(&true) => {
+            return Some(Err(errno::TIMEDOUT));
+        }
         Ok(ready) => ready,
         Err(error) => return Some(Err(errno::from_io(&error.into()))),
     };
@@ -76,13 +80,17 @@ pub fn poll(
     Some(Ok(written))
 }
 
-/// Which of the subscriptions came to pass; at least one.
-fn wait(streams: &Streams, wanted: &[(u64, u8, What)]) -> Option<Result<Vec<bool>, Errno>> {
+/// Which of the subscriptions came to pass; at least one, or none after `idle`.
+fn wait(
+    streams: &Streams,
+    wanted: &[(u64, u8, What)],
+    idle: Option<Duration>,
+) -> Option<Result<Vec<bool>, Errno>> {
     let start = Instant::now();
     let mut ready = vec![false; wanted.len()];
     let mut fds = Vec::new();
     let mut places = Vec::new();
-    let mut timeout: Option<u64> = None;
+    let mut timeout = idle.and_then(|idle| u64::try_from(idle.as_nanos()).ok());
     let mut handles = Vec::new();
     for (index, (_, _, what)) in wanted.iter().enumerate() {
         match *what {
