@@ -81,6 +81,13 @@ fn wasm(path: &Path) -> Result<Value, Failure> {
             .map_err(|error| fail(&format!("the image config inside is malformed: {error}")))?,
         None => Value::Null,
     };
+    let frozen = found.frozen_json.as_deref();
+    let frozen = frozen.and_then(|text| serde_json::from_slice::<Value>(text).ok());
+    let compiled = frozen.as_ref().and_then(|frozen| frozen.get("regions")?.as_u64());
+    let mut needs = vec!["simd", "bulk memory"];
+    if compiled.is_some_and(|regions| regions > 0) {
+        needs.push("tail calls");
+    }
     Ok(json!({
         "kind": "box",
         "format": match found.format {
@@ -91,7 +98,8 @@ fn wasm(path: &Path) -> Result<Value, Failure> {
         "codeSize": found.code_size,
         "dataSize": found.data_size,
         "imports": found.imports,
-        "frozen": found.frozen_json.as_deref().and_then(|text| serde_json::from_slice::<Value>(text).ok()),
+        "frozen": frozen,
+        "needs": needs,
         "mayAskFor": asks(&config, &found),
         "config": config,
     }))

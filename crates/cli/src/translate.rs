@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use build::{Choice, Freezing};
 use build::limits::Limits;
+use build::{Choice, Freezing};
 use clap::{Args, ValueEnum};
 use runtime::Translation;
 

@@ -197,3 +197,18 @@ fn several_outputs_are_written_at_once() {
     assert_eq!(metadata["containerimage.digest"], digest.as_str());
     assert_eq!(metadata["containerimage.descriptor"]["digest"], digest.as_str());
 }
+
+#[test]
+fn code_becomes_part_of_a_box_unless_told_not_to() {
+    let home = Home::new();
+    // No program: the training fails, and the box is built all the same.
+    let dockerfile = "FROM scratch\nCOPY a.txt /\nENTRYPOINT [\"/a.txt\"]\n";
+    if !home.build(dockerfile, &["-t", "auto"]) {
+        return;
+    }
+    assert!(home.build(dockerfile, &["-t", "none", "--translate=none"]));
+    let inspected = |name: &str| home.ok(&["inspect", name]);
+    assert!(inspected("auto").contains("\"regions\": 0"), "{}", inspected("auto"));
+    let none = inspected("none");
+    assert!(none.contains("\"frozen\": null") && !none.contains("tail calls"), "{none}");
+}

@@ -98,7 +98,8 @@ impl Frozen<'_> {
         };
         let made = in_parallel(&requests, |request| {
             let request = request.as_ref()?;
-            let source = Source { request: request.clone(), pages: copies(self.pages, request, image)? };
+            let source =
+                Source { request: request.clone(), pages: copies(self.pages, request, image)? };
             translate::code(&source, level, &layout)
         });
         let mut report = FrozenReport::default();

@@ -5,13 +5,13 @@ use crate::error::RunError;
 use crate::options::RunOptions;
 use crate::run::Outcome;
 use crate::step::{self, StepInput};
+use crate::translator::Recorder;
 use link::{CodeCache, Frozen};
 use rootfs::config::CpuLevel;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use translate::desk::Request;
-use translate::{PAGE_SIZE, Pages, Source};
+use translate::{PAGE_SIZE, Pages};
 
 /// What a training found.
 #[derive(Clone, Debug, Default)]
@@ -73,7 +73,8 @@ impl Trained {
         }
         let elsewhere = u32::try_from(elsewhere).ok()?;
         let content = usize::try_from(pages).ok()?.checked_mul(PAGE)?;
-        let (words, content) = bytes.get(48..)?.split_at_checked((bytes.len() - 48).checked_sub(content)?)?;
+        let (words, content) =
+            bytes.get(48..)?.split_at_checked((bytes.len() - 48).checked_sub(content)?)?;
         let (words, rest) = words.as_chunks();
         let mut words = words.iter().map(|word| u64::from_le_bytes(*word));
         let requests: Vec<Request> = std::iter::from_fn(|| Request::decode(&mut words)).collect();
@@ -98,38 +99,6 @@ pub struct Patience {
     pub total: Duration,
     /// Time in which the command waits for something.
     pub idle: Duration,
-}
-
-/// What a translator writes down.
-#[derive(Clone, Default)]
-pub struct Recorder(Arc<Mutex<Recorded>>);
-
-#[derive(Default)]
-struct Recorded {
-    requests: Vec<Request>,
-    pages: Pages,
-    counts: Option<(u64, u64)>,
-}
-
-impl Recorder {
-    fn with<R>(&self, what: impl FnOnce(&mut Recorded) -> R) -> R {
-        what(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// A region was asked for.
-    pub fn asked(&self, source: &Source) {
-        self.with(|recorded| {
-            recorded.requests.push(source.request.clone());
-            for (page, content) in &source.pages {
-                recorded.pages.entry(*page).or_insert_with(|| content.clone());
-            }
-        });
-    }
-
-    /// So many instructions were executed so far, and so many of them in regions.
-    pub fn count(&self, retired: u64, in_regions: u64) {
-        self.with(|recorded| recorded.counts = Some((retired, in_regions)));
-    }
 }
 
 /// Runs a command for [`Trained`]. Its status is of no account; 124 says that the time was over.
@@ -166,7 +135,8 @@ pub fn train(
             }
         }
         let pages = std::mem::take(&mut recorded.pages).into_iter();
-        trained.pages = pages.filter_map(|(page, content)| Some((inside(page)?, content))).collect();
+        trained.pages =
+            pages.filter_map(|(page, content)| Some((inside(page)?, content))).collect();
         (trained.retired, trained.in_regions) = recorded.counts.unwrap_or_default();
     });
     Ok((outcome, trained))

@@ -6,12 +6,13 @@
 //! can do to its memory what its own code could.
 
 mod desk;
+mod recorder;
 mod worker;
 
 use crate::network::Report;
-use crate::training::Recorder;
 use desk::{Asked, View};
 use link::CodeCache;
+pub use recorder::Recorder;
 use std::collections::VecDeque;
 use translate::desk::{Field, Install, VERSION};
 use wasmtime::{AsContextMut, Caller, Extern, Instance, Memory, Module, Ref, Store, Table, Val};
@@ -183,23 +184,27 @@ impl Translator {
 
     /// The box has ended.
     pub fn finish<T>(&self, store: &mut Store<T>) {
+        let mut view = View::new(self.memory.data_mut(&mut *store), self.desk);
+        let mut number = |low, high| {
+            let word = |word: Option<u32>| u64::from(word.unwrap_or(0));
+            word(view.get(low)) | word(view.get(high)) << 32
+        };
+        let retired = number(Field::Retired, Field::RetiredHigh);
+        let in_regions = number(Field::InRegions, Field::InRegionsHigh);
         if let Some(recorder) = &self.recorder {
-            let mut view = View::new(self.memory.data_mut(&mut *store), self.desk);
-            let mut number = |low, high| {
-                let word = |word: Option<u32>| u64::from(word.unwrap_or(0));
-                word(view.get(low)) | word(view.get(high)) << 32
-            };
-            recorder.count(
-                number(Field::Retired, Field::RetiredHigh),
-                number(Field::InRegions, Field::InRegionsHigh),
-            );
+            recorder.count(retired, in_regions);
         }
-        self.report();
+        self.report(retired, in_regions);
     }
 
     /// What `--debug` tells at the end.
-    fn report(&self) {
+    fn report(&self, retired: u64, in_regions: u64) {
         let Some(report) = &self.report else { return };
+        let share = 100.0 * in_regions as f64 / retired.max(1) as f64;
+        report(&format!(
+            "{share:.1} % of {} million instructions ran in compiled code",
+            retired / 1_000_000
+        ));
         let Counts { asked, refused, installed } = self.counts;
         let (bytes, compiled, time) = self.worker.effort();
         report(&format!(

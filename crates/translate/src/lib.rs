@@ -5,8 +5,8 @@
 //! could, or none.
 
 use ir::Block;
-use mem::desk::{BlockAt, Request};
 use mem::PAGE_MASK;
+use mem::desk::{BlockAt, Request};
 pub use mem::{PAGE_SIZE, desk, frozen};
 use std::collections::BTreeMap;
 pub use wasmgen::Layout;
