@@ -144,7 +144,8 @@ impl Training<'_> {
             &link::digest_of(guest),
             self.cpu.name().as_bytes(),
             words.join("\0").as_bytes(),
-            format!("{:?} {translation:?} {limits:?}", self.patience).as_bytes(),
+            format!("{:?} {translation:?} {} {limits:?}", self.patience, translation.wait)
+                .as_bytes(),
         ]);
         let cache = Cache::beside(&workshop.store);
         if known == Known::Counts

@@ -194,17 +194,12 @@ impl Translator {
         if let Some(recorder) = &self.recorder {
             recorder.count(retired, in_regions);
         }
-        self.report(retired, in_regions);
+        self.report();
     }
 
     /// What `--debug` tells at the end.
-    fn report(&self, retired: u64, in_regions: u64) {
+    fn report(&self) {
         let Some(report) = &self.report else { return };
-        let share = 100.0 * in_regions as f64 / retired.max(1) as f64;
-        report(&format!(
-            "{share:.1} % of {} million instructions ran in compiled code",
-            retired / 1_000_000
-        ));
         let Counts { asked, refused, installed } = self.counts;
         let (bytes, compiled, time) = self.worker.effort();
         report(&format!(
