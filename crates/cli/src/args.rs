@@ -6,6 +6,7 @@ use crate::attest_options::AttestArgs;
 use crate::buildx::BuildxArgs;
 use crate::call::Call;
 use crate::limits::LimitArgs;
+use crate::login_commands::{LoginArgs, LogoutArgs};
 use crate::network::NetworkArgs;
 use crate::translate::{BuildTranslateArgs, TranslateArgs};
 use build::{CpuLevel, RunNetwork};
@@ -58,6 +59,10 @@ pub enum Verb {
     Push(PushArgs),
     /// Pull an image or a box into the store
     Pull(PullArgs),
+    /// Log in to a registry
+    Login(LoginArgs),
+    /// Forget the credentials for a registry
+    Logout(LogoutArgs),
     /// List the images and boxes in the store
     Images(ImagesArgs),
     /// Show the config, layers, sizes and imports of an image or box as JSON

@@ -94,7 +94,7 @@ fn oci_hint(error: &oci::Error) -> Option<String> {
     let hint = match error {
         oci::Error::Unauthorized { registry, .. } => {
             format!(
-                "log in to {registry} with `docker login` or `podman login`, or name a file with --authfile"
+                "log in with `boxer login {registry}` (or docker's or podman's), or name a file with --authfile"
             )
         }
         oci::Error::Tls { .. } => {

@@ -20,6 +20,7 @@ mod failure;
 mod image_commands;
 mod inspect_command;
 mod limits;
+mod login_commands;
 mod mounts;
 mod network;
 mod outputs;
@@ -49,6 +50,8 @@ fn main() -> ExitCode {
         Verb::Run(args) => run_command::run(&cli.global, args, signals.as_ref()),
         Verb::Push(args) => image_commands::push(&cli.global, args),
         Verb::Pull(args) => image_commands::pull(&cli.global, args),
+        Verb::Login(args) => login_commands::login(&cli.global, args),
+        Verb::Logout(args) => login_commands::logout(&cli.global, args),
         Verb::Images(args) => image_commands::images(&cli.global, args),
         Verb::Inspect(args) => inspect_command::run(&cli.global, args),
         Verb::Rmi(args) => store_commands::rmi(&cli.global, args),

@@ -83,6 +83,12 @@ impl CredentialSources {
         }
     }
 
+    /// Where a login goes: the file that was named, or docker's.
+    pub fn login_file(&self) -> Option<LoginFile<'_>> {
+        let path = self.required.as_ref().or(self.files.last())?;
+        Some(LoginFile::new(self, path))
+    }
+
     /// The credentials for a repository: the first file that has some decides.
     pub fn lookup(&self, registry: &str, repository: &str) -> Result<Credentials> {
         if let Some(explicit) = &self.explicit {
@@ -142,7 +148,7 @@ impl CredentialSources {
             .map_err(|reason| credentials_error(path.display(), format!("{registry}: {reason}")))
     }
 
-    /// Runs `docker-credential-NAME get` with the server on its standard input.
+    /// Asks `docker-credential-NAME get` for a server's credentials.
     fn ask_helper(&self, name: &str, server: &str) -> Result<Option<Credentials>> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
@@ -150,17 +156,31 @@ impl CredentialSources {
             username: String,
             secret: String,
         }
+        let fail = |reason: String| credentials_error(format!("docker-credential-{name}"), reason);
+        let Some(text) = self.run_helper(name, "get", server.as_bytes())? else { return Ok(None) };
+        let answer: Answer = serde_json::from_slice(&text)
+            .map_err(|e| fail(format!("malformed answer: {}", e.classify_text())))?;
+        Ok(match answer.username.as_str() {
+            "" if answer.secret.is_empty() => None,
+            "<token>" => Some(Credentials::Identity(answer.secret)),
+            _ => Some(Credentials::Basic { user: answer.username, password: answer.secret }),
+        })
+    }
+
+    /// Runs `docker-credential-NAME ACTION` with `input` on its standard input; gives what it writes, nothing if it knows no such
+    /// credentials.
+    fn run_helper(&self, name: &str, action: &str, input: &[u8]) -> Result<Option<Vec<u8>>> {
         let program = format!("docker-credential-{name}");
         let fail = |reason: String| credentials_error(&program, reason);
         if name.contains(['/', '\\', '\0']) {
             return Err(fail("not a helper's name".into()));
         }
         let mut command = Command::new(self.find_helper(&program));
-        command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        command.arg(action).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().map_err(|e| fail(format!("cannot be run: {e}")))?;
         if let Some(mut stdin) = child.stdin.take() {
             // A helper that does not read its input closes the pipe; its answer then tells.
-            let _ = stdin.write_all(server.as_bytes());
+            let _ = stdin.write_all(input);
         }
         let stdout = child.stdout.take();
         let reader = std::thread::spawn(move || {
@@ -187,20 +207,14 @@ impl CredentialSources {
             Ok(Err(e)) => return Err(fail(e.to_string())),
             Err(_) => return Err(fail("its answer could not be read".into())),
         };
-        if !status.success() {
-            let text = String::from_utf8_lossy(&text);
-            if text.contains("credentials not found") || text.contains("no credentials") {
-                return Ok(None);
-            }
-            return Err(fail(format!("failed: {}", text.trim())));
+        if status.success() {
+            return Ok(Some(text));
         }
-        let answer: Answer = serde_json::from_slice(&text)
-            .map_err(|e| fail(format!("malformed answer: {}", e.classify_text())))?;
-        Ok(match answer.username.as_str() {
-            "" if answer.secret.is_empty() => None,
-            "<token>" => Some(Credentials::Identity(answer.secret)),
-            _ => Some(Credentials::Basic { user: answer.username, password: answer.secret }),
-        })
+        let text = String::from_utf8_lossy(&text);
+        if text.contains("credentials not found") || text.contains("no credentials") {
+            return Ok(None);
+        }
+        Err(fail(format!("failed: {}", text.trim())))
     }
 
     fn find_helper(&self, program: &str) -> PathBuf {
@@ -301,6 +315,10 @@ fn normal_key(key: &str) -> String {
 fn credentials_error(origin: impl ToString, reason: impl ToString) -> Error {
     Error::Credentials { origin: origin.to_string(), reason: reason.to_string() }
 }
+
+mod login;
+
+pub use login::{Kept, LoginFile};
 
 #[cfg(test)]
 mod tests;

@@ -136,3 +136,65 @@ fn secrets_are_not_shown_by_debug() {
     let text = format!("{:?} {:?}", basic("u", "hunter2"), Credentials::Bearer("hunter2".into()));
     assert!(!text.contains("hunter2"));
 }
+
+#[test]
+fn logins_are_kept_beside_what_the_file_has() {
+    let f = Fixture::new();
+    let sources = f.sources(
+        r#"{"psFormat":"x","auths":{"https://index.docker.io/v1/":{"auth":"dTpw"},"index.docker.io":{"auth":"dTpw"},"b.example":{"auth":"dTpw"}}}"#,
+    );
+    let path = f.dir.path().join("config.json");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let file = sources.login_file().unwrap();
+    assert_eq!(file.keep("docker.io", "ann", "pw:with colon").unwrap(), Kept::File(path.clone()));
+    file.keep("localhost:5000", "joe", "").unwrap();
+    assert_eq!(sources.lookup("docker.io", "x").unwrap(), basic("ann", "pw:with colon"));
+    assert_eq!(sources.lookup("localhost:5000", "x").unwrap(), basic("joe", ""));
+    assert_eq!(sources.lookup("b.example", "x").unwrap(), basic("u", "p"));
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains("psFormat") && !text.contains("\"index.docker.io\""), "{text}");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    assert!(file.forget("docker.io").unwrap());
+    assert!(!file.forget("docker.io").unwrap());
+    assert_eq!(sources.lookup("docker.io", "x").unwrap(), Credentials::Anonymous);
+    assert_eq!(sources.lookup("b.example", "x").unwrap(), basic("u", "p"));
+}
+
+#[test]
+fn new_files_are_for_their_owner_and_malformed_ones_stay() {
+    let f = Fixture::new();
+    let path = f.dir.path().join("new/folder/config.json");
+    let sources = CredentialSources { files: vec![path.clone()], ..CredentialSources::default() };
+    sources.login_file().unwrap().keep("a.example", "u", "p").unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(CredentialSources::default().login_file().is_none());
+    for text in ["", "[]", r#"{"auths":[]}"#] {
+        let sources = f.sources(text);
+        let error = sources.login_file().unwrap().keep("a.example", "u", "p").unwrap_err();
+        assert!(matches!(error, Error::Credentials { .. }), "{text}");
+        assert_eq!(fs::read_to_string(f.dir.path().join("config.json")).unwrap(), text);
+    }
+}
+
+#[test]
+fn helpers_keep_and_forget() {
+    let f = Fixture::new();
+    let place = f.dir.path().join("kept");
+    let place = place.display();
+    f.helper(
+        "keep",
+        &format!(
+            r#"case $1 in store) cat > {place};; erase) rm {place};; get) cat >/dev/null; [ -f {place} ] || {{ echo 'credentials not found in native keychain'; exit 1; }}; cat {place};; esac"#
+        ),
+    );
+    let sources = f.sources(r#"{"credHelpers":{"a.example":"keep"},"credsStore":"missing"}"#);
+    let file = sources.login_file().unwrap();
+    assert_eq!(file.keep("a.example", "ann", "s3cret").unwrap(), Kept::Helper("keep".into()));
+    assert_eq!(sources.lookup("a.example", "x").unwrap(), basic("ann", "s3cret"));
+    let text = fs::read_to_string(f.dir.path().join("config.json")).unwrap();
+    assert!(text.contains("a.example") && !text.contains("s3cret"), "{text}");
+    assert!(file.forget("a.example").unwrap());
+    assert_eq!(sources.lookup("a.example", "x").unwrap(), Credentials::Anonymous);
+    let error = file.keep("other.example", "u", "p").unwrap_err().to_string();
+    assert!(error.contains("docker-credential-missing"), "{error}");
+}

@@ -156,7 +156,7 @@ fn is_loopback(host: &str) -> bool {
 impl Client {
     /// Whether plain http is what `host` speaks. Only asked where that is allowed; a certificate that is not trusted
     /// is an error and never a reason to fall back.
-    async fn speaks_http(&self, probe: &reqwest::Client, host: &str) -> Result<bool> {
+    pub(super) async fn speaks_http(&self, probe: &reqwest::Client, host: &str) -> Result<bool> {
         if !self.options.insecure && !is_loopback(host) {
             return Ok(false);
         }

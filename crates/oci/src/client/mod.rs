@@ -4,6 +4,7 @@ mod blob;
 mod download;
 mod endpoint;
 mod failure;
+mod login;
 mod manifest;
 mod parts;
 mod pull;

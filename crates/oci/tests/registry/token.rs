@@ -3,6 +3,7 @@
 use oci::{Error, NoProgress};
 use testkit::fake_registry::{Access, FakeRegistry};
 use testkit::image::Image;
+use testkit::registry::{Options, Registry};
 
 use crate::*;
 
@@ -55,4 +56,22 @@ fn given() {
     assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
     let error = pull(&registry, with(Credentials::Bearer("a\nb".into()))).unwrap_err();
     assert!(error.to_string().contains("cannot be sent"), "{error}");
+}
+
+#[test]
+fn logins_are_tried() {
+    let bearer =
+        registry(Access::Token { basic: Some(("ann".into(), "s3cret".into())), refresh: None });
+    assert!(client().login(bearer.host(), "ann", "s3cret").unwrap());
+    let error = client().login(bearer.host(), "ann", "wrong").unwrap_err();
+    assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
+    let open = registry(Access::Open);
+    assert!(!client().login(open.host(), "ann", "any").unwrap());
+
+    let basic = Registry::start(Options { tls: false, htpasswd: Some(("ann", "s3cret")) });
+    assert!(client().login(basic.host(), "ann", "s3cret").unwrap());
+    let error = client().login(basic.host(), "joe", "s3cret").unwrap_err();
+    assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
+    let error = client().login("127.0.0.1:1", "ann", "x").unwrap_err();
+    assert!(matches!(error, Error::Network { .. }), "{error}");
 }
