@@ -7,6 +7,7 @@ use crate::buildx::BuildxArgs;
 use crate::call::Call;
 use crate::limits::LimitArgs;
 use crate::login_commands::{LoginArgs, LogoutArgs};
+use crate::manual::{CompletionsArgs, ManArgs};
 use crate::network::NetworkArgs;
 use crate::translate::{BuildTranslateArgs, TranslateArgs};
 use build::{CpuLevel, RunNetwork};
@@ -85,6 +86,10 @@ pub enum Verb {
     Diff(DiffArgs),
     /// List, make and remove named volumes
     Volume(VolumeArgs),
+    /// Write a script that completes commands and options in a shell
+    Completions(CompletionsArgs),
+    /// Write manual pages
+    Man(ManArgs),
 }
 
 /// How a build shows what it is doing.

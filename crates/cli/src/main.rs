@@ -21,6 +21,7 @@ mod image_commands;
 mod inspect_command;
 mod limits;
 mod login_commands;
+mod manual;
 mod mounts;
 mod network;
 mod outputs;
@@ -62,6 +63,8 @@ fn main() -> ExitCode {
         Verb::Prune(args) => store_commands::prune(&cli.global, args),
         Verb::Df => store_commands::df(&cli.global),
         Verb::Diff(args) => store_commands::diff(&cli.global, args),
+        Verb::Completions(args) => manual::completions(args),
+        Verb::Man(args) => manual::man(args),
         Verb::Volume(args) => volumes::run(&cli.global, args),
     };
     match result {

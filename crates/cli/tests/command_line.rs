@@ -326,6 +326,47 @@ fn a_terminal_view_needs_a_terminal() {
 }
 
 #[test]
+fn shells_and_manuals_are_told_of_every_command() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let outcome = home.boxer(&["completions", shell]);
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+        assert!(outcome.stdout.contains("metadata-file"), "{shell}");
+        assert!(!outcome.stdout.contains("cgroup-parent"), "{shell}: what is only refused");
+    }
+    let outcome = home.boxer(&["man", "pages/man1"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    for (page, text) in [
+        ("boxer.1", "boxer\\-build"),
+        ("boxer-build.1", "metadata\\-file"),
+        ("boxer-volume-create.1", "volume"),
+    ] {
+        let found = fs::read_to_string(home.path("pages/man1").join(page)).unwrap();
+        assert!(found.contains(text), "{page}: {found}");
+    }
+}
+
+#[test]
+fn logins_that_are_refused_leave_nothing() {
+    let home = Home::new();
+    let auth = ["--authfile", "auth.json"];
+    let login = ["login", "-u", "ann", "--password-stdin"];
+    for (registry, code) in [("127.0.0.1:1", 1), ("ghcr.io/owner", 2), ("no registry", 2)] {
+        let outcome = home.boxer_with(&[&login[..], &auth, &[registry]].concat(), "pw\n");
+        assert_eq!(outcome.code, code, "{registry}: {}", outcome.stderr);
+    }
+    let outcome = home.boxer_with(&[&login[..], &auth, &["127.0.0.1:1"]].concat(), "\n");
+    assert_eq!(outcome.code, 2, "{}", outcome.stderr);
+    let outcome = home.boxer(&[&["login"], &auth[..], &["127.0.0.1:1"]].concat());
+    assert!(outcome.code == 2 && outcome.stderr.contains("no terminal"), "{}", outcome.stderr);
+    assert!(!home.path("auth.json").exists());
+    fs::write(home.path("auth.json"), r#"{"auths":{"127.0.0.1:1":{"auth":"dTpw"}}}"#).unwrap();
+    let logout = || home.boxer(&[&["logout"], &auth[..], &["127.0.0.1:1"]].concat()).stdout;
+    assert_eq!(logout(), "Removed the credentials for 127.0.0.1:1\n");
+    assert_eq!(logout(), "Not logged in to 127.0.0.1:1\n");
+}
+
+#[test]
 fn running_what_is_not_there_exits_with_125() {
     let home = Home::new();
     fs::write(home.path("text.wasm"), "not wasm").unwrap();
