@@ -48,6 +48,10 @@ pub struct Global {
     /// Never use the network
     #[arg(long, global = true)]
     pub offline: bool,
+    /// Take defaults of these options, and of --progress, from this file, in TOML with the options' names as keys
+    /// [default: $XDG_CONFIG_HOME/boxer/config.toml or ~/.config/boxer/config.toml]
+    #[arg(long, global = true, env = "BOXER_CONFIG", hide_env_values = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -188,16 +192,15 @@ pub struct BuildArgs {
     /// Push the result to the registry of each --tag
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = ArgAction::Set)]
     pub push: bool,
-    /// How to show progress
+    /// How to show progress [default: auto]
     #[arg(
         long,
         value_enum,
-        default_value = "auto",
         env = "BUILDKIT_PROGRESS",
         hide_env_values = true,
         value_name = "MODE"
     )]
-    pub progress: ProgressMode,
+    pub progress: Option<ProgressMode>,
     /// Show errors only, and print the digest of the result
     #[arg(short, long)]
     pub quiet: bool,
@@ -223,6 +226,11 @@ pub struct BuildArgs {
 }
 
 impl BuildArgs {
+    /// How progress is shown.
+    pub fn progress(&self) -> ProgressMode {
+        if self.quiet { ProgressMode::Quiet } else { self.progress.unwrap_or(ProgressMode::Auto) }
+    }
+
     /// The processor asked for.
     pub fn cpu(&self) -> CpuLevel {
         self.cpu.unwrap_or(self.platform)

@@ -60,7 +60,7 @@ fn build(
     let wishes = args.attest.wishes()?;
     let cache_from = cache_options::imports(&args.cache_from)?;
     let cache_to = cache_options::exports(&args.cache_to)?;
-    let mode = if args.quiet { ProgressMode::Quiet } else { args.progress };
+    let mode = args.progress();
     let method = if args.check { Method::Check } else { args.call.method };
     if args.reproducible && method == Method::Build && mode != ProgressMode::Quiet {
         tell!("{REPRODUCIBLE}");

@@ -15,6 +15,7 @@ mod buildx;
 mod cache_options;
 mod call;
 mod cancel;
+mod config;
 mod dockerfile_input;
 mod failure;
 mod image_commands;
@@ -38,7 +39,10 @@ use std::process::ExitCode;
 use args::{Cli, Verb};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    if let Err(failure) = config::apply(&mut cli) {
+        return failure.report();
+    }
     let signals = match runtime::Signals::watch() {
         Ok(signals) => Some(signals),
         Err(error) => {

@@ -38,6 +38,7 @@ impl Home {
             .current_dir(self.folder.path())
             .env("BOXER_HOME", self.path("store"))
             .env("XDG_CACHE_HOME", self.path("cache"))
+            .env("XDG_CONFIG_HOME", self.path("config"))
             .env_remove("SOURCE_DATE_EPOCH")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -323,6 +324,40 @@ fn a_terminal_view_needs_a_terminal() {
     let outcome = home.boxer(&["build", "--progress=tty", "context"]);
     assert_eq!(outcome.code, 2, "{}", outcome.stderr);
     assert!(outcome.stderr.contains("--progress=tty needs a terminal"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_file_has_defaults_of_options() {
+    let home = Home::new();
+    home.dockerfile("FROM scratch\nCOPY a.txt /\n");
+    let build = ["build", "-o", "type=tar,dest=x.tar", "context"];
+    let write = |text: &str| {
+        fs::create_dir_all(home.path("config/boxer")).unwrap();
+        fs::write(home.path("config/boxer/config.toml"), text).unwrap();
+    };
+    write("progress = \"quiet\"\noffline = true\nstore = \"unused\"\n");
+    let outcome = home.boxer(&build);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
+    assert!(
+        home.path("store").exists() && !home.path("config/boxer/unused").exists(),
+        "the environment counts more"
+    );
+    let outcome = home.boxer(&[&build[..], &["--progress=plain"]].concat());
+    assert!(outcome.stderr.contains("#1 "), "{}", outcome.stderr);
+    let outcome = home.boxer(&["pull", "127.0.0.1:1/x"]);
+    assert!(outcome.stderr.contains("the network is off"), "{}", outcome.stderr);
+
+    fs::write(home.path("other.toml"), "authfile = \"missing.json\"\n").unwrap();
+    let outcome = home.boxer(&["--config", "other.toml", "logout", "a.example"]);
+    assert!(outcome.stderr.contains("missing.json"), "{}", outcome.stderr);
+    for wrong in ["progres = \"plain\"", "progress = \"loud\"", "mirror = 7", "offline"] {
+        write(wrong);
+        let outcome = home.boxer(&["images"]);
+        assert_eq!(outcome.code, 2, "{wrong}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains("config/boxer/config.toml: "), "{}", outcome.stderr);
+    }
+    let outcome = home.boxer(&["--config", "nowhere.toml", "images"]);
+    assert_eq!(outcome.code, 2, "{}", outcome.stderr);
 }
 
 #[test]
