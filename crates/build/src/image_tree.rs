@@ -79,7 +79,12 @@ impl ImageTree {
         store: &Store,
         latest: Option<i64>,
     ) -> Result<Option<LayerBlob>> {
-        let options = LayerOptions { compression: Compression::Gzip, clamp_mtime: latest };
+        let options = LayerOptions {
+            compression: Compression::Gzip,
+            clamp_mtime: latest,
+            // What no box can hold is not worth the time that compressing it takes.
+            most: Some(link::MAX_IMAGE),
+        };
         let mut blob = store.writer()?;
         let info =
             layers::diff(&self.tree, &upper.tree, &mut blob, &options).map_err(layers_error)?;
@@ -102,7 +107,7 @@ impl ImageTree {
 
     /// Writes all files as one plain tar.
     pub fn write_tar(&self, out: impl Write) -> Result<()> {
-        let options = LayerOptions { compression: Compression::None, clamp_mtime: None };
+        let options = LayerOptions { compression: Compression::None, ..LayerOptions::default() };
         layers::layer_from_tree(&self.tree, out, &options).map(drop).map_err(layers_error)
     }
 

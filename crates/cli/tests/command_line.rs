@@ -327,6 +327,31 @@ fn a_terminal_view_needs_a_terminal() {
 }
 
 #[test]
+fn what_no_box_can_hold_is_refused_at_once() {
+    let home = Home::new();
+    let holes = fs::File::create(home.path("context/holes")).unwrap();
+    holes.set_len(60 << 30).unwrap();
+    let mut tar = Command::new("tar");
+    tar.args(["-S", "-C"]).arg(home.path("context"));
+    let made = tar.arg("-cf").arg(home.path("context/holes.tar")).arg("holes").status().unwrap();
+    assert!(made.success());
+    for line in ["ADD holes.tar /", "COPY holes /"] {
+        home.dockerfile(&format!("FROM scratch\n{line}\n"));
+        let start = std::time::Instant::now();
+        let outcome = home.boxer(&["build", "-o", "type=oci,dest=x.tar", "context"]);
+        assert_eq!(outcome.code, 1, "{line}: {}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains("more than 3758096384 bytes"),
+            "{line}: {}",
+            outcome.stderr
+        );
+        assert!(start.elapsed().as_secs() < 20, "{line}: {:?}", start.elapsed());
+        let left = fs::read_dir(home.path("store/tmp")).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "{line}");
+    }
+}
+
+#[test]
 fn a_file_has_defaults_of_options() {
     let home = Home::new();
     home.dockerfile("FROM scratch\nCOPY a.txt /\n");

@@ -36,6 +36,8 @@ pub struct LayerOptions {
     pub compression: Compression,
     /// Latest modification time in seconds; later ones become this (`SOURCE_DATE_EPOCH`).
     pub clamp_mtime: Option<i64>,
+    /// Most bytes of file contents, holes filled; a layer with more is refused before any of it is written.
+    pub most: Option<u64>,
 }
 
 /// A layer that was written.
@@ -61,6 +63,9 @@ pub fn diff(
     options: &LayerOptions,
 ) -> Result<LayerInfo> {
     let changes = Comparison::new(lower, upper).run()?;
+    if let Some(limit) = options.most.filter(|most| contents(upper, &changes) > *most) {
+        return Err(Error::Limit { what: "bytes of files in one layer", limit });
+    }
     let mut archive = BufWriter::with_capacity(128 << 10, Hashed::new(Encoder::new(out, options)?));
     let mut written: HashMap<NodeId, &[u8]> = HashMap::new();
     let mut entries = 0;
@@ -85,6 +90,13 @@ pub fn diff(
         Compression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
     };
     Ok(LayerInfo { digest: hex_digest(blob.hash), diff_id, size: blob.count, media_type, entries })
+}
+
+/// Bytes of the files that a layer stores; one with several names counts once.
+fn contents(upper: &Tree, changes: &Changes) -> u64 {
+    let stored: BTreeSet<NodeId> = changes.values().flatten().copied().collect();
+    let length = |id: NodeId| upper.node(id).content().map_or(0, crate::Content::len);
+    stored.into_iter().fold(0, |sum: u64, id| sum.saturating_add(length(id)))
 }
 
 /// Writes a whole tree as one layer.

@@ -145,7 +145,7 @@ fn whole_trees_in_every_compression() {
     tree.meta_mut(root).mtime = 77;
     let mut blobs = Vec::new();
     for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
-        let options = LayerOptions { compression, clamp_mtime: None };
+        let options = LayerOptions { compression, ..LayerOptions::default() };
         let (mut one, mut two) = (Vec::new(), Vec::new());
         let info = layer_from_tree(&tree, &mut one, &options).unwrap();
         assert_eq!(info, layer_from_tree(&tree, &mut two, &options).unwrap());

@@ -21,6 +21,7 @@ pub(crate) fn content_key(
         hasher: Hasher::sha256(),
         buffer: vec![0; 256 << 10],
         links: HashMap::new(),
+        left: link::MAX_IMAGE,
     };
     for source in selected {
         match source {
@@ -53,6 +54,10 @@ pub(crate) fn content_key(
     Ok(walk.hasher.finish())
 }
 
+fn too_large() -> io::Error {
+    io::Error::other(format!("more than {} bytes of files in one layer", link::MAX_IMAGE))
+}
+
 struct Walk<'a> {
     request: &'a Request,
     from: &'a dyn Files,
@@ -60,6 +65,8 @@ struct Walk<'a> {
     buffer: Vec<u8>,
     /// The number of each file that has several names, in order of appearance.
     links: HashMap<u128, usize>,
+    /// Bytes of files that a box can still hold: more is refused before it is read.
+    left: u64,
 }
 
 impl Walk<'_> {
@@ -114,7 +121,10 @@ impl Walk<'_> {
                         open.push((child(&path, &name), child(&relative, &name), depth + 1));
                     }
                 }
-                Kind::File(_) if known.is_none() => self.content(&path)?,
+                Kind::File(size) if known.is_none() => {
+                    self.left = self.left.checked_sub(size).ok_or_else(too_large)?;
+                    self.content(&path)?;
+                }
                 _ => {}
             }
         }
