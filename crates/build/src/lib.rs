@@ -47,8 +47,8 @@ pub use freeze::{Choice, DEFAULT_BUDGET, Freezing};
 pub use main_context::{FoundDockerfile, MainContext, fetch_dockerfile, is_archive, is_remote};
 pub use options::{BuildOptions, RunNetwork, SecretSource, rfc3339};
 pub use output::{
-    BoxForm, LinkedBox, box_config, copy_box, link_box, store_box, write_file, write_local,
-    write_oci, write_tar,
+    BoxForm, LinkedBox, box_config, copy_box, link_box, ready_box, store_box, write_file,
+    write_local, write_oci, write_tar,
 };
 pub use rootfs::config::CpuLevel;
 pub use rootfs::limits;

@@ -167,6 +167,13 @@ pub fn store_box(
     Ok(handle)
 }
 
+/// Leaves what a box's first run would have to find out, and its code compiled. Boxes of one guest program share that.
+pub fn ready_box(workshop: &Workshop, path: &Path) {
+    if let Err(error) = workshop.runtime.settle_file(path) {
+        workshop.events.warning(&format!("the box is not compiled yet: {error}"));
+    }
+}
+
 /// Copies a box to a file, which appears whole or not at all.
 ///
 /// # Errors

@@ -390,7 +390,7 @@ pub struct HistoryArgs {
 
 #[derive(Debug, Args)]
 pub struct PruneArgs {
-    /// Remove the build cache and the caches of RUN --mount=type=cache as well
+    /// Remove the build cache, the caches of RUN --mount=type=cache and all compiled code as well
     #[arg(short, long)]
     pub all: bool,
     /// Read every blob first and remove those that are damaged; the next pull or build brings them back

@@ -238,6 +238,9 @@ impl Job<'_> {
                 None => build::store_box(self.workshop, self.built, &linked, None)?,
             };
             self.attestations.attach(self.workshop, &handle.descriptor)?;
+            if !tags.is_empty() || outputs.is_empty() {
+                build::ready_box(self.workshop, &linked.path);
+            }
             step.note(&format!("writing image {}", self.built.image.digest));
             step.note(&format!("writing box {}", handle.digest));
             tags.iter().for_each(|tag| step.note(&format!("naming to {}", tag.canonical())));

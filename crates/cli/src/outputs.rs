@@ -146,7 +146,10 @@ impl Output {
                 let linked = link(*form)?;
                 match to_stdout(path) {
                     true => copy_to_stdout(&mut workshop.store.open_blob(&linked.digest)?)?,
-                    false => build::copy_box(&workshop.store, &linked, path)?,
+                    false => {
+                        build::copy_box(&workshop.store, &linked, path)?;
+                        build::ready_box(workshop, path);
+                    }
                 }
                 path
             }

@@ -123,6 +123,8 @@ pub fn prune(global: &Global, args: &PruneArgs) -> Result<ExitCode, Failure> {
         freed += build::forget_cache(&store)?;
     }
     freed += store.collect_garbage()?;
+    let runtime = session::runtime()?;
+    freed += if args.all { runtime.cache().clear() } else { runtime.cache().prune() };
     say!("Total reclaimed space: {}", megabytes(freed));
     Ok(ExitCode::SUCCESS)
 }
@@ -145,6 +147,8 @@ pub fn df(global: &Global) -> Result<ExitCode, Failure> {
     let cache = build::cache_size(&store);
     row("Cache mounts", cache.mounts, cache.mount_bytes, cache.mount_bytes);
     row("Build cache", cache.records, cache.record_bytes, cache.record_bytes);
+    let (entries, bytes) = session::runtime()?.cache().size();
+    row("Compiled code", entries, bytes, bytes);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,34 +1,25 @@
 //! Compiled code on disk, so that a module is compiled once.
 //!
-//! Each entry is two files: `KEY-ENGINE.cwasm`, which wasmtime maps into memory, and
-//! `KEY-ENGINE.sum`, which says that the first one was written whole (its length and a digest of
-//! its first and last 64 KiB: a full digest would make each start as slow as the image is large).
-//! `ENGINE` stands for wasmtime's version and settings. An entry that does not check is compiled
-//! again. Files appear by renaming, so readers and concurrent writers never see a partial one.
+//! Each entry is two files: `KEY-ENGINE.cwasm`, which wasmtime maps into memory, and `KEY-ENGINE.sum`: the digest of the
+//! first one, and the [`trust::stamp`] under which it was last compared with it. `ENGINE` stands for wasmtime's version and
+//! settings. What is loaded is native code, so all of it is compared: small entries each time, large ones whenever their
+//! stamp is another. An entry that does not check, or that others could have written, is compiled again. Files appear by
+//! renaming and are never modified, so readers and concurrent writers never see a partial one. A cache that cannot be
+//! written costs speed only.
 #![allow(unsafe_code)] // loading compiled code, below
 
-use crate::prune;
-use sha2::{Digest as _, Sha256};
+use crate::digest::{Digest, digest_of, hex};
+use crate::trust::SMALL;
+use crate::{Content, prune, trust};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
-
-/// A SHA-256 digest.
-pub type Digest = [u8; 32];
-
-/// The SHA-256 digest of `bytes`.
-pub fn digest_of(bytes: &[u8]) -> Digest {
-    Sha256::digest(bytes).into()
-}
-
-/// Bytes at each end of a compiled file that its digest covers.
-const EDGE: u64 = 64 << 10;
 
 /// Entries written between two looks for what has not been used for long.
 const STORES_A_PRUNE: u32 = 128;
@@ -39,14 +30,9 @@ pub enum CacheError {
     /// The module is not valid, or uses what the engine does not support.
     #[error("cannot compile: {0}")]
     Compile(String),
-    /// A cache file could not be written or read.
-    #[error("cache of compiled code: {path}: {source}")]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
+    /// What is to be compiled has not the digest under which it would be kept.
+    #[error("the file changed while it was read")]
+    Changed,
 }
 
 /// A directory of compiled code, and the engine it is for.
@@ -86,26 +72,13 @@ impl CodeCache {
         &self.dir
     }
 
-    /// The compiled core module for `key` (a digest of what was compiled); `wasm` gives its bytes when needed.
+    /// The compiled core module; `wasm` gives its bytes when needed, of which `key` is the digest.
     pub fn module<E: From<CacheError>>(
         &self,
         key: &Digest,
         wasm: impl FnOnce() -> Result<Vec<u8>, E>,
     ) -> Result<Module, E> {
-        let path = self.path(key);
-        if checks(&path)
-            // SAFETY: see `load`.
-            && let Ok(module) = unsafe { Module::deserialize_file(&self.engine, &path) }
-        {
-            prune::used(&path);
-            return Ok(module);
-        }
-        let bytes = wasm()?;
-        let compiled = self.engine.precompile_module(&bytes).map_err(compile_error)?;
-        drop(bytes);
-        self.store(&path, compiled)?;
-        // SAFETY: see `load`.
-        Ok(unsafe { Module::deserialize_file(&self.engine, &path) }.map_err(compile_error)?)
+        self.code(key, wasm)
     }
 
     /// As [`module`](Self::module), for a component.
@@ -114,93 +87,164 @@ impl CodeCache {
         key: &Digest,
         wasm: impl FnOnce() -> Result<Vec<u8>, E>,
     ) -> Result<Component, E> {
+        self.code(key, wasm)
+    }
+
+    fn code<C: Code, E: From<CacheError>>(
+        &self,
+        key: &Digest,
+        wasm: impl FnOnce() -> Result<Vec<u8>, E>,
+    ) -> Result<C, E> {
         let path = self.path(key);
-        if checks(&path)
-            // SAFETY: see `load`.
-            && let Ok(component) = unsafe { Component::deserialize_file(&self.engine, &path) }
-        {
-            prune::used(&path);
-            return Ok(component);
+        if let Some(code) = checked(&path).and_then(|file| self.load(file)) {
+            prune::used(&path.with_extension(prune::SUM));
+            return Ok(code);
         }
         let bytes = wasm()?;
-        let compiled = self.engine.precompile_component(&bytes).map_err(compile_error)?;
+        // A file that changes must not become the code of another.
+        if digest_of(&bytes) != *key {
+            return Err(CacheError::Changed.into());
+        }
+        let compiled = C::compile(&self.engine, &bytes).map_err(compile_error)?;
         drop(bytes);
-        self.store(&path, compiled)?;
-        // SAFETY: see `load`.
-        Ok(unsafe { Component::deserialize_file(&self.engine, &path) }.map_err(compile_error)?)
+        if let Some(code) = self.store(&path, &compiled).ok().and_then(|file| self.load(file)) {
+            return Ok(code);
+        }
+        // SAFETY: The compiler has just made it.
+        Ok(unsafe { C::from_bytes(&self.engine, &compiled) }.map_err(compile_error)?)
+    }
+
+    /// Loads a file that is as [`store`](Self::store) wrote it.
+    fn load<C: Code>(&self, file: File) -> Option<C> {
+        // SAFETY: wasmtime asks that the file is its own output and stays unchanged while mapped. Entries are written only by
+        // `store`, into new files that get their names when they are whole and are never modified. `checked` has compared all of
+        // it, refuses files that others than this user and root can write, and wasmtime itself those of another version,
+        // target or setting. So who could change it could change this program's memory, too.
+        unsafe { C::from_file(&self.engine, file) }.ok()
+    }
+
+    /// Waits, some milliseconds at most, until what was just compiled is known to be whole: loading it is quick then.
+    pub fn settle(&self, key: &Digest) {
+        let path = self.path(key);
+        if let Some((file, _)) = trust::open_own(&path) {
+            trust::settle(&file);
+            checked(&path);
+        }
     }
 
     fn path(&self, key: &Digest) -> PathBuf {
-        self.dir.join(format!("{}-{:016x}.cwasm", hex(key), self.engine_tag))
+        self.dir.join(format!("{}-{:016x}.{}", hex(key), self.engine_tag, prune::CODE))
     }
 
-    fn store(&self, path: &Path, compiled: Vec<u8>) -> Result<(), CacheError> {
-        let io = |source| CacheError::Io { path: path.to_path_buf(), source };
-        std::fs::create_dir_all(&self.dir).map_err(io)?;
-        let sum = edges_of(&compiled);
+    /// How many entries there are, hot code's among them, and the bytes of everything.
+    pub fn size(&self) -> (usize, u64) {
+        let ((entries, bytes), (regions, more)) =
+            (prune::size(&self.dir), prune::size(&self.regions().dir));
+        (entries + regions, bytes + more)
+    }
+
+    /// Removes what was not used for long, as storing does from time to time; gives the bytes freed.
+    pub fn prune(&self) -> u64 {
+        let regions = self.regions();
+        prune::prune(&self.dir, None, self.kept) + prune::prune(&regions.dir, None, regions.kept)
+    }
+
+    /// Removes everything; gives the bytes freed.
+    pub fn clear(&self) -> u64 {
+        prune::clear(&self.dir) + prune::clear(&self.regions().dir)
+    }
+
+    /// Writes an entry; its file.
+    fn store(&self, path: &Path, compiled: &[u8]) -> std::io::Result<File> {
+        trust::own_folder(&self.dir)?;
         // The sum is removed first and written last: it never vouches for another writer's half.
-        let sum_path = path.with_extension("sum");
+        let sum_path = path.with_extension(prune::SUM);
         match std::fs::remove_file(&sum_path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        write_whole(&self.dir, path, &compiled).map_err(io)?;
-        write_whole(&self.dir, &sum_path, &sum).map_err(io)?;
+        let file = trust::write_whole(path, compiled)?;
+        trust::write_whole(&sum_path, &digest_of(compiled))?;
         // It looks at every entry.
         if self.stores.fetch_add(1, Relaxed).is_multiple_of(STORES_A_PRUNE) {
-            prune::prune(&self.dir, path, self.kept);
+            prune::prune(&self.dir, Some(path), self.kept);
         }
-        Ok(())
+        Ok(file)
     }
 }
 
-/// Lower-case hexadecimal digits.
-pub(crate) fn hex(digest: &Digest) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+/// An entry's file, if it is whole.
+fn checked(path: &Path) -> Option<File> {
+    let sum_path = path.with_extension(prune::SUM);
+    let sum = trust::read_own(&sum_path)?;
+    let (digest, known) = sum.split_first_chunk::<32>()?;
+    let (file, meta) = trust::open_own(path)?;
+    let stamp = trust::stamp(&meta);
+    if meta.len() > SMALL && stamp.is_some_and(|stamp| stamp == *known) {
+        return Some(file);
+    }
+    if Content::File(&file).digest().ok()? != *digest {
+        return None;
+    }
+    if meta.len() > SMALL
+        && let Some(stamp) = stamp
+        && Some(stamp) == trust::stamp(&file.metadata().ok()?)
+    {
+        // Only speed depends on it.
+        let _ = trust::write_whole(&sum_path, &[*digest, stamp].concat());
+    }
+    Some(file)
+}
+
+/// What wasmtime compiles and loads.
+trait Code: Sized {
+    fn compile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Vec<u8>>;
+
+    /// # Safety
+    /// The file is what `compile` gave, and is not modified.
+    unsafe fn from_file(engine: &Engine, file: File) -> wasmtime::Result<Self>;
+
+    /// # Safety
+    /// The bytes are what `compile` gave.
+    unsafe fn from_bytes(engine: &Engine, compiled: &[u8]) -> wasmtime::Result<Self>;
+}
+
+impl Code for Module {
+    fn compile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
+        engine.precompile_module(wasm)
+    }
+
+    unsafe fn from_file(engine: &Engine, file: File) -> wasmtime::Result<Self> {
+        // SAFETY: as the caller says.
+        unsafe { Module::deserialize_open_file(engine, file) }
+    }
+
+    unsafe fn from_bytes(engine: &Engine, compiled: &[u8]) -> wasmtime::Result<Self> {
+        // SAFETY: as the caller says.
+        unsafe { Module::deserialize(engine, compiled) }
+    }
+}
+
+impl Code for Component {
+    fn compile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
+        engine.precompile_component(wasm)
+    }
+
+    unsafe fn from_file(engine: &Engine, file: File) -> wasmtime::Result<Self> {
+        // The same open file by its name: wasmtime takes no open files for components.
+        let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+        // SAFETY: as the caller says.
+        unsafe { Component::deserialize_file(engine, name) }
+    }
+
+    unsafe fn from_bytes(engine: &Engine, compiled: &[u8]) -> wasmtime::Result<Self> {
+        // SAFETY: as the caller says.
+        unsafe { Component::deserialize(engine, compiled) }
+    }
 }
 
 fn compile_error(error: wasmtime::Error) -> CacheError {
     CacheError::Compile(format!("{error:#}"))
-}
-
-fn write_whole(dir: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    file.write_all(bytes)?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
-}
-
-/// SAFETY argument of the `deserialize_file` calls: wasmtime asks that the file is its own output,
-/// unchanged while mapped. Entries are written only by [`CodeCache::store`], into new files that are
-/// renamed into place and never modified; [`checks`] refuses truncated or replaced ones and wasmtime
-/// itself those of another version, target or setting. The directory is the user's own, as trusted as
-/// the program file of Boxer itself.
-fn checks(path: &Path) -> bool {
-    let load = || -> std::io::Result<bool> {
-        let sum = std::fs::read(path.with_extension("sum"))?;
-        let mut file = File::open(path)?;
-        let len = file.metadata()?.len();
-        let mut head = Vec::new();
-        (&file).take(EDGE).read_to_end(&mut head)?;
-        file.seek(SeekFrom::Start(len.saturating_sub(EDGE)))?;
-        let mut tail = Vec::new();
-        file.take(EDGE).read_to_end(&mut tail)?;
-        Ok(sum == edges(len, &head, &tail))
-    };
-    load().unwrap_or(false)
-}
-
-fn edges_of(bytes: &[u8]) -> Digest {
-    let edge = (EDGE as usize).min(bytes.len());
-    edges(bytes.len() as u64, &bytes[..edge], &bytes[bytes.len() - edge..])
-}
-
-fn edges(len: u64, head: &[u8], tail: &[u8]) -> Digest {
-    let mut hasher = Sha256::new();
-    hasher.update(len.to_le_bytes());
-    hasher.update(head);
-    hasher.update(tail);
-    hasher.finalize().into()
 }
 
 #[cfg(test)]
@@ -217,49 +261,152 @@ mod tests {
         wasm
     }
 
-    fn call(cache: &CodeCache, key: &Digest, n: u8, compiled: &mut bool) -> i32 {
-        let wasm = || {
+    /// What `f` returns, having noted whether the module was compiled.
+    fn call(cache: &CodeCache, wasm: &[u8], compiled: &mut bool) -> i32 {
+        let bytes = || {
             *compiled = true;
-            Ok::<_, CacheError>(module_returning(n))
+            Ok::<_, CacheError>(wasm.to_vec())
         };
-        let module = cache.module(key, wasm).unwrap();
+        let module = cache.module(&digest_of(wasm), bytes).unwrap();
         let mut store = wasmtime::Store::new(cache.engine(), ());
         let instance = wasmtime::Instance::new(&mut store, &module, &[]).unwrap();
         instance.get_typed_func::<(), i32>(&mut store, "f").unwrap().call(&mut store, ()).unwrap()
     }
 
+    /// The same, large enough for its entry not to be compared each time: with many functions.
+    fn large_module_returning(n: u8) -> Vec<u8> {
+        const FUNCTIONS: u32 = 8_000;
+        let mut module = wasm_encoder::Module::new();
+        let mut types = wasm_encoder::TypeSection::new();
+        types.ty().function([], [wasm_encoder::ValType::I32]);
+        let mut functions = wasm_encoder::FunctionSection::new();
+        let mut code = wasm_encoder::CodeSection::new();
+        for k in 0..FUNCTIONS {
+            functions.function(0);
+            let mut body = wasm_encoder::Function::new([]);
+            body.instructions().i32_const(k as i32 + i32::from(n)).end();
+            code.function(&body);
+        }
+        let mut exports = wasm_encoder::ExportSection::new();
+        exports.export("f", wasm_encoder::ExportKind::Func, 0);
+        module.section(&types).section(&functions).section(&exports).section(&code);
+        module.finish()
+    }
+
+    fn cache(dir: &Path) -> CodeCache {
+        CodeCache::new(crate::engine().unwrap(), dir.join("code"))
+    }
+
+    type Damage = fn(&Path);
+
+    /// What can happen to an entry, given its compiled file.
+    const DAMAGES: [Damage; 6] = [
+        |cwasm| std::fs::write(cwasm, b"nothing").unwrap(),
+        |cwasm| {
+            let bytes = std::fs::read(cwasm).unwrap();
+            std::fs::write(cwasm, &bytes[..bytes.len() / 2]).unwrap();
+        },
+        |cwasm| std::fs::remove_file(cwasm.with_extension("sum")).unwrap(),
+        |cwasm| std::fs::write(cwasm.with_extension("sum"), b"short").unwrap(),
+        |cwasm| {
+            // A bit in the middle, where the code is, with the times as before.
+            let before = std::fs::metadata(cwasm).unwrap().modified().unwrap();
+            let mut bytes = std::fs::read(cwasm).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(cwasm, bytes).unwrap();
+            File::options().append(true).open(cwasm).unwrap().set_modified(before).unwrap();
+        },
+        |cwasm| {
+            // A file that is whole but not wasmtime's.
+            std::fs::remove_file(cwasm).unwrap();
+            std::fs::write(cwasm, [0; 4096]).unwrap();
+            std::fs::write(cwasm.with_extension("sum"), digest_of(&[0; 4096])).unwrap();
+        },
+    ];
+
     #[test]
     fn damaged_entries_are_compiled_again() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = CodeCache::new(crate::engine().unwrap(), dir.path().join("code"));
-        let key = digest_of(b"seven");
-        let mut compiled = false;
-        assert_eq!(call(&cache, &key, 7, &mut compiled), 7);
-        assert!(std::mem::take(&mut compiled));
-        assert_eq!(call(&cache, &key, 7, &mut compiled), 7);
-        assert!(!compiled, "the second time comes from the cache");
-
-        type Damage = fn(&Path);
-        let cwasm = cache.path(&key);
-        let damages: [Damage; 4] = [
-            |cwasm| std::fs::write(cwasm, b"nothing").unwrap(),
-            |cwasm| {
-                let bytes = std::fs::read(cwasm).unwrap();
-                std::fs::write(cwasm, &bytes[..bytes.len() / 2]).unwrap();
-            },
-            |cwasm| std::fs::remove_file(cwasm.with_extension("sum")).unwrap(),
-            |cwasm| {
-                // A file that is whole but not wasmtime's.
-                std::fs::remove_file(cwasm).unwrap();
-                std::fs::write(cwasm, [0; 4096]).unwrap();
-                std::fs::write(cwasm.with_extension("sum"), edges_of(&[0; 4096])).unwrap();
-            },
-        ];
-        for (i, damage) in damages.iter().enumerate() {
-            damage(&cwasm);
-            compiled = false;
-            assert_eq!(call(&cache, &key, 7, &mut compiled), 7, "damage {i}");
-            assert!(compiled, "damage {i} goes unnoticed");
+        let cache = cache(dir.path());
+        for (wasm, large) in [(module_returning(7), false), (large_module_returning(7), true)] {
+            let mut compiled = false;
+            assert_eq!(call(&cache, &wasm, &mut compiled), 7);
+            assert!(std::mem::take(&mut compiled));
+            assert_eq!(call(&cache, &wasm, &mut compiled), 7);
+            assert!(!compiled, "the second time comes from the cache");
+            let cwasm = cache.path(&digest_of(&wasm));
+            for (i, damage) in DAMAGES.iter().enumerate() {
+                // Compared a moment ago, too, it is not believed unseen.
+                trust::settle(&File::open(&cwasm).unwrap());
+                assert_eq!(call(&cache, &wasm, &mut compiled), 7);
+                let sum = std::fs::read(cwasm.with_extension("sum")).unwrap();
+                assert_eq!(sum.len(), if large { 64 } else { 32 });
+                damage(&cwasm);
+                compiled = false;
+                assert_eq!(call(&cache, &wasm, &mut compiled), 7, "damage {i}");
+                assert!(std::mem::take(&mut compiled), "damage {i} goes unnoticed");
+            }
         }
+    }
+
+    #[test]
+    fn what_others_can_write_is_compiled_again() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(dir.path());
+        let (wasm, mut compiled) = (module_returning(9), false);
+        assert_eq!(call(&cache, &wasm, &mut compiled), 9);
+        for extension in ["cwasm", "sum"] {
+            let file = cache.path(&digest_of(&wasm)).with_extension(extension);
+            std::fs::set_permissions(&file, PermissionsExt::from_mode(0o666)).unwrap();
+            compiled = false;
+            assert_eq!(call(&cache, &wasm, &mut compiled), 9);
+            assert!(compiled, "{extension}");
+        }
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_written_costs_only_time() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("code"), "no folder").unwrap();
+        let mut compiled = false;
+        assert_eq!(call(&cache(dir.path()), &module_returning(5), &mut compiled), 5);
+        assert!(compiled);
+    }
+
+    #[test]
+    fn code_is_kept_under_its_own_digest_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(dir.path());
+        let (first, second) = (module_returning(1), module_returning(2));
+        let other = || Ok::<_, CacheError>(second.clone());
+        let result = cache.module(&digest_of(&first), other);
+        assert!(matches!(result, Err(CacheError::Changed)));
+        let mut compiled = false;
+        assert_eq!(call(&cache, &first, &mut compiled), 1);
+        assert!(compiled);
+    }
+
+    #[test]
+    fn many_may_compile_the_same_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                // Each as a process of its own would: with another engine.
+                scope.spawn(|| {
+                    for n in 0..6 {
+                        let mut compiled = false;
+                        assert_eq!(
+                            call(&cache(dir.path()), &module_returning(n), &mut compiled),
+                            i32::from(n)
+                        );
+                    }
+                });
+            }
+        });
+        let (cache, mut compiled) = (cache(dir.path()), false);
+        assert_eq!(call(&cache, &module_returning(3), &mut compiled), 3);
+        assert!(!compiled);
     }
 }

@@ -1,7 +1,8 @@
 //! Runs the guest's start-up under wizer and takes the state it leaves.
 
 use crate::boot::{BootError, ImageRange, Reserved, boot};
-use crate::cache::{CodeCache, Digest, digest_of};
+use crate::cache::CodeCache;
+use crate::digest::{Digest, digest_of};
 use crate::frozen::FrozenCode;
 use crate::{CacheError, LinkError, LinkInput, Output};
 use std::future::Future;

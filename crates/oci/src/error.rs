@@ -210,6 +210,12 @@ impl Error {
         }
     }
 
+    /// Whether the file cannot be written: by this user, or by anybody.
+    pub(crate) fn is_read_only(&self) -> bool {
+        use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        matches!(self, Error::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
+    }
+
     /// The error behind a failed read: one of this crate's readers (a blob that is not its digest's) hides it in the
     /// [`io::Error`]; others are about `path`.
     pub fn from_read(path: impl AsRef<Path>, source: io::Error) -> Error {

@@ -10,6 +10,7 @@ mod descriptor;
 mod error;
 mod identity;
 mod interrupt;
+mod load;
 mod network;
 mod options;
 mod preview1;
@@ -20,6 +21,7 @@ mod stream;
 mod terminal;
 mod training;
 mod translator;
+mod truncated;
 
 pub use descriptor::Descriptor;
 pub use error::RunError;
@@ -59,9 +61,11 @@ impl Runtime {
         &self.cache
     }
 
-    /// Runs the box in a file.
+    /// Runs the box in a file. What lies in the box's memory is mapped from there, so the file must stay as it is: in one that
+    /// is modified the program may see either, and one that becomes shorter ends this process (SIGBUS) with a message. A file may be
+    /// removed, or another renamed to its name.
     pub fn run_file(&self, path: &Path, options: RunOptions) -> Result<Outcome, RunError> {
-        let source = identity::Source::file(path, &self.cache)?;
+        let source = identity::Source::file(path)?;
         run::run(&self.cache, &source, options)
     }
 
@@ -73,8 +77,19 @@ impl Runtime {
 
     /// Compiles the box in a file, so that running it later starts at once.
     pub fn prepare_file(&self, path: &Path) -> Result<(), RunError> {
-        let source = identity::Source::file(path, &self.cache)?;
-        run::prepare(&self.cache, &source)
+        let source = identity::Source::file(path)?;
+        run::prepare(&self.cache, &source).map(drop)
+    }
+
+    /// As [`prepare_file`](Self::prepare_file) for a file that was just written: waits some milliseconds, if need be, so that
+    /// what was found out about it is remembered.
+    pub fn settle_file(&self, path: &Path) -> Result<(), RunError> {
+        let source = identity::Source::file(path)?;
+        let key = run::prepare(&self.cache, &source)?;
+        source.settle();
+        source.parts(&self.cache)?;
+        self.cache.settle(&key);
+        Ok(())
     }
 
     /// Boots the guest on an image and runs one command in it; see [`StepInput`].

@@ -5,12 +5,13 @@ use crate::descriptor::Descriptor;
 use crate::error::{RunError, start_error};
 use crate::identity::{Form, Source};
 use crate::interrupt::Interrupt;
+use crate::load;
 use crate::network::Serving;
 use crate::options::{Preopen, RunOptions};
 use crate::preview1::{self, Files, State, Streams};
 use crate::stream::Sink;
 use crate::translator::{Translation, Translator};
-use link::CodeCache;
+use link::{CodeCache, Digest};
 use std::net::SocketAddr;
 use wasmtime::Store;
 use wasmtime::component::ResourceTable;
@@ -37,16 +38,15 @@ pub fn run(
 ) -> Result<Outcome, RunError> {
     match source.form {
         Form::Module => {
-            let module = cache.module(&source.digest, || source.read())?;
+            let loaded = load::module(cache, source)?;
             let translation = options.translation.clone();
             let (mut store, sinks) = module_store(cache, options)?;
-            let instance =
-                preview1::linker(cache)?.instantiate(&mut store, &module).map_err(start_error)?;
+            let instance = loaded.instantiate(&preview1::linker(cache)?, &mut store, source)?;
             call_start(cache, &mut store, instance, &translation)
                 .map(|status| sinks.outcome(status))
         }
         Form::Component => {
-            let component = cache.component(&source.digest, || source.read())?;
+            let (component, _) = load::component(cache, source)?;
             let mut linker = wasmtime::component::Linker::<P2>::new(cache.engine());
             p2::add_to_linker_sync(&mut linker).map_err(start_error)?;
             let has_sockets = component
@@ -70,11 +70,11 @@ pub fn run(
     }
 }
 
-/// Compiles a box into the cache.
-pub fn prepare(cache: &CodeCache, source: &Source<'_>) -> Result<(), RunError> {
+/// Compiles a box into the cache; where its code is.
+pub fn prepare(cache: &CodeCache, source: &Source<'_>) -> Result<Digest, RunError> {
     match source.form {
-        Form::Module => cache.module(&source.digest, || source.read()).map(|_| ()),
-        Form::Component => cache.component(&source.digest, || source.read()).map(|_| ()),
+        Form::Module => load::module(cache, source).map(|loaded| loaded.key),
+        Form::Component => load::component(cache, source).map(|(_, key)| key),
     }
 }
 

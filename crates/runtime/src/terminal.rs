@@ -2,6 +2,7 @@
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use std::io;
+use std::sync::OnceLock;
 
 /// Whether standard input is a terminal.
 pub fn is_terminal() -> bool {
@@ -14,6 +15,16 @@ pub fn size() -> Option<(u16, u16)> {
     (size.ws_row > 0 && size.ws_col > 0).then_some((size.ws_row, size.ws_col))
 }
 
+/// How the terminal was before it was first put into raw mode.
+static FOUND: OnceLock<Termios> = OnceLock::new();
+
+/// Makes the terminal what it was, from a signal handler: it makes one system call.
+pub fn leave_raw() {
+    if let Some(found) = FOUND.get() {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, found);
+    }
+}
+
 /// The terminal in raw mode: bytes pass unchanged, for the line discipline inside the box works on them. Dropped, it is as
 /// it was.
 pub struct RawTerminal {
@@ -24,6 +35,7 @@ impl RawTerminal {
     /// Puts the terminal into raw mode.
     pub fn enter() -> io::Result<RawTerminal> {
         let before = tcgetattr(io::stdin())?;
+        let _ = FOUND.set(before.clone());
         let mut raw = before.clone();
         raw.make_raw();
         tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;

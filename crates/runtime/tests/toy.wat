@@ -1,13 +1,11 @@
 ;; A guest that keeps the linker's contract and does next to nothing, so that linking and running can be
 ;; tested without the machine. `_start` writes the booted state to standard output: the first byte of the
-;; image, which boot increments in its own memory, and the configuration's length. It exits with status 7.
+;; image, which boot increments in its own memory, and how often boot ran. It exits with status 7.
 (module
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
   (memory (export "memory") 1)
   (global $image (mut i32) (i32.const 0))
-  (global $image_len (mut i32) (i32.const 0))
-  (global $config_len (mut i32) (i32.const 0))
   (global $boots (mut i32) (i32.const 0))
   (data (i32.const 32) "state: ")
 
@@ -16,11 +14,9 @@
       (memory.grow (i32.add (i32.const 1) (i32.shr_u (local.get $len) (i32.const 16))))
       (i32.const 16)))
   (func (export "boxer-reserve") (param $len i32) (result i32)
-    (global.set $image_len (local.get $len))
     (global.set $image (call $reserve (local.get $len)))
     (global.get $image))
   (func (export "boxer-config-reserve") (param $len i32) (result i32)
-    (global.set $config_len (local.get $len))
     (call $reserve (local.get $len)))
 
   ;; An image that begins with '!' makes boot write a message; with '?' it traps.

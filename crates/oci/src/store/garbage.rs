@@ -43,8 +43,9 @@ impl Store {
         }
         // flock(2): converting a lock gives up the shared one first; if the exclusive one is not to be had, take the
         // shared one again.
-        let lock = &self.inner.in_use;
-        let lock_error = |e: io::Error| Error::io(self.path().join("locks/in-use"), e);
+        let lock_error = |e: io::Error| Error::io(self.path().join(super::IN_USE), e);
+        let read_only = || lock_error(io::ErrorKind::ReadOnlyFilesystem.into());
+        let lock = self.inner.in_use.as_ref().ok_or_else(read_only)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {

@@ -17,6 +17,9 @@ pub use index::{Entry, Kind};
 
 use crate::{Error, Result};
 
+/// The lock that says that a store is open.
+const IN_USE: &str = "locks/in-use";
+
 const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// The store. Clones share one handle.
@@ -28,8 +31,8 @@ pub struct Store {
 struct Inner {
     root: PathBuf,
     /// Held shared for as long as the store is open: garbage collection takes it exclusively, so that it never removes
-    /// a blob between its writing and its naming.
-    in_use: File,
+    /// a blob between its writing and its naming. None in a store that cannot be written and has no such file.
+    in_use: Option<File>,
 }
 
 impl Store {
@@ -48,17 +51,23 @@ impl Store {
         })
     }
 
-    /// Opens the store at `path`, creating it where there is none.
+    /// Opens the store at `path`, creating it where there is none. One that this user cannot write can still be read.
     pub fn open(path: impl AsRef<Path>) -> Result<Store> {
         let root = path.as_ref().to_path_buf();
-        for dir in ["blobs/sha256", "partial", "tmp", "locks"] {
-            let dir = root.join(dir);
-            fs::create_dir_all(&dir).map_err(|e| Error::io(&dir, e))?;
-        }
-        let in_use = open_lock(&root.join("locks/in-use"))?;
-        in_use.lock_shared().map_err(|e| Error::io(root.join("locks/in-use"), e))?;
-        let store = Store { inner: Arc::new(Inner { root, in_use }) };
-        let marker = store.path().join("oci-layout");
+        let marker = root.join("oci-layout");
+        let in_use = match hold(&root) {
+            Ok(in_use) => in_use,
+            Err(error) if error.is_read_only() && marker.is_file() => {
+                let text = fs::read_to_string(&marker).map_err(|e| Error::io(&marker, e))?;
+                check_layout_version(&marker, &text)?;
+                // Whoever can write it may be removing garbage: a lock needs no permission to write.
+                let in_use = File::open(root.join(IN_USE)).ok();
+                let in_use = in_use.filter(|file| file.lock_shared().is_ok());
+                return Ok(Store { inner: Arc::new(Inner { root, in_use }) });
+            }
+            Err(error) => return Err(error),
+        };
+        let store = Store { inner: Arc::new(Inner { root, in_use: Some(in_use) }) };
         match fs::read_to_string(&marker) {
             Ok(text) => check_layout_version(&marker, &text)?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -124,6 +133,18 @@ pub(crate) fn check_layout_version(path: &Path, text: &str) -> Result<()> {
 }
 
 /// Opens (creates) a file that exists only to be locked.
+/// Makes the folders of a store and takes its lock.
+fn hold(root: &Path) -> Result<File> {
+    for dir in ["blobs/sha256", "partial", "tmp", "locks"] {
+        let dir = root.join(dir);
+        fs::create_dir_all(&dir).map_err(|e| Error::io(&dir, e))?;
+    }
+    let path = root.join(IN_USE);
+    let in_use = open_lock(&path)?;
+    in_use.lock_shared().map_err(|e| Error::io(&path, e))?;
+    Ok(in_use)
+}
+
 fn open_lock(path: &Path) -> Result<File> {
     File::options()
         .create(true)

@@ -331,3 +331,50 @@ fn other_tools_can_read_the_index() {
     assert_eq!(index.manifests[0].ref_name(), Some("docker.io/library/app:1"));
     assert_eq!(index.manifests[0].media_type, media::OCI_MANIFEST);
 }
+
+/// The same file system once more, where nothing can be written: for root permission bits are none.
+#[test]
+fn a_read_only_store_can_be_read() {
+    let (dir, store) = open();
+    image(&store, "text", Some("name"));
+    drop(store);
+    let this = std::env::current_exe().unwrap();
+    let script =
+        "mount --bind \"$1\" \"$1\" && mount -o remount,ro,bind \"$1\" && shift && exec \"$@\"";
+    let run = |store: &std::path::Path, seen: &str| {
+        let output = Command::new("unshare")
+            .args(["-r", "-m", "sh", "-c", script, "sh"])
+            .arg(store)
+            .arg(&this)
+            .args(["--exact", "store::tests::reads_a_read_only_store", "--nocapture"])
+            .env(READ_ONLY, store)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        if errors.contains("unshare:") || errors.contains("mount:") {
+            eprintln!("skipped: no mounts here: {errors}");
+            return;
+        }
+        assert!(said.contains(seen), "{said}{errors}");
+    };
+    run(dir.path(), "one image");
+    std::fs::remove_file(dir.path().join("locks/in-use")).unwrap();
+    run(dir.path(), "one image");
+    let empty = tempfile::tempdir().unwrap();
+    run(empty.path(), "no store");
+}
+
+const READ_ONLY: &str = "BOXER_TEST_READ_ONLY_STORE";
+
+/// The other process of the test above.
+#[test]
+fn reads_a_read_only_store() {
+    let Some(path) = std::env::var_os(READ_ONLY) else { return };
+    let Ok(store) = Store::open(&path) else { return println!("no store") };
+    let image = store.image(&name("name")).unwrap();
+    assert_eq!(store.images().unwrap().len(), 1);
+    assert!(store.put_blob(b"other").is_err());
+    assert!(store.tag(&name("other"), &image.descriptor).is_err());
+    println!("one image");
+}

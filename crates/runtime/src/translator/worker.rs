@@ -107,8 +107,7 @@ fn compile(cache: &CodeCache, job: &Job, effort: &Effort) -> Option<Module> {
         effort.compiled.fetch_add(1, Relaxed);
         Ok::<_, CacheError>(wasm.clone())
     };
-    // A cache that cannot be written is none.
-    let module = cache.module(&key, compiled).or_else(|_| Module::new(cache.engine(), &wasm));
+    let module = cache.module(&key, compiled);
     let root = job.source.request.root;
     module.inspect_err(|error| drop(effort.failure.set(format!("{root:#x}: {error:#}")))).ok()
 }

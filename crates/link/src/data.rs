@@ -1,0 +1,174 @@
+//! A box's data section: wizer's many segments and the image as few, laid so that a host can map the largest one.
+
+use crate::LinkError;
+use crate::image::Image;
+use crate::place::PAGE;
+use crate::section::{Counted, damaged, put, section_bytes};
+use wasm_encoder::{CustomSection, Encode, SectionId};
+use wasmparser::{DataKind, Operator, Parser, Payload};
+
+/// Name of the custom section that moves the data to where it can be mapped.
+pub const ALIGN_SECTION: &str = "boxer.align";
+
+/// Segments with no more zeros than this between them become one, in bytes. What a guest leaves below the image is
+/// one segment with it then, and where little lies far apart is not.
+const MAX_GAP: usize = 32 << 10;
+
+/// The data section.
+pub struct Data<'a> {
+    /// Passive segments, encoded.
+    passive: Vec<&'a [u8]>,
+    /// In order of address.
+    runs: Vec<Run<'a>>,
+    image: Image<'a>,
+}
+
+/// A segment made from several, with zeros before and between them.
+struct Run<'a> {
+    address: usize,
+    /// In order of address.
+    pieces: Vec<Piece<'a>>,
+}
+
+/// Bytes that lie side by side.
+struct Piece<'a> {
+    address: usize,
+    len: usize,
+    /// None for the image.
+    bytes: Option<&'a [u8]>,
+}
+
+impl Piece<'_> {
+    fn end(&self) -> usize {
+        self.address + self.len
+    }
+}
+
+impl<'a> Data<'a> {
+    /// The data of a snapshot, and the image, which is read when the section is written.
+    pub fn new(module: &'a [u8], image: Image<'a>) -> Result<Data<'a>, LinkError> {
+        let mut passive = Vec::new();
+        let mut pieces = vec![Piece { address: image.address, len: image.len, bytes: None }];
+        for payload in Parser::new(0).parse_all(module) {
+            let Payload::DataSection(section) = payload.map_err(damaged)? else { continue };
+            for segment in section {
+                let segment = segment.map_err(damaged)?;
+                match &segment.kind {
+                    // A segment's encoding is copied as it is.
+                    DataKind::Passive => passive.push(
+                        module
+                            .get(segment.range.clone())
+                            .ok_or_else(|| damaged("a data segment"))?,
+                    ),
+                    DataKind::Active { offset_expr, .. } => {
+                        let address = constant(offset_expr)? as usize;
+                        let (len, bytes) = (segment.data.len(), Some(segment.data));
+                        pieces.push(Piece { address, len, bytes });
+                    }
+                }
+            }
+        }
+        pieces.retain(|piece| piece.len > 0);
+        // In order of address wasmtime can make its own image of memory in one pass, too.
+        pieces.sort_by_key(|piece| piece.address);
+        let mut runs: Vec<Run<'a>> = Vec::new();
+        for piece in pieces {
+            match runs.last_mut() {
+                Some(run) if piece.address < run.end() => return Err(damaged("data overlaps")),
+                Some(run) if piece.address - run.end() <= MAX_GAP => run.pieces.push(piece),
+                _ => runs.push(Run { address: piece.address, pieces: vec![piece] }),
+            }
+        }
+        if let Some(largest) = runs.iter_mut().max_by_key(|run| run.end() - run.address) {
+            // Zeros before it, so that it begins where a page does.
+            largest.address -= largest.address % PAGE;
+        }
+        // Sections and segments have lengths of 32 bits.
+        let encoded: usize = runs.iter().map(Run::encoded_len).sum();
+        if encoded > u32::MAX as usize - (1 << 20) {
+            return Err(LinkError::ImageTooLarge(image.len as u64));
+        }
+        Ok(Data { passive, runs, image })
+    }
+
+    /// How many segments there are.
+    pub fn count(&self) -> u32 {
+        (self.passive.len() + self.runs.len()) as u32
+    }
+
+    /// A section to be put before this one when it would begin at `at` in the file. With it the largest segment has the same
+    /// place in a page of the file as in a page of memory.
+    pub fn alignment(&self, at: u64) -> Vec<u8> {
+        // Long enough for the section's length to take two bytes, whatever is added.
+        const LEAST: usize = 128;
+        let Some((n, largest)) =
+            self.runs.iter().enumerate().max_by_key(|(_, run)| run.end() - run.address)
+        else {
+            return Vec::new();
+        };
+        let section = |len: usize| {
+            section_bytes(&CustomSection { name: ALIGN_SECTION.into(), data: vec![0; len].into() })
+        };
+        let before: usize = self.runs[..n].iter().map(Run::encoded_len).sum();
+        let offset =
+            at as usize + section(LEAST).len() + self.head().len() + before + largest.head().len();
+        let padding = largest.address.wrapping_sub(offset) % PAGE;
+        section(LEAST + padding)
+    }
+
+    /// Writes the section.
+    pub fn write(&mut self, out: &mut Counted<'_>) -> Result<(), LinkError> {
+        put(out, &self.head())?;
+        for run in &self.runs {
+            put(out, &run.head())?;
+            let mut at = run.address;
+            for piece in &run.pieces {
+                put(out, &vec![0; piece.address - at])?;
+                match piece.bytes {
+                    Some(bytes) => put(out, bytes)?,
+                    None => self.image.write(out)?,
+                }
+                at = piece.end();
+            }
+        }
+        Ok(())
+    }
+
+    /// The section up to the first segment of memory.
+    fn head(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        self.count().encode(&mut body);
+        self.passive.iter().for_each(|segment| body.extend_from_slice(segment));
+        let len = body.len() + self.runs.iter().map(Run::encoded_len).sum::<usize>();
+        let mut head = vec![u8::from(SectionId::Data)];
+        len.encode(&mut head);
+        head.extend_from_slice(&body);
+        head
+    }
+}
+
+impl Run<'_> {
+    fn end(&self) -> usize {
+        self.pieces.last().map_or(self.address, Piece::end)
+    }
+
+    /// Its encoding up to its bytes.
+    fn head(&self) -> Vec<u8> {
+        let mut head = vec![0x00]; // active, memory 0
+        wasm_encoder::ConstExpr::i32_const(self.address as i32).encode(&mut head);
+        (self.end() - self.address).encode(&mut head);
+        head
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.head().len() + self.end() - self.address
+    }
+}
+
+/// The address in `i32.const N; end`, which is how wizer writes it.
+fn constant(expr: &wasmparser::ConstExpr<'_>) -> Result<u32, LinkError> {
+    match expr.get_operators_reader().read().map_err(damaged)? {
+        Operator::I32Const { value } => Ok(value as u32),
+        _ => Err(damaged("a data segment's address is not constant")),
+    }
+}

@@ -1,0 +1,61 @@
+//! From a box to an instance of its code whose memory holds what the box says.
+
+use crate::error::{RunError, start_error};
+use crate::identity::{Parts, Source};
+use crate::truncated;
+use link::{CacheError, CodeCache, Contents, Digest, MEMORY, place};
+use wasmtime::component::Component;
+use wasmtime::{AsContextMut, Instance, Linker, Module};
+
+/// A box's compiled code, and what its memory has to be filled with.
+pub struct Loaded {
+    /// The code, or the whole box.
+    pub module: Module,
+    /// Where it is kept.
+    pub key: Digest,
+    contents: Option<Contents>,
+}
+
+/// Loads a core module.
+pub fn module(cache: &CodeCache, source: &Source<'_>) -> Result<Loaded, RunError> {
+    let key = match source.parts(cache)? {
+        Parts::Split(key, contents) => match cache.module(&key, || source.code()) {
+            Ok(module) => return Ok(Loaded { module, key, contents: Some(contents) }),
+            // Its code may name data that is put into memory; or it is no module either way.
+            Err(RunError::Cache(CacheError::Compile(_))) => match source.whole(cache)? {
+                Parts::Split(key, _) | Parts::Whole(key) => key,
+            },
+            Err(error) => return Err(error),
+        },
+        Parts::Whole(key) => key,
+    };
+    let module = cache.module(&key, || source.read())?;
+    Ok(Loaded { module, key, contents: None })
+}
+
+/// Loads a component; where it is kept.
+pub fn component(cache: &CodeCache, source: &Source<'_>) -> Result<(Component, Digest), RunError> {
+    let (Parts::Split(key, _) | Parts::Whole(key)) = source.parts(cache)?;
+    Ok((cache.component(&key, || source.read())?, key))
+}
+
+impl Loaded {
+    /// An instance that has not been started, for which `source` must stay as it is: its memory is mapped.
+    pub fn instantiate<T: 'static>(
+        &self,
+        linker: &Linker<T>,
+        mut store: impl AsContextMut<Data = T>,
+        source: &Source<'_>,
+    ) -> Result<Instance, RunError> {
+        let instance = linker.instantiate(&mut store, &self.module).map_err(start_error)?;
+        let Some(contents) = &self.contents else { return Ok(instance) };
+        let missing = || RunError::Start("it exports no memory".to_owned());
+        let memory = instance.get_memory(&mut store, MEMORY).ok_or_else(missing)?;
+        memory.grow(&mut store, contents.pages).map_err(start_error)?;
+        truncated::explain();
+        for segment in &contents.segments {
+            place(&mut store, memory, *segment, source.content()).map_err(|e| source.error(e))?;
+        }
+        Ok(instance)
+    }
+}
