@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::attest_options::AttestArgs;
 use crate::buildx::BuildxArgs;
 use crate::call::Call;
+use crate::init_command::InitArgs;
 use crate::limits::LimitArgs;
 use crate::login_commands::{LoginArgs, LogoutArgs};
 use crate::manual::{CompletionsArgs, ManArgs};
@@ -90,6 +91,8 @@ pub enum Verb {
     Diff(DiffArgs),
     /// List, make and remove named volumes
     Volume(VolumeArgs),
+    /// Write a Dockerfile and a .dockerignore for the project at hand
+    Init(InitArgs),
     /// Write a script that completes commands and options in a shell
     Completions(CompletionsArgs),
     /// Write manual pages

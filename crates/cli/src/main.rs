@@ -19,6 +19,7 @@ mod config;
 mod dockerfile_input;
 mod failure;
 mod image_commands;
+mod init_command;
 mod inspect_command;
 mod limits;
 mod login_commands;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         Verb::Prune(args) => store_commands::prune(&cli.global, args),
         Verb::Df => store_commands::df(&cli.global),
         Verb::Diff(args) => store_commands::diff(&cli.global, args),
+        Verb::Init(args) => init_command::run(args),
         Verb::Completions(args) => manual::completions(args),
         Verb::Man(args) => manual::man(args),
         Verb::Volume(args) => volumes::run(&cli.global, args),

@@ -352,6 +352,35 @@ fn what_no_box_can_hold_is_refused_at_once() {
 }
 
 #[test]
+fn projects_get_a_dockerfile_without_findings() {
+    for (mark, kind) in [
+        ("package.json", "Node"),
+        ("requirements.txt", "Python"),
+        ("pyproject.toml", "Python"),
+        ("go.mod", "Go"),
+        ("Cargo.toml", "Rust"),
+        ("index.html", "static site"),
+        ("notes", "unknown"),
+    ] {
+        let home = Home::new();
+        fs::write(home.path("context").join(mark), "").unwrap();
+        let outcome = home.boxer(&["init", "context"]);
+        assert_eq!(outcome.code, 0, "{mark}: {}", outcome.stderr);
+        assert!(outcome.stdout.starts_with(&format!("{kind}: wrote ")), "{}", outcome.stdout);
+        let outcome = home.boxer(&["build", "--check", "context"]);
+        assert_eq!(outcome.code, 0, "{mark}: {}", outcome.stderr);
+        let written = fs::read(home.path("context/Dockerfile")).unwrap();
+        let outcome = home.boxer(&["init", "context"]);
+        assert!(
+            outcome.code == 1 && outcome.stderr.contains("there already"),
+            "{}",
+            outcome.stderr
+        );
+        assert_eq!(fs::read(home.path("context/Dockerfile")).unwrap(), written);
+    }
+}
+
+#[test]
 fn a_file_has_defaults_of_options() {
     let home = Home::new();
     home.dockerfile("FROM scratch\nCOPY a.txt /\n");
