@@ -201,8 +201,8 @@ impl Training<'_> {
         };
         let share = 100.0 * trained.in_regions as f64 / trained.retired.max(1) as f64;
         let text = format!(
-            "{} regions; {share:.1} % of {} million instructions ran in them{status}",
-            trained.requests.len(),
+            "{} regions; {share:.1} % of {} million instructions ran in them, from when they were found{status}",
+            trained.regions.len(),
             trained.retired / 1_000_000
         );
         events.note(step, &text);
@@ -218,8 +218,15 @@ impl Training<'_> {
 
 /// Tells what became of it.
 pub(crate) fn tell(workshop: &Workshop, step: StepId, report: &link::FrozenReport, budget: u64) {
-    let link::FrozenReport { regions, entries, wasm_bytes, x86_bytes, over_budget, unusable } =
-        *report;
+    let link::FrozenReport {
+        regions,
+        entries,
+        wasm_bytes,
+        x86_bytes,
+        over_budget,
+        left_out,
+        unusable,
+    } = *report;
     let per_byte = wasm_bytes as f64 / x86_bytes.max(1) as f64;
     workshop.events.note(
         step,
@@ -231,8 +238,9 @@ pub(crate) fn tell(workshop: &Workshop, step: StepId, report: &link::FrozenRepor
     );
     if over_budget > 0 {
         let text = format!(
-            "left out: {over_budget} regions beyond --translate-budget ({} kB)",
-            budget / 1000
+            "left out: {over_budget} regions beyond --translate-budget ({} kB), which take {:.1} % of the time in regions",
+            budget / 1000,
+            left_out as f64 / 10_000.0
         );
         workshop.events.note(step, &text);
     }

@@ -96,7 +96,7 @@ pub struct BuildTranslateArgs {
         hide_default_value = true
     )]
     translate: Freeze,
-    /// Most bytes that such code may take, as 512k or 8m; what was hot first comes first [default: 4m]
+    /// Most bytes that such code may take, as 512k or 8m; what takes most time comes first [default: 4m]
     #[arg(long, value_parser = size, value_name = "SIZE")]
     translate_budget: Option<u64>,
     /// A command to find hot code with, run in the finished image for at most a minute; what it changes is dropped
@@ -125,6 +125,8 @@ impl BuildTranslateArgs {
         if self.tuning.translate_sample.is_none() {
             (translation.sample, translation.threshold) = TRAINING;
         }
+        // What comes late is not found to be left again elsewhere, and the share that is told would be that of the compiler's speed.
+        translation.wait = true;
         Freezing {
             choice: if reproducible || self.translate == Freeze::None {
                 Choice::None

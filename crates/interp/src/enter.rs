@@ -3,7 +3,7 @@
 use crate::Env;
 use crate::cache::Engine;
 use crate::key::{FixedMap, Key};
-use crate::translated::{Enter, Listening};
+use crate::translated::{Enter, Listening, Translated};
 use ir::Cpu;
 use mem::desk::{BlockAt, DEPTH, INTERPRET, MAX_BLOCKS, Request, Shared};
 use mem::frozen::Frozen;
@@ -45,6 +45,16 @@ impl Engine {
     /// Makes ready what regions share with the interpreter.
     pub fn expect_regions(&mut self) {
         self.translated.get_or_insert_default();
+    }
+
+    /// From now on keeps a tally of the regions in which instructions are executed.
+    pub fn keep_tally(&mut self) {
+        self.translated.get_or_insert_default().tally.get_or_insert_default();
+    }
+
+    /// Ids of regions, one for each [`mem::desk::TALLY`] instructions that ran in regions.
+    pub fn tally(&self) -> &[u32] {
+        self.translated.as_ref().and_then(|translated| translated.tally.as_deref()).unwrap_or(&[])
     }
 
     /// Whether a host is asked for regions.
@@ -271,6 +281,8 @@ impl Engine {
             let Some((used, leave, pc)) = self.call(cpu, &enter, fuel, epoch) else {
                 return (fuel, shadow);
             };
+            let counted = |translated: &mut Box<Translated>| translated.count(used, enter.root, pc);
+            let tallied = self.translated.as_mut().is_some_and(counted);
             // Samples count what is interpreted only.
             let within = used.min(self.beyond);
             self.beyond -= within;
@@ -280,7 +292,7 @@ impl Engine {
                 cpu.rip = pc;
                 return (fuel, self.interpreted(env, pc));
             }
-            if fuel < 0 {
+            if fuel < 0 || tallied {
                 return (fuel, Entered::Go(pc));
             }
             match self.jump(pc, epoch).and_then(|at| self.entered(at)) {
@@ -302,7 +314,7 @@ impl Engine {
         epoch: u32,
     ) -> Option<(i64, u32, u64)> {
         let translated = self.translated.as_mut()?;
-        let all = fuel.saturating_add(self.beyond);
+        let all = translated.until_tally(fuel.saturating_add(self.beyond));
         let shared = &*translated.shared;
         shared.fuel.store(all, Relaxed);
         shared.leave.store(0, Relaxed);

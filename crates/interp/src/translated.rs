@@ -4,7 +4,7 @@
 use crate::call::Regions;
 use crate::code::Code;
 use crate::key::{FixedMap, Key};
-use mem::desk::{Request, Shared, jump_index};
+use mem::desk::{MAX_TALLY, Request, Shared, TALLY, jump_index};
 use mem::frozen::Frozen;
 use mem::{Frame, PAGE_MASK};
 use std::collections::BTreeSet;
@@ -118,6 +118,9 @@ pub struct Translated {
     exits: FixedMap<u64, u32>,
     indirect: BTreeSet<u64>,
     functions: BTreeSet<u64>,
+    /// Ids of the regions in which every so many instructions ended, if somebody wants to know.
+    pub tally: Option<Vec<u32>>,
+    until_tally: i64,
 }
 
 impl Default for Translated {
@@ -151,6 +154,8 @@ impl Translated {
             exits: FixedMap::default(),
             indirect: BTreeSet::new(),
             functions: BTreeSet::new(),
+            tally: None,
+            until_tally: TALLY,
         }
     }
 
@@ -159,6 +164,28 @@ impl Translated {
         self.listens = true;
         self.countdown = i64::from(listening.sample);
         self.listening = listening;
+    }
+
+    /// So many instructions may run in regions until the next entry of the tally is due.
+    pub fn until_tally(&self, fuel: i64) -> i64 {
+        if self.tally.is_some() { fuel.min(self.until_tally) } else { fuel }
+    }
+
+    /// A region was entered at `root`, ran for `used` instructions and was left to `pc`: whether that was for an entry of the
+    /// tally.
+    pub fn count(&mut self, used: i64, root: u64, pc: u64) -> bool {
+        let Some(tally) = &mut self.tally else { return false };
+        self.until_tally -= used;
+        if self.until_tally > 0 {
+            return false;
+        }
+        self.until_tally = TALLY;
+        // Where a region was left because it had to, `pc` is in another one or in none.
+        let id = self.covered.get(&pc).or_else(|| self.covered.get(&root));
+        if let Some(id) = id.filter(|_| tally.len() < MAX_TALLY) {
+            tally.push(*id);
+        }
+        true
     }
 
     /// Whether more can be asked for.

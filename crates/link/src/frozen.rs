@@ -11,12 +11,13 @@ use translate::{Code, Layout, Pages, Source};
 use wasmparser::{Parser, Payload};
 
 /// Regions to freeze.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Frozen<'a> {
     /// The processor of the box.
     pub level: CpuLevel,
-    /// What to translate, the most important first. Physical addresses count from the image's start.
-    pub requests: &'a [Request],
+    /// What to translate, the most important first, and how much time is spent there (in any unit). Physical addresses count
+    /// from the image's start.
+    pub requests: Vec<(&'a Request, u64)>,
     /// The pages that these lie in, by their place in the image. The image is compared with them when it is written.
     pub pages: &'a Pages,
     /// Most bytes of Wasm that the functions may take; what comes later is left out.
@@ -36,6 +37,8 @@ pub struct FrozenReport {
     pub x86_bytes: u64,
     /// Regions for which there was no room.
     pub over_budget: u32,
+    /// Of the time in all regions that which is spent in the ones left out, in millionths.
+    pub left_out: u64,
     /// Regions whose bytes are no code, or do not lie in the image.
     pub unusable: u32,
 }
@@ -43,10 +46,18 @@ pub struct FrozenReport {
 impl FrozenReport {
     /// As an object of JSON.
     pub fn to_json(&self) -> String {
-        let FrozenReport { regions, entries, wasm_bytes, x86_bytes, over_budget, unusable } = self;
+        let FrozenReport {
+            regions,
+            entries,
+            wasm_bytes,
+            x86_bytes,
+            over_budget,
+            left_out,
+            unusable,
+        } = self;
         format!(
             "{{\"regions\":{regions},\"entries\":{entries},\"wasmBytes\":{wasm_bytes},\"x86Bytes\":{x86_bytes},\
-             \"overBudget\":{over_budget},\"unusable\":{unusable}}}"
+             \"overBudget\":{over_budget},\"leftOutPerMillion\":{left_out},\"unusable\":{unusable}}}"
         )
     }
 }
@@ -71,9 +82,9 @@ impl Frozen<'_> {
             entries: self
                 .requests
                 .iter()
-                .flat_map(|r| vec![NO_ENTRY; r.entries.len() + 1])
+                .flat_map(|(r, _)| vec![NO_ENTRY; r.entries.len() + 1])
                 .collect(),
-            regions: self.requests.iter().map(pages).collect(),
+            regions: self.requests.iter().map(|(request, _)| pages(request)).collect(),
         };
         contents.len()
     }
@@ -91,7 +102,7 @@ impl Frozen<'_> {
         let layout = layout(memory, desk)
             .ok_or_else(|| LinkError::Guest("its desk is not in memory".to_owned()))?;
         let requests: Vec<Option<Request>> =
-            self.requests.iter().map(|request| moved(request, image)).collect();
+            self.requests.iter().map(|(request, _)| moved(request, image)).collect();
         let level = match self.level {
             CpuLevel::V2 => translate::CpuLevel::V2,
             CpuLevel::V3 => translate::CpuLevel::V3,
@@ -105,7 +116,8 @@ impl Frozen<'_> {
         let mut report = FrozenReport::default();
         let mut contents = Contents { level: level_number(self.level), ..Contents::default() };
         let (mut modules, mut slot) = (Vec::new(), first_slot);
-        for (request, code) in requests.iter().zip(made) {
+        let all = self.requests.iter().map(|(_, share)| share).sum::<u64>().max(1);
+        for ((request, code), (_, share)) in requests.iter().zip(made).zip(&self.requests) {
             let (Some(request), Some(Code { wasm, x86_bytes })) = (request, code) else {
                 report.unusable += 1;
                 continue;
@@ -113,6 +125,7 @@ impl Frozen<'_> {
             let size = code_size(&wasm)?;
             if report.wasm_bytes + size > self.budget {
                 report.over_budget += 1;
+                report.left_out += share * 1_000_000 / all;
                 continue;
             }
             report.regions += 1;

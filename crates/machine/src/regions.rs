@@ -45,6 +45,9 @@ impl Machine {
             threshold: desk.threshold.load(Relaxed),
             sample: desk.sample.load(Relaxed),
         });
+        if desk.tally.load(Relaxed) != 0 {
+            self.engine.keep_tally();
+        }
         self.lay_out(desk);
     }
 
@@ -113,6 +116,9 @@ impl Machine {
             low.store(n as u32, Relaxed);
             high.store((n >> 32) as u32, Relaxed);
         }
+        let tally = self.engine.tally();
+        desk.tally_ptr.store(address(tally.as_ptr()).unwrap_or(0), Relaxed);
+        desk.tally_len.store(tally.len() as u32, Relaxed);
     }
 
     /// Lays the requests on the desk, lets the host come by (`call`), and takes up its answers.

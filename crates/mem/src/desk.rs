@@ -11,7 +11,13 @@ use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
 use std::collections::BTreeSet;
 
 /// Version of everything in this file. A host leaves a box of another one alone.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
+
+/// Guest instructions in regions between two entries of the tally.
+pub const TALLY: i64 = 20_000;
+
+/// Most entries of the tally.
+pub const MAX_TALLY: usize = 1 << 18;
 
 macro_rules! desk {
     ($($(#[$doc:meta])* $name:ident $field:ident;)*) => {
@@ -75,6 +81,12 @@ desk! {
     in_regions InRegions;
     /// High half.
     in_regions_high InRegionsHigh;
+    /// The host writes 1 before it calls `_start` if it wants the tally.
+    tally Tally;
+    /// Address of the tally: ids of regions, one for each [`TALLY`] instructions that ran in regions.
+    tally_ptr TallyPtr;
+    /// Their number, at most [`MAX_TALLY`].
+    tally_len TallyLen;
 }
 
 impl Default for Desk {

@@ -33,7 +33,7 @@ pub use signals::{Forwarding, Signals};
 pub use step::{LAYER_FILE, StepInput};
 pub use stream::{Input, Output};
 pub use terminal::{RawTerminal, is_terminal, size as terminal_size};
-pub use training::{Patience, Trained};
+pub use training::{Hot, Patience, Trained};
 pub use translator::Translation;
 
 use link::CodeCache;

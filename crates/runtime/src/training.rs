@@ -8,7 +8,7 @@ use crate::step::{self, StepInput};
 use crate::translator::Recorder;
 use link::{CodeCache, Frozen};
 use rootfs::config::CpuLevel;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use translate::desk::Request;
 use translate::{PAGE_SIZE, Pages};
@@ -16,9 +16,8 @@ use translate::{PAGE_SIZE, Pages};
 /// What a training found.
 #[derive(Clone, Debug, Default)]
 pub struct Trained {
-    /// Regions of the image's code in the order in which they turned out to be hot; physical addresses count from the
-    /// image's start.
-    pub requests: Vec<Request>,
+    /// Regions of the image's code, those first in which most time was spent.
+    pub regions: Vec<Hot>,
     /// The pages of the image that they lie in, by their place in it.
     pub pages: Pages,
     /// Regions of other code: made by the program while it ran, or from files that it wrote.
@@ -29,32 +28,56 @@ pub struct Trained {
     pub in_regions: u64,
 }
 
+/// A region that was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hot {
+    /// What it is made of; physical addresses count from the image's start.
+    pub request: Request,
+    /// Its share of the time in regions, in millionths. That of a region that was there for a moment only is 0.
+    pub share: u64,
+}
+
 impl Trained {
     /// What the linker needs; at most `budget` bytes of Wasm become part of the box.
     pub fn frozen(&self, level: CpuLevel, budget: u64) -> Frozen<'_> {
-        Frozen { level, requests: &self.requests, pages: &self.pages, budget }
+        let requests = self.regions.iter().map(|region| (&region.request, region.share)).collect();
+        Frozen { level, requests, pages: &self.pages, budget }
     }
 
-    /// Adds what another training found, without the regions that are known.
+    /// Adds what another training found; of what both found the larger share counts.
     pub fn merge(&mut self, other: Trained) {
-        let root = |request: &Request| {
-            let root = request.blocks.iter().find(|block| block.pc == request.root);
-            (request.root, root.map(|block| block.phys))
-        };
-        let mut known: BTreeSet<_> = self.requests.iter().map(root).collect();
-        self.requests.extend(other.requests.into_iter().filter(|new| known.insert(root(new))));
+        let mut known: BTreeMap<_, usize> =
+            self.regions.iter().enumerate().map(|(n, region)| (region.root(), n)).collect();
+        for region in other.regions {
+            match known.get(&region.root()).and_then(|n| self.regions.get_mut(*n)) {
+                Some(same) => same.share = same.share.max(region.share),
+                None => {
+                    known.insert(region.root(), self.regions.len());
+                    self.regions.push(region);
+                }
+            }
+        }
+        self.sort();
         self.pages.extend(other.pages);
         self.elsewhere += other.elsewhere;
         self.retired += other.retired;
         self.in_regions += other.in_regions;
     }
 
+    /// Equal ones stay in the order in which they were found.
+    fn sort(&mut self) {
+        self.regions.sort_by_key(|region| std::cmp::Reverse(region.share));
+    }
+
     /// In bytes, to be kept.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let (requests, pages) = (self.requests.len() as u64, self.pages.len() as u64);
+        let (regions, pages) = (self.regions.len() as u64, self.pages.len() as u64);
         let elsewhere = self.elsewhere.into();
-        let mut words = vec![FORMAT, requests, pages, elsewhere, self.retired, self.in_regions];
-        self.requests.iter().for_each(|request| request.encode(&mut words));
+        let mut words = vec![FORMAT, regions, pages, elsewhere, self.retired, self.in_regions];
+        for Hot { request, share } in &self.regions {
+            words.push(*share);
+            request.encode(&mut words);
+        }
         let mut bytes: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
         for (page, content) in &self.pages {
             bytes.extend(u64::from(*page).to_le_bytes());
@@ -77,20 +100,32 @@ impl Trained {
             bytes.get(48..)?.split_at_checked((bytes.len() - 48).checked_sub(content)?)?;
         let (words, rest) = words.as_chunks();
         let mut words = words.iter().map(|word| u64::from_le_bytes(*word));
-        let requests: Vec<Request> = std::iter::from_fn(|| Request::decode(&mut words)).collect();
+        let region = || {
+            let share = words.next()?;
+            Some(Hot { request: Request::decode(&mut words)?, share })
+        };
+        let regions: Vec<Hot> = std::iter::from_fn(region).collect();
         let page = |bytes: &[u8; PAGE]| {
             let (number, content) = bytes.split_first_chunk()?;
             let number = u32::try_from(u64::from_le_bytes(*number)).ok()?;
             Some((number, Box::new(*content.first_chunk()?)))
         };
         let pages = content.as_chunks().0.iter().map(page).collect::<Option<Pages>>()?;
-        let whole = requests.len() as u64 == count && rest.is_empty();
-        whole.then_some(Trained { requests, pages, elsewhere, retired, in_regions })
+        let whole = regions.len() as u64 == count && rest.is_empty();
+        whole.then_some(Trained { regions, pages, elsewhere, retired, in_regions })
+    }
+}
+
+impl Hot {
+    /// Guest and physical address of its root.
+    fn root(&self) -> (u64, Option<u32>) {
+        let Request { root, blocks, .. } = &self.request;
+        (*root, blocks.iter().find(|block| block.pc == *root).map(|block| block.phys))
     }
 }
 
 /// Version of [`Trained::to_bytes`].
-const FORMAT: u64 = 0x626F_7865_7254_0002;
+const FORMAT: u64 = 0x626F_7865_7254_0003;
 
 /// How a training ends if the command does not.
 #[derive(Clone, Copy, Debug)]
@@ -128,16 +163,19 @@ pub fn train(
         Some(request)
     };
     recorder.with(|recorded| {
+        let all = recorded.tally.values().sum::<u64>().max(1);
         for request in recorded.requests.drain(..) {
+            let share = recorded.tally.get(&request.id).map_or(0, |n| n * 1_000_000 / all);
             match moved(request) {
-                Some(request) => trained.requests.push(request),
+                Some(request) => trained.regions.push(Hot { request, share }),
                 None => trained.elsewhere += 1,
             }
         }
         let pages = std::mem::take(&mut recorded.pages).into_iter();
         trained.pages =
             pages.filter_map(|(page, content)| Some((inside(page)?, content))).collect();
-        (trained.retired, trained.in_regions) = recorded.counts.unwrap_or_default();
+        (trained.retired, trained.in_regions) = recorded.counts;
     });
+    trained.sort();
     Ok((outcome, trained))
 }

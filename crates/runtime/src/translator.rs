@@ -27,7 +27,7 @@ pub struct Translation {
     pub threshold: u32,
     /// Interpreted guest instructions between two samples, at least 1.
     pub sample: u32,
-    /// The box waits for what it asked for: for tests.
+    /// The box waits for what it asked for: for tests and trainings.
     pub wait: bool,
     /// Takes a line at the end about what was compiled.
     pub report: Option<Report>,
@@ -108,12 +108,13 @@ impl Translator {
         }
         view.set(Field::Threshold, options.threshold.max(1))?;
         view.set(Field::Sample, options.sample.max(1))?;
+        view.set(Field::Tally, u32::from(options.recorder.is_some()))?;
         view.set(Field::Listening, 1)?;
         Some(Translator {
             memory,
             table,
             desk,
-            worker: Worker::start(&cache.regions()).ok()?,
+            worker: Worker::start(&cache.regions(), options.wait).ok()?,
             in_flight: 0,
             answers: VecDeque::new(),
             counts: Counts::default(),
@@ -192,7 +193,7 @@ impl Translator {
         let retired = number(Field::Retired, Field::RetiredHigh);
         let in_regions = number(Field::InRegions, Field::InRegionsHigh);
         if let Some(recorder) = &self.recorder {
-            recorder.count(retired, in_regions);
+            recorder.count(retired, in_regions, &view.tally().unwrap_or_default());
         }
         self.report();
     }

@@ -1,7 +1,7 @@
 //! What lies on a box's desk. Every address and length in it is the box's word, and checked.
 
 use std::collections::VecDeque;
-use translate::desk::{Desk, Field, Install, Request};
+use translate::desk::{Desk, Field, Install, MAX_TALLY, Request};
 use translate::{CpuLevel, Layout, Pages, Source};
 
 /// Words of requests that are read at a time: more than a box of ours ever has there.
@@ -46,6 +46,14 @@ impl<'a> View<'a> {
         let start = address as usize;
         let end = start.checked_add(len)?;
         (end <= self.bytes.len()).then_some(start..end)
+    }
+
+    /// The tally.
+    pub fn tally(&mut self) -> Option<Vec<u32>> {
+        let (address, len) = (self.get(Field::TallyPtr)?, self.get(Field::TallyLen)?);
+        let len = usize::try_from(len).ok().filter(|len| *len <= MAX_TALLY)?;
+        let bytes = self.bytes.get(self.range(address, len * 4)?)?;
+        Some(bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect())
     }
 
     fn requests(&mut self) -> Option<Vec<u64>> {

@@ -1,5 +1,6 @@
 //! What a translator writes down for whoever wants to know.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use translate::desk::Request;
 use translate::{Pages, Source};
@@ -16,7 +17,9 @@ pub struct Recorded {
     /// The pages that they lie in, by physical address.
     pub pages: Pages,
     /// Instructions executed, and how many of them in regions.
-    pub counts: Option<(u64, u64)>,
+    pub counts: (u64, u64),
+    /// How often each region stood in the tally, by id.
+    pub tally: BTreeMap<u32, u64>,
 }
 
 impl Recorder {
@@ -35,8 +38,11 @@ impl Recorder {
         });
     }
 
-    /// So many instructions were executed so far, and so many of them in regions.
-    pub fn count(&self, retired: u64, in_regions: u64) {
-        self.with(|recorded| recorded.counts = Some((retired, in_regions)));
+    /// So many instructions were executed, and so many of them in regions: in these.
+    pub fn count(&self, retired: u64, in_regions: u64, tally: &[u32]) {
+        self.with(|recorded| {
+            recorded.counts = (retired, in_regions);
+            tally.iter().for_each(|id| *recorded.tally.entry(*id).or_default() += 1);
+        });
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use translate::{CpuLevel, Layout, Source};
 use wasmtime::Module;
 
-/// Most threads that compile. One core is the box's.
+/// Most threads that compile.
 const MAX_THREADS: usize = 4;
 
 struct Job {
@@ -43,14 +43,15 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the threads. What they compile is kept in `cache`.
-    pub fn start(cache: &CodeCache) -> std::io::Result<Worker> {
+    /// Starts the threads. What they compile is kept in `cache`. If the box does not run meanwhile, its core is theirs, too.
+    pub fn start(cache: &CodeCache, box_waits: bool) -> std::io::Result<Worker> {
         let (jobs, waiting) = channel();
         let waiting = Arc::new(Mutex::new(waiting));
         let (done, finished) = channel();
         let effort = Arc::new(Effort::default());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        for _ in 0..cores.saturating_sub(1).clamp(1, MAX_THREADS) {
+        let threads = if box_waits { cores } else { cores.saturating_sub(1) };
+        for _ in 0..threads.clamp(1, MAX_THREADS) {
             let (cache, waiting, done) = (cache.clone(), Arc::clone(&waiting), done.clone());
             let effort = Arc::clone(&effort);
             std::thread::Builder::new()
