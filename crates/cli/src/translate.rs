@@ -96,7 +96,7 @@ pub struct BuildTranslateArgs {
         hide_default_value = true
     )]
     translate: Freeze,
-    /// Most bytes that such code may take, as 512k or 8m; what takes most time comes first [default: 4m]
+    /// Most bytes that such code may take, as 512k or 8m; what takes most time for its size comes first [default: 4m]
     #[arg(long, value_parser = size, value_name = "SIZE")]
     translate_budget: Option<u64>,
     /// A command to find hot code with, run in the finished image for at most a minute; what it changes is dropped

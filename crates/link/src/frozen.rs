@@ -3,6 +3,7 @@
 use crate::LinkError;
 use crate::boot::ImageRange;
 use rootfs::config::CpuLevel;
+use std::cmp::Reverse;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use translate::desk::{BlockAt, Field, Request};
@@ -15,8 +16,8 @@ use wasmparser::{Parser, Payload};
 pub struct Frozen<'a> {
     /// The processor of the box.
     pub level: CpuLevel,
-    /// What to translate, the most important first, and how much time is spent there (in any unit). Physical addresses count
-    /// from the image's start.
+    /// What to translate, and how much time is spent there (in any unit): what takes most for each byte comes first. Physical
+    /// addresses count from the image's start.
     pub requests: Vec<(&'a Request, u64)>,
     /// The pages that these lie in, by their place in the image. The image is compared with them when it is written.
     pub pages: &'a Pages,
@@ -117,12 +118,19 @@ impl Frozen<'_> {
         let mut contents = Contents { level: level_number(self.level), ..Contents::default() };
         let (mut modules, mut slot) = (Vec::new(), first_slot);
         let all = self.requests.iter().map(|(_, share)| share).sum::<u64>().max(1);
+        let mut usable = Vec::new();
         for ((request, code), (_, share)) in requests.iter().zip(made).zip(&self.requests) {
-            let (Some(request), Some(Code { wasm, x86_bytes })) = (request, code) else {
-                report.unusable += 1;
-                continue;
-            };
-            let size = code_size(&wasm)?;
+            match (request, code) {
+                (Some(request), Some(Code { wasm, x86_bytes })) => {
+                    usable.push((request, code_size(&wasm)?, *share, x86_bytes, wasm));
+                }
+                _ => report.unusable += 1,
+            }
+        }
+        // Most time for each byte first; equals in the order in which they came.
+        let worth = |size: u64, share: u64| (u128::from(share) << 64) / u128::from(size.max(1));
+        usable.sort_by_key(|(_, size, share, ..)| Reverse(worth(*size, *share)));
+        for (request, size, share, x86_bytes, wasm) in usable {
             if report.wasm_bytes + size > self.budget {
                 report.over_budget += 1;
                 report.left_out += share * 1_000_000 / all;
