@@ -91,14 +91,14 @@ pub(crate) fn trained(
         };
         commands.push((words, GIVEN));
     }
-    if commands.is_empty() {
-        commands.push(([config.entrypoint.clone(), config.cmd.clone()].concat(), OWN));
+    let own = [config.entrypoint.clone(), config.cmd.clone()].concat();
+    if commands.is_empty() && !own.is_empty() {
+        commands.push((own, OWN));
     }
     let mut all = Trained::default();
     for (words, patience) in commands {
         if words.is_empty() {
-            let text = "the image has no command to train with; give one with --train";
-            workshop.events.warning(text);
+            workshop.events.warning("a command of --train has no words");
             continue;
         }
         let step = built.next_step();
