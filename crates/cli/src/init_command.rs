@@ -32,14 +32,14 @@ const KINDS: [Kind; 6] = [
         name: "Node",
         marks: &["package-lock.json", "package.json"],
         dockerfile: "FROM node:22-bookworm-slim\nWORKDIR /app\nENV NODE_ENV=production\nCOPY package*.json ./\n\
-                     RUN --mount=type=cache,target=/root/.npm npm install --omit=dev\nCOPY . .\nUSER node\nCMD [\"npm\", \"start\"]\n",
+                     RUN --mount=type=cache,target=/var/cache/npm npm install --omit=dev --cache /var/cache/npm\nCOPY . .\nUSER node\nCMD [\"npm\", \"start\"]\n",
         ignored: &["node_modules", "npm-debug.log*"],
     },
     Kind {
         name: "Python",
         marks: &["requirements.txt"],
         dockerfile: "FROM python:3.12-slim-bookworm\nWORKDIR /app\nENV PYTHONUNBUFFERED=1\nCOPY requirements.txt ./\n\
-                     RUN --mount=type=cache,target=/root/.cache/pip pip install -r requirements.txt\nCOPY . .\n\
+                     RUN --mount=type=cache,target=/var/cache/pip pip install --cache-dir /var/cache/pip -r requirements.txt\nCOPY . .\n\
                      # The file that starts the program.\nCMD [\"python\", \"main.py\"]\n",
         ignored: &["**/__pycache__", "**/*.pyc", ".venv", "venv"],
     },
@@ -47,7 +47,7 @@ const KINDS: [Kind; 6] = [
         name: "Python",
         marks: &["pyproject.toml", "setup.py"],
         dockerfile: "FROM python:3.12-slim-bookworm\nWORKDIR /app\nENV PYTHONUNBUFFERED=1\nCOPY . .\n\
-                     RUN --mount=type=cache,target=/root/.cache/pip pip install .\n\
+                     RUN --mount=type=cache,target=/var/cache/pip pip install --cache-dir /var/cache/pip .\n\
                      # The file that starts the program.\nCMD [\"python\", \"main.py\"]\n",
         ignored: &["**/__pycache__", "**/*.pyc", ".venv", "venv", "dist", "build"],
     },
@@ -55,8 +55,8 @@ const KINDS: [Kind; 6] = [
         name: "Go",
         marks: &["go.mod"],
         dockerfile: "FROM golang:1.23-bookworm AS build\nWORKDIR /src\nCOPY . .\n\
-                     RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \\\n    \
-                     CGO_ENABLED=0 go build -trimpath -o /program .\n\nFROM scratch\nCOPY --from=build /program /program\nENTRYPOINT [\"/program\"]\n",
+                     RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/var/cache/go \\\n    \
+                     CGO_ENABLED=0 GOCACHE=/var/cache/go go build -trimpath -o /program .\n\nFROM scratch\nCOPY --from=build /program /program\nENTRYPOINT [\"/program\"]\n",
         ignored: &["bin"],
     },
     Kind {
