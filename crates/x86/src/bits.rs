@@ -18,6 +18,11 @@ pub(crate) const ROWS: &[Row] = &[
     (Popcnt, popcnt),
     (Tzcnt, |l| count_zeros(l, [Op::Tzcnt16, Op::Tzcnt16, Op::Tzcnt32, Op::Tzcnt64])),
     (Lzcnt, |l| count_zeros(l, [Op::Lzcnt16, Op::Lzcnt16, Op::Lzcnt32, Op::Lzcnt64])),
+    (Crc32, crc32),
+];
+
+/// BMI1 and BMI2: VEX forms. (TZCNT's encoding is a BSF without them.)
+pub(crate) const BMI: &[Row] = &[
     (Andn, andn),
     (Bextr, bextr),
     (Bzhi, bzhi),
@@ -26,7 +31,6 @@ pub(crate) const ROWS: &[Row] = &[
     (Blsmsk, |l| lowest(l, Op::Xor64)),
     (Pdep, |l| scatter(l, Op::Pdep)),
     (Pext, |l| scatter(l, Op::Pext)),
-    (Crc32, crc32),
 ];
 
 /// bt, bts, btr, btc. With a memory operand and a register index the index reaches beyond the operand, signed.

@@ -10,10 +10,12 @@ use crate::table::Row;
 pub(crate) const ROWS: &[Row] = &[
     (Mul, |l| wide(l, false)),
     (Imul, |l| if l.operands() == 1 { wide(l, true) } else { imul(l) }),
-    (Mulx, mulx),
     (Div, |l| divide(l, UDIV)),
     (Idiv, |l| divide(l, SDIV)),
 ];
+
+/// BMI2.
+pub(crate) const BMI: &[Row] = &[(Mulx, mulx)];
 
 const FUMUL: BySize = [Op::FUMul8, Op::FUMul16, Op::FUMul32, Op::FUMul64];
 const FSMUL: BySize = [Op::FSMul8, Op::FSMul16, Op::FSMul32, Op::FSMul64];

@@ -18,6 +18,10 @@ pub(crate) const ROWS: &[Row] = &[
     (Rcr, |l| rotate_carry(l, RCR, RCR_FLAGS)),
     (Shld, |l| double(l, SHLD, SHLD_FLAGS)),
     (Shrd, |l| double(l, SHRD, SHRD_FLAGS)),
+];
+
+/// BMI2.
+pub(crate) const BMI: &[Row] = &[
     (Shlx, |l| plain(l, SHL)),
     (Shrx, |l| plain(l, SHR)),
     (Sarx, |l| plain(l, SAR)),

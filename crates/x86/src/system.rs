@@ -23,6 +23,8 @@ pub(crate) const ROWS: &[Row] = &[
     (Prefetchw, nothing),
     (Prefetchwt1, nothing),
     (Prefetch, nothing),
+    (Prefetchit0, nothing),
+    (Prefetchit1, nothing),
     (Clflush, touch),
     (Clflushopt, touch),
     (Clwb, touch),

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use ir::{Block, Term, TrapKind};
-use x86::{CpuLevel, LiftError, LiftOptions, lift};
+use x86::{CpuLevel, LiftError, LiftOptions, level_of, lift};
 
 const PC: u64 = 0x40_0000;
 
@@ -130,4 +130,33 @@ fn cache_leaves_give_what_glibc_needs() {
     let [eax, ebx, ecx, edx] = x86::cpuid(0, 0, x86::CpuLevel::default());
     let vendor: Vec<u8> = [ebx, edx, ecx].iter().flat_map(|w| w.to_le_bytes()).collect();
     assert_eq!((eax, &vendor[..]), (0xD, &b"GenuineIntel"[..]));
+}
+
+/// SDM vol. 2, NOP and PREFETCHh; AMD's manual vol. 3, appendix A: what is not assigned from 0F 18 to 0F 1F does nothing.
+#[test]
+fn hints_do_nothing_whatever_they_are() {
+    for opcode in 0x18..=0x1f_u8 {
+        for modrm in 0..=255_u8 {
+            let bytes =
+                [0x0f, opcode, modrm, 0, 0, 0, 0, 0, 0xf4, 0xf4, 0xf4, 0xf4, 0xf4, 0xf4, 0xf4];
+            let level = level_of(&bytes, 0x1000);
+            assert_eq!(level, Some(CpuLevel::V2), "0f {opcode:02x} {modrm:02x}");
+        }
+    }
+}
+
+/// CPUID denies them, so they are #UD. Without BMI1 the encodings of TZCNT and LZCNT are those of BSF and BSR.
+#[test]
+fn vex_forms_come_with_the_processor_that_announces_them() {
+    for bytes in [
+        [0xc4, 0xe2, 0x78, 0xf2, 0xc1], // andn eax, eax, ecx
+        [0xc4, 0xe2, 0x70, 0xf7, 0xc1], // bextr eax, ecx, ecx
+        [0xc4, 0xe2, 0x70, 0xf5, 0xc1], // bzhi eax, ecx, ecx
+        [0xc4, 0xe2, 0x78, 0xf3, 0xd9], // blsi eax, ecx
+        [0xc4, 0xe2, 0x7b, 0xf6, 0xc1], // mulx eax, eax, ecx
+        [0xc4, 0xe2, 0x73, 0xf5, 0xc1], // pdep eax, ecx, ecx
+        [0xc4, 0xe2, 0x71, 0xf7, 0xc1], // shlx eax, ecx, ecx
+    ] {
+        assert_eq!(level_of(&bytes, 0x1000), Some(CpuLevel::V3), "{bytes:02x?}");
+    }
 }
