@@ -238,6 +238,11 @@ fn access_control_lists() {
 }
 
 #[test]
+fn terminals_as_system_v_has_them() {
+    check("termio");
+}
+
+#[test]
 fn limits_of_processes() {
     check("limits");
 }

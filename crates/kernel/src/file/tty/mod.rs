@@ -229,12 +229,20 @@ impl Tty {
         };
         match request {
             TCGETS | TCGETS2 => self.line.borrow().termios.store(data),
-            TCSETS | TCSETSW | TCSETSF | TCSETS2 | TCSETSW2 | TCSETSF2 => {
+            TCGETA => self.line.borrow().termios.store_termio(data),
+            // Nothing is locked, and locking takes CAP_SYS_ADMIN.
+            TIOCGLCKTRMIOS => data.fill(0),
+            TIOCSLCKTRMIOS => return Err(Errno::EPERM),
+            TCSETS | TCSETSW | TCSETSF | TCSETS2 | TCSETSW2 | TCSETSF2 | TCSETA | TCSETAW
+            | TCSETAF => {
                 self.check_job(cx, SIGTTOU)?;
                 let mut line = self.line.borrow_mut();
                 let mut new = line.termios.clone();
-                new.load(data);
-                if matches!(request, TCSETSF | TCSETSF2) {
+                match request {
+                    TCSETA | TCSETAW | TCSETAF => new.load_termio(data),
+                    _ => new.load(data),
+                }
+                if matches!(request, TCSETSF | TCSETSF2 | TCSETAF) {
                     line.flush_input();
                 }
                 line.set_termios(new);

@@ -23,6 +23,8 @@ pub struct Termios {
 
 /// Bytes of `struct termios`.
 pub const TERMIOS_LEN: usize = 36;
+/// Bytes of `struct termio`.
+pub const TERMIO_LEN: usize = 18;
 /// Bytes of `struct termios2`.
 pub const TERMIOS2_LEN: usize = 44;
 
@@ -73,6 +75,30 @@ impl Termios {
         if data.len() >= TERMIOS2_LEN {
             self.speed = [word(9), word(10)];
         }
+    }
+
+    /// Fills System V's `struct termio`: the low halves of the flags and eight control characters.
+    pub fn store_termio(&self, out: &mut [u8]) {
+        let mut bytes = [0; TERMIO_LEN];
+        let flags = [self.iflag, self.oflag, self.cflag, self.lflag];
+        for (chunk, flag) in bytes.chunks_exact_mut(2).zip(flags) {
+            chunk.copy_from_slice(&(flag as u16).to_le_bytes());
+        }
+        bytes[8] = self.line;
+        bytes[9..17].copy_from_slice(&self.cc[..8]);
+        let n = out.len().min(bytes.len());
+        out[..n].copy_from_slice(&bytes[..n]);
+    }
+
+    /// Takes the values of a `struct termio`; what it has no room for stays.
+    pub fn load_termio(&mut self, data: &[u8]) {
+        let Some(data) = data.first_chunk::<TERMIO_LEN>() else { return };
+        let flags = [&mut self.iflag, &mut self.oflag, &mut self.cflag, &mut self.lflag];
+        for (flag, low) in flags.into_iter().zip(data.chunks_exact(2)) {
+            *flag = *flag & 0xffff_0000 | u32::from(u16::from_le_bytes([low[0], low[1]]));
+        }
+        self.line = data[8];
+        self.cc[..8].copy_from_slice(&data[9..17]);
     }
 
     /// Whether an input mode is on.

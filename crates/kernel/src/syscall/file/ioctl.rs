@@ -11,7 +11,7 @@ use super::owner;
 use crate::file::OpenFile;
 use crate::file::socket::Socket;
 use crate::file::tty::Master;
-use crate::file::tty::termios::{TERMIOS_LEN, TERMIOS2_LEN};
+use crate::file::tty::termios::{TERMIO_LEN, TERMIOS_LEN, TERMIOS2_LEN};
 use crate::fs::Kind;
 use crate::syscall::Args;
 use crate::syscall::file::ifreq;
@@ -34,6 +34,12 @@ const REQUESTS: &[(u32, Way, usize)] = &[
     (TCSETS, Way::In, TERMIOS_LEN),
     (TCSETSW, Way::In, TERMIOS_LEN),
     (TCSETSF, Way::In, TERMIOS_LEN),
+    (TCGETA, Way::Out, TERMIO_LEN),
+    (TCSETA, Way::In, TERMIO_LEN),
+    (TCSETAW, Way::In, TERMIO_LEN),
+    (TCSETAF, Way::In, TERMIO_LEN),
+    (TIOCGLCKTRMIOS, Way::Out, TERMIOS_LEN),
+    (TIOCSLCKTRMIOS, Way::None, 0),
     (TCGETS2, Way::Out, TERMIOS2_LEN),
     (TCSETS2, Way::In, TERMIOS2_LEN),
     (TCSETSW2, Way::In, TERMIOS2_LEN),
