@@ -7,12 +7,13 @@ use crate::key::{FixedMap, Key};
 use crate::translated::{Entry, Translated};
 use ir::ops::StringOp;
 use ir::{Block, Class, Mark, Op, Term};
+use mem::desk::JUMP_FACTOR;
 use mem::{Access, Fault, Frame, PAGE_SIZE};
 
 /// Words of code (16 bytes each) after which everything is dropped and compiled anew: 32 MiB.
 const MAX_WORDS: usize = 2 << 20;
 /// Entries of the jump cache (a power of two).
-const JUMPS: usize = 1 << 12;
+const JUMPS: usize = 1 << 13;
 /// Entries of the cache of pages that may be written (a power of two).
 const WRITABILITIES: usize = 1 << 7;
 /// Longest x86 instruction: a block that starts this close to a page's end may depend on the next page.
@@ -348,6 +349,11 @@ impl Engine {
         self.arena.set_imm(at, (u64::from(ip) | u64::from(self.epoch) << 32) as i64);
     }
 
+    /// Whether links of this epoch hold.
+    pub(crate) fn is_current(&self, epoch: u32) -> bool {
+        self.epoch == epoch
+    }
+
     /// The jump cache alone.
     #[inline(always)]
     pub(crate) fn jump(&self, pc: u64, epoch: u32) -> Option<u32> {
@@ -358,5 +364,5 @@ impl Engine {
 
 #[inline(always)]
 fn jump_slot(pc: u64) -> usize {
-    (pc ^ pc >> 12) as usize % JUMPS
+    (pc.wrapping_mul(JUMP_FACTOR) >> (u64::BITS - JUMPS.ilog2())) as usize % JUMPS
 }

@@ -3,6 +3,7 @@
 use crate::Env;
 use crate::cache::Engine;
 use crate::key::{FixedMap, Key};
+use crate::profile::{Left, Profile, Why};
 use crate::translated::{Enter, Listening, Translated};
 use ir::Cpu;
 use mem::desk::{BlockAt, DEPTH, INTERPRET, MAX_BLOCKS, Request, Shared};
@@ -87,6 +88,30 @@ impl Engine {
     /// Guest instructions retired in regions, and how often one was entered from the interpreter.
     pub fn retired_in_regions(&self) -> (u64, u64) {
         self.translated.as_ref().map_or((0, 0), |t| (t.retired, t.entered))
+    }
+
+    /// From now on counts where regions are left.
+    pub fn profile_regions(&mut self) {
+        if let Some(translated) = &mut self.translated {
+            translated.profile = Some(Profile::default());
+        }
+    }
+
+    /// The `most` addresses that regions were left to most often, if that was counted.
+    pub fn left_most(&self, most: usize) -> Vec<Left> {
+        let profile = self.translated.as_ref().and_then(|translated| translated.profile.as_ref());
+        profile.map_or_else(Vec::new, |profile| profile.top(most))
+    }
+
+    fn note_left<E: Env>(&mut self, env: &mut E, pc: u64, why: Why) {
+        let Some(profile) = self.translated.as_mut().and_then(|t| t.profile.as_mut()) else {
+            return;
+        };
+        profile.note(pc, why, || {
+            let Ok(phys) = env.translate(pc, Access::Fetch) else { return Vec::new() };
+            let in_page = PAGE_SIZE as u32 - phys % PAGE_SIZE as u32;
+            (0..in_page.min(15)).map(|n| env.tables().load_phys::<u8>(phys + n)).collect()
+        });
     }
 
     /// The host's answer to request `id`: the region is in the function table at `slot`, or nowhere if that is 0. If code
@@ -182,7 +207,7 @@ impl Engine {
         let most = if inside { MAX_INSIDE } else { MAX_BLOCKS };
         let mut search = Search { pages: FixedMap::default(), seen: FixedMap::default() };
         let mut found =
-            Found { blocks: Vec::new(), indirect: Vec::new(), returns: BTreeSet::new() };
+            Found { blocks: Vec::new(), indirect: Vec::new(), entries: BTreeSet::new() };
         let mut jumps_indirectly = false;
         search.seen.insert(root.pc, ());
         let mut todo = vec![root];
@@ -198,10 +223,11 @@ impl Engine {
                 found.blocks.push(key);
                 (first, last) = (first.min(key.pc), last.max(key.pc));
                 jumps_indirectly |= onward.jumps_indirectly;
-                if let (true, [Some(pc), _]) = (onward.calls, onward.next) {
-                    found.returns.insert(pc);
-                }
                 for pc in onward.next.into_iter().flatten() {
+                    // Backwards: the head of a loop.
+                    if onward.calls || pc <= key.pc {
+                        found.entries.insert(pc);
+                    }
                     let key = search.new_key(self, env, pc);
                     todo.extend(key.filter(|key| !bounded || !self.begins_region(key)));
                 }
@@ -236,12 +262,13 @@ impl Engine {
 
     /// Asks for a region.
     fn ask(&mut self, root: Key, found: Found) {
-        let Found { blocks, mut indirect, returns } = found;
+        let Found { blocks, mut indirect, entries } = found;
         if blocks.is_empty() {
             return;
         }
-        // Where its calls return to when their frames are gone, and where jumps of other regions may lead.
-        let enters = |key: &&Key| returns.contains(&key.pc) || indirect.contains(&key.pc);
+        // Where its calls return to when their frames are gone, where a loop goes on of which the interpreter had to do a
+        // part, and where jumps of other regions may lead.
+        let enters = |key: &&Key| entries.contains(&key.pc) || indirect.contains(&key.pc);
         let mut entries: Vec<Key> =
             blocks.iter().filter(|key| **key != root).filter(enters).copied().collect();
         entries.truncate(MAX_BLOCKS);
@@ -267,19 +294,23 @@ impl Engine {
         epoch: Option<u32>,
     ) -> (i64, Entered) {
         let (mut number, mut fuel) = (number, fuel);
+        // Where to go on, once blocks were decoded here: the interpreter's own code may lie elsewhere by then.
+        let mut moved = None;
         loop {
             let Some(translated) = &self.translated else { return (fuel, Entered::Shadow(0)) };
             let entry = translated.entry(number);
             let shadow = Entered::Shadow(entry.map_or(0, |entry| entry.shadow));
             let enter = translated.enter(number, self.env_epoch);
-            let (Some(enter), Some(epoch)) = (enter, epoch) else { return (fuel, shadow) };
+            let (Some(enter), Some(epoch)) = (enter, epoch) else {
+                return (fuel, self.or_moved(cpu, env, shadow, moved));
+            };
             if !enter.valid && !self.validate(env, number) {
                 // Looking may have paged something in.
                 cpu.rip = enter.root;
                 return (fuel, self.interpreted(env, enter.root));
             }
             let Some((used, leave, pc)) = self.call(cpu, &enter, fuel, epoch) else {
-                return (fuel, shadow);
+                return (fuel, self.or_moved(cpu, env, shadow, moved));
             };
             let counted = |translated: &mut Box<Translated>| translated.count(used, enter.root, pc);
             let tallied = self.translated.as_mut().is_some_and(counted);
@@ -289,18 +320,42 @@ impl Engine {
             fuel -= used - within;
             // Without progress the interpreter has to make some, or both would wait for each other.
             if leave == INTERPRET || used == 0 && pc == enter.root {
+                self.note_left(env, pc, Why::Instruction);
                 cpu.rip = pc;
                 return (fuel, self.interpreted(env, pc));
             }
+            moved = moved.map(|_| pc);
             if fuel < 0 || tallied {
-                return (fuel, Entered::Go(pc));
+                return (fuel, self.or_moved(cpu, env, Entered::Go(pc), moved));
             }
-            match self.jump(pc, epoch).and_then(|at| self.entered(at)) {
+            let at = self.jump(pc, epoch).or_else(|| {
+                moved = Some(pc);
+                self.find(env, pc).ok()
+            });
+            match at.and_then(|at| self.entered(at)).filter(|_| self.is_current(epoch)) {
                 Some(next) => number = next,
                 None => {
+                    self.note_left(env, pc, Why::NoRegion);
                     self.exit(env, pc);
-                    return (fuel, Entered::Go(pc));
+                    return (fuel, self.or_moved(cpu, env, Entered::Go(pc), moved));
                 }
+            }
+        }
+    }
+
+    /// `how`, which goes on from the code that entered, unless that `moved`: then at this address, in the interpreter's own.
+    fn or_moved<E: Env>(
+        &mut self,
+        cpu: &mut Cpu,
+        env: &mut E,
+        how: Entered,
+        moved: Option<u64>,
+    ) -> Entered {
+        match moved {
+            None => how,
+            Some(pc) => {
+                cpu.rip = pc;
+                self.interpreted(env, pc)
             }
         }
     }
@@ -359,8 +414,8 @@ impl Engine {
 struct Found {
     blocks: Vec<Key>,
     indirect: Vec<u64>,
-    /// Where calls return to.
-    returns: BTreeSet<u64>,
+    /// Where calls return to, and heads of loops.
+    entries: BTreeSet<u64>,
 }
 
 /// Keys of blocks by guest address, in one address space.

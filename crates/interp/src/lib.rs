@@ -33,6 +33,7 @@ mod key;
 mod masked;
 mod meaning;
 mod op;
+mod profile;
 mod pure;
 mod rest;
 mod run;
@@ -44,6 +45,7 @@ mod xstate;
 pub use cache::Engine;
 pub use call::{Region, op_helper};
 pub use op::run_op;
+pub use profile::{Left, Why};
 pub use translated::Listening;
 
 use ir::{Block, TrapKind};

@@ -4,6 +4,7 @@
 use crate::call::Regions;
 use crate::code::Code;
 use crate::key::{FixedMap, Key};
+use crate::profile::Profile;
 use mem::desk::{MAX_TALLY, Request, Shared, TALLY, jump_index};
 use mem::frozen::Frozen;
 use mem::{Frame, PAGE_MASK};
@@ -104,6 +105,8 @@ pub struct Translated {
     pub retired: u64,
     /// How often a region was entered from the interpreter.
     pub entered: u64,
+    /// Where regions are left, if somebody wants to know.
+    pub profile: Option<Profile>,
     outstanding: usize,
     hits: FixedMap<Key, u32>,
     table: Vec<Option<Region>>,
@@ -143,6 +146,7 @@ impl Translated {
             requests: Vec::new(),
             retired: 0,
             entered: 0,
+            profile: None,
             outstanding: 0,
             hits: FixedMap::default(),
             table: Vec::new(),

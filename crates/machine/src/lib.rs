@@ -24,6 +24,8 @@ use rootfs::config::{BoxConfig, CpuLevel};
 const SLICE: u64 = 1_000_000;
 /// The same if the thread has woken another: enough to be worth the switch, which costs as much as some hundred to thousand.
 const SHORT_SLICE: u64 = 10_000;
+/// Places that the report of `--debug` names where compiled code is left.
+const LEFT_MOST: usize = 20;
 
 /// #GP without an error code.
 const GENERAL: kernel::TrapKind = kernel::TrapKind::GeneralProtection { error: 0 };
@@ -276,6 +278,11 @@ impl Machine {
             let share = 100.0 * in_regions as f64 / retired.max(1) as f64;
             let text =
                 format!("boxer: {share:.1} % of them in compiled regions, entered {entered} times");
+            self.kernel.host.log(&text);
+        }
+        for left in self.engine.left_most(LEFT_MOST) {
+            let what = x86::describe(&left.code, left.pc);
+            let text = format!("boxer: left {} times, {:?}: {what}", left.times, left.why);
             self.kernel.host.log(&text);
         }
     }

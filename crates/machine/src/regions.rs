@@ -48,6 +48,9 @@ impl Machine {
         if desk.tally.load(Relaxed) != 0 {
             self.engine.keep_tally();
         }
+        if self.debug {
+            self.engine.profile_regions();
+        }
         self.lay_out(desk);
     }
 
