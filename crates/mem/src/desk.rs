@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
 use std::collections::BTreeSet;
 
 /// Version of everything in this file. A host leaves a box of another one alone.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Guest instructions in regions between two entries of the tally.
 pub const TALLY: i64 = 20_000;
@@ -112,8 +112,15 @@ pub struct Install {
     pub slot: u32,
 }
 
-/// Entries of [`Shared::jumps`] (a power of two).
-pub const JUMPS: usize = 1 << 12;
+/// Entries of [`Shared::jumps`], as a power of two.
+const JUMP_BITS: u32 = 14;
+/// Entries of [`Shared::jumps`].
+pub const JUMPS: usize = 1 << JUMP_BITS;
+/// Spreads addresses over a cache of jumps (Fibonacci hashing: 2^64 divided by the golden ratio). Functions begin at multiples
+/// of 16, and many tables of one size lie behind each other: without it most of them meet in a few places.
+pub const JUMP_FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
+/// How far [`JUMP_FACTOR`]'s product is shifted right for the index.
+pub const JUMP_SHIFT: u32 = 64 - JUMP_BITS;
 
 /// What compiled code and the interpreter share while either runs.
 #[repr(C)]
@@ -148,7 +155,7 @@ pub struct Jump {
 
 /// Place of `pc` in [`Shared::jumps`].
 pub const fn jump_index(pc: u64) -> usize {
-    (pc ^ pc >> 12) as usize & (JUMPS - 1)
+    (pc.wrapping_mul(JUMP_FACTOR) >> JUMP_SHIFT) as usize
 }
 
 /// Offsets of [`Shared`]'s fields.

@@ -5,10 +5,9 @@
 //!   be addressed without a base; natively (tests) it is an offset into one large reservation.
 //! * A **frame** is one 4 KiB page of physical memory. Frames of [`Phys`] are counted; frames of the rootfs image are
 //!   *static*: they may be mapped in place, are never written, never freed.
-//! * The **lookaside tables** ([`Lookaside`]) cover the lowest 4 GiB of the *current* address space with one `u32` a
-//!   page, for reads and for writes. `0` means "take the slow path"; any other value is the wrapping difference
-//!   `physical − virtual`. They are a cache filled on first use, never the truth: the truth is the kernel's page table.
-//!   Addresses at or above 4 GiB always take the slow path ([`Translate`]).
+//! * The **lookaside tables** ([`Lookaside`]) cover the lowest 4 GiB of the *current* address space with one [`Entry`] a
+//!   page, for reads and for writes. They are a cache filled on first use, never the truth: the truth is the kernel's page
+//!   table. Page 0 and addresses at or above 4 GiB always take the slow path ([`Translate`]).
 //!
 //! Policy (who may map what, copy-on-write, faults) is the kernel's and is unknown here.
 
@@ -21,7 +20,7 @@ mod phys;
 
 pub use account::{Account, Charge, Purpose};
 pub use heap::{CountingHeap, heap_bytes};
-pub use lookaside::{Lookaside, Tables, Value};
+pub use lookaside::{Entry, Lookaside, Tables, Value};
 pub use phys::{Frame, Phys};
 
 /// Bytes in a page and in a frame.

@@ -7,10 +7,31 @@ use crate::{Frame, PAGE_SHIFT, PAGE_SIZE, Phys};
 /// Pages below 4 GiB.
 const PAGES: usize = 1 << (32 - PAGE_SHIFT);
 
-/// Read and write tables of the current address space. See the crate's page for the entry format.
+/// What a table says of a page. One comparison tells whether an access is on the fast path: the address differs from the tag
+/// in the low bits alone, and that difference, the offset in the page, leaves room for the value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Entry {
+    /// The page's own address; in an entry that does not hold, that of another page. (So a page of zeros holds nothing: page 0
+    /// has no entry.)
+    pub tag: u32,
+    /// What makes a virtual address of the page a physical one when it is added (wrapping).
+    pub delta: u32,
+}
+
+impl Entry {
+    fn holds(self, page: u32) -> bool {
+        self.tag == page << PAGE_SHIFT
+    }
+}
+
+/// Of page 0, whose tag would be 0.
+const NEVER: Entry = Entry { tag: PAGE_SIZE as u32, delta: 0 };
+
+/// Read and write tables of the current address space: an [`Entry`] for each page below 4 GiB.
 pub struct Lookaside {
-    read: Box<[u32]>,
-    write: Box<[u32]>,
+    read: Box<[Entry]>,
+    write: Box<[Entry]>,
     /// Pages with an entry in either table, so that a switch of address space costs its working set and not 2^20.
     filled: Vec<u32>,
 }
@@ -22,56 +43,56 @@ impl Default for Lookaside {
 }
 
 impl Lookaside {
-    /// Empty tables (8 MiB of untouched zero pages).
+    /// Empty tables (16 MiB of zero pages, of which one in each is touched).
     pub fn new() -> Lookaside {
-        Lookaside {
-            read: vec![0; PAGES].into_boxed_slice(),
-            write: vec![0; PAGES].into_boxed_slice(),
-            filled: Vec::new(),
-        }
+        Lookaside { read: empty(), write: empty(), filled: Vec::new() }
     }
 
     /// Enters the page of `va` (below 4 GiB, else ignored) as readable and, if `writable`, writable.
     pub fn fill(&mut self, va: u64, frame: Frame, writable: bool) {
         let Ok(va) = u32::try_from(va) else { return };
-        let page = (va >> PAGE_SHIFT) as usize;
-        // A difference of zero cannot be told from "slow path" and so stays slow.
-        let delta = frame.addr().wrapping_sub(va & !(PAGE_SIZE as u32 - 1));
-        if self.read[page] == 0 && self.write[page] == 0 && delta != 0 {
+        let page = va >> PAGE_SHIFT;
+        if page == 0 {
+            return;
+        }
+        let tag = page << PAGE_SHIFT;
+        let entry = Entry { tag, delta: frame.addr().wrapping_sub(tag) };
+        let at = page as usize;
+        if !self.read[at].holds(page) && !self.write[at].holds(page) {
             // `clear_range` leaves its pages in the list: sort them out before it outgrows the table.
             if self.filled.len() >= PAGES {
                 self.filled.sort_unstable();
                 self.filled.dedup();
             }
-            self.filled.push(page as u32);
+            self.filled.push(page);
         }
-        self.read[page] = delta;
-        self.write[page] = if writable { delta } else { 0 };
+        self.read[at] = entry;
+        self.write[at] = if writable { entry } else { Entry::default() };
     }
 
     /// Forgets the pages of `va .. va + len`.
     pub fn clear_range(&mut self, va: u64, len: u64) {
-        let first = (va >> PAGE_SHIFT).min(PAGES as u64) as usize;
+        let first = (va >> PAGE_SHIFT).clamp(1, PAGES as u64) as usize;
         let last = va.saturating_add(len).div_ceil(PAGE_SIZE as u64).min(PAGES as u64) as usize;
         if last.saturating_sub(first) > self.filled.len() {
             for &page in &self.filled {
                 if (first..last).contains(&(page as usize)) {
-                    self.read[page as usize] = 0;
-                    self.write[page as usize] = 0;
+                    self.read[page as usize] = Entry::default();
+                    self.write[page as usize] = Entry::default();
                 }
             }
         } else if first < last {
-            self.read[first..last].fill(0);
-            self.write[first..last].fill(0);
+            self.read[first..last].fill(Entry::default());
+            self.write[first..last].fill(Entry::default());
         }
     }
 
     /// Makes every page read-only that maps `frame` (code was decoded from it).
     pub fn protect_frame(&mut self, frame: Frame) {
         for &page in &self.filled {
-            let delta = frame.addr().wrapping_sub(page << PAGE_SHIFT);
-            if self.write[page as usize] == delta {
-                self.write[page as usize] = 0;
+            let entry = &mut self.write[page as usize];
+            if entry.holds(page) && entry.tag.wrapping_add(entry.delta) == frame.addr() {
+                *entry = Entry::default();
             }
         }
     }
@@ -79,30 +100,36 @@ impl Lookaside {
     /// Makes every page read-only (before a fork shares them).
     pub fn protect_all(&mut self) {
         for &page in &self.filled {
-            self.write[page as usize] = 0;
+            self.write[page as usize] = Entry::default();
         }
     }
 
     /// Forgets everything (another address space becomes current).
     pub fn clear(&mut self) {
         for page in self.filled.drain(..) {
-            self.read[page as usize] = 0;
-            self.write[page as usize] = 0;
+            self.read[page as usize] = Entry::default();
+            self.write[page as usize] = Entry::default();
         }
     }
 
     /// Where the tables for reads and for writes lie, for compiled code. They stay there.
-    pub fn addresses(&self) -> (*const u32, *const u32) {
+    pub fn addresses(&self) -> (*const Entry, *const Entry) {
         (self.read.as_ptr(), self.write.as_ptr())
     }
 
     /// Raw view for the interpreter's loop.
     ///
-    /// Invariant that makes [`Tables`] sound: every non-zero entry names a live frame of `phys`; whoever frees or
+    /// Invariant that makes [`Tables`] sound: every entry that holds names a live frame of `phys`; whoever frees or
     /// remaps a frame clears its entries first. Both objects must outlive the `Tables`.
     pub fn tables(&self, phys: &Phys) -> Tables {
         Tables { read: self.read.as_ptr(), write: self.write.as_ptr(), base: phys.base() }
     }
+}
+
+fn empty() -> Box<[Entry]> {
+    let mut entries = vec![Entry::default(); PAGES].into_boxed_slice();
+    entries[0] = NEVER;
+    entries
 }
 
 mod sealed {
@@ -119,8 +146,8 @@ values!(core::arch::wasm32::v128);
 /// The tables as raw pointers: `Copy`, to be kept in locals during a run.
 #[derive(Clone, Copy)]
 pub struct Tables {
-    read: *const u32,
-    write: *const u32,
+    read: *const Entry,
+    write: *const Entry,
     base: *mut u8,
 }
 
@@ -143,17 +170,14 @@ impl Tables {
     }
 
     #[inline(always)]
-    fn pointer<T>(&self, table: *const u32, va: u64) -> Option<*mut u8> {
-        if va >> 32 != 0 {
-            return None;
-        }
-        let va = va as u32;
+    fn pointer<T>(&self, table: *const Entry, va: u64) -> Option<*mut u8> {
         // SAFETY: the table has an entry for each of the 2^20 pages below 4 GiB.
-        let delta = unsafe { *table.add((va >> PAGE_SHIFT) as usize) };
-        if delta == 0 || (va & (PAGE_SIZE as u32 - 1)) as usize > PAGE_SIZE - size_of::<T>() {
+        let entry = unsafe { *table.add((va as u32 >> PAGE_SHIFT) as usize) };
+        let offset = va ^ u64::from(entry.tag);
+        if offset > (PAGE_SIZE - size_of::<T>()) as u64 {
             return None;
         }
-        Some(host(self.base, va.wrapping_add(delta)))
+        Some(host(self.base, (va as u32).wrapping_add(entry.delta)))
     }
 
     /// Reads physical memory at `phys` (from [`crate::Translate`]); the value must not cross the page.

@@ -15,13 +15,10 @@ pub fn wanted(graph: &Graph) -> Vec<Known> {
     while changed {
         changed = false;
         for &id in graph.sequence.iter().rev() {
-            if matches!(
-                graph.nodes[id].end,
-                End::Term(Term::Call { .. } | Term::CallIndirect { .. })
-            ) {
+            if graph.settles(id) {
                 continue;
             }
-            let behind = graph.successors[id].iter().fold(Known::default(), |all, &to| {
+            let behind = graph.onward(id).fold(Known::default(), |all, to| {
                 let insts = graph.nodes[to].insts.iter().rev();
                 all.join(insts.fold(wanted[to], Known::wanted_before))
             });

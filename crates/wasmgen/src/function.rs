@@ -1,23 +1,23 @@
 //! The body of a region: prologue, structured control flow, the way out.
 
 use crate::coverage::is_opaque;
-use crate::emit::{DEPTH, ENTRY, Emitter, FUEL, TO};
+use crate::emit::{self, DEPTH, ENTRY, Emitter, FUEL, TO};
 use crate::flag_state::State;
 use crate::graph::{Graph, Id, Way};
 use crate::known::Known;
+use crate::liveness::{self, Live};
 use crate::node::{End, Node};
-use crate::slots::{Slots, operands};
+use crate::slots::Slots;
+use crate::spread::Spread;
 use crate::transfer::{self, Target};
 use crate::vector::float;
 use crate::{Layout, Region, arithmetic, flags, float_flow, memory, vector};
 use ir::{Class, Term};
 use mem::desk::{INTERPRET, shared};
-use std::collections::HashSet;
-use wasm_encoder::ValType;
+use std::collections::{BTreeSet, HashSet};
 
-/// The locals beyond the parameters and the code of `region`'s body, the module's `number`th function, and which entries it
-/// has a way to.
-pub fn body(region: &Region, layout: &Layout, number: u32) -> (Vec<ValType>, Vec<u8>, Vec<u32>) {
+/// `region`'s body, the module's `number`th function, and which entries it has a way to.
+pub fn body(region: &Region, layout: &Layout, number: u32) -> (emit::Body, Vec<u32>) {
     let root = region.blocks.iter().filter(|block| block.pc == region.root).take(1);
     let others = region.blocks.iter().filter(|block| block.pc != region.root);
     let starts: HashSet<u64> = region.blocks.iter().map(|block| block.pc).collect();
@@ -26,8 +26,7 @@ pub fn body(region: &Region, layout: &Layout, number: u32) -> (Vec<ValType>, Vec
     body.emit();
     let ways = body.graph.ways.get(&body.graph.root);
     let entries = ways.map(|ways| ways.entries.iter().map(|way| way.number).collect());
-    let (locals, code) = body.e.finish();
-    (locals, code, entries.unwrap_or_default())
+    (body.e.finish(), entries.unwrap_or_default())
 }
 
 /// The code of the function that enters the region whose body is the module's `number`th function at its `entry`th entry,
@@ -42,7 +41,7 @@ pub fn entry(layout: &Layout, number: u32, entry: Option<u32>, pc: u64) -> Vec<u
             .i32_store(place)
             .i64_const(pc as i64)
             .end();
-        return e.finish().1;
+        return e.finish().code;
     };
     let fuel = e.shared_place(shared::FUEL, 3);
     e.wasm().i32_const(0).i64_load(fuel).i64_const(0).i64_lt_s();
@@ -50,7 +49,7 @@ pub fn entry(layout: &Layout, number: u32, entry: Option<u32>, pc: u64) -> Vec<u
     e.wasm().i64_const(pc as i64).return_();
     e.end();
     e.wasm().local_get(0).local_get(DEPTH).i32_const(entry as i32).return_call(number).end();
-    e.finish().1
+    e.finish().code
 }
 
 /// A label that is open.
@@ -66,10 +65,8 @@ struct Body<'a> {
     root: u64,
     graph: Graph,
     e: Emitter<'a>,
-    /// Registers that the region names.
-    used: Slots,
-    /// Registers that the region changes.
-    written: Slots,
+    /// Which registers must be in their locals where.
+    live: Live,
     /// Floats that each node looks at in its end.
     wanted: Vec<Known>,
     /// What holds at each node's start.
@@ -88,48 +85,54 @@ struct Entry {
 impl<'a> Body<'a> {
     fn new(nodes: Vec<Node>, region: &Region, layout: &'a Layout, number: u32) -> Body<'a> {
         let graph = Graph::new(nodes, &region.indirect, &region.entries);
-        let (mut used, mut written) = (Slots::default(), Slots::default());
-        for &id in &graph.sequence {
-            for inst in &graph.nodes[id].insts {
-                let (reads, writes) = operands(inst);
-                used = used.or(reads).or(writes);
-                written = written.or(writes);
-            }
-            used.ints |= term_slot(&graph.nodes[id]).map_or(0, |slot| 1 << slot);
-        }
-        let (used, written) = (used.lasting(), written.lasting());
         let wanted = float_flow::wanted(&graph);
         let entry = entries(&graph, &wanted);
+        let dirty: Vec<Slots> = entry.iter().map(|entry| entry.dirty).collect();
+        let live = Live::new(&graph, &dirty, &wanted);
         let mut e = Emitter::new(layout, number);
         graph.nodes.iter().flat_map(|node| &node.insts).for_each(|inst| e.float.note(inst));
-        Body { root: region.root, graph, e, used, written, wanted, entry, labels: Vec::new() }
+        Body { root: region.root, graph, e, live, wanted, entry, labels: Vec::new() }
     }
 
     fn emit(&mut self) {
+        let exits = self.dirty_sets();
         let e = &mut self.e;
         e.reload_fuel();
-        e.reload(self.used);
         float::settle(e);
         flags::are_in_memory(e);
         e.jump = e.labels;
         e.block();
-        e.exit = e.labels;
-        e.block();
+        e.open_exits(exits);
+        if !self.graph.ways.contains_key(&self.graph.root) {
+            e.reload(self.live.at(self.graph.root));
+        }
         self.tree(self.graph.root);
         let e = &mut self.e;
         e.wasm().unreachable();
-        e.end();
+        e.close_exits();
         // The way out to the interpreter. Which flags are newer than the memory's is known at run time only.
         let place = e.shared_place(shared::LEAVE, 2);
         e.wasm().i32_const(0).i32_const(INTERPRET as i32).i32_store(place);
         e.flags = State::Mixed;
-        e.dirty = self.written;
         transfer::go(e);
         e.end();
         e.flags = State::Mixed;
-        e.dirty = self.written;
         transfer::tail(e);
         e.wasm().end();
+    }
+
+    /// The sets of dirty registers that there are where the region may be left.
+    fn dirty_sets(&self) -> BTreeSet<Slots> {
+        let mut sets = BTreeSet::new();
+        for &id in &self.graph.sequence {
+            let mut dirty = self.entry[id].dirty;
+            sets.insert(dirty);
+            for inst in &self.graph.nodes[id].insts {
+                dirty = liveness::dirty_after(dirty, inst);
+                sets.insert(dirty);
+            }
+        }
+        sets
     }
 
     /// A node and all that it dominates.
@@ -172,6 +175,7 @@ impl<'a> Body<'a> {
         let node = &self.graph.nodes[id];
         let end = node.end;
         let checked = check_target(node, &insts);
+        let live = self.live.within(&self.graph, id, &insts, self.wanted[id]);
         let mut accesses = memory::Accesses::new(&insts);
         for (at, inst) in insts.iter().enumerate() {
             let pc = node.pc_of(at);
@@ -182,9 +186,9 @@ impl<'a> Body<'a> {
             }
             let known = memory::emit(&mut self.e, inst, at, &mut accesses, pc);
             if !known {
-                op(&mut self.e, inst, pc, self.used);
+                op(&mut self.e, inst, pc, live.get(at + 1).copied().unwrap_or_default());
             }
-            self.e.dirty = self.e.dirty.or(operands(inst).1.lasting());
+            self.e.dirty = liveness::dirty_after(self.e.dirty, inst);
             self.e.known = self.e.known.after(inst);
         }
         if let Some((place, slot)) = checked
@@ -219,7 +223,14 @@ impl<'a> Body<'a> {
                 self.e.wasm().local_set(TO);
                 let dispatch = self.graph.dispatch.map(|dispatch| self.graph.through(dispatch));
                 match dispatch.filter(|dispatch| self.graph.successors[id].contains(dispatch)) {
-                    Some(dispatch) => self.follow(id, dispatch),
+                    Some(dispatch) => {
+                        if self.graph.dispatch_settles() {
+                            transfer::settle(&mut self.e);
+                            flags::are_in_memory(&mut self.e);
+                            self.e.dirty = Slots::default();
+                        }
+                        self.follow(id, dispatch);
+                    }
                     None => transfer::tail(&mut self.e),
                 }
             }
@@ -244,7 +255,8 @@ impl<'a> Body<'a> {
 
     fn call(&mut self, id: Id, target: Target, ret: u64) {
         let next = self.graph.edge(id, ret);
-        transfer::call(&mut self.e, target, next.map(|_| ret), self.used);
+        let live = next.map(|next| self.live.at(next));
+        transfer::call(&mut self.e, target, ret, live);
         if let Some(next) = next {
             self.follow(id, next);
         }
@@ -298,7 +310,7 @@ impl<'a> Body<'a> {
     /// Before a backward edge to the node of indirect jumps.
     fn pay_dispatch(&mut self) {
         self.e.wasm().local_get(FUEL).i64_const(0).i64_lt_s();
-        self.e.begin_if();
+        self.e.begin_unlikely();
         let before = (self.e.flags, self.e.dirty);
         transfer::go(&mut self.e);
         (self.e.flags, self.e.dirty) = before;
@@ -326,6 +338,9 @@ impl<'a> Body<'a> {
             (self.e.flags, self.e.dirty) = before;
             self.e.end();
         }
+        if id == self.graph.root {
+            self.e.reload(self.live.at(ways.usual));
+        }
         self.follow(id, ways.usual);
     }
 
@@ -339,6 +354,7 @@ impl<'a> Body<'a> {
             [(way, _)] => {
                 if way.is_last {
                     self.e.wasm().i32_const(0).local_set(ENTRY);
+                    self.e.reload(self.live.at(way.to));
                 }
                 self.follow(id, way.to);
             }
@@ -357,14 +373,19 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// Goes on at the node of the address in [`TO`], found by halving.
+    /// Goes on at the node of the address in [`TO`].
     fn dispatch(&mut self, id: Id) {
-        let mut targets: Vec<(u64, Id)> =
-            self.graph.successors[id].iter().map(|&to| (self.graph.nodes[to].pc, to)).collect();
+        let targets = self.graph.successors[id].iter().map(|&to| (self.graph.nodes[to].pc, to));
+        let mut targets: Vec<(u64, Id)> = targets.collect();
         targets.sort_unstable();
-        self.halve(id, &targets);
+        if self.graph.dispatch_settles() {
+            self.choose_place(id, Spread::new(&targets));
+        } else {
+            self.halve(id, &targets);
+        }
     }
 
+    /// Few targets: found by halving.
     fn halve(&mut self, id: Id, targets: &[(u64, Id)]) {
         let before = (self.e.flags, self.e.dirty);
         match targets {
@@ -389,17 +410,48 @@ impl<'a> Body<'a> {
             }
         }
     }
+
+    /// Many targets: by a table of jumps. All registers are in memory.
+    fn choose_place(&mut self, id: Id, spread: Spread) {
+        let before = (self.e.flags, self.e.dirty);
+        let base = self.e.labels;
+        // One label for each place, the last one outermost, and one for addresses that are not among the targets.
+        for _ in 0..=spread.places.len() {
+            self.e.block();
+        }
+        let depth = self.e.labels - base;
+        self.e.wasm().local_get(TO).i64_const(spread.factor as i64).i64_mul();
+        self.e.wasm().i64_const(i64::from(spread.shift)).i64_shr_u().i32_wrap_i64();
+        let labels: Vec<u32> = (0..depth - 1).collect();
+        self.e.wasm().br_table(labels, depth - 1);
+        for targets in &spread.places {
+            self.e.end();
+            for &(pc, to) in targets {
+                self.e.wasm().local_get(TO).i64_const(pc as i64).i64_eq();
+                self.e.begin_if();
+                self.e.reload(self.live.at(to));
+                self.follow(id, to);
+                (self.e.flags, self.e.dirty) = before;
+                self.e.end();
+            }
+            let out = self.e.label(base);
+            self.e.wasm().br(out);
+        }
+        self.e.end();
+        (self.e.flags, self.e.dirty) = before;
+        transfer::tail(&mut self.e);
+    }
 }
 
-/// One op.
-fn op(e: &mut Emitter, inst: &ir::Inst, pc: u64, used: Slots) {
+/// One op, after which the registers `live` are needed.
+fn op(e: &mut Emitter, inst: &ir::Inst, pc: u64, live: Slots) {
     let opaque = is_opaque(inst.op);
     if opaque {
         e.spill(e.dirty.or(temporaries(inst)));
         flags::to_memory(e);
         e.call_helper(inst);
         e.leave_if(pc);
-        e.reload(used.or(temporaries(inst)));
+        e.reload(live.or(temporaries(inst)));
         float::settle(e);
         e.dirty = Slots::default();
         flags::are_in_memory(e);
@@ -436,19 +488,6 @@ fn fields(inst: &ir::Inst) -> Slots {
     slots
 }
 
-/// Slot that a node's end reads.
-fn term_slot(node: &Node) -> Option<u8> {
-    match node.end {
-        End::Term(
-            Term::BranchNz { slot, .. }
-            | Term::JumpIndirect { slot }
-            | Term::CallIndirect { slot, .. }
-            | Term::Ret { slot },
-        ) => Some(slot),
-        _ => None,
-    }
-}
-
 /// A jump to an address that is not canonical faults before anything of its instruction is done. Where to look (before
 /// which IR instruction), and at which slot.
 fn check_target(node: &Node, insts: &[ir::Inst]) -> Option<(usize, u8)> {
@@ -483,7 +522,8 @@ fn entries(graph: &Graph, wanted: &[Known]) -> Vec<Entry> {
             let Some(entry) = entries[id] else { continue };
             let mut after = leave(graph, id, entry);
             after.known = after.known.join(wanted[id]);
-            for &to in &graph.successors[id] {
+            let onward = graph.onward(id).map(|to| (to, after));
+            for (to, after) in onward.chain(graph.afresh(id).map(|to| (to, start))) {
                 let new = match entries[to] {
                     None => after,
                     Some(have) => Entry {
@@ -507,14 +547,8 @@ fn leave(graph: &Graph, id: Id, mut entry: Entry) -> Entry {
     let node = &graph.nodes[id];
     for inst in &node.insts {
         entry.flags = entry.flags.after(inst);
-        if is_opaque(inst.op) {
-            entry.dirty = Slots::default();
-        }
-        entry.dirty = entry.dirty.or(operands(inst).1.lasting());
+        entry.dirty = liveness::dirty_after(entry.dirty, inst);
         entry.known = entry.known.after(inst);
     }
-    match node.end {
-        End::Term(Term::Call { .. } | Term::CallIndirect { .. }) => Entry::default(),
-        _ => entry,
-    }
+    if graph.settles(id) { Entry::default() } else { entry }
 }

@@ -4,6 +4,9 @@ use crate::node::{End, Node};
 use ir::Term;
 use std::collections::HashMap;
 
+/// Targets of indirect jumps from which on there are many.
+const MANY: usize = 24;
+
 /// A node's number.
 pub type Id = usize;
 
@@ -234,6 +237,41 @@ impl Graph {
         for way in self.ways.values().flat_map(|ways| &ways.entries) {
             self.is_merge[way.to] = true;
         }
+    }
+
+    /// Whether the end of `id` brings memory up to date, and what follows loads again what it needs.
+    pub fn settles(&self, id: Id) -> bool {
+        match self.nodes[id].end {
+            End::Term(Term::Call { .. } | Term::CallIndirect { .. }) => true,
+            End::Term(Term::JumpIndirect { .. }) => self.dispatch_settles(),
+            _ => false,
+        }
+    }
+
+    /// Whether indirect jumps do. Where many meet, as in an interpreter's loop, to hand over every register from each to each
+    /// would cost more: they do not fit into those of the host.
+    pub fn dispatch_settles(&self) -> bool {
+        self.dispatch.is_some_and(|dispatch| self.successors[dispatch].len() > MANY)
+    }
+
+    /// Where `id` goes on with its registers in locals.
+    pub fn onward(&self, id: Id) -> impl Iterator<Item = Id> {
+        let (usual, all) = match (self.ways.get(&id), self.nodes[id].end) {
+            (Some(ways), _) => (Some(ways.usual), &[][..]),
+            (None, End::Dispatch) if self.dispatch_settles() => (None, &[][..]),
+            (None, _) => (None, &self.successors[id][..]),
+        };
+        usual.into_iter().chain(all.iter().copied())
+    }
+
+    /// Where `id` goes on with all registers in memory: from there on as where a region is entered.
+    pub fn afresh(&self, id: Id) -> impl Iterator<Item = Id> {
+        let ways = self.ways.get(&id).map_or(&[][..], |ways| &ways.entries);
+        let targets = match self.nodes[id].end {
+            End::Dispatch if self.dispatch_settles() => &self.successors[id][..],
+            _ => &[],
+        };
+        ways.iter().filter(|way| way.is_last).map(|way| way.to).chain(targets.iter().copied())
     }
 
     /// The node at `pc`, if the edge from `from` to it is one of the graph's.

@@ -1,12 +1,13 @@
 //! Loads and stores through the lookaside tables.
 
 use crate::coverage::size;
-use crate::emit::{DELTA, Emitter, VA, VA32};
+use crate::emit::{Emitter, OFFSET, ROW, VA};
 use crate::known::Width;
 use crate::vector::float;
 use crate::windows::{self, Access, Window};
 use ir::{Inst, Op, ZERO};
 use mem::{PAGE_MASK, PAGE_SIZE};
+use std::mem::offset_of;
 use wasm_encoder::MemArg;
 
 /// The accesses of a node: which share a check, and where the windows lie that were checked.
@@ -42,6 +43,7 @@ pub fn emit(e: &mut Emitter, inst: &Inst, at: usize, accesses: &mut Accesses, pc
         e.leave_if(pc);
     }
     let mut m = MemArg { offset: access.offset.into(), align: 0, memory_index: 0 };
+    let table = if window.writes { e.layout.write } else { e.layout.read };
     if window.accesses > 1 {
         if window.first == at {
             accesses.places[access.window] = e.number();
@@ -49,8 +51,7 @@ pub fn emit(e: &mut Emitter, inst: &Inst, at: usize, accesses: &mut Accesses, pc
         }
     } else {
         m.offset = 0;
-        let table = if window.writes { e.layout.write } else { e.layout.read };
-        check(e, table, size, aligned, pc);
+        check(e, table, size, pc);
     }
     if matches!(inst.op, Probe16 | Probe64 | Probe128) {
         return true;
@@ -58,7 +59,7 @@ pub fn emit(e: &mut Emitter, inst: &Inst, at: usize, accesses: &mut Accesses, pc
     if window.accesses > 1 {
         e.wasm().local_get(accesses.places[access.window]);
     } else {
-        e.wasm().local_get(VA32).local_get(DELTA).i32_add();
+        place_of(e, table);
     }
     let width = match inst.op {
         VLoad32 => Some(Width::Single),
@@ -158,46 +159,85 @@ pub fn address(e: &mut Emitter, inst: &Inst) {
     }
 }
 
-/// Pushes the entry of `table` for the page of the address in local `va`.
-fn entry(e: &mut Emitter, table: u32) {
-    let entry = MemArg { offset: table.into(), align: 2, memory_index: 0 };
-    // The entry's index times four: bits 31:12 of the address on the stack, moved right by ten.
-    e.wasm().i32_const(10).i32_shr_u().i32_const(!3 & 0x3F_FFFF).i32_and().i32_load(entry);
+/// Bytes of a page's entry, as a power of two.
+const ROW_SHIFT: u32 = size_of::<mem::Entry>().trailing_zeros();
+/// What an address is moved right by to be the offset of its page's entry, but for the bits that [`ROWS`] masks.
+const TO_ROW: u32 = mem::PAGE_SHIFT - ROW_SHIFT;
+/// See [`TO_ROW`].
+const ROWS: u32 = (u32::MAX >> TO_ROW) & !((1 << ROW_SHIFT) - 1);
+
+/// Constant offsets that hosts let an access have without a check of its bounds: what lies behind the 4 GiB that an index can
+/// reach is guarded so far (32 MiB in wasmtime).
+const GUARDED: u32 = 1 << 24;
+
+/// How a table's entries are addressed: what is added to their offsets in it, and what an access to them has as its own.
+fn base(table: u32) -> (u32, u64) {
+    if table < GUARDED { (0, table.into()) } else { (table, 0) }
 }
 
-/// Leaves unless `table` has an entry for the page of the address in [`VA`] and the access stays in it (an aligned one
-/// does); then the entry is in [`DELTA`] and the address's low half in [`VA32`].
-fn check(e: &mut Emitter, table: u32, size: u32, aligned: bool, pc: u64) {
-    look_up(e, table, pc);
-    if size > 1 && !aligned {
-        let last = (PAGE_SIZE as u32 - size) as i32;
-        e.wasm().local_get(VA32).i32_const(PAGE_MASK as i32).i32_and().i32_const(last).i32_gt_u();
-        e.leave_if(pc);
+fn tag(table: u32) -> MemArg {
+    MemArg { offset: base(table).1 + offset_of!(mem::Entry, tag) as u64, align: 2, memory_index: 0 }
+}
+
+fn delta(table: u32) -> MemArg {
+    MemArg {
+        offset: base(table).1 + offset_of!(mem::Entry, delta) as u64,
+        align: 2,
+        memory_index: 0,
     }
 }
 
-/// Leaves unless the window of the access at the address in [`VA`] can be reached by one difference; then its linear
-/// address is in local `place`.
+/// Makes the address on the stack (`i32`) the place of its page's entry in `table`, for [`tag`] and [`delta`].
+fn row(e: &mut Emitter, table: u32) {
+    e.wasm().i32_const(TO_ROW as i32).i32_shr_u().i32_const(ROWS as i32).i32_and();
+    if base(table).0 != 0 {
+        e.wasm().i32_const(table as i32).i32_add();
+    }
+}
+
+/// Looks up the address in [`VA`]: its entry is at [`ROW`], and the offset in its page is in [`OFFSET`], which is more than
+/// a page if there is no entry.
+fn look_up(e: &mut Emitter, table: u32) {
+    e.wasm().local_get(VA).i32_wrap_i64();
+    row(e, table);
+    e.wasm().local_tee(ROW).i32_load(tag(table)).i64_extend_i32_u();
+    e.wasm().local_get(VA).i64_xor().local_set(OFFSET);
+}
+
+/// Pushes the linear address of what was looked up.
+fn place_of(e: &mut Emitter, table: u32) {
+    e.wasm().local_get(VA).i32_wrap_i64().local_get(ROW).i32_load(delta(table)).i32_add();
+}
+
+/// Leaves unless `table` has an entry for the page of the address in [`VA`] and `size` bytes from there on are in it.
+fn check(e: &mut Emitter, table: u32, size: u32, pc: u64) {
+    look_up(e, table);
+    e.wasm().local_get(OFFSET).i64_const(PAGE_SIZE as i64 - i64::from(size)).i64_gt_u();
+    e.leave_if(pc);
+}
+
+/// Leaves unless the window of the access at the address in [`VA`] lies in one piece; then its linear address is in local
+/// `place`.
 fn check_window(e: &mut Emitter, window: &Window, place: u32, pc: u64) {
     let table = if window.writes { e.layout.write } else { e.layout.read };
     if window.before != 0 {
         e.wasm().local_get(VA).i64_const(i64::from(window.before)).i64_sub().local_set(VA);
     }
-    look_up(e, table, pc);
-    e.wasm().local_get(VA32).i32_const(window.len as i32 - 1).i32_add();
-    entry(e, table);
-    e.wasm().local_get(DELTA).i32_ne();
+    look_up(e, table);
+    let last = i64::from(window.len) - 1;
+    e.wasm().local_get(OFFSET).i64_const(PAGE_MASK as i64 - last).i64_gt_u();
+    e.begin_unlikely();
+    // It ends in the next page, whose frame must be the one behind.
+    e.wasm().local_get(OFFSET).i64_const(PAGE_MASK as i64).i64_gt_u();
     e.leave_if(pc);
-    e.wasm().local_get(VA32).local_get(DELTA).i32_add().local_set(place);
-}
-
-/// Leaves unless the address in [`VA`] lies below 4 GiB and `table` has an entry for its page.
-fn look_up(e: &mut Emitter, table: u32, pc: u64) {
-    e.wasm().local_get(VA).i32_wrap_i64().local_tee(VA32);
-    entry(e, table);
-    e.wasm().local_set(DELTA);
-    // One comparison for both: the address without its low half is 0 or more than any entry, and an entry is not 0.
-    e.wasm().local_get(VA).local_get(VA32).i64_extend_i32_u().i64_xor();
-    e.wasm().local_get(DELTA).i64_extend_i32_u().i64_ge_u();
+    e.wasm().local_get(VA).i32_wrap_i64().i32_const(last as i32).i32_add().local_tee(place);
+    row(e, table);
+    e.wasm().i32_load(tag(table)).local_get(place).i32_xor().i32_const(PAGE_MASK as i32).i32_gt_u();
+    e.wasm().local_get(place);
+    row(e, table);
+    e.wasm().i32_load(delta(table)).local_get(ROW).i32_load(delta(table)).i32_ne().i32_or();
     e.leave_if(pc);
+    e.end();
+    place_of(e, table);
+    e.wasm().local_set(place);
 }

@@ -3,8 +3,8 @@
 use crate::emit::{BODY_TYPE, REGION_TYPE};
 use crate::{Layout, Region, function};
 use wasm_encoder::{
-    CodeSection, EntityType, ExportKind, ExportSection, Function, FunctionSection, ImportSection,
-    MemoryType, Module, RefType, TableType, TypeSection, ValType,
+    BranchHint, BranchHints, CodeSection, EntityType, ExportKind, ExportSection, Function,
+    FunctionSection, ImportSection, MemoryType, Module, RefType, TableType, TypeSection, ValType,
 };
 
 /// A module with a function for the root and each further entry of each of `regions`, exported as "0", "1", … It imports memory and function table as
@@ -34,13 +34,20 @@ pub fn module(regions: &[Region], layout: &Layout) -> Vec<u8> {
     let mut functions = FunctionSection::new();
     let mut exports = ExportSection::new();
     let mut code = CodeSection::new();
+    let mut hints = BranchHints::new();
     let mut ways = Vec::new();
     for (n, region) in (0..).zip(regions) {
         functions.function(BODY_TYPE);
-        let (locals, body, reached) = function::body(region, layout, n);
+        let (body, reached) = function::body(region, layout, n);
         ways.push(reached);
-        let mut function = Function::new_with_locals_types(locals);
-        function.raw(body);
+        let mut function = Function::new_with_locals_types(body.locals);
+        let start = function.byte_len();
+        let unlikely = |at: &usize| BranchHint {
+            branch_func_offset: (start + at) as u32,
+            branch_hint_value: 0,
+        };
+        hints.function_hints(n, body.unlikely.iter().map(unlikely).collect::<Vec<_>>());
+        function.raw(body.code);
         code.function(&function);
     }
     let mut exported = 0;
@@ -61,6 +68,7 @@ pub fn module(regions: &[Region], layout: &Layout) -> Vec<u8> {
         }
     }
     let mut module = Module::new();
-    module.section(&types).section(&imports).section(&functions).section(&exports).section(&code);
+    module.section(&types).section(&imports).section(&functions).section(&exports);
+    module.section(&hints).section(&code);
     module.finish()
 }

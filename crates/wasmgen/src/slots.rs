@@ -3,7 +3,7 @@
 use ir::{Class, FS_BASE, HIGH, IMM, Inst, Operand, T0, VT0};
 
 /// A set of slots.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slots {
     /// Integer slots by bit.
     pub ints: u64,
@@ -19,6 +19,21 @@ impl Slots {
     /// Both.
     pub fn or(self, other: Slots) -> Slots {
         Slots { ints: self.ints | other.ints, vectors: self.vectors | other.vectors }
+    }
+
+    /// What is not in `other`.
+    pub fn without(self, other: Slots) -> Slots {
+        Slots { ints: self.ints & !other.ints, vectors: self.vectors & !other.vectors }
+    }
+
+    /// Whether all of `other` is in it.
+    pub fn contains(self, other: Slots) -> bool {
+        other.without(self) == Slots::default()
+    }
+
+    /// How many there are.
+    pub fn count(self) -> u32 {
+        self.ints.count_ones() + self.vectors.count_ones()
     }
 
     /// Without temporaries and the zero slot.

@@ -4,7 +4,7 @@ use crate::emit::REGION_TYPE;
 use crate::emit::{DEPTH, Emitter, FUEL, TO, X};
 use crate::flags;
 use crate::slots::Slots;
-use mem::desk::{self, JUMPS, jump_index, shared};
+use mem::desk::{self, JUMP_FACTOR, JUMP_SHIFT, jump_index, shared};
 use wasm_encoder::MemArg;
 
 /// Where a call goes.
@@ -33,6 +33,7 @@ pub fn go(e: &mut Emitter) {
 
 /// Goes on at guest address `pc`, which is not in the region. Nothing follows.
 pub fn go_to(e: &mut Emitter, pc: u64) {
+    e.spill(e.dirty);
     let label = e.label(e.jump);
     e.wasm().i64_const(pc as i64).local_set(TO).br(label);
 }
@@ -48,7 +49,7 @@ pub fn tail(e: &mut Emitter) {
 pub fn ret(e: &mut Emitter) {
     settle(e);
     e.wasm().local_get(DEPTH).i32_const(desk::DEPTH).i32_eq();
-    e.begin_if();
+    e.begin_unlikely();
     replace(e);
     e.end();
     e.wasm().local_get(TO).return_();
@@ -63,21 +64,18 @@ fn replace(e: &mut Emitter) {
     e.wasm().return_call_indirect(0, REGION_TYPE);
 }
 
-/// A guest call (the return address is pushed already). What it returns to is compared with `ret`; then the registers
-/// `used` are loaded again. With `ret` = none the result is passed on and nothing follows.
-pub fn call(e: &mut Emitter, target: Target, ret: Option<u64>, used: Slots) {
+/// A guest call (the return address, `ret`, is pushed already). What it returns to is compared with `ret`; then the registers
+/// `live` are loaded again. With `live` = none the region ends: what is behind `ret` is another one's, and nothing follows.
+pub fn call(e: &mut Emitter, target: Target, ret: u64, live: Option<Slots>) {
     settle(e);
     enter(e, target);
-    let Some(ret) = ret else {
-        e.wasm().return_();
-        return;
-    };
     e.wasm().local_tee(TO).i64_const(ret as i64).i64_ne();
-    e.begin_if();
+    e.begin_unlikely();
     e.wasm().local_get(TO).return_();
     e.end();
+    let Some(live) = live else { return replace(e) };
     e.dirty = Slots::default();
-    e.reload(used);
+    e.reload(live);
     crate::vector::float::settle(e);
     e.reload_fuel();
     flags::are_in_memory(e);
@@ -89,7 +87,7 @@ fn enter(e: &mut Emitter, target: Target) {
     if let Target::Itself(pc) = target {
         // What holds for the caller holds for it.
         e.wasm().local_get(DEPTH).i32_eqz();
-        e.begin_if();
+        e.begin_unlikely();
         e.wasm().i64_const(pc as i64).return_();
         e.end();
         let number = e.number_of_function;
@@ -108,7 +106,7 @@ fn slot(e: &mut Emitter, target: Target, function: MemArg) {
     e.wasm().i32_load(function);
 }
 
-/// Pushes the offset of the target's entry in the jump cache from what a [`MemArg`] says.
+/// Pushes the address of the target's entry in the jump cache, but for what a [`MemArg`] says.
 fn entry(e: &mut Emitter, target: Target) {
     match target {
         Target::Known(_) | Target::Itself(_) => e.wasm().i32_const(0),
@@ -131,18 +129,16 @@ fn look_up(e: &mut Emitter, target: Target, nests: bool) -> MemArg {
     let epoch = e.shared_place(shared::EPOCH, 2);
     let base = match target {
         Target::Known(pc) => cache + shared::JUMP_SIZE * jump_index(pc) as u64,
-        Target::Local | Target::Itself(_) => cache,
+        Target::Local | Target::Itself(_) => 0,
     };
     let place = |offset, align| MemArg { offset: base + offset, align, memory_index: 0 };
     if let Target::Local = target {
-        // X: offset of the entry.
+        // X: address of the entry. (As an offset from there the cache's would have its bounds checked.)
         let mut w = e.wasm();
-        w.local_get(TO).local_get(TO).i64_const(12).i64_shr_u().i64_xor();
-        w.i64_const(JUMPS as i64 - 1)
-            .i64_and()
-            .i64_const(shared::JUMP_SIZE as i64)
-            .i64_mul()
-            .local_set(X);
+        w.local_get(TO).i64_const(JUMP_FACTOR as i64).i64_mul();
+        w.i64_const(i64::from(JUMP_SHIFT)).i64_shr_u();
+        w.i64_const(i64::from(shared::JUMP_SIZE.ilog2())).i64_shl();
+        w.i64_const(cache as i64).i64_add().local_set(X);
     }
     entry(e, target);
     e.wasm().i64_load(place(shared::JUMP_PC, 3));
@@ -153,7 +149,7 @@ fn look_up(e: &mut Emitter, target: Target, nests: bool) -> MemArg {
     if nests {
         e.wasm().local_get(DEPTH).i32_eqz().i32_or();
     }
-    e.begin_if();
+    e.begin_unlikely();
     goal(e, target);
     e.wasm().return_();
     e.end();
@@ -170,7 +166,7 @@ pub fn count(e: &mut Emitter, n: usize) {
 /// Before a backward edge to `pc`: without fuel, goes on there some other time.
 pub fn pay(e: &mut Emitter, pc: u64) {
     e.wasm().local_get(FUEL).i64_const(0).i64_lt_s();
-    e.begin_if();
+    e.begin_unlikely();
     let before = (e.flags, e.dirty);
     go_to(e, pc);
     (e.flags, e.dirty) = before;

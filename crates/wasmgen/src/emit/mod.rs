@@ -1,11 +1,13 @@
 //! What all parts of a function body write with: the code so far, its locals, and moves between locals and memory.
 
+mod exits;
 mod float;
 
 use crate::Layout;
 use crate::flag_state::State;
 use crate::known::Known;
 use crate::slots::{Slots, bits, operands};
+use exits::Exits;
 use float::FloatLocals;
 use ir::{Class, Cpu, IMM, Inst, ZERO};
 use mem::desk::shared;
@@ -37,10 +39,10 @@ pub const FLAG_B: u32 = 7;
 pub const FLAG_C: u32 = 8;
 /// Guest address of an access (`i64`).
 pub const VA: u32 = 9;
-/// Its low half (`i32`).
-pub const VA32: u32 = 10;
-/// Entry of the lookaside table (`i32`).
-pub const DELTA: u32 = 11;
+/// The offset in its page, if the lookaside table has that page (`i64`).
+pub const OFFSET: u32 = 10;
+/// Address of the lookaside table's entry for it (`i32`).
+pub const ROW: u32 = 11;
 /// For what an op computes on its way (`i64`).
 pub const X: u32 = 12;
 /// As [`X`].
@@ -52,7 +54,7 @@ const FIRST: u32 = 15;
 const PARAMS: usize = 3;
 const FIXED: [ValType; FIRST as usize - PARAMS] = {
     use ValType::{I32, I64};
-    [I64, I64, I32, I64, I64, I64, I64, I32, I32, I64, I64, I64]
+    [I64, I64, I32, I64, I64, I64, I64, I64, I32, I64, I64, I64]
 };
 
 /// A body under construction.
@@ -71,16 +73,28 @@ pub struct Emitter<'a> {
     pub dirty: Slots,
     /// Labels that are open.
     pub labels: u32,
-    /// The label of ways out to the interpreter: how many were open when it was opened.
-    pub exit: u32,
-    /// The label of jumps out of the region to the address in [`TO`].
+    /// The label of jumps out of the region to the address in [`TO`], of which nothing is dirty: how many were open when it was
+    /// opened.
     pub jump: u32,
     /// Number of the function in its module.
     pub number_of_function: u32,
+    exits: Exits,
+    /// Where in the code conditional parts begin that are hardly ever run.
+    unlikely: Vec<usize>,
     locals: Vec<ValType>,
     ints: [u32; 64],
     vectors: [u32; 64],
     scratch: u32,
+}
+
+/// A body that is finished.
+pub struct Body {
+    /// Locals beyond the parameters.
+    pub locals: Vec<ValType>,
+    /// Instructions.
+    pub code: Vec<u8>,
+    /// Offsets in `code` of conditional parts that are hardly ever run, in rising order.
+    pub unlikely: Vec<usize>,
 }
 
 /// A place in memory at a constant address.
@@ -99,9 +113,10 @@ impl<'a> Emitter<'a> {
             float: FloatLocals::default(),
             dirty: Slots::default(),
             labels: 0,
-            exit: 0,
             jump: 0,
             number_of_function,
+            exits: Exits::default(),
+            unlikely: Vec::new(),
             locals: FIXED.to_vec(),
             ints: [0; 64],
             vectors: [0; 64],
@@ -109,9 +124,9 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// The locals beyond the parameters, and the code.
-    pub fn finish(self) -> (Vec<ValType>, Vec<u8>) {
-        (self.locals, self.code)
+    /// What was built.
+    pub fn finish(self) -> Body {
+        Body { locals: self.locals, code: self.code, unlikely: self.unlikely }
     }
 
     /// Where to write instructions.
@@ -135,6 +150,12 @@ impl<'a> Emitter<'a> {
     pub fn begin_if(&mut self) {
         self.wasm().if_(BlockType::Empty);
         self.labels += 1;
+    }
+
+    /// Opens a conditional part that is hardly ever run: hosts that follow hints keep it out of the way, and registers too.
+    pub fn begin_unlikely(&mut self) {
+        self.unlikely.push(self.code.len());
+        self.begin_if();
     }
 
     /// The other part.
@@ -334,15 +355,15 @@ impl<'a> Emitter<'a> {
     pub fn leave_if(&mut self, pc: u64) {
         // Not by a conditional branch: Cranelift computes what the exit is given (each register that is a sum with a constant)
         // before one, on the quick path.
-        self.begin_if();
+        self.begin_unlikely();
         self.leave(pc);
         self.end();
     }
 
     /// Leaves to the interpreter at guest address `pc`.
     pub fn leave(&mut self, pc: u64) {
-        let label = self.label(self.exit);
-        self.wasm().i64_const(pc as i64).local_set(TO).br(label);
+        self.wasm().i64_const(pc as i64).local_set(TO);
+        self.exit();
     }
 
     /// Runs an op by the helper: its operands go through memory. `pc` is its guest instruction's address, for a trap.

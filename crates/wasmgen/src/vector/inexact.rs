@@ -1,6 +1,6 @@
 //! Whether a scalar result is exact, for as long as PE is not set: see [`crate::vector::float`].
 
-use crate::emit::{DELTA, Emitter};
+use crate::emit::{Emitter, ROW};
 use crate::known::Width;
 use crate::vector::float::{PE_SHIFT, full_limit, get, limit};
 use crate::vector::packed_float;
@@ -89,9 +89,9 @@ pub fn is_sum_inexact(e: &mut Emitter, inst: &Inst, width: Width) {
 /// pushes whether it is not.
 fn is_inexact_by_zeros(e: &mut Emitter, width: Width, pc: u64) {
     let doubtful = precision(width) - 1;
-    e.wasm().i32_add().local_tee(DELTA).i32_const(doubtful).i32_eq();
+    e.wasm().i32_add().local_tee(ROW).i32_const(doubtful).i32_eq();
     e.leave_if(pc);
-    e.wasm().local_get(DELTA).i32_const(doubtful).i32_lt_u();
+    e.wasm().local_get(ROW).i32_const(doubtful).i32_lt_u();
 }
 
 /// Pushes whether the product in the scratch local is not exact.

@@ -18,9 +18,9 @@ use wasmtime::{
 
 const PAGE: u64 = 4096;
 const LAYOUT: Layout =
-    Layout { cpu: 0x1_0000, read: 0x10_0000, write: 0x50_0000, shared: 0x2_0000, helper: 1 };
+    Layout { cpu: 0x1_0000, read: 0x10_0000, write: 0x90_0000, shared: 0x2_0000, helper: 1 };
 /// Where the data pages lie in linear memory.
-const PHYS: u32 = 0x90_0000;
+const PHYS: u32 = 0x110_0000;
 /// First slot of the table for regions.
 const FIRST: u64 = 2;
 /// Regions of a module.
@@ -134,7 +134,7 @@ struct Host {
 impl Host {
     fn new(engine: &Engine) -> Host {
         let mut store = Store::new(engine, ());
-        let memory = Memory::new(&mut store, MemoryType::new(256, None)).unwrap();
+        let memory = Memory::new(&mut store, MemoryType::new(512, None)).unwrap();
         let table =
             Table::new(&mut store, TableType::new(RefType::FUNCREF, 2, None), Ref::Func(None))
                 .unwrap();
@@ -151,11 +151,12 @@ impl Host {
         table.set(&mut store, u64::from(LAYOUT.helper), Ref::Func(Some(helper))).unwrap();
         for page in 0..DATA_LEN as u64 / PAGE {
             let va = DATA + PAGE * page;
-            let delta = PHYS.wrapping_add((PAGE * page) as u32).wrapping_sub(va as u32);
-            let at = 4 * (va / PAGE) as usize;
-            memory.write(&mut store, LAYOUT.read as usize + at, &delta.to_le_bytes()).unwrap();
+            let entry = [va as u32, (PHYS + (PAGE * page) as u32).wrapping_sub(va as u32)];
+            let entry = entry.map(u32::to_le_bytes).concat();
+            let at = size_of::<mem::Entry>() * (va / PAGE) as usize;
+            memory.write(&mut store, LAYOUT.read as usize + at, &entry).unwrap();
             if PAGE * page < WRITABLE_LEN as u64 {
-                memory.write(&mut store, LAYOUT.write as usize + at, &delta.to_le_bytes()).unwrap();
+                memory.write(&mut store, LAYOUT.write as usize + at, &entry).unwrap();
             }
         }
         Host { store, memory, table, epoch: 0 }
