@@ -55,6 +55,8 @@ pub fn link_box(
     };
     let key = key([
         b"box".as_slice(),
+        // The linker and the translator are part of the result.
+        env!("CARGO_PKG_VERSION").as_bytes(),
         built.image.manifest.config.digest.as_str().as_bytes(),
         Digest::of(guest).as_str().as_bytes(),
         format!("{form:?}").as_bytes(),

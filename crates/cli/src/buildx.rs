@@ -156,7 +156,7 @@ impl BuildxArgs {
                 "--ssh",
                 self.ssh.clone(),
                 &[],
-                "an agent of the host cannot be reached from a RUN step",
+                "`RUN --mount=type=ssh` is not made yet",
             ),
             (
                 "--ulimit",
