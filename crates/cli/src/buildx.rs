@@ -152,12 +152,7 @@ impl BuildxArgs {
                 &["false"],
                 "the files of a box are one tree already; an image keeps its layers",
             ),
-            (
-                "--ssh",
-                self.ssh.clone(),
-                &[],
-                "`RUN --mount=type=ssh` is not made yet",
-            ),
+            ("--ssh", self.ssh.clone(), &[], "`RUN --mount=type=ssh` is not made yet"),
             (
                 "--ulimit",
                 self.ulimit.clone(),

@@ -149,6 +149,10 @@ impl Host {
             },
         );
         table.set(&mut store, u64::from(LAYOUT.helper), Ref::Func(Some(helper))).unwrap();
+        // Page 0 has no entry: an address in another page stands there.
+        for table in [LAYOUT.read, LAYOUT.write] {
+            memory.write(&mut store, table as usize, &(PAGE as u32).to_le_bytes()).unwrap();
+        }
         for page in 0..DATA_LEN as u64 / PAGE {
             let va = DATA + PAGE * page;
             let entry = [va as u32, (PHYS + (PAGE * page) as u32).wrapping_sub(va as u32)];
