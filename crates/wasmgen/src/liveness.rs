@@ -40,8 +40,8 @@ impl Live {
         self.0[id]
     }
 
-    /// What must be in its local before each IR instruction of node `id`, which are `insts`, and at its end. Floats that the end
-    /// looks at are not among it, but in the node's `wanted`.
+    /// What must be in its local before each IR instruction of node `id`, which are `insts`, and before what its end looks at,
+    /// `wanted`.
     pub fn within(&self, graph: &Graph, id: Id, insts: &[Inst], wanted: Known) -> Vec<Slots> {
         let mut before = self.at_end(graph, id).or(looked_at(wanted));
         let mut all = vec![before];
