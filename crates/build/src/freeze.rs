@@ -154,13 +154,11 @@ impl Training<'_> {
             return Ok((known, true));
         }
         let config = BoxConfig { entrypoint: words.to_vec(), cmd: Vec::new(), ..config.clone() };
-        let writer =
-            || Output::Writer(Box::new(Lines { step, events: Arc::clone(&workshop.events) }));
         // No network and no directory: nobody granted any.
         let options = RunOptions {
             stdin: Input::Empty,
-            stdout: writer(),
-            stderr: writer(),
+            stdout: lines(step, &workshop.events),
+            stderr: lines(step, &workshop.events),
             overrides: Overrides { limits: *limits, ..Overrides::default() },
             translation: translation.clone(),
             interrupt: Some(workshop.interrupt.clone()),
@@ -251,12 +249,14 @@ pub(crate) fn tell(workshop: &Workshop, step: StepId, report: &link::FrozenRepor
     }
 }
 
-/// Passes a program's output on as it comes.
-pub(crate) struct Lines {
-    /// The step that runs it.
-    pub step: StepId,
-    /// Who hears of it.
-    pub events: Arc<dyn Events>,
+/// Where the output of a program goes that `step` runs: to `events`, as it comes.
+pub(crate) fn lines(step: StepId, events: &Arc<dyn Events>) -> Output {
+    Output::Writer(Box::new(Lines { step, events: Arc::clone(events) }))
+}
+
+struct Lines {
+    step: StepId,
+    events: Arc<dyn Events>,
 }
 
 impl Write for Lines {

@@ -4,13 +4,12 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use dockerfile::{Command, Instruction, Run};
 use rootfs::config::BoxConfig;
 use runtime::{
-    Grant, Input, LAYER_FILE, Mounted, Network, Output, Overrides, Policy, Preopen, RunOptions,
-    StepInput, Translation,
+    Grant, Input, LAYER_FILE, Mounted, Network, Overrides, Policy, Preopen, RunOptions, StepInput,
+    Translation,
 };
 
 use crate::builder::{Builder, temporary_folder};
@@ -19,7 +18,7 @@ use crate::config::{DEFAULT_PATH, shell_words};
 use crate::error::{Cause, Error, Result};
 use crate::events::StepId;
 use crate::files::{Files, Kind, resolve, split};
-use crate::freeze::Lines;
+use crate::freeze::lines;
 use crate::history;
 use crate::image_tree::ImageTree;
 use crate::mounts::Made;
@@ -143,12 +142,10 @@ impl Builder<'_> {
             let (guest, mounted) = (SCRIPT_FOLDER.to_owned(), Mounted::Directory);
             preopens.push(Preopen { host, guest, writable: false, mounted });
         }
-        let writer =
-            || Output::Writer(Box::new(Lines { step, events: Arc::clone(&workshop.events) }));
         let options = RunOptions {
             stdin: Input::Empty,
-            stdout: writer(),
-            stderr: writer(),
+            stdout: lines(step, &workshop.events),
+            stderr: lines(step, &workshop.events),
             preopens,
             tmpfs: mounts.tmpfs.clone(),
             overrides: Overrides {

@@ -72,15 +72,6 @@ impl Tuning {
     }
 }
 
-/// What of an image's code is compiled into its box.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Freeze {
-    /// What trainings find
-    Auto,
-    /// Nothing
-    None,
-}
-
 #[derive(Debug, Args)]
 pub struct BuildTranslateArgs {
     /// Compile code of the image into the box, so that it is fast on every host: auto (what trainings find hot)
@@ -95,7 +86,7 @@ pub struct BuildTranslateArgs {
         hide_possible_values = true,
         hide_default_value = true
     )]
-    translate: Freeze,
+    translate: Translate,
     /// Most bytes that such code may take, as 512k or 8m; what takes most time for its size comes first [default: 4m]
     #[arg(long, value_parser = size, value_name = "SIZE")]
     translate_budget: Option<u64>,
@@ -115,7 +106,7 @@ fn size(text: &str) -> Result<u64, String> {
 impl BuildTranslateArgs {
     /// How RUN steps are translated.
     pub fn translation(&self) -> Translation {
-        Translation { on: self.translate != Freeze::None, ..self.tuning.translation() }
+        Translation { on: self.translate != Translate::None, ..self.tuning.translation() }
     }
 
     /// What becomes part of the box. What a training finds depends on the time it takes, so a box that is to be the same each
@@ -128,7 +119,7 @@ impl BuildTranslateArgs {
         // What comes late is not found to be left again elsewhere, and the share that is told would be that of the compiler's speed.
         translation.wait = true;
         Freezing {
-            choice: if reproducible || self.translate == Freeze::None {
+            choice: if reproducible || self.translate == Translate::None {
                 Choice::None
             } else {
                 Choice::Auto

@@ -20,11 +20,8 @@ impl Live {
         while changed {
             changed = false;
             for &id in graph.sequence.iter().rev() {
-                let node = &graph.nodes[id];
-                let mut before = live.at_end(graph, id).or(looked_at(wanted[id]));
-                for inst in node.insts.iter().rev() {
-                    before = live_before(before, inst);
-                }
+                let insts = graph.nodes[id].insts.iter().rev();
+                let before = insts.fold(live.at_end(graph, id, wanted[id]), live_before);
                 let before = before.or(dirty[id]);
                 if before != live.0[id] {
                     live.0[id] = before;
@@ -43,7 +40,7 @@ impl Live {
     /// What must be in its local before each IR instruction of node `id`, which are `insts`, and before what its end looks at,
     /// `wanted`.
     pub fn within(&self, graph: &Graph, id: Id, insts: &[Inst], wanted: Known) -> Vec<Slots> {
-        let mut before = self.at_end(graph, id).or(looked_at(wanted));
+        let mut before = self.at_end(graph, id, wanted);
         let mut all = vec![before];
         for inst in insts.iter().rev() {
             before = live_before(before, inst);
@@ -53,11 +50,12 @@ impl Live {
         all
     }
 
-    fn at_end(&self, graph: &Graph, id: Id) -> Slots {
+    fn at_end(&self, graph: &Graph, id: Id, wanted: Known) -> Slots {
         let node = &graph.nodes[id];
         let mut live = term_slot(node)
             .map_or(Slots::default(), |slot| Slots { ints: 1 << slot, vectors: 0 })
-            .lasting();
+            .lasting()
+            .or(looked_at(wanted));
         if !graph.settles(id) {
             for to in graph.onward(id) {
                 live = live.or(self.0[to]);
