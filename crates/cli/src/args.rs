@@ -13,6 +13,7 @@ use crate::network::NetworkArgs;
 use crate::translate::{BuildTranslateArgs, TranslateArgs};
 use build::{CpuLevel, RunNetwork};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use oci::Form;
 
 /// Turns a Dockerfile or OCI image into one WebAssembly file that runs its linux/amd64 programs on
 /// any WASI host.
@@ -189,12 +190,16 @@ pub struct BuildArgs {
     pub pull: bool,
     /// Where the result goes: a path, "-" for standard output, or type=wasm|component|oci|docker|tar,dest=PATH (a component for hosts
     /// without wasi:sockets takes network=none), type=local,dest=DIR, type=image[,name=NAME][,push=true],
-    /// type=registry[,name=NAME] (repeatable)
+    /// type=registry[,name=NAME] for the Linux image, and with as=artifact|image|both for the box (repeatable)
     #[arg(short, long, value_name = "OUTPUT")]
     pub output: Vec<String>,
     /// Push the result to the registry of each --tag
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = ArgAction::Set)]
     pub push: bool,
+    /// The form in which --push sends the box: artifact, image (a container image of the platform wasi/wasm) or both (see `boxer push`)
+    /// [default: artifact]
+    #[arg(long = "as", value_name = "FORM", requires = "push")]
+    pub form: Option<Form>,
     /// How to show progress [default: auto]
     #[arg(
         long,
@@ -322,6 +327,10 @@ impl RunArgs {
 pub struct PushArgs {
     /// The name of a box or image in the store
     pub name: String,
+    /// The form of a box: artifact, as Wasm runtimes and their tools take it; image, a container image of the platform wasi/wasm, as
+    /// podman, Docker and containerd take it; both, the image under the tag with -image behind it [default: artifact]
+    #[arg(long = "as", value_name = "FORM", conflicts_with = "image")]
+    pub form: Option<Form>,
     /// Of a name that leads to a box, push the Linux image that the box was made of
     #[arg(long)]
     pub image: bool,

@@ -19,6 +19,7 @@ use crate::dockerfile_input::{self, Input};
 use crate::failure::{Failure, excerpt};
 use crate::network;
 use crate::outputs::{self, Output};
+use crate::progress::Step;
 use crate::progress::{Display, megabytes};
 use crate::session;
 
@@ -206,11 +207,22 @@ impl Job<'_> {
             let client = session::client(self.global)?;
             for tag in tags {
                 let step = self.display.step(&format!("pushing {}", tag.familiar()));
-                let pushed = client.push(tag, &self.workshop.store, &digest, &step);
-                step.end(pushed.map_err(Failure::from))?;
+                let pushed = self.push(&client, tag, &step);
+                step.end(pushed)?;
             }
         }
         Ok(digest)
+    }
+
+    /// Pushes the box behind a tag in the form that was asked for.
+    fn push(&self, client: &oci::Client, tag: &Reference, step: &Step) -> Result<(), Failure> {
+        let store = &self.workshop.store;
+        let handle = store.wasm_box(tag)?;
+        let form = self.args.form.unwrap_or_default();
+        for pushed in client.push_box(tag, store, &handle, form, step)? {
+            step.note(&format!("pushed {}@{}", pushed.reference.canonical(), pushed.digest));
+        }
+        Ok(())
     }
 
     /// Puts the box in the store, under its names; gives the digest of what the names lead to.

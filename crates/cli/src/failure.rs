@@ -97,6 +97,9 @@ fn oci_hint(error: &oci::Error) -> Option<String> {
                 "log in with `boxer login {registry}` (or docker's or podman's), or name a file with --authfile"
             )
         }
+        oci::Error::ArtifactRefused { .. } => {
+            "push it as a container image, with --as image".to_owned()
+        }
         oci::Error::Tls { .. } => {
             "trust the certificate with --ca-file, or use --insecure".to_owned()
         }

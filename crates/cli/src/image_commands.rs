@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use oci::{Kind, NoProgress, Progress, Reference};
+use oci::{Artifact, Kind, NoProgress, Progress, Reference};
 
 use crate::args::{Global, ImagesArgs, PullArgs, PushArgs};
 use crate::failure::Failure;
@@ -12,12 +12,29 @@ use crate::session;
 pub fn push(global: &Global, args: &PushArgs) -> Result<ExitCode, Failure> {
     let reference = Reference::parse(&args.name).map_err(Failure::usage)?;
     let store = session::store(global)?;
-    let digest = match args.image {
-        true => store.image(&reference)?.digest,
-        false => store.artifact(&reference)?.digest().clone(),
+    let client = session::client(global)?;
+    let image = match (args.image, store.artifact(&reference)?) {
+        (true, _) => store.image(&reference)?,
+        (false, Artifact::Image(_)) if args.form.is_some() => {
+            return Err(Failure::usage(format!(
+                "{} is a Linux image, which is pushed as it is: --as is for boxes",
+                reference.familiar()
+            )));
+        }
+        (false, Artifact::Image(image)) => image,
+        (false, Artifact::Box(handle)) => {
+            let form = args.form.unwrap_or_default();
+            for pushed in client.push_box(&reference, &store, &handle, form, &Transfers)? {
+                match pushed.reference == reference {
+                    true => say!("{}@{}", name_of(&reference), pushed.digest),
+                    false => say!("{}@{}", pushed.reference.canonical(), pushed.digest),
+                }
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
     };
-    session::client(global)?.push(&reference, &store, &digest, &Transfers)?;
-    say!("{}@{digest}", name_of(&reference));
+    client.push(&reference, &store, &image.digest, &Transfers)?;
+    say!("{}@{}", name_of(&reference), image.digest);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -25,8 +42,8 @@ pub fn pull(global: &Global, args: &PullArgs) -> Result<ExitCode, Failure> {
     let reference = Reference::parse(&args.name).map_err(Failure::usage)?;
     let store = session::store(global)?;
     let progress: &dyn Progress = if args.quiet { &NoProgress } else { &Transfers };
-    let artifact = session::client(global)?.pull_any(&reference, &store, progress)?;
-    say!("{}@{}", name_of(&reference), artifact.digest());
+    let pulled = session::client(global)?.pull_any(&reference, &store, progress)?;
+    say!("{}@{}", name_of(&reference), pulled.digest);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use build::{BoxForm, Built, LinkedBox, Workshop};
-use oci::Reference;
+use oci::{Form, Reference};
 
 use crate::args::Global;
 use crate::failure::Failure;
@@ -26,6 +26,8 @@ pub enum Output {
     Local(PathBuf),
     /// The Linux image under a name in the store (each tag's if none is given), and in its registry with `push`.
     Image { name: Option<Reference>, push: bool },
+    /// The box in the registry of a name (each tag's if none is given).
+    PushedBox { name: Option<Reference>, form: Form },
 }
 
 const KINDS: [&str; 8] =
@@ -35,13 +37,16 @@ const KINDS: [&str; 8] =
 pub fn parse(text: &str) -> Result<Output, Failure> {
     let fields: Vec<&str> = text.split(',').collect();
     let named = |field: &&str| {
-        matches!(field.split_once('='), Some(("type" | "dest" | "name" | "push" | "network", _)))
+        matches!(
+            field.split_once('='),
+            Some(("type" | "dest" | "name" | "push" | "network" | "as", _))
+        )
     };
     if !fields.iter().all(named) && !text.starts_with("type=") {
         return Ok(Output::Box(BoxForm::Module, PathBuf::from(text)));
     }
     let (mut kind, mut dest, mut name, mut push) = ("wasm".to_owned(), None, None, false);
-    let mut network = None;
+    let (mut network, mut form) = (None, None);
     let wrong = |what: &str| Failure::usage(format!("invalid --output {text:?}: {what}"));
     for field in fields {
         match field.split_once('=') {
@@ -50,6 +55,7 @@ pub fn parse(text: &str) -> Result<Output, Failure> {
             Some(("name", value)) => name = Some(Reference::parse(value).map_err(Failure::usage)?),
             Some(("network", "none")) => network = Some(BoxForm::ComponentWithoutNetwork),
             Some(("network", "host")) => network = Some(BoxForm::Component),
+            Some(("as", value)) => form = Some(value.parse::<Form>().map_err(|e| wrong(&e))?),
             Some(("push", value @ ("true" | "false"))) => push = value == "true",
             Some((
                 key @ ("compression" | "oci-mediatypes" | "annotation" | "force-compression"),
@@ -59,7 +65,7 @@ pub fn parse(text: &str) -> Result<Output, Failure> {
             }
             _ => {
                 return Err(wrong(&format!(
-                    "{field:?} is none of type=, dest=, name=, push=, network=host and network=none"
+                    "{field:?} is none of type=, dest=, name=, push=, as=, network=host and network=none"
                 )));
             }
         }
@@ -85,8 +91,14 @@ pub fn parse(text: &str) -> Result<Output, Failure> {
                 "type={kind} goes to a store or registry and takes no dest="
             )));
         }
-        ("image", None) => return Ok(Output::Image { name, push }),
-        ("registry", None) => return Ok(Output::Image { name, push: true }),
+        ("image", None) if form.is_none() => return Ok(Output::Image { name, push }),
+        ("registry", None) => {
+            return Ok(match form {
+                Some(form) => Output::PushedBox { name, form },
+                None => Output::Image { name, push: true },
+            });
+        }
+        _ if form.is_some() => return Err(wrong("as= belongs to type=registry")),
         _ if name.is_some() || push => {
             return Err(wrong("name= and push= belong to type=image and type=registry"));
         }
@@ -122,6 +134,7 @@ impl Output {
             Output::Tar(_) => "exporting to client tarball",
             Output::Local(_) => "exporting to client directory",
             Output::Image { .. } => "exporting to image",
+            Output::PushedBox { .. } => "pushing the box",
         }
         .to_owned()
     }
@@ -192,6 +205,11 @@ impl Output {
             Output::Image { name, push } => {
                 return image(global, workshop, built, name.as_ref(), tags, push.then_some(step));
             }
+            Output::PushedBox { name, form } => {
+                let linked = link(BoxForm::default())?;
+                let handle = build::store_box(workshop, built, &linked, None)?;
+                return push_box(global, workshop, &handle, *form, name.as_ref(), tags, step);
+            }
         };
         Ok(format!("writing {}", place.display()))
     }
@@ -230,6 +248,32 @@ fn image(
     Ok(format!("{verb} {}", said.join(", ")))
 }
 
+fn push_box(
+    global: &Global,
+    workshop: &Workshop,
+    handle: &oci::BoxHandle,
+    form: Form,
+    name: Option<&Reference>,
+    tags: &[Reference],
+    step: &Step,
+) -> Result<String, Failure> {
+    let names: Vec<&Reference> = match name {
+        Some(name) => vec![name],
+        None => tags.iter().collect(),
+    };
+    if names.is_empty() {
+        return Err(Failure::usage("--output type=registry needs name=NAME or a --tag"));
+    }
+    let client = session::client(global)?;
+    let mut said = Vec::new();
+    for name in names {
+        for pushed in client.push_box(name, &workshop.store, handle, form, step)? {
+            said.push(pushed.reference.familiar());
+        }
+    }
+    Ok(format!("pushed the box {}", said.join(", ")))
+}
+
 fn to_stdout(path: &Path) -> bool {
     path == Path::new("-")
 }
@@ -247,7 +291,7 @@ fn copy_to_stdout(file: &mut dyn std::io::Read) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BoxForm, Output, parse};
+    use super::{BoxForm, Form, Output, parse};
     use std::path::PathBuf;
 
     #[test]
@@ -264,6 +308,10 @@ mod tests {
         assert_eq!(of("dest=out,type=tar"), Ok(Output::Tar(PathBuf::from("out"))));
         assert_eq!(of("type=image,push=true"), Ok(Output::Image { name: None, push: true }));
         assert_eq!(of("type=registry"), Ok(Output::Image { name: None, push: true }));
+        let both = Output::PushedBox { name: None, form: Form::Both };
+        assert_eq!(of("type=registry,as=both"), Ok(both));
+        assert!(of("type=image,as=both").is_err_and(|text| text.contains("as= belongs")));
+        assert!(of("type=registry,as=index").is_err_and(|text| text.contains("artifact, image")));
         assert!(of("type=wsm,dest=x").is_err_and(|text| text.contains("unsupported output type")));
         for bad in ["type=wasm", "type=image,dest=x", "type=oci,dest=x,push=true", "type=oci,x=y"] {
             assert!(of(bad).is_err(), "{bad}");

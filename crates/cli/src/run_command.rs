@@ -83,7 +83,7 @@ pub fn find(global: &Global, name: &str) -> Result<PathBuf, Failure> {
     let artifact = match store.artifact(&reference) {
         Err(oci::Error::NotInStore { .. }) => {
             tell!("{name} is not in the store; pulling it");
-            session::client(global)?.pull_any(&reference, &store, &Transfers)?
+            session::client(global)?.pull_any(&reference, &store, &Transfers)?.artifact
         }
         other => other?,
     };

@@ -82,7 +82,16 @@ impl Store {
         options: BoxOptions,
         name: Option<&Reference>,
     ) -> Result<BoxHandle> {
-        let path = wasm.as_ref();
+        let handle = self.put_box(wasm.as_ref(), options)?;
+        match name {
+            Some(name) => self.tag(name, &handle.descriptor)?,
+            None => self.keep(&handle.descriptor)?,
+        }
+        Ok(handle)
+    }
+
+    /// As [`Store::write_box`], without an entry that keeps it.
+    pub(crate) fn put_box(&self, path: &Path, options: BoxOptions) -> Result<BoxHandle> {
         let component = read_world(path)?;
         let (digest, size) = match self.blob_at(path) {
             Some(known) => known, // linked straight into the store
@@ -108,12 +117,7 @@ impl Store {
             annotations: options.annotations,
         };
         let descriptor = self.put_described(media::OCI_MANIFEST, &to_json(&manifest)?)?;
-        let handle = self.load_box(descriptor.digest.as_str(), &descriptor)?;
-        match name {
-            Some(name) => self.tag(name, &descriptor)?,
-            None => self.keep(&descriptor)?,
-        }
-        Ok(handle)
+        self.load_box(descriptor.digest.as_str(), &descriptor)
     }
 
     /// The box behind a name.

@@ -140,6 +140,20 @@ pub enum Error {
         /// The registry's message.
         reason: String,
     },
+    /// The registry takes container images, and no WebAssembly artifacts.
+    #[error(
+        "{reference}: {registry} takes no WebAssembly artifact (it answered {status}: {reason})"
+    )]
+    ArtifactRefused {
+        /// The box that was pushed.
+        reference: String,
+        /// The registry's host and port.
+        registry: String,
+        /// HTTP status.
+        status: u16,
+        /// The registry's message.
+        reason: String,
+    },
     /// `--offline`, and the store does not have it.
     #[error("{reference}: not in the local store, and the network is off (--offline)")]
     Offline {

@@ -24,11 +24,11 @@
 //!   `read_blob`, `add_layer(reader) -> LayerBlob`, `write_image(config, layers, name) -> ImageHandle`,
 //!   `write_box(wasm_path, BoxOptions, name) -> BoxHandle`, `tag`, `untag`, `resolve`, `image`, `wasm_box`, `artifact`,
 //!   `images`, `garbage`, `collect_garbage`, `repair`,
-//!   `forget_unnamed`, `attest`, `attestations` (SBOM and provenance beside an image or box).
+//!   `forget_unnamed`, `attest`, `attestations` (SBOM and provenance beside an image or box), `wasi_image` (a box as a container image).
 //! * [`ImageHandle`] `{ digest, descriptor, manifest, config, layers: Vec<LayerBlob { digest, media_type, size, diff_id }> }`;
 //!   [`BoxHandle`] `{ digest, descriptor, manifest, config: WasmConfig, wasm: Descriptor }`.
 //! * [`Client`]: `new(ClientOptions)`, `pull` (an image), `pull_box`, `pull_any`, `ensure` (the store first),
-//!   `fetch(&Source)`, `download(url)`, `push(&Reference, &Store, &Digest)` (an image or a box).
+//!   `fetch(&Source)`, `download(url)`, `push(&Reference, &Store, &Digest)` (a manifest as it is), `push_box` in one [`Form`] or both.
 //! * [`export_layout`], [`export_archive`]: an image or box as an OCI layout directory or a deterministic tar; [`export_docker_archive`] for
 //!   `docker load`.
 //! * [`import_layout`], [`import_archive`]: the other way.
@@ -54,11 +54,12 @@ mod progress;
 mod reference;
 mod source;
 mod store;
+mod wasi_image;
 mod writer;
 
 pub use artifact::{BoxHandle, BoxOptions, WasmConfig};
 pub use attestation::Statement;
-pub use client::{Client, ClientOptions, Download, Mirror, Parts};
+pub use client::{Client, ClientOptions, Download, Form, Mirror, Parts, Pulled, Pushed};
 pub use config::{Health, History, ImageConfig, RootFs, RunConfig};
 pub use digest::{Digest, Hasher, VerifyingReader};
 pub use error::{Error, Result};

@@ -58,6 +58,8 @@ pub mod media {
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// In the store's index: the name of the box that was made of the image.
 pub(crate) const BOX_OF: &str = "boxer.image.of";
+/// In the store's index: the digest of the box that a `wasi/wasm` image holds.
+pub(crate) const WASI_IMAGE_OF: &str = "boxer.wasi.image.of";
 /// In the store's index: the digest of the manifest that an attestation is about.
 pub(crate) const ATTESTS: &str = "boxer.attests";
 
@@ -119,6 +121,16 @@ impl Descriptor {
         self.annotations.get(ATTESTS).map(String::as_str)
     }
 
+    /// The digest of what it stands beside, without a name of its own, in the store's index.
+    pub(crate) fn stands_beside(&self) -> Option<&str> {
+        self.attests().or(self.annotations.get(WASI_IMAGE_OF).map(String::as_str))
+    }
+
+    /// Whether it is the container image of this box, in the store's index.
+    pub(crate) fn is_wasi_image_of(&self, digest: &Digest) -> bool {
+        self.annotations.get(WASI_IMAGE_OF).is_some_and(|of| of == digest.as_str())
+    }
+
     /// The name this descriptor has in a layout's index.
     pub fn ref_name(&self) -> Option<&str> {
         self.annotations.get(REF_NAME).map(String::as_str)
@@ -157,6 +169,10 @@ impl Platform {
 
     /// Preference as a base: 0 is best, `None` cannot run. The machine is x86-64-v2.
     fn rank(&self) -> Option<u8> {
+        // A module, for want of anything else.
+        if crate::wasi_image::is_wasi_platform(&self.os, &self.architecture) {
+            return Some(9);
+        }
         if self.os != "linux" || self.architecture != "amd64" {
             return None;
         }

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use crate::digest::Hasher;
 use crate::manifest::{MAX_CONFIG, media, to_json};
 use crate::store::Store;
+use crate::wasi_image::is_wasi;
 use crate::{BoxHandle, Descriptor, Digest, Error, ImageConfig, Manifest, Reference, Result};
 
 /// An image whose blobs are all in the store.
@@ -53,6 +54,14 @@ impl Artifact {
             Artifact::Box(b) => &b.digest,
         }
     }
+
+    /// Descriptor of the manifest.
+    pub fn descriptor(&self) -> &Descriptor {
+        match self {
+            Artifact::Image(image) => &image.descriptor,
+            Artifact::Box(b) => &b.descriptor,
+        }
+    }
 }
 
 impl Store {
@@ -79,6 +88,10 @@ impl Store {
         let manifest = self.read_manifest(descriptor)?;
         if manifest.config.media_type == media::WASM_CONFIG {
             self.load_box(name, descriptor).map(Artifact::Box)
+        } else if media::is_image_config(&manifest.config.media_type)
+            && is_wasi(&self.read_config(name, &manifest)?)
+        {
+            self.box_of_wasi_image(name, descriptor, &manifest).map(Artifact::Box)
         } else {
             self.load_image(name, descriptor).map(Artifact::Image)
         }
@@ -87,8 +100,7 @@ impl Store {
     pub(crate) fn load_image(&self, name: &str, descriptor: &Descriptor) -> Result<ImageHandle> {
         let manifest = self.read_manifest(descriptor)?;
         check_image_manifest(name, &manifest)?;
-        let bytes = self.read_blob(&manifest.config.digest, MAX_CONFIG)?;
-        let config = ImageConfig::parse(name, &bytes)?;
+        let config = self.read_config(name, &manifest)?;
         let layers = match_layers(name, &manifest, &config)?;
         for layer in &layers {
             if !self.has_whole_blob(&layer.digest, layer.size) {
@@ -100,6 +112,10 @@ impl Store {
         }
         let descriptor = plain(descriptor);
         Ok(ImageHandle { digest: descriptor.digest.clone(), descriptor, manifest, config, layers })
+    }
+
+    pub(crate) fn read_config(&self, name: &str, manifest: &Manifest) -> Result<ImageConfig> {
+        ImageConfig::parse(name, &self.read_blob(&manifest.config.digest, MAX_CONFIG)?)
     }
 
     /// Stores a layer, a tar that may be compressed with gzip or zstd (told by its first bytes), and computes both of
@@ -235,6 +251,14 @@ pub(crate) fn check_image_manifest(name: &str, manifest: &Manifest) -> Result<()
         Some(l) => Err(Error::not_an_image(name, format!("a layer has the type {}", l.media_type))),
         None => Ok(()),
     }
+}
+
+/// Refuses an image for another machine, but not one that holds a module.
+pub(crate) fn check_config(name: &str, manifest: &Manifest, config: &ImageConfig) -> Result<()> {
+    if is_wasi(config) {
+        return Ok(());
+    }
+    match_layers(name, manifest, config).map(|_| ())
 }
 
 /// Pairs layers with diff_ids and checks the platform.

@@ -19,6 +19,8 @@ pub struct Request {
     pub headers: HashMap<String, String>,
     /// At most 16 MiB.
     pub body: Vec<u8>,
+    /// The connection ended before the body did.
+    pub broken: bool,
 }
 
 impl Request {
@@ -98,6 +100,7 @@ fn serve(stream: TcpStream, handler: &dyn Fn(&Request) -> Answer) -> std::io::Re
         query: query.into(),
         headers: HashMap::new(),
         body: Vec::new(),
+        broken: false,
     };
     loop {
         let mut line = String::new();
@@ -109,7 +112,12 @@ fn serve(stream: TcpStream, handler: &dyn Fn(&Request) -> Answer) -> std::io::Re
         }
     }
     let length: u64 = request.header("content-length").parse().unwrap_or(0);
-    reader.take(length.min(16 << 20)).read_to_end(&mut request.body)?;
+    let chunked = request.header("transfer-encoding") == "chunked";
+    let read = match chunked {
+        true => read_chunks(&mut reader, &mut request.body),
+        false => reader.take(length.min(16 << 20)).read_to_end(&mut request.body).map(drop),
+    };
+    request.broken = read.is_err() || (!chunked && (request.body.len() as u64) < length);
 
     let answer = handler(&request);
     let mut stream = stream;
@@ -124,4 +132,18 @@ fn serve(stream: TcpStream, handler: &dyn Fn(&Request) -> Answer) -> std::io::Re
         stream.write_all(&answer.body[..end])?;
     }
     stream.flush()
+}
+
+/// The body of a request whose length was not known.
+fn read_chunks(reader: &mut impl std::io::BufRead, body: &mut Vec<u8>) -> std::io::Result<()> {
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let size = u64::from_str_radix(line.trim(), 16).map_err(std::io::Error::other)?;
+        reader.take(size).read_to_end(body)?;
+        reader.read_line(&mut line)?;
+        if size == 0 || body.len() > 16 << 20 {
+            return Ok(());
+        }
+    }
 }

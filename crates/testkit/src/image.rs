@@ -33,11 +33,16 @@ pub struct Image {
 impl Image {
     /// An image for `os/architecture` whose layers have these bytes (they need not be tars).
     pub fn new(platform: &str, layers: &[&[u8]]) -> Image {
+        Image::with_config(platform, r#"{"Cmd":["/bin/sh"]}"#, layers)
+    }
+
+    /// An image that is run as `run`, an object in JSON, says.
+    pub fn with_config(platform: &str, run: &str, layers: &[&[u8]]) -> Image {
         let (os, arch) = platform.split_once('/').unwrap();
         let layers: Vec<Blob> = layers.iter().map(|l| Blob::new(*l)).collect();
         let ids = layers.iter().map(|l| format!("\"{}\"", l.digest)).collect::<Vec<_>>().join(",");
         let config = Blob::new(format!(
-            r#"{{"architecture":"{arch}","os":"{os}","config":{{"Cmd":["/bin/sh"]}},"rootfs":{{"type":"layers","diff_ids":[{ids}]}}}}"#
+            r#"{{"architecture":"{arch}","os":"{os}","config":{run},"rootfs":{{"type":"layers","diff_ids":[{ids}]}}}}"#
         ));
         let list = layers
             .iter()
@@ -55,6 +60,28 @@ impl Image {
     pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
         self.layers.iter().chain([&self.config, &self.manifest])
     }
+}
+
+/// A tar (ustar) with these files.
+pub fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, bytes) in files {
+        let mut header = [0u8; 512];
+        header[..name.len()].copy_from_slice(name.as_bytes());
+        header[100..107].copy_from_slice(b"0000644");
+        header[124..135].copy_from_slice(format!("{:011o}", bytes.len()).as_bytes());
+        header[136..147].copy_from_slice(b"00000000000");
+        header[148..156].copy_from_slice(b"        ");
+        header[156] = b'0';
+        header[257..265].copy_from_slice(b"ustar\x0000");
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        out.extend_from_slice(&header);
+        out.extend_from_slice(bytes);
+        out.resize(out.len().next_multiple_of(512), 0);
+    }
+    out.resize(out.len() + 1024, 0);
+    out
 }
 
 /// An index over images, each with its `os/architecture`.

@@ -5,7 +5,7 @@
 //! Feature `registry` (on by default):
 //!
 //! * [`registry::Registry`]: Debian's `docker-registry` on a loopback port, plain or with TLS and htpasswd.
-//! * [`fake_registry::FakeRegistry`]: a pull-only registry in memory, with Bearer tokens and faults on demand.
+//! * [`fake_registry::FakeRegistry`]: a registry in memory, with Bearer tokens, faults and manners on demand.
 //! * [`http::Server`]: the few lines of HTTP under it.
 //! * [`image`]: small images made on the spot.
 //!

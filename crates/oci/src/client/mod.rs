@@ -4,6 +4,7 @@ mod blob;
 mod download;
 mod endpoint;
 mod failure;
+mod form;
 mod login;
 mod manifest;
 mod parts;
@@ -22,6 +23,7 @@ use crate::source::{import_archive, import_layout};
 use crate::writer::{Artifact, ImageHandle};
 use crate::{BoxHandle, Digest, Error, Progress, Reference, Result, Source, Store};
 pub use download::Download;
+pub use form::{Form, Pulled, Pushed};
 pub use parts::Parts;
 use pull::Want;
 
@@ -177,7 +179,7 @@ impl Client {
         store: &Store,
         progress: &dyn Progress,
     ) -> Result<ImageHandle> {
-        match self.pull_want(reference, store, progress, Want::Image)? {
+        match self.pull_want(reference, store, progress, Want::Image)?.artifact {
             Artifact::Image(image) => Ok(image),
             Artifact::Box(_) => Err(Error::not_an_image(reference, "it is a WebAssembly artifact")),
         }
@@ -190,7 +192,7 @@ impl Client {
         store: &Store,
         progress: &dyn Progress,
     ) -> Result<BoxHandle> {
-        match self.pull_want(reference, store, progress, Want::Box)? {
+        match self.pull_want(reference, store, progress, Want::Box)?.artifact {
             Artifact::Box(handle) => Ok(handle),
             Artifact::Image(_) => Err(Error::NotABox {
                 reference: reference.familiar(),
@@ -199,13 +201,13 @@ impl Client {
         }
     }
 
-    /// Pulls whichever of the two it is.
+    /// Pulls whichever of the two it is. A container image with a module (`wasi/wasm`) is a box, too.
     pub fn pull_any(
         &self,
         reference: &Reference,
         store: &Store,
         progress: &dyn Progress,
-    ) -> Result<Artifact> {
+    ) -> Result<Pulled> {
         self.pull_want(reference, store, progress, Want::Any)
     }
 
@@ -273,11 +275,14 @@ impl Client {
         store: &Store,
         progress: &dyn Progress,
         want: Want,
-    ) -> Result<Artifact> {
+    ) -> Result<Pulled> {
         // Content named by digest cannot have changed, so that the network has nothing to add.
         if self.options.offline || reference.digest().is_some() {
             match store.artifact(reference) {
-                Ok(artifact) => return Ok(artifact),
+                Ok(artifact) => {
+                    let digest = reference.digest().unwrap_or_else(|| artifact.digest().clone());
+                    return Ok(Pulled { artifact, digest });
+                }
                 Err(Error::NotInStore { .. }) if self.options.offline => {
                     return Err(Error::Offline { reference: reference.familiar() });
                 }
@@ -289,8 +294,8 @@ impl Client {
         let descriptor = self
             .run(reference, async || self.pull_artifact(reference, store, progress, want).await)?;
         let artifact = store.load_artifact(&reference.familiar(), &descriptor)?;
-        store.tag(reference, &descriptor)?;
-        Ok(artifact)
+        store.tag(reference, artifact.descriptor())?;
+        Ok(Pulled { artifact, digest: descriptor.digest })
     }
 
     /// Runs network work to its end on a thread of its own: the caller may itself be inside a runtime, and an answer

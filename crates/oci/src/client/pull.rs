@@ -10,6 +10,7 @@ use super::blob::fetch;
 use super::endpoint::Endpoint;
 use crate::artifact::check_box_manifest;
 use crate::manifest::{MAX_CONFIG, MAX_NESTING, media};
+use crate::wasi_image::is_wasi;
 use crate::writer::{check_image_manifest, match_layers};
 use crate::{
     Descriptor, Digest, Document, Error, ImageConfig, Manifest, Progress, Reference, Result, Store,
@@ -103,7 +104,7 @@ impl Client {
         want: Want,
     ) -> Result<()> {
         let is_box = match want {
-            Want::Box => true,
+            Want::Box => !media::is_image_config(&manifest.config.media_type),
             Want::Image => false,
             Want::Any => manifest.config.media_type == media::WASM_CONFIG,
         };
@@ -118,7 +119,17 @@ impl Client {
             // The config knows the platform; a mismatch should not cost the layers.
             let config =
                 ImageConfig::parse(name, &store.read_blob(&manifest.config.digest, MAX_CONFIG)?)?;
-            match_layers(name, manifest, &config)?;
+            match (is_wasi(&config), want) {
+                (true, Want::Image) => {
+                    return Err(Error::not_an_image(name, "it holds a WebAssembly module"));
+                }
+                (true, _) => {}
+                (false, Want::Box) => {
+                    let reason = "it is a container image".into();
+                    return Err(Error::NotABox { reference: name.into(), reason });
+                }
+                (false, _) => drop(match_layers(name, manifest, &config)?),
+            }
         }
         let mut seen = HashSet::new();
         let layers = manifest.layers.iter().filter(|l| seen.insert(&l.digest)).collect::<Vec<_>>();

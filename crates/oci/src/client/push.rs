@@ -53,7 +53,8 @@ impl Client {
             let body = bytes.clone();
             endpoint.client.push_manifest_raw(&endpoint.target, body, media_type.clone()).await
         })
-        .await?;
+        .await
+        .map_err(|error| refusal(error, &manifest.config.media_type))?;
         for attestation in store.attestations(digest)? {
             self.push_attestation(&endpoint, store, digest, &attestation, progress).await?;
         }
@@ -194,6 +195,20 @@ impl Client {
                 Err(e) => return Err(explain(endpoint, e)),
             }
         }
+    }
+}
+
+/// Registries have no common way to say that they do not know a config's type: what is said of an artifact's manifest, once all of
+/// its blobs are there, is taken for that.
+fn refusal(error: Error, config_type: &str) -> Error {
+    match error {
+        Error::Registry { reference, registry, status, reason }
+            if config_type == media::WASM_CONFIG
+                && matches!(status, 400 | 403 | 404 | 405 | 406 | 415 | 422) =>
+        {
+            Error::ArtifactRefused { reference, registry, status, reason }
+        }
+        other => other,
     }
 }
 

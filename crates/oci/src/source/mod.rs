@@ -13,7 +13,7 @@ pub(crate) use layout::LayoutManifest;
 pub use layout::import_layout;
 
 use crate::manifest::{MAX_CONFIG, MAX_MANIFEST, MAX_NESTING, media};
-use crate::writer::{check_image_manifest, match_layers};
+use crate::writer::{check_config, check_image_manifest};
 use crate::{
     Artifact, Descriptor, Digest, Document, Error, ImageConfig, Index, Manifest, Progress,
     Reference, Result, Store, artifact,
@@ -141,8 +141,8 @@ fn import_oci(
     let descriptor = Descriptor::new(media_type, digest, bytes.len() as u64);
     let artifact = store.load_artifact(&origin, &descriptor)?;
     match name {
-        Some(name) => store.tag(name, &descriptor)?,
-        None => store.keep(&descriptor)?,
+        Some(name) => store.tag(name, artifact.descriptor())?,
+        None => store.keep(artifact.descriptor())?,
     }
     Ok(artifact)
 }
@@ -180,7 +180,7 @@ fn check_before_copy(blobs: &dyn Blobs, origin: &str, manifest: &Manifest) -> Re
     }
     check_image_manifest(origin, manifest)?;
     let bytes = read_small(blobs, &manifest.config, "config", MAX_CONFIG)?;
-    match_layers(origin, manifest, &ImageConfig::parse(origin, &bytes)?).map(|_| ())
+    check_config(origin, manifest, &ImageConfig::parse(origin, &bytes)?)
 }
 
 fn choose(origin: &str, index: &Index, selector: Option<&Selector>) -> Result<Descriptor> {

@@ -94,6 +94,16 @@ impl Store {
         })
     }
 
+    /// Enters what lives as long as the manifest it stands beside.
+    pub(crate) fn enter_beside(&self, entry: Descriptor) -> Result<()> {
+        self.update_index(|index| {
+            index
+                .manifests
+                .retain(|d| d.digest != entry.digest || d.stands_beside() != entry.stands_beside());
+            index.manifests.push(entry);
+        })
+    }
+
     /// Takes a name away. Its blobs stay until garbage is collected. Whether the name was there.
     pub fn untag(&self, reference: &Reference) -> Result<bool> {
         let name = reference.canonical();
@@ -112,7 +122,7 @@ impl Store {
         let mut count = 0;
         self.update_index(|index| {
             let before = index.manifests.len();
-            index.manifests.retain(|d| is_named(d) || d.attests().is_some());
+            index.manifests.retain(|d| is_named(d) || d.stands_beside().is_some());
             drop_orphans(index);
             count = before.saturating_sub(index.manifests.len());
         })?;
@@ -140,7 +150,7 @@ impl Store {
             .read_index()?
             .manifests
             .iter()
-            .filter(|descriptor| descriptor.attests().is_none())
+            .filter(|descriptor| descriptor.stands_beside().is_none())
             .map(|descriptor| {
                 let name = descriptor.ref_name().or(descriptor.box_name()).map(str::to_string);
                 let digest = descriptor.digest.clone();
@@ -230,13 +240,13 @@ fn is_named(descriptor: &Descriptor) -> bool {
     descriptor.ref_name().is_some() || descriptor.box_name().is_some()
 }
 
-/// An attestation is kept as long as what it is about.
+/// An attestation is kept as long as what it is about, and likewise the image form of a box.
 fn drop_orphans(index: &mut Index) {
     let kept: HashSet<String> = index
         .manifests
         .iter()
-        .filter(|d| d.attests().is_none())
+        .filter(|d| d.stands_beside().is_none())
         .map(|d| d.digest.to_string())
         .collect();
-    index.manifests.retain(|d| d.attests().is_none_or(|subject| kept.contains(subject)));
+    index.manifests.retain(|d| d.stands_beside().is_none_or(|subject| kept.contains(subject)));
 }

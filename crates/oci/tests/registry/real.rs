@@ -303,7 +303,7 @@ fn boxes_come_back_the_same() {
     );
     let by_digest = reference(&registry.name(&format!("boxes/hello@{}", made.digest)));
     assert!(
-        matches!(client().pull_any(&by_digest, &temp_store(), &NoProgress).unwrap(), Artifact::Box(b) if b == made)
+        matches!(client().pull_any(&by_digest, &temp_store(), &NoProgress).unwrap().artifact, Artifact::Box(b) if b == made)
     );
 
     let error = client().pull(&name, &temp_store(), &NoProgress).unwrap_err();

@@ -1,0 +1,155 @@
+//! Boxes as artifacts and as container images.
+
+use std::process::{Command, Output};
+
+use oci::{Artifact, BoxHandle, BoxOptions, Error, Form, NoProgress};
+use testkit::fake_registry::{Access, FakeRegistry, Rules};
+use testkit::image::{Blob, Image, tar};
+use testkit::registry::{Options, Registry};
+
+use crate::*;
+
+const WASM: &[u8] = b"\0asm\x01\0\0\0";
+
+fn write_box(store: &TempStore, name: &Reference) -> BoxHandle {
+    let wasm = store.dir.path().join("some.wasm");
+    std::fs::write(&wasm, WASM).unwrap();
+    let options = BoxOptions {
+        created: Some("2024-05-06T07:08:09Z".into()),
+        author: Some("ann".into()),
+        annotations: [("org.example.a".into(), "b".into())].into(),
+    };
+    store.write_box(&wasm, options, Some(name)).unwrap()
+}
+
+fn run(program: &str, args: &[&str]) -> Output {
+    let output = Command::new(program).args(args).output();
+    let output = output.unwrap_or_else(|e| panic!("{program}: {e}; apt-get install {program}"));
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+#[test]
+fn both_forms_lead_to_the_same_box() {
+    let registry = Registry::start(Options::default());
+    let store = temp_store();
+    let name = reference(&registry.name("boxes/hello:v1"));
+    let made = write_box(&store, &name);
+    let pushed = client().push_box(&name, &store, &made, Form::Both, &NoProgress).unwrap();
+    assert_eq!(pushed[0].digest, made.digest);
+    assert_eq!(pushed[1].reference.tag(), Some("v1-image"));
+    assert_ne!(pushed[1].digest, made.digest);
+    // The same again: nothing is made anew, and the image has no row of its own.
+    let again = client().push_box(&name, &store, &made, Form::Both, &NoProgress).unwrap();
+    assert_eq!(again, pushed);
+    assert_eq!(store.images().unwrap().len(), 1);
+
+    for form in pushed {
+        let other = temp_store();
+        let pulled = client().pull_any(&form.reference, &other, &NoProgress).unwrap();
+        assert_eq!(pulled.digest, form.digest, "what the registry calls it");
+        assert_eq!(pulled.artifact, Artifact::Box(made.clone()));
+        assert_eq!(std::fs::read(other.blob_path(&made.wasm.digest)).unwrap(), WASM);
+        // By the digest that the registry has for it, without asking again.
+        let by_digest = form.reference.with_digest(&form.digest);
+        let offline = Client::new(ClientOptions { offline: true, ..options() }).unwrap();
+        let found = offline.pull_any(&by_digest, &other, &NoProgress).unwrap();
+        assert_eq!(found.artifact, Artifact::Box(made.clone()));
+        assert_eq!(client().pull_box(&form.reference, &other, &NoProgress).unwrap(), made);
+        let error = client().pull(&form.reference, &temp_store(), &NoProgress).unwrap_err();
+        assert!(matches!(error, Error::NotAnImage { .. }), "{error}");
+        assert_intact(&other);
+        assert!(other.garbage().unwrap().is_empty());
+    }
+    // The image goes with the box.
+    let mut store = store;
+    store.untag(&name).unwrap();
+    store.store.collect_garbage().unwrap();
+    assert!(store.garbage().unwrap().is_empty() && store.images().unwrap().is_empty());
+}
+
+#[test]
+fn other_tools_take_the_image() {
+    let registry = Registry::start(Options::default());
+    let store = temp_store();
+    let name = reference(&registry.name("boxes/hello:v1"));
+    let made = write_box(&store, &name);
+    client().push_box(&name, &store, &made, Form::Image, &NoProgress).unwrap();
+    let place = format!("docker://{}", name.canonical());
+    let inspect = run("skopeo", &["inspect", "--tls-verify=false", "--config", &place]);
+    let config: serde_json::Value = serde_json::from_slice(&inspect.stdout).unwrap();
+    assert_eq!((&config["os"], &config["architecture"]), (&"wasi".into(), &"wasm".into()));
+    assert_eq!(config["config"]["Entrypoint"][0], "/box.wasm");
+    let layout = store.dir.path().join("layout");
+    let target = format!("oci:{}:v1", layout.display());
+    run("skopeo", &["copy", "--insecure-policy", "--src-tls-verify=false", &place, &target]);
+    let loaded = oci::import_layout(&layout, None, &temp_store(), None, &NoProgress).unwrap();
+    assert_eq!(loaded, Artifact::Box(made));
+}
+
+#[test]
+fn an_image_of_somebody_else() {
+    let registry = FakeRegistry::start(Access::Open);
+    let image = |entrypoint: &str, layers: &[&[u8]]| {
+        let run =
+            format!(r#"{{"Entrypoint":{entrypoint},"Env":["PATH=/bin"],"WorkingDir":"/app"}}"#);
+        Image::with_config("wasi/wasm", &run, layers)
+    };
+    let lower = tar(&[("app/main.wasm", WASM), ("app/x", b"x")]);
+    let upper = tar(&[("app/y", b"y")]);
+    registry.add("fine", &image(r#"["./main.wasm"]"#, &[&lower, &upper]));
+    let gone = tar(&[("app/.wh.main.wasm", b"")]);
+    registry.add("gone", &image(r#"["/app/main.wasm"]"#, &[&lower, &gone]));
+    registry.add("words", &image(r#"["main.wasm","--serve"]"#, &[&lower]));
+    registry.add("none", &image("null", &[&lower]));
+    registry.add("elsewhere", &image(r#"["/main.wasm"]"#, &[&lower]));
+    registry.add("native", &image(r#"["x"]"#, &[&lower]));
+    let pull = |tag: &str| {
+        let store = temp_store();
+        let name = reference(&registry.name(&format!("app:{tag}")));
+        client().pull_any(&name, &store, &NoProgress).map(|pulled| pulled.artifact)
+    };
+    match pull("fine").unwrap() {
+        Artifact::Box(found) => assert_eq!(found.wasm.digest.as_str(), Blob::new(WASM).digest),
+        other => panic!("{other:?}"),
+    }
+    for (tag, reason) in [
+        ("gone", "was deleted"),
+        ("words", "--serve"),
+        ("none", "without ENTRYPOINT"),
+        ("elsewhere", "in none of its layers"),
+        ("native", "no WebAssembly"),
+    ] {
+        let error = pull(tag).unwrap_err();
+        assert!(matches!(&error, Error::NotABox { .. }), "{tag}: {error}");
+        assert!(error.to_string().contains(reason), "{tag}: {error}");
+    }
+}
+
+#[test]
+fn an_index_with_a_module_beside_other_systems() {
+    let registry = FakeRegistry::start(Access::Open);
+    let arm = Image::new("linux/arm64", &[b"arm"]);
+    let layer = tar(&[("m.wasm", WASM)]);
+    let wasi = Image::with_config("wasi/wasm", r#"{"Entrypoint":["/m.wasm"]}"#, &[&layer]);
+    registry.add("wasi", &wasi);
+    registry
+        .add_manifest("1", &testkit::image::index(&[("linux/arm64", &arm), ("wasi/wasm", &wasi)]));
+    let name = reference(&registry.name("app:1"));
+    let pulled = client().pull_any(&name, &temp_store(), &NoProgress).unwrap();
+    assert!(matches!(pulled.artifact, Artifact::Box(_)));
+}
+
+#[test]
+fn a_registry_that_takes_images_alone() {
+    let refused_types = vec!["application/vnd.wasm.config.v0+json".into()];
+    let registry =
+        FakeRegistry::with_rules(Access::Open, Rules { refused_types, ..Rules::default() });
+    let store = temp_store();
+    let name = reference(&registry.name("boxes/hello:v1"));
+    let made = write_box(&store, &name);
+    let error = client().push_box(&name, &store, &made, Form::Artifact, &NoProgress).unwrap_err();
+    assert!(matches!(error, Error::ArtifactRefused { status: 400, .. }), "{error}");
+    client().push_box(&name, &store, &made, Form::Image, &NoProgress).unwrap();
+    assert_eq!(client().pull_box(&name, &temp_store(), &NoProgress).unwrap(), made);
+}
