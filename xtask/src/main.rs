@@ -3,6 +3,7 @@
 mod bench;
 mod boxer;
 mod demo;
+mod faults;
 mod fixtures;
 mod fuzz;
 mod guest;
@@ -44,6 +45,8 @@ cargo xtask NAME
             or translated code with the interpreter: --translated [ROUNDS [SEED]], 20 rounds of 100,000 cases by default
   fuzz-syscalls  sequences of system calls with several processes and threads: [--inputs N] [--seed S]
   fuzz-net  calls on sockets, packets, and whatever the way out may tell: [--inputs N] [--seed S]
+  faults    builds, pulls and pushes that are killed, and disks that are full: [--rounds N] [--seed S]; it needs root
+  fuzz-build  Dockerfiles, variables, ignore files, archives, root filesystem images, manifests, credentials: [--inputs N] [--seed S]
   docs      write docs/syscalls.md anew from the table of system calls
   replay-cpu  replay the CPU's fixtures, and fresh cases of fuzz-cpu with its arguments, in Wasm
   bench     print the figures: start-up, interpreter speed, sizes, build time
@@ -77,6 +80,10 @@ fn run() -> Result<()> {
         "bench" => bench::run(&workspace, &rest),
         "fuzz-syscalls" => fuzz::run("boxer-kernel", "fuzz_syscalls", &rest),
         "fuzz-net" => fuzz::run("boxer-net", "fuzz", &rest),
+        "faults" => faults::run(&workspace, &rest),
+        "fuzz-build" => ["boxer-dockerfile", "boxer-layers", "boxer-rootfs", "boxer-oci"]
+            .into_iter()
+            .try_for_each(|package| fuzz::run(package, "fuzz", &rest)),
         "docs" => syscalls::docs(),
         // The logic is `testkit::cpu`; a chore only because that is where people look.
         "fuzz-cpu" if rest.first().is_some_and(|arg| arg == "--translated") => {

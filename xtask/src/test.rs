@@ -2,8 +2,8 @@
 
 use crate::paths::Workspace;
 use crate::{
-    boxer, demo, fixtures, guest, hosts, network, packages, process, programs, replay, terminal,
-    tidy,
+    boxer, demo, faults, fixtures, guest, hosts, network, packages, process, programs, replay,
+    terminal, tidy,
 };
 use anyhow::Result;
 use std::process::Command;
@@ -48,6 +48,8 @@ pub fn run(workspace: &Workspace, rest: &[String]) -> Result<()> {
     network::run(workspace)?;
     step("terminal");
     terminal::run(workspace, &[])?;
+    step("faults");
+    faults::run(workspace, &[])?;
     step("programs");
     programs::run(workspace, &[])?;
     Ok(())

@@ -1,5 +1,7 @@
 //! Fixtures, fake host and local registry for tests.
 //!
+//! [`fuzz`]: fuzzers that are tests.
+//!
 //! Feature `cpu` (on by default): the CPU against the one we run on.
 //!
 //! Feature `registry` (on by default):
@@ -8,6 +10,7 @@
 //! * [`fake_registry::FakeRegistry`]: a registry in memory, with Bearer tokens, faults and manners on demand.
 //! * [`http::Server`]: the few lines of HTTP under it.
 //! * [`image`]: small images made on the spot.
+//! * [`proxy::Proxy`]: breaks connections at a given byte.
 //!
 //! Everything here may panic: a test that cannot be set up has failed.
 
@@ -17,9 +20,12 @@
 pub mod cpu;
 #[cfg(feature = "registry")]
 pub mod fake_registry;
+pub mod fuzz;
 #[cfg(feature = "registry")]
 pub mod http;
 #[cfg(feature = "registry")]
 pub mod image;
+#[cfg(feature = "registry")]
+pub mod proxy;
 #[cfg(feature = "registry")]
 pub mod registry;

@@ -30,6 +30,15 @@ impl Registry {
     /// Starts it with an empty storage and waits until it listens. Panics, naming the package to install, where there
     /// is no `docker-registry`.
     pub fn start(options: Options) -> Registry {
+        Registry::start_with(options, false)
+    }
+
+    /// Serves https to those alone who show a certificate of its CA.
+    pub fn start_for_clients() -> Registry {
+        Registry::start_with(Options { tls: true, htpasswd: None }, true)
+    }
+
+    fn start_with(options: Options, for_clients: bool) -> Registry {
         let dir = tempfile::tempdir().unwrap();
         let mut http = "http:\n  addr: 127.0.0.1:0\n  secret: test\n".to_string();
         if options.tls {
@@ -38,6 +47,9 @@ impl Registry {
                 "  tls:\n    certificate: {0}/server.pem\n    key: {0}/server.key\n",
                 dir.path().display()
             );
+            if for_clients {
+                http += &format!("    clientcas:\n      - {}/ca.pem\n", dir.path().display());
+            }
         }
         let mut auth = String::new();
         if let Some((user, password)) = options.htpasswd {
@@ -111,6 +123,11 @@ impl Registry {
         self.dir.path().join("ca.pem")
     }
 
+    /// Certificate and key (PEM) of a client that the CA vouches for.
+    pub fn client_identity(&self) -> (PathBuf, PathBuf) {
+        (self.dir.path().join("client.pem"), self.dir.path().join("client.key"))
+    }
+
     /// The file that holds a blob, to be tampered with. `digest` is `sha256:…`.
     pub fn blob_file(&self, digest: &str) -> PathBuf {
         let hex = digest.strip_prefix("sha256:").unwrap();
@@ -151,6 +168,12 @@ fn write_certificates(dir: &Path) {
     let mut server = CertificateParams::new(names).unwrap();
     server.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
     let server_pem = server.signed_by(&key, &issuer).unwrap().pem();
+    let client_key = KeyPair::generate().unwrap();
+    let mut client = CertificateParams::new(Vec::new()).unwrap();
+    client.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let client_pem = client.signed_by(&client_key, &issuer).unwrap().pem();
+    fs::write(dir.join("client.pem"), client_pem).unwrap();
+    fs::write(dir.join("client.key"), client_key.serialize_pem()).unwrap();
     fs::write(dir.join("ca.pem"), ca_pem).unwrap();
     fs::write(dir.join("server.pem"), server_pem).unwrap();
     fs::write(dir.join("server.key"), key.serialize_pem()).unwrap();

@@ -1,0 +1,199 @@
+//! Manifests, configs, references and files with credentials that nobody would write: each is understood or refused.
+//!
+//! `cargo xtask fuzz-build --inputs N --seed S` is the long run.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use oci::auth::CredentialSources;
+use oci::{Document, ImageConfig, Index, Reference, Source};
+use testkit::fuzz::{self, Random};
+
+const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+const PIECES: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\"",
+    "null",
+    "true",
+    "0",
+    "2",
+    "-1",
+    "1e9",
+    "18446744073709551616",
+    "\\u0000",
+    "\\ud800",
+    "\"mediaType\":",
+    "\"digest\":",
+    "\"size\":",
+    "\"layers\":",
+    "\"config\":",
+    "\"manifests\":",
+    "\"platform\":",
+    "\"annotations\":",
+    "\"urls\":",
+    "sha256:",
+    "sha512:",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.wasm.config.v0+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+    DIGEST,
+    "linux",
+    "amd64",
+    "wasi",
+    "wasm",
+    "v2",
+    "\u{e9}",
+    " ",
+    "\n",
+];
+
+fn documents() -> Vec<String> {
+    let d = |kind: &str| format!(r#"{{"mediaType":"{kind}","digest":"{DIGEST}","size":7}}"#);
+    let config = d("application/vnd.oci.image.config.v1+json");
+    let layer = d("application/vnd.oci.image.layer.v1.tar+gzip");
+    vec![
+        format!(
+            r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{config},"layers":[{layer},{layer}],"annotations":{{"a":"b"}}}}"#
+        ),
+        format!(
+            r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{DIGEST}","size":1,"platform":{{"os":"linux","architecture":"amd64","variant":"v2"}}}},{{"digest":"{DIGEST}","size":1}}]}}"#
+        ),
+        format!(
+            r#"{{"architecture":"amd64","os":"linux","config":{{"Env":["A=b"],"Cmd":null,"Entrypoint":["x"],"Labels":{{"a":"b"}},"ExposedPorts":{{"80/tcp":{{}}}},"Healthcheck":{{"Test":["NONE"],"Interval":5}}}},"rootfs":{{"type":"layers","diff_ids":["{DIGEST}"]}},"history":[{{"created_by":"x","empty_layer":true}}]}}"#
+        ),
+    ]
+}
+
+fn text(random: &mut Random, documents: &[&str], pieces: &[&str]) -> Vec<u8> {
+    if random.once_in(6) {
+        return random.sentence(pieces, 30).into_bytes();
+    }
+    let mut bytes = random.pick(documents).as_bytes().to_vec();
+    random.mutate(&mut bytes, pieces);
+    bytes
+}
+
+#[test]
+fn manifests() {
+    let documents = documents();
+    let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
+    fuzz::run(20_000, |random| {
+        let bytes = text(random, &documents, PIECES);
+        match Document::parse("x", &bytes) {
+            Ok(Document::Index(index)) => {
+                let _ = index.linux_amd64("x");
+            }
+            Ok(Document::Manifest(manifest)) => {
+                // What was read can be written, and is the same when it is read again.
+                let again = serde_json::to_vec(&manifest).unwrap();
+                assert_eq!(Document::parse("x", &again).unwrap(), Document::Manifest(manifest));
+            }
+            Err(error) => drop(error.to_string()),
+        }
+        if let Ok(config) = ImageConfig::parse("x", &bytes) {
+            let again = serde_json::to_vec(&config).unwrap();
+            assert_eq!(ImageConfig::parse("x", &again).unwrap(), config);
+        }
+        let _ = serde_json::from_slice::<Index>(&bytes);
+    });
+}
+
+#[test]
+fn references() {
+    const WORDS: &[&str] = &[
+        "a",
+        "B",
+        "docker.io",
+        "index.docker.io",
+        "library",
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+        ":5000",
+        ":",
+        "/",
+        "//",
+        "@",
+        DIGEST,
+        "sha256:0",
+        ".",
+        "..",
+        "-",
+        "_",
+        "__",
+        "1",
+        "é",
+        " ",
+        "oci-layout:",
+        "oci-archive:",
+        "docker-image://",
+        "docker-archive:",
+        "https://",
+    ];
+    fuzz::run(20_000, |random| {
+        let text = random.sentence(WORDS, 9);
+        if let Ok(reference) = Reference::parse(&text) {
+            let again = Reference::parse(&reference.canonical()).unwrap();
+            assert_eq!(again.canonical(), reference.canonical(), "{text}");
+            assert_eq!(
+                Reference::parse(&reference.familiar()).unwrap().canonical(),
+                reference.canonical()
+            );
+        }
+        let _ = Source::parse(&text);
+    });
+}
+
+#[test]
+fn credentials() {
+    const FILES: &[&str] = &[
+        r#"{"auths":{"r.example":{"auth":"YW5uOnMzY3JldA=="},"r.example/ns":{"identitytoken":"x"},"https://index.docker.io/v1/":{"username":"a","password":"b"}}}"#,
+        r#"{"credsStore":"none","credHelpers":{"r.example":"","other.example":"h"},"auths":{"r.example":{"registrytoken":"t"}},"HttpHeaders":{"a":"b"}}"#,
+    ];
+    const WORDS: &[&str] = &[
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        "null",
+        "\"auth\":",
+        "\"auths\":",
+        "\"credHelpers\":",
+        "\"credsStore\":",
+        "\"identitytoken\":",
+        "YTpi",
+        "====",
+        "/",
+        "..",
+        "r.example",
+        "r.example/ns/app",
+        "https://",
+        "\\u0000",
+        "é",
+        "0",
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("auth.json");
+    // No helper is found: what a file names is not run here.
+    let helper_path = Some(dir.path().join("nothing").into_os_string());
+    let sources = CredentialSources {
+        required: Some(file.clone()),
+        helper_path,
+        ..CredentialSources::default()
+    };
+    fuzz::run(5_000, |random| {
+        std::fs::write(&file, text(random, FILES, WORDS)).unwrap();
+        for (registry, repository) in [("r.example", "ns/app"), ("docker.io", "library/x")] {
+            if let Err(error) = sources.lookup(registry, repository) {
+                assert!(!error.to_string().contains("s3cret"), "{error}");
+            }
+        }
+    });
+}
