@@ -25,6 +25,7 @@ pub const TESTS: &[Need] = &[
     ("/usr/bin/fsck.erofs", "erofs-utils"),
     ("/usr/bin/umoci", "umoci"),
     ("/usr/bin/buildah", "buildah"),
+    ("/usr/bin/skopeo", "skopeo"),
     ("/usr/bin/htpasswd", "apache2-utils"),
     ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/node", "nodejs"),

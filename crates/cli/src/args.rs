@@ -340,6 +340,9 @@ pub struct PushArgs {
 pub struct PullArgs {
     /// The name of an image or a box
     pub name: String,
+    /// Fetch its attestations (SBOM, provenance) as well; a push then takes them along
+    #[arg(long)]
+    pub attestations: bool,
     /// Do not show progress
     #[arg(short, long)]
     pub quiet: bool,

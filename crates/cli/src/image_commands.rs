@@ -42,7 +42,12 @@ pub fn pull(global: &Global, args: &PullArgs) -> Result<ExitCode, Failure> {
     let reference = Reference::parse(&args.name).map_err(Failure::usage)?;
     let store = session::store(global)?;
     let progress: &dyn Progress = if args.quiet { &NoProgress } else { &Transfers };
-    let pulled = session::client(global)?.pull_any(&reference, &store, progress)?;
+    let client = session::client(global)?;
+    let pulled = client.pull_any(&reference, &store, progress)?;
+    if args.attestations {
+        let count = client.pull_attestations(&reference, &pulled.digest, &store, progress)?;
+        tell!("{count} attestations");
+    }
     say!("{}@{}", name_of(&reference), pulled.digest);
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use crate::manifest::{ATTESTS, media, to_json};
 use crate::{Descriptor, Digest, Index, Platform, Result, Store};
 
 /// `artifactType` of the manifest.
-const ARTIFACT: &str = "application/vnd.docker.attestation.manifest.v1+json";
+pub(crate) const ARTIFACT: &str = "application/vnd.docker.attestation.manifest.v1+json";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 const STATEMENT: &str = "application/vnd.in-toto+json";
 const PREDICATE: &str = "in-toto.io/predicate-type";
@@ -51,12 +51,17 @@ impl Store {
             layers,
             subject: crate::writer::plain(subject),
         };
-        let mut entry = self.put_described(media::OCI_MANIFEST, &to_json(&manifest)?)?;
-        let descriptor = entry.clone();
-        entry.artifact_type = Some(ARTIFACT.into());
-        entry.annotations.insert(ATTESTS.into(), subject.digest.to_string());
-        self.enter_attestation(entry)?;
+        let descriptor = self.put_described(media::OCI_MANIFEST, &to_json(&manifest)?)?;
+        self.keep_attestation(&descriptor, &subject.digest)?;
         Ok(descriptor)
+    }
+
+    /// Enters a manifest of statements, whose blobs are here, in place of earlier ones about the same subject.
+    pub(crate) fn keep_attestation(&self, manifest: &Descriptor, subject: &Digest) -> Result<()> {
+        let mut entry = crate::writer::plain(manifest);
+        entry.artifact_type = Some(ARTIFACT.into());
+        entry.annotations.insert(ATTESTS.into(), subject.to_string());
+        self.enter_attestation(entry)
     }
 
     /// The manifests of statements about this one, as descriptors for an index.

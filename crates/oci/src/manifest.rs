@@ -121,6 +121,11 @@ impl Descriptor {
         self.annotations.get(ATTESTS).map(String::as_str)
     }
 
+    /// Whether it lists statements about its subject.
+    pub(crate) fn is_attestation(&self) -> bool {
+        self.artifact_type.as_deref() == Some(crate::attestation::ARTIFACT)
+    }
+
     /// The digest of what it stands beside, without a name of its own, in the store's index.
     pub(crate) fn stands_beside(&self) -> Option<&str> {
         self.attests().or(self.annotations.get(WASI_IMAGE_OF).map(String::as_str))

@@ -7,7 +7,7 @@ use crate::{Digest, Error, Result};
 
 /// A normalised reference: registry, repository and a tag, a digest or both.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Reference(oci_client::Reference);
+pub struct Reference(oci_spec::distribution::Reference);
 
 impl Reference {
     /// Parses what people write after FROM. A name without tag and digest gets the tag `latest`.
@@ -22,12 +22,13 @@ impl Reference {
         if !input.is_ascii() {
             return Err(bad("only ASCII is allowed"));
         }
-        let inner: oci_client::Reference = input.parse().map_err(|e: oci_client::ParseError| {
-            match input.to_ascii_lowercase().parse::<oci_client::Reference>() {
-                Ok(_) => bad("the repository name must be in lower case"),
-                Err(_) => bad(&e.to_string()),
-            }
-        })?;
+        let inner: oci_spec::distribution::Reference =
+            input.parse().map_err(|e: oci_spec::distribution::ParseError| {
+                match input.to_ascii_lowercase().parse::<oci_spec::distribution::Reference>() {
+                    Ok(_) => bad("the repository name must be in lower case"),
+                    Err(_) => bad(&e.to_string()),
+                }
+            })?;
         if inner.repository().bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(bad("the repository name must be in lower case"));
         }
@@ -85,7 +86,7 @@ impl Reference {
         shorter.into_iter().next().unwrap_or_else(|| canonical.clone())
     }
 
-    pub(crate) fn as_client(&self) -> &oci_client::Reference {
+    pub(crate) fn as_client(&self) -> &oci_spec::distribution::Reference {
         &self.0
     }
 }

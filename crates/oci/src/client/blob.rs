@@ -5,24 +5,21 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use oci_client::client::{BlobResponse, SizedStream};
-use oci_client::errors::DigestError;
+use reqwest::header::{CONTENT_RANGE, RANGE};
+use reqwest::{Response, StatusCode};
 
 use super::ClientOptions;
 use super::endpoint::Endpoint;
-use super::failure::{ended_early, explain, find, is_transient, status};
+use super::failure::{Failure as Refusal, ended_early};
+use super::retry::wait;
 use crate::{Descriptor, Error, Hasher, Progress, Result, Store};
-
-/// The longest wait between attempts.
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 /// What one attempt came to.
 enum Failure {
     /// No use asking again.
     Final(Error),
     /// The connection broke; what was received is kept.
-    Broken(Error),
+    Broken(Error, Duration),
     /// What an earlier run had left was damaged; it is gone now.
     BadPartial(Error),
 }
@@ -63,7 +60,7 @@ pub(super) async fn fetch(
             Err(Failure::Final(e)) => return Err(e),
             Err(Failure::BadPartial(e)) if restarted => return Err(e),
             Err(Failure::BadPartial(_)) => restarted = true,
-            Err(Failure::Broken(e)) => {
+            Err(Failure::Broken(e, patience)) => {
                 // Progress earns new patience: a slow line may break many times in a large layer.
                 if position > furthest {
                     furthest = position;
@@ -74,16 +71,10 @@ pub(super) async fn fetch(
                     return Err(e);
                 }
                 progress.retry(&blob.digest, attempt, &e.to_string());
-                tokio::time::sleep(wait(options, attempt)).await;
+                tokio::time::sleep(patience.max(wait(options, attempt))).await;
             }
         }
     }
-}
-
-/// `backoff`, twice that, four times …
-pub(super) fn wait(options: &ClientOptions, attempt: u32) -> Duration {
-    let factor = 1u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
-    options.backoff.saturating_mul(factor).min(MAX_BACKOFF)
 }
 
 /// One attempt: what is there is hashed, the rest is asked for.
@@ -100,27 +91,30 @@ async fn receive(
     progress.start(&blob.digest, blob.size, part.position);
     if part.position < blob.size {
         let stream = match request(endpoint, blob, part.position).await {
-            Ok(BlobResponse::Partial(stream)) => stream,
-            Ok(BlobResponse::Full(stream)) => {
+            Ok(answer) if !resumed || continues(&answer, part.position) => answer,
+            Ok(answer) => {
                 // The registry cannot resume: it sends everything.
                 part.restart(&path).map_err(Failure::Final)?;
                 progress.advance(&blob.digest, 0);
-                stream
+                answer
             }
-            Err(e) if resumed && status(&e) == Some(416) => {
+            Err(e) if resumed && e.status() == Some(416) => {
                 // It has no more bytes than we have: its blob is short.
                 let short = part.truncated(endpoint, blob);
                 part.remove(&path).map_err(Failure::Final)?;
                 return Err(Failure::BadPartial(short));
             }
-            Err(e) if resumed && ended_early(&e) => {
+            Err(Refusal::Request(e)) if resumed && ended_early(&e) => {
                 // docker-registry's 416 breaks off, so that its status is lost.
-                return Err(Failure::Broken(part.truncated(endpoint, blob)));
+                return Err(Failure::Broken(part.truncated(endpoint, blob), Duration::ZERO));
             }
             Err(e) => {
-                let transient = is_transient(&e);
-                let error = explain(endpoint, e);
-                return Err(if transient { Failure::Broken(error) } else { Failure::Final(error) });
+                let (transient, patience) = (e.is_transient(), e.patience(Duration::ZERO));
+                let error = e.explain(endpoint);
+                return Err(match transient {
+                    true => Failure::Broken(error, patience),
+                    false => Failure::Final(error),
+                });
             }
         };
         let copied = part.copy(endpoint, blob, stream, progress, &path).await;
@@ -129,7 +123,7 @@ async fn receive(
     }
     *position = part.position;
     if part.position < blob.size {
-        return Err(Failure::Broken(part.truncated(endpoint, blob)));
+        return Err(Failure::Broken(part.truncated(endpoint, blob), Duration::ZERO));
     }
     let actual = part.hasher.clone().finish();
     if actual != blob.digest {
@@ -140,20 +134,36 @@ async fn receive(
     Ok(part.file)
 }
 
+/// Asks for the bytes from `offset` on.
 async fn request(
     endpoint: &Endpoint,
     blob: &Descriptor,
     offset: u64,
-) -> std::result::Result<BlobResponse, oci_client::errors::OciDistributionError> {
-    let digest = blob.digest.as_str();
-    if offset == 0 {
-        return endpoint
-            .client
-            .pull_blob_stream(&endpoint.target, digest)
-            .await
-            .map(BlobResponse::Full);
+) -> std::result::Result<Response, Refusal> {
+    let url = endpoint.url(&format!("blobs/{}", blob.digest));
+    let request = || {
+        let request = endpoint.http.get(&url);
+        Ok(match offset {
+            0 => request,
+            _ => request.header(RANGE, format!("bytes={offset}-")),
+        })
+    };
+    let answer = endpoint.send(request).await?;
+    match answer.status().is_success() {
+        true => Ok(answer),
+        false => Err(Refusal::of(answer).await),
     }
-    endpoint.client.pull_blob_stream_partial(&endpoint.target, digest, offset, None).await
+}
+
+/// Whether the answer is the part that was asked for. One that does not say which part it is is taken at its status's word.
+fn continues(answer: &Response, offset: u64) -> bool {
+    let range = answer.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    let start = range.map(|range| {
+        let start = range.trim_start_matches("bytes").trim_start().split('-').next();
+        start.and_then(|start| start.parse::<u64>().ok())
+    });
+    answer.status() == StatusCode::PARTIAL_CONTENT
+        && start.is_none_or(|start| start == Some(offset))
 }
 
 /// A download on disk with the hash of what is there.
@@ -219,24 +229,21 @@ impl Part {
         &mut self,
         endpoint: &Endpoint,
         blob: &Descriptor,
-        mut stream: SizedStream,
+        mut answer: Response,
         progress: &dyn Progress,
         path: &Path,
     ) -> std::result::Result<(), Failure> {
-        while let Some(item) = stream.stream.next().await {
-            let bytes = match item {
-                Ok(bytes) => bytes,
-                // oci-client's own check comes at the end of the stream, where ours tells truncated from wrong.
-                Err(e) if find::<DigestError>(&e).is_some() => break,
+        loop {
+            let bytes = match answer.chunk().await {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => return Ok(()),
                 Err(e) if ended_early(&e) => {
-                    return Err(Failure::Broken(self.truncated(endpoint, blob)));
+                    let error = self.truncated(endpoint, blob);
+                    return Err(Failure::Broken(error, Duration::ZERO));
                 }
                 Err(e) => {
-                    let reason = format!("the connection broke: {e}");
-                    return Err(Failure::Broken(Error::Network {
-                        registry: endpoint.host().into(),
-                        reason,
-                    }));
+                    let error = super::failure::network(endpoint.host(), &e);
+                    return Err(Failure::Broken(error, Duration::ZERO));
                 }
             };
             let end = self.position.saturating_add(bytes.len() as u64);
@@ -253,7 +260,6 @@ impl Part {
             self.position = end;
             progress.advance(&blob.digest, end);
         }
-        Ok(())
     }
 }
 

@@ -3,8 +3,8 @@
 use std::io::Write as _;
 
 use super::Client;
-use super::blob::wait;
 use super::failure::network;
+use super::retry::wait;
 use crate::{Digest, Error, Progress, Result, Store};
 
 /// A file that was fetched.
@@ -129,7 +129,7 @@ impl Client {
 }
 
 /// The form of RFC 9110 that everybody sends: `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn http_date(text: &str) -> Option<i64> {
+pub(super) fn http_date(text: &str) -> Option<i64> {
     let mut words = text.split(' ').skip(1);
     let day: i64 = words.next()?.parse().ok()?;
     const MONTHS: [&str; 12] =

@@ -1,143 +1,120 @@
 //! One registry (or mirror) for one operation: scheme, TLS, proxy, credentials.
 
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
-use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
-use oci_client::secrets::RegistryAuth;
-use oci_client::{Client as OciClient, RegistryOperation};
-
-use super::blob::wait;
-use super::failure::{explain, is_transient, is_unreachable, network, speaks_no_tls};
-use super::token::exchange;
+use super::failure::{network, speaks_no_tls};
+use super::session::Session;
+use super::token::header_safe;
 use super::{Client, Mirror};
 use crate::auth::Credentials;
-use crate::{Error, Reference, Result};
+use crate::{Digest, Error, Reference, Result};
+
+/// What will be done at an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    Pull,
+    Push,
+}
 
 /// A place that serves one repository.
 pub(super) struct Endpoint {
-    pub(super) client: OciClient,
-    /// For requests oci-client does not make well.
+    /// Its requests end when the peer is silent for too long.
     pub(super) http: reqwest::Client,
+    /// For sending what is large: there the peer is silent until it has everything.
+    pub(super) upload: reqwest::Client,
     /// `https://host:port`
     pub(super) base: String,
-    /// The token the registry wants with each request.
-    pub(super) token: Option<String>,
-    /// The reference as this place knows it.
-    pub(super) target: oci_client::Reference,
-    pub(super) auth: RegistryAuth,
+    host: String,
+    /// The repository's name there.
+    pub(super) repository: String,
+    /// Tag or digest of the manifest.
+    pub(super) manifest: String,
     /// The reference as people wrote it.
     pub(super) display: String,
-    anonymous: bool,
+    pub(super) session: Session,
+    /// It has answered.
+    pub(super) reached: AtomicBool,
 }
 
 impl Endpoint {
     /// Host and port.
     pub(super) fn host(&self) -> &str {
-        self.target.resolve_registry()
+        &self.host
     }
 
-    /// A refusal in words that help.
-    pub(super) fn denied(&self, reason: &str) -> String {
-        let hint = if self.anonymous {
-            "no credentials were found for it; it may be private or not exist"
-        } else {
-            "the credentials were not accepted for it"
-        };
-        if reason.is_empty() { hint.into() } else { format!("{reason} ({hint})") }
+    /// `BASE/v2/REPOSITORY/PLACE`
+    pub(super) fn url(&self, place: &str) -> String {
+        format!("{}/v2/{}/{place}", self.base, self.repository)
     }
 
-    /// Finds out how the place is reached, and logs in.
+    /// A place named by an answer of this registry to `base`. Over TLS it stays over TLS.
+    pub(super) fn resolve(&self, base: &str, place: &str) -> Option<String> {
+        let base = reqwest::Url::parse(base).ok()?;
+        let mut url = base.join(place).ok()?;
+        if base.scheme() == "https" && url.scheme() == "http" && url.host() == base.host() {
+            // Behind a proxy that ends TLS, registries tell their inner address.
+            url.set_scheme("https").ok()?;
+            url.set_port(base.port()).ok()?;
+        }
+        Some(url.into())
+    }
+
+    /// The registry does not keep to the protocol.
+    pub(super) fn broken_protocol(&self, reason: &str) -> Error {
+        Error::Registry {
+            reference: self.display.clone(),
+            registry: self.host.clone(),
+            status: 0,
+            reason: reason.into(),
+        }
+    }
+
+    /// Finds out how the place is reached, and with which credentials.
     pub(super) async fn open(
         client: &Client,
         reference: &Reference,
         mirror: Option<&Mirror>,
-        operation: RegistryOperation,
+        operation: Operation,
     ) -> Result<Endpoint> {
-        let target = target(reference, mirror);
-        let host = target.resolve_registry().to_string();
+        let host = match mirror {
+            Some(mirror) => mirror.host.clone(),
+            None => reference.as_client().resolve_registry().to_string(),
+        };
+        let repository = match mirror.map(|mirror| mirror.prefix.as_str()) {
+            None | Some("") => reference.repository().to_string(),
+            Some(prefix) => format!("{prefix}/{}", reference.repository()),
+        };
         let key = mirror.map_or(reference.registry(), |m| m.host.as_str()).to_string();
         let sources = client.options.credentials.clone();
-        let repository = target.repository().to_string();
+        let asked = repository.clone();
         // A helper may wait for a person.
-        let credentials = tokio::task::spawn_blocking(move || sources.lookup(&key, &repository))
+        let credentials = tokio::task::spawn_blocking(move || sources.lookup(&key, &asked))
             .await
             .map_err(|e| Error::Credentials { origin: "helper".into(), reason: e.to_string() })??;
+        if let Credentials::Bearer(token) | Credentials::Identity(token) = &credentials {
+            header_safe(&host, token.clone())?;
+        }
         let http = client.http_client(&host)?;
         let plain = match mirror.and_then(|m| m.http) {
             Some(plain) => plain,
             None => client.speaks_http(&http, &host).await?,
         };
-        let mut endpoint = Endpoint {
-            client: client.oci_client(&host, plain, &target)?,
+        let actions = if operation == Operation::Push { "pull,push" } else { "pull" };
+        let digest = reference.digest().as_ref().map(Digest::to_string);
+        Ok(Endpoint {
+            upload: client.http_builder(&host)?.build().map_err(|e| network(&host, &e))?,
             http,
             base: format!("{}://{host}", if plain { "http" } else { "https" }),
-            token: None,
-            auth: RegistryAuth::Anonymous,
+            manifest: digest.unwrap_or_else(|| reference.tag().unwrap_or("latest").to_owned()),
             display: reference.familiar(),
-            anonymous: credentials == Credentials::Anonymous,
-            target,
-        };
-        endpoint.auth = match credentials {
-            Credentials::Anonymous => RegistryAuth::Anonymous,
-            Credentials::Basic { user, password } => RegistryAuth::Basic(user, password),
-            Credentials::Bearer(token) => RegistryAuth::Bearer(header_safe(&endpoint, token)?),
-            Credentials::Identity(token) => {
-                RegistryAuth::Bearer(exchange(&endpoint, &token, operation).await?)
-            }
-        };
-        let mut attempt = 0;
-        let token = loop {
-            let login = endpoint.client.auth(&endpoint.target, &endpoint.auth, operation);
-            match login.await {
-                Ok(token) => break token,
-                // A registry nobody can connect to is more likely a typing error than passing trouble.
-                Err(e)
-                    if is_transient(&e)
-                        && !is_unreachable(&e)
-                        && attempt < client.options.retries =>
-                {
-                    attempt += 1;
-                    tokio::time::sleep(wait(&client.options, attempt)).await;
-                }
-                Err(e) => return Err(explain(&endpoint, e)),
-            }
-        };
-        if let Some(token) = token {
-            endpoint.token = Some(header_safe(&endpoint, token)?);
-        }
-        Ok(endpoint)
+            session: Session::new(credentials, format!("repository:{repository}:{actions}")),
+            reached: AtomicBool::new(false),
+            host,
+            repository,
+        })
     }
-}
-
-/// The reference under the name this place has for it.
-fn target(reference: &Reference, mirror: Option<&Mirror>) -> oci_client::Reference {
-    let Some(mirror) = mirror else { return reference.as_client().clone() };
-    let repository = match mirror.prefix.as_str() {
-        "" => reference.repository().to_string(),
-        prefix => format!("{prefix}/{}", reference.repository()),
-    };
-    match reference.as_client().digest() {
-        Some(digest) => {
-            oci_client::Reference::with_digest(mirror.host.clone(), repository, digest.into())
-        }
-        None => {
-            let tag = reference.tag().unwrap_or("latest");
-            oci_client::Reference::with_tag(mirror.host.clone(), repository, tag.into())
-        }
-    }
-}
-
-/// oci-client panics on a token that is no header value.
-pub(super) fn header_safe(endpoint: &Endpoint, token: String) -> Result<String> {
-    if token.bytes().all(|b| (0x20..0x7f).contains(&b)) {
-        return Ok(token);
-    }
-    Err(Error::Registry {
-        reference: endpoint.display.clone(),
-        registry: endpoint.host().into(),
-        status: 0,
-        reason: "its token has characters that cannot be sent".into(),
-    })
 }
 
 /// The host without its port.
@@ -146,7 +123,7 @@ fn host_name(host: &str) -> &str {
 }
 
 /// `localhost`, 127.0.0.0/8.
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let name = host_name(host);
     name == "localhost"
         || name.ends_with(".localhost")
@@ -172,23 +149,53 @@ impl Client {
         }
     }
 
+    /// The files of this kind in the host's directories (containers-certs.d(5)).
+    fn certificate_files(&self, host: &str, kind: &str) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for dir in &self.options.cert_dirs {
+            let Ok(entries) = std::fs::read_dir(dir.join(host)) else { continue };
+            let mut paths: Vec<_> = entries.flatten().map(|e| e.path()).collect();
+            paths.retain(|p| p.extension().is_some_and(|e| e == kind));
+            paths.sort();
+            files.append(&mut paths);
+        }
+        files
+    }
+
     /// The PEM files to trust for this host besides the system's.
     fn trusted(&self, host: &str) -> Result<Vec<Vec<u8>>> {
         let mut files = self.certificates.clone();
-        for dir in &self.options.cert_dirs {
-            let dir = dir.join(host);
-            let Ok(entries) = std::fs::read_dir(&dir) else { continue };
-            let mut paths: Vec<_> = entries.flatten().map(|e| e.path()).collect();
-            paths.retain(|p| p.extension().is_some_and(|e| e == "crt"));
-            paths.sort();
-            for path in paths {
-                files.push(std::fs::read(&path).map_err(|e| Error::io(&path, e))?);
-            }
+        for path in self.certificate_files(host, "crt") {
+            files.push(read(&path)?);
         }
         Ok(files)
     }
 
+    /// The certificate and key that this host gets to see (`NAME.cert`, `NAME.key`), in one PEM.
+    fn identity(&self, host: &str) -> Result<Option<reqwest::Identity>> {
+        let Some(cert) = self.certificate_files(host, "cert").into_iter().next() else {
+            return Ok(None);
+        };
+        let key = cert.with_extension("key");
+        let bad = |reason: String| Error::BadOption {
+            option: format!("client certificate {}", cert.display()),
+            reason,
+        };
+        if !key.is_file() {
+            return Err(bad(format!("its key {} is missing", key.display())));
+        }
+        let pem = [read(&cert)?, b"\n".to_vec(), read(&key)?].concat();
+        reqwest::Identity::from_pem(&pem)
+            .map(Some)
+            .map_err(|e| bad(format!("it and its key cannot be used: {e}")))
+    }
+
     pub(super) fn http_client(&self, host: &str) -> Result<reqwest::Client> {
+        let builder = self.http_builder(host)?.read_timeout(self.options.timeout);
+        builder.build().map_err(|e| network(host, &e))
+    }
+
+    fn http_builder(&self, host: &str) -> Result<reqwest::ClientBuilder> {
         let failed = |e: reqwest::Error| network(host, &e);
         let mut roots = Vec::new();
         for pem in &self.trusted(host)? {
@@ -197,51 +204,20 @@ impl Client {
         let mut builder = reqwest::Client::builder()
             .tls_certs_merge(roots)
             .tls_danger_accept_invalid_certs(self.options.insecure)
-            .read_timeout(self.options.timeout)
             .connect_timeout(self.options.timeout.min(std::time::Duration::from_secs(20)))
             .user_agent(USER_AGENT);
+        if let Some(identity) = self.identity(host)? {
+            builder = builder.identity(identity);
+        }
         if is_loopback(host) {
             builder = builder.no_proxy();
         }
-        builder.build().map_err(failed)
+        Ok(builder)
     }
+}
 
-    fn oci_client(
-        &self,
-        host: &str,
-        http: bool,
-        target: &oci_client::Reference,
-    ) -> Result<OciClient> {
-        let mut config = ClientConfig {
-            protocol: if http { ClientProtocol::Http } else { ClientProtocol::Https },
-            accept_invalid_certificates: self.options.insecure,
-            // One PUT of known length: every registry takes it, and chunks would need memory for each.
-            use_monolithic_push: true,
-            extra_root_certificates: self
-                .trusted(host)?
-                .into_iter()
-                .map(|data| Certificate { encoding: CertificateEncoding::Pem, data })
-                .collect(),
-            platform_resolver: None,
-            read_timeout: Some(self.options.timeout),
-            connect_timeout: Some(self.options.timeout.min(std::time::Duration::from_secs(20))),
-            user_agent: USER_AGENT,
-            ..ClientConfig::default()
-        };
-        if is_loopback(host) {
-            // A proxy from the environment cannot reach our loopback. Any explicit proxy turns those off, and the
-            // exception for this host turns the explicit one off.
-            config.http_proxy = Some("http://127.0.0.1:9".into());
-            config.https_proxy = Some("http://127.0.0.1:9".into());
-            config.no_proxy = Some(host_name(host).into());
-        }
-        OciClient::try_from(config).map_err(|e| Error::Registry {
-            reference: target.to_string(),
-            registry: host.into(),
-            status: 0,
-            reason: format!("the client cannot be set up: {e}"),
-        })
-    }
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|e| Error::io(path, e))
 }
 
 const USER_AGENT: &str = concat!("boxer/", env!("CARGO_PKG_VERSION"));

@@ -1,107 +1,186 @@
-//! What oci-client and reqwest report, as errors people can act on.
+//! Refusals, broken connections and what else becomes of a request, as errors people can act on.
 
 use std::error::Error as StdError;
 use std::io;
+use std::time::{Duration, SystemTime};
 
-use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use serde::Deserialize;
 
 use super::endpoint::Endpoint;
 use crate::Error;
 
-/// Whether asking again may help.
-pub(super) fn is_transient(error: &OciDistributionError) -> bool {
-    match error {
-        OciDistributionError::RequestError(e) => match e.status() {
-            Some(status) => transient_status(status.as_u16()),
-            None => tls_reason(e).is_none() && !e.is_builder() && !e.is_redirect(),
-        },
-        OciDistributionError::ServerError { code, .. } => transient_status(*code),
-        OciDistributionError::RegistryError { envelope, .. } => {
-            envelope.errors.iter().any(|e| e.code == OciErrorCode::Toomanyrequests)
-        }
-        OciDistributionError::IoError(e) => find::<DigestError>(e).is_none(),
-        _ => false,
-    }
+/// How much of an error page is read, in bytes.
+const MAX_ERROR_PAGE: usize = 64 << 10;
+/// Who asks for more patience than this is not waited for.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+
+/// Why a request came to nothing.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The answer is no success.
+    Answer {
+        /// HTTP status.
+        status: u16,
+        /// Codes of the registry's errors (OCI distribution spec, "Error Codes").
+        codes: Vec<String>,
+        /// What the registry says.
+        reason: String,
+        /// When to come back.
+        retry_after: Option<Duration>,
+    },
+    /// There is no answer, or it broke off.
+    Request(reqwest::Error),
+    /// No use asking again.
+    Final(Error),
+    /// The same, of a cause that may pass.
+    Passing(Error),
 }
 
-fn transient_status(status: u16) -> bool {
-    matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
-}
-
-/// Whether no connection came about.
-pub(super) fn is_unreachable(error: &OciDistributionError) -> bool {
-    matches!(error, OciDistributionError::RequestError(e) if e.is_connect())
-}
-
-/// The HTTP status in an error, if that is what it is about.
-pub(super) fn status(error: &OciDistributionError) -> Option<u16> {
-    match error {
-        OciDistributionError::RequestError(e) => e.status().map(|s| s.as_u16()),
-        OciDistributionError::ServerError { code, .. } => Some(*code),
-        OciDistributionError::UnauthorizedError { .. } => Some(401),
-        _ => None,
-    }
-}
-
-/// Names the cause of an oci-client error.
-pub(super) fn explain(endpoint: &Endpoint, error: OciDistributionError) -> Error {
-    let reference = endpoint.display.clone();
-    let registry = endpoint.host().to_string();
-    let answered = |status: u16, reason: String| match status {
-        401 | 403 => Error::Unauthorized {
-            reference: reference.clone(),
-            registry: registry.clone(),
-            reason: endpoint.denied(&reason),
-        },
-        404 => Error::NotFound {
-            reference: reference.clone(),
-            reason: format!("{registry}: {reason}"),
-        },
-        _ => Error::Registry {
-            reference: reference.clone(),
-            registry: registry.clone(),
-            status,
-            reason,
-        },
-    };
-    match error {
-        OciDistributionError::AuthenticationFailure(reason) => answered(401, shorten(&reason)),
-        OciDistributionError::UnauthorizedError { .. } => answered(401, String::new()),
-        OciDistributionError::ImageManifestNotFoundError(reason) => answered(404, reason),
-        OciDistributionError::ServerError { code, message, .. } => {
-            answered(code, shorten(&message))
-        }
-        OciDistributionError::RegistryError { envelope, .. } => {
-            let reason = envelope.errors.iter().map(describe).collect::<Vec<_>>().join("; ");
-            let status = envelope.errors.first().map_or(0, |e| match e.code {
-                OciErrorCode::ManifestUnknown
-                | OciErrorCode::NameUnknown
-                | OciErrorCode::NotFound
-                | OciErrorCode::BlobUnknown => 404,
-                OciErrorCode::Unauthorized => 401,
-                OciErrorCode::Denied => 403,
-                OciErrorCode::Toomanyrequests => 429,
-                _ => 400,
-            });
-            answered(status, reason)
-        }
-        OciDistributionError::RequestError(e) => match e.status() {
-            Some(status) => {
-                answered(status.as_u16(), status.canonical_reason().unwrap_or("").into())
-            }
-            None => network(&registry, &e),
-        },
-        OciDistributionError::DigestError(e) => {
-            digest(&reference, &e).unwrap_or_else(|| answered(0, e.to_string()))
-        }
-        OciDistributionError::IoError(e) => {
-            match find::<DigestError>(&e).and_then(|d| digest(&reference, d)) {
-                Some(error) => error,
-                None => Error::Network { registry, reason: chain(&e) },
+impl Failure {
+    /// Reads the error page of an answer.
+    pub(super) async fn of(mut answer: reqwest::Response) -> Failure {
+        let status = answer.status();
+        let retry_after = retry_after(answer.headers(), SystemTime::now());
+        let mut page = Vec::new();
+        while let Ok(Some(chunk)) = answer.chunk().await {
+            page.extend_from_slice(&chunk);
+            if page.len() > MAX_ERROR_PAGE {
+                page.clear();
+                break;
             }
         }
-        other => answered(0, shorten(&other.to_string())),
+        let (codes, reason) = read_page(&page);
+        let reason = match reason.is_empty() {
+            true => status.canonical_reason().unwrap_or_default().to_owned(),
+            false => reason,
+        };
+        Failure::Answer { status: status.as_u16(), codes, reason, retry_after }
     }
+
+    /// The HTTP status, if that is what it is about.
+    pub(super) fn status(&self) -> Option<u16> {
+        match self {
+            Failure::Answer { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Whether these credentials, or none, do not do.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self.status(), Some(400 | 401 | 403))
+    }
+
+    /// Whether asking again may help.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Failure::Answer { status, codes, retry_after, .. } => {
+                (matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
+                    || codes.iter().any(|code| code == "TOOMANYREQUESTS"))
+                    && retry_after.is_none_or(|wait| wait <= MAX_RETRY_AFTER)
+            }
+            Failure::Request(e) => tls_reason(e).is_none() && !e.is_builder() && !e.is_redirect(),
+            Failure::Final(_) => false,
+            Failure::Passing(_) => true,
+        }
+    }
+
+    /// What to wait before asking again, where that is longer than `backoff`.
+    pub(super) fn patience(&self, backoff: Duration) -> Duration {
+        match self {
+            Failure::Answer { retry_after: Some(wait), .. } => backoff.max(*wait),
+            _ => backoff,
+        }
+    }
+
+    /// In words, for progress.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Failure::Answer { status, reason, .. } => format!("{status} {reason}"),
+            Failure::Request(e) => chain(e),
+            Failure::Final(e) | Failure::Passing(e) => e.to_string(),
+        }
+    }
+
+    /// Names the cause.
+    pub(super) fn explain(self, endpoint: &Endpoint) -> Error {
+        let (reference, registry) = (endpoint.display.clone(), endpoint.host().to_string());
+        match self {
+            Failure::Answer { status, codes, reason, retry_after } => match status {
+                401 | 403 => {
+                    let reason = endpoint.session.denied(&reason);
+                    Error::Unauthorized { reference, registry, reason }
+                }
+                _ if codes.iter().any(|code| code == "DENIED" || code == "UNAUTHORIZED") => {
+                    let reason = endpoint.session.denied(&reason);
+                    Error::Unauthorized { reference, registry, reason }
+                }
+                404 => Error::NotFound { reference, reason: format!("{registry}: {reason}") },
+                _ => {
+                    let reason = match retry_after {
+                        Some(wait) if wait > MAX_RETRY_AFTER => {
+                            format!("{reason} (it asks to come back in {} s)", wait.as_secs())
+                        }
+                        _ => reason,
+                    };
+                    Error::Registry { reference, registry, status, reason }
+                }
+            },
+            Failure::Request(e) => network(&registry, &e),
+            Failure::Final(e) | Failure::Passing(e) => e,
+        }
+    }
+}
+
+/// Codes and message of an error page.
+fn read_page(page: &[u8]) -> (Vec<String>, String) {
+    #[derive(Deserialize)]
+    struct Envelope {
+        errors: Vec<Item>,
+    }
+    #[derive(Deserialize)]
+    struct Item {
+        #[serde(default)]
+        code: Option<String>,
+        #[serde(default)]
+        message: Option<String>,
+    }
+    if let Ok(Envelope { errors }) = serde_json::from_slice::<Envelope>(page) {
+        let say = |item: &Item| match item.message.as_deref() {
+            Some(message) if !message.is_empty() => shorten(message),
+            _ => {
+                shorten(&item.code.as_deref().unwrap_or_default().replace('_', " ").to_lowercase())
+            }
+        };
+        let reason = errors.iter().take(5).map(say).collect::<Vec<_>>().join("; ");
+        return (errors.into_iter().filter_map(|item| item.code).collect(), reason);
+    }
+    let text = String::from_utf8_lossy(page);
+    // Markup helps nobody at a terminal.
+    if text.trim_start().starts_with('<') {
+        return (Vec::new(), "a web page".into());
+    }
+    (Vec::new(), shorten(&text))
+}
+
+/// `Retry-After`: seconds, or the time itself (RFC 9110, section 10.2.3).
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let time = u64::try_from(super::download::http_date(text)?).ok()?;
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    Some(Duration::from_secs(time.saturating_sub(now)))
+}
+
+/// Whether no connection came about. One that broke while it was made is another matter.
+pub(super) fn is_unreachable(error: &reqwest::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let broke = find::<io::Error>(error).is_some_and(|e| {
+        matches!(e.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+    });
+    error.is_connect() && !broke
 }
 
 /// Names the cause of a request that got no answer.
@@ -110,24 +189,6 @@ pub(super) fn network(registry: &str, error: &reqwest::Error) -> Error {
         Some(reason) => Error::Tls { registry: registry.into(), reason },
         None => Error::Network { registry: registry.into(), reason: chain(error) },
     }
-}
-
-fn digest(reference: &str, error: &DigestError) -> Option<Error> {
-    match error {
-        DigestError::VerificationError { expected, actual } => Some(Error::WrongDigest {
-            reference: reference.into(),
-            what: "manifest",
-            expected: shorten(expected),
-            actual: actual.clone(),
-        }),
-        _ => None,
-    }
-}
-
-fn describe(error: &oci_client::errors::OciError) -> String {
-    let code =
-        serde_json::to_string(&error.code).unwrap_or_default().trim_matches('"').replace('_', " ");
-    if error.message.is_empty() { code.to_lowercase() } else { shorten(&error.message) }
 }
 
 /// What TLS has to say about a failed request, if it failed there.
@@ -217,4 +278,33 @@ fn shorten(text: &str) -> String {
     let clean: String =
         text.trim().chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if clean.len() < text.trim().len() { format!("{clean}…") } else { clean }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages() {
+        let page =
+            br#"{"errors":[{"code":"DENIED","message":"no\u001b[31m"},{"code":"NAME_UNKNOWN"}]}"#;
+        let (codes, reason) = read_page(page);
+        assert_eq!(codes, ["DENIED", "NAME_UNKNOWN"]);
+        assert_eq!(reason, "no [31m; name unknown");
+        assert_eq!(read_page(b"<!DOCTYPE html><title>x").1, "a web page");
+        assert_eq!(read_page(b"plain\n").1, "plain");
+    }
+
+    #[test]
+    fn when_to_come_back() {
+        let of = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, text.parse().unwrap());
+            retry_after(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770))
+        };
+        assert_eq!(of("12"), Some(Duration::from_secs(12)));
+        assert_eq!(of("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(7)));
+        assert_eq!(of("Sun, 06 Nov 1984 08:49:37 GMT"), Some(Duration::ZERO));
+        assert_eq!(of("soon"), None);
+    }
 }

@@ -1,15 +1,12 @@
 //! Asking a registry whether it takes a user and a password.
 
-use http_auth::parser::ChallengeParser;
 use reqwest::StatusCode;
-use serde::Deserialize;
 
-use super::Client;
-use super::failure::network;
+use super::challenge::Challenges;
+use super::failure::{Failure, network};
+use super::{Client, token};
+use crate::auth::Credentials;
 use crate::{Error, Reference, Result};
-
-/// The largest answer of a token server read, in bytes.
-const MAX_TOKEN: usize = 1 << 20;
 
 impl Client {
     /// Whether the registry takes these credentials; whether it asks for any at all.
@@ -48,43 +45,31 @@ impl Client {
                     });
                 }
             }
-            let headers = first.headers().get_all("www-authenticate").iter();
-            let challenges = headers.filter_map(|header| header.to_str().ok()).collect::<Vec<_>>();
-            let challenge = challenge(&challenges);
+            let challenges = Challenges::of(first.headers());
             let again = http.get(&base);
-            let again = match challenge {
-                Some(Challenge::Basic) => again.basic_auth(user, Some(password)),
-                Some(Challenge::Bearer { realm, service }) => {
-                    let mut query = vec![("account", user), ("client_id", "boxer")];
-                    query.extend(service.as_deref().map(|service| ("service", service)));
-                    let request = http.get(&realm).query(&query);
-                    let answer = request.basic_auth(user, Some(password)).send().await;
-                    let mut answer = answer.map_err(failed)?;
-                    match answer.status() {
-                        StatusCode::OK => {}
-                        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                            return Err(refused("incorrect user or password"));
+            let again = match challenges.bearer {
+                Some(bearer) => {
+                    let credentials =
+                        Credentials::Basic { user: user.into(), password: password.into() };
+                    let is_https = scheme == "https";
+                    let scopes = &bearer.scopes;
+                    let fetched =
+                        token::fetch(&http, host, &bearer, scopes, &credentials, is_https).await;
+                    again.bearer_auth(fetched.map_err(|failure| match failure {
+                        Failure::Answer { status: 401 | 403, .. } => {
+                            refused("incorrect user or password")
                         }
-                        status => {
-                            return Err(Error::Registry {
-                                reference: registry.into(),
-                                registry: host.into(),
-                                status: status.as_u16(),
-                                reason: "its token server is out of order".into(),
-                            });
-                        }
-                    }
-                    let mut body = Vec::new();
-                    while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-                        body.extend_from_slice(&chunk);
-                        if body.len() > MAX_TOKEN {
-                            return Err(refused("the token server's answer is too large"));
-                        }
-                    }
-                    let token =
-                        token(&body).ok_or_else(|| refused("the token server gave no token"))?;
-                    again.bearer_auth(token)
+                        Failure::Answer { status, .. } => Error::Registry {
+                            reference: registry.into(),
+                            registry: host.into(),
+                            status,
+                            reason: "its token server is out of order".into(),
+                        },
+                        Failure::Request(error) => network(registry, &error),
+                        Failure::Final(error) | Failure::Passing(error) => error,
+                    })?)
                 }
+                None if challenges.basic => again.basic_auth(user, Some(password)),
                 None => return Err(refused("it names no way to log in that is known")),
             };
             match again.send().await.map_err(failed)?.status() {
@@ -101,40 +86,4 @@ impl Client {
             }
         })
     }
-}
-
-enum Challenge {
-    Basic,
-    Bearer { realm: String, service: Option<String> },
-}
-
-/// The way to log in that the headers name; tokens before passwords.
-fn challenge(headers: &[&str]) -> Option<Challenge> {
-    let mut found = None;
-    for challenge in headers.iter().flat_map(|header| ChallengeParser::new(header).flatten()) {
-        let value = |wanted: &str| {
-            let known = challenge.params.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
-            known.map(|(_, value)| value.to_unescaped())
-        };
-        match challenge.scheme.to_ascii_lowercase().as_str() {
-            "bearer" => {
-                let realm = value("realm")?;
-                return Some(Challenge::Bearer { realm, service: value("service") });
-            }
-            "basic" => found = Some(Challenge::Basic),
-            _ => {}
-        }
-    }
-    found
-}
-
-fn token(body: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Answer {
-        token: Option<String>,
-        access_token: Option<String>,
-    }
-    let answer: Answer = serde_json::from_slice(body).ok()?;
-    let token = answer.token.or(answer.access_token)?;
-    token.bytes().all(|byte| (0x21..0x7f).contains(&byte)).then_some(token)
 }

@@ -1,52 +1,25 @@
-//! Asking for a manifest. oci-client reads one whole, however large; here the size is bounded while reading.
+//! Manifests: asked for, with their size bounded while they are read, and sent.
 
-use oci_client::errors::{OciDistributionError, OciEnvelope};
-use oci_client::secrets::RegistryAuth;
 use reqwest::header;
 
 use super::Client;
-use super::blob::wait;
 use super::endpoint::Endpoint;
-use super::failure::{explain, is_transient};
+use super::failure::Failure;
+use super::retry::asked;
 use crate::manifest::{MAX_MANIFEST, media};
 use crate::{Digest, Error, Hasher, Result};
 
-/// How much of an error page is read, in bytes.
-const MAX_ERROR_PAGE: u64 = 64 << 10;
-
-/// An answer's body, or why there is none.
-enum Failure {
-    Request(OciDistributionError),
-    TooLarge,
-}
-
 impl Client {
     /// A manifest's bytes with the digest they were checked against: the one asked for, or else the one the registry
-    /// says it has.
+    /// says it has. `name` is a tag or digest.
     pub(super) async fn pull_manifest(
         &self,
         endpoint: &Endpoint,
-        target: &oci_client::Reference,
+        name: &str,
         expected: Option<&Digest>,
     ) -> Result<(Vec<u8>, Digest)> {
-        let mut attempt = 0;
-        let (bytes, announced) = loop {
-            match request(endpoint, target).await {
-                Ok(answer) => break answer,
-                Err(Failure::TooLarge) => {
-                    return Err(Error::TooLarge {
-                        reference: endpoint.display.clone(),
-                        what: "the manifest".into(),
-                        limit: MAX_MANIFEST,
-                    });
-                }
-                Err(Failure::Request(e)) if is_transient(&e) && attempt < self.options.retries => {
-                    attempt += 1;
-                    tokio::time::sleep(wait(&self.options, attempt)).await;
-                }
-                Err(Failure::Request(e)) => return Err(explain(endpoint, e)),
-            }
-        };
+        let (bytes, announced) =
+            asked(endpoint, &self.options, async || get(endpoint, name).await).await?;
         for promised in expected.into_iter().chain(&announced) {
             let mut hasher = Hasher::like(promised);
             hasher.update(&bytes);
@@ -58,52 +31,65 @@ impl Client {
         let digest = expected.cloned().unwrap_or_else(|| Digest::of(&bytes));
         Ok((bytes, digest))
     }
+
+    /// Sends a manifest or index under a tag or its digest; whether the registry counts it among its subject's referrers.
+    pub(super) async fn push_manifest(
+        &self,
+        endpoint: &Endpoint,
+        name: &str,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> Result<bool> {
+        let url = endpoint.url(&format!("manifests/{name}"));
+        asked(endpoint, &self.options, async || {
+            let request = || {
+                let request = endpoint.http.put(&url).header(header::CONTENT_TYPE, media_type);
+                Ok(request.body(bytes.to_vec()))
+            };
+            let answer = endpoint.send(request).await?;
+            match answer.status().is_success() {
+                true => Ok(answer.headers().contains_key("oci-subject")),
+                false => Err(Failure::of(answer).await),
+            }
+        })
+        .await
+    }
 }
 
 /// One attempt: the body, and the digest in the registry's header if there is one that can be checked.
-async fn request(
+async fn get(
     endpoint: &Endpoint,
-    target: &oci_client::Reference,
+    name: &str,
 ) -> std::result::Result<(Vec<u8>, Option<Digest>), Failure> {
-    let name = target.digest().or(target.tag()).unwrap_or("latest");
-    let url = format!("{}/v2/{}/manifests/{name}", endpoint.base, target.repository());
-    let mut request = endpoint.http.get(&url).header(header::ACCEPT, media::MANIFESTS.join(", "));
-    request = match (&endpoint.token, &endpoint.auth) {
-        (Some(token), _) | (None, RegistryAuth::Bearer(token)) => request.bearer_auth(token),
-        (None, RegistryAuth::Basic(user, password)) => request.basic_auth(user, Some(password)),
-        (None, RegistryAuth::Anonymous) => request,
-    };
-    let answer = request.send().await.map_err(|e| Failure::Request(e.into()))?;
-    let status = answer.status();
-    if status.is_success() {
-        let announced = answer.headers().get("docker-content-digest");
-        let announced = announced.and_then(|h| h.to_str().ok()).and_then(|h| Digest::parse(h).ok());
-        let body = body(answer, MAX_MANIFEST).await?;
-        return Ok((body, announced));
+    let url = endpoint.url(&format!("manifests/{name}"));
+    let accept = media::MANIFESTS.join(", ");
+    let request = || Ok(endpoint.http.get(&url).header(header::ACCEPT, &accept));
+    let answer = endpoint.send(request).await?;
+    if !answer.status().is_success() {
+        return Err(Failure::of(answer).await);
     }
-    let page = match body(answer, MAX_ERROR_PAGE).await {
-        Ok(page) => page,
-        Err(Failure::TooLarge) => Vec::new(),
-        Err(e) => return Err(e),
-    };
-    let code = status.as_u16();
-    Err(Failure::Request(match serde_json::from_slice::<OciEnvelope>(&page) {
-        // Trouble that may pass is told by the status; the envelope says the rest better.
-        Ok(envelope) if !envelope.errors.is_empty() && !matches!(code, 408 | 429 | 500..) => {
-            OciDistributionError::RegistryError { envelope, url }
-        }
-        _ => {
-            let message = String::from_utf8_lossy(&page).into_owned();
-            OciDistributionError::ServerError { code, url, message }
-        }
-    }))
+    let announced = answer.headers().get("docker-content-digest");
+    let announced = announced.and_then(|h| h.to_str().ok()).and_then(|h| Digest::parse(h).ok());
+    let bytes = body(endpoint, answer, "the manifest", MAX_MANIFEST).await?;
+    if bytes.trim_ascii_start().starts_with(b"<") {
+        let error = Error::not_an_image(&endpoint.display, "the registry answered with a web page");
+        return Err(Failure::Final(error));
+    }
+    Ok((bytes, announced))
 }
 
-async fn body(mut answer: reqwest::Response, limit: u64) -> std::result::Result<Vec<u8>, Failure> {
+/// A body of bounded size. One that ends before the length it announced is an error of the request.
+pub(super) async fn body(
+    endpoint: &Endpoint,
+    mut answer: reqwest::Response,
+    what: &str,
+    limit: u64,
+) -> std::result::Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|e| Failure::Request(e.into()))? {
+    while let Some(chunk) = answer.chunk().await.map_err(Failure::Request)? {
         if (bytes.len() as u64).saturating_add(chunk.len() as u64) > limit {
-            return Err(Failure::TooLarge);
+            let (reference, what) = (endpoint.display.clone(), what.to_owned());
+            return Err(Failure::Final(Error::TooLarge { reference, what, limit }));
         }
         bytes.extend_from_slice(&chunk);
     }

@@ -1,6 +1,10 @@
-//! The registry client: a blocking façade over oci-client.
+//! The registry client (OCI distribution spec 1.1): blocking, over reqwest.
+//!
+//! oci-client, which was under it first, answers challenges only before the first request, gives up a token's session when it
+//! expires, and hides status and headers (`Retry-After`, `OCI-Subject`, `Range` of an upload) that decide what comes next.
 
 mod blob;
+mod challenge;
 mod download;
 mod endpoint;
 mod failure;
@@ -10,7 +14,11 @@ mod manifest;
 mod parts;
 mod pull;
 mod push;
+mod referrers;
+mod retry;
+mod session;
 mod token;
+mod upload;
 
 use std::path::PathBuf;
 use std::str::FromStr;

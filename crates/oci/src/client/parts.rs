@@ -2,11 +2,9 @@
 
 use std::path::PathBuf;
 
-use oci_client::RegistryOperation;
-
 use super::Client;
 use super::blob::fetch;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Operation};
 use super::pull::check_config_size;
 use crate::manifest::MAX_CONFIG;
 use crate::source::LayoutManifest;
@@ -46,8 +44,7 @@ impl Client {
                     return Err(Error::Offline { reference: name });
                 }
                 let manifest = self.run(reference, async || {
-                    let endpoint =
-                        Endpoint::open(self, reference, None, RegistryOperation::Pull).await?;
+                    let endpoint = Endpoint::open(self, reference, None, Operation::Pull).await?;
                     let (_, _, manifest) =
                         self.find_manifest(&endpoint, reference, NESTING).await?;
                     check_config_size(&name, &manifest)?;
@@ -76,8 +73,7 @@ impl Client {
     ) -> Result<()> {
         match &parts.origin {
             Origin::Registry(reference) => self.run(reference, async || {
-                let endpoint =
-                    Endpoint::open(self, reference, None, RegistryOperation::Pull).await?;
+                let endpoint = Endpoint::open(self, reference, None, Operation::Pull).await?;
                 fetch(&endpoint, &self.options, blob, store, progress).await
             }),
             Origin::Layout(path) => LayoutManifest::copy_blob(path, blob, store, progress),

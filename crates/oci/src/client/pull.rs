@@ -2,12 +2,9 @@
 
 use std::collections::HashSet;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use oci_client::RegistryOperation;
-
 use super::Client;
 use super::blob::fetch;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Operation};
 use crate::artifact::check_box_manifest;
 use crate::manifest::{MAX_CONFIG, MAX_NESTING, media};
 use crate::wasi_image::is_wasi;
@@ -15,6 +12,7 @@ use crate::writer::{check_image_manifest, match_layers};
 use crate::{
     Descriptor, Digest, Document, Error, ImageConfig, Manifest, Progress, Reference, Result, Store,
 };
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 /// What the caller can use.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,7 +34,7 @@ impl Client {
         for mirror in self.options.mirrors.iter().filter(|m| m.registry == reference.registry()) {
             let attempt = async {
                 let endpoint =
-                    Endpoint::open(self, reference, Some(mirror), RegistryOperation::Pull).await?;
+                    Endpoint::open(self, reference, Some(mirror), Operation::Pull).await?;
                 self.pull_from(&endpoint, reference, store, progress, want).await
             };
             match attempt.await {
@@ -45,7 +43,7 @@ impl Client {
                 Err(e) => tracing::warn!(mirror = %mirror.host, error = %e, "mirror failed"),
             }
         }
-        let endpoint = Endpoint::open(self, reference, None, RegistryOperation::Pull).await?;
+        let endpoint = Endpoint::open(self, reference, None, Operation::Pull).await?;
         self.pull_from(&endpoint, reference, store, progress, want).await
     }
 
@@ -74,7 +72,7 @@ impl Client {
         nesting: u32,
     ) -> Result<(Vec<u8>, Digest, Manifest)> {
         let name = reference.familiar();
-        let mut target = endpoint.target.clone();
+        let mut target = endpoint.manifest.clone();
         let mut expected = reference.digest();
         let mut depth = 0;
         loop {
@@ -87,7 +85,7 @@ impl Client {
                 Document::Index(index) => {
                     depth += 1;
                     let entry = index.linux_amd64(&name)?;
-                    target = endpoint.target.clone_with_digest(entry.digest.to_string());
+                    target = entry.digest.to_string();
                     expected = Some(entry.digest.clone());
                 }
             }

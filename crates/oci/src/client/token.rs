@@ -1,87 +1,106 @@
-//! Identity tokens.
+//! Tokens of a registry's token server: for nobody in particular, for a password, for an identity token (the distribution project's
+//! "Token Authentication Specification" and its OAuth2 form).
 
-use http_auth::parser::ChallengeParser;
-use oci_client::RegistryOperation;
 use serde::Deserialize;
 
-use super::endpoint::{Endpoint, header_safe};
-use super::failure::network;
-use crate::{Error, Result};
+use super::challenge::Bearer;
+use super::failure::Failure;
+use crate::Error;
+use crate::auth::Credentials;
 
 /// The largest answer of a token server read, in bytes.
-const MAX_TOKEN: u64 = 1 << 20;
+const MAX_TOKEN: usize = 1 << 20;
 
-/// Exchanges an identity (refresh) token for an access token, which oci-client cannot do: the OAuth2 flow of the
-/// distribution project's "Token Authentication Specification", POST form.
-pub(super) async fn exchange(
-    endpoint: &Endpoint,
-    refresh_token: &str,
-    operation: RegistryOperation,
-) -> Result<String> {
-    #[derive(Deserialize)]
-    struct Token {
-        access_token: Option<String>,
-        token: Option<String>,
-    }
-    let host = endpoint.host();
-    let refused = |status: u16, reason: String| match status {
-        401 | 403 => Error::Unauthorized {
-            reference: endpoint.display.clone(),
-            registry: host.into(),
-            reason: endpoint.denied(&reason),
-        },
-        _ => Error::Registry {
-            reference: endpoint.display.clone(),
-            registry: host.into(),
+/// Asks for a token.
+///
+/// # Errors
+/// The server refuses, cannot be reached, or gives none; credentials would travel in the clear.
+pub(super) async fn fetch(
+    http: &reqwest::Client,
+    registry: &str,
+    from: &Bearer,
+    scopes: &[String],
+    credentials: &Credentials,
+    is_https: bool,
+) -> Result<String, Failure> {
+    let broken = |status: u16, reason: &str| {
+        Failure::Final(Error::Registry {
+            reference: from.realm.chars().take(200).collect(),
+            registry: registry.into(),
             status,
-            reason,
-        },
+            reason: reason.into(),
+        })
     };
-    let client = &endpoint.http;
-    let answer =
-        client.get(format!("{}/v2/", endpoint.base)).send().await.map_err(|e| network(host, &e))?;
-    let header =
-        answer.headers().get("www-authenticate").and_then(|h| h.to_str().ok()).unwrap_or("");
-    let mut realm = None;
-    let mut service = String::new();
-    for challenge in
-        ChallengeParser::new(header).flatten().filter(|c| c.scheme.eq_ignore_ascii_case("bearer"))
+    let realm = reqwest::Url::parse(&from.realm)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .ok_or_else(|| broken(0, "its token server has no address that can be used"))?;
+    let host = realm.host_str().unwrap_or_default();
+    if is_https
+        && realm.scheme() == "http"
+        && !super::endpoint::is_loopback(host)
+        && *credentials != Credentials::Anonymous
     {
-        for (name, value) in &challenge.params {
-            match name.to_ascii_lowercase().as_str() {
-                "realm" => realm = Some(value.to_unescaped()),
-                "service" => service = value.to_unescaped(),
-                _ => {}
+        return Err(broken(0, "its token server is not protected by TLS: no credentials are sent"));
+    }
+    let service = from.service.iter().map(|service| ("service", service.as_str()));
+    let request = match credentials {
+        Credentials::Identity(token) => {
+            let scope = scopes.join(" ");
+            let mut form = vec![
+                ("grant_type", "refresh_token"),
+                ("client_id", "boxer"),
+                ("scope", scope.as_str()),
+                ("refresh_token", token.as_str()),
+            ];
+            form.extend(service);
+            http.post(realm).form(&form)
+        }
+        _ => {
+            let mut query: Vec<(&str, &str)> = service.collect();
+            query.extend(scopes.iter().map(|scope| ("scope", scope.as_str())));
+            match credentials {
+                Credentials::Basic { user, password } => {
+                    query.extend([("account", user.as_str()), ("client_id", "boxer")]);
+                    http.get(realm).query(&query).basic_auth(user, Some(password))
+                }
+                _ => http.get(realm).query(&query),
             }
         }
-    }
-    let realm = realm
-        .ok_or_else(|| refused(0, "it names no token server for the identity token".into()))?;
-    let actions = if operation == RegistryOperation::Push { "pull,push" } else { "pull" };
-    let scope = format!("repository:{}:{actions}", endpoint.target.repository());
-    let form = [
-        ("grant_type", "refresh_token"),
-        ("service", service.as_str()),
-        ("client_id", "boxer"),
-        ("scope", scope.as_str()),
-        ("refresh_token", refresh_token),
-    ];
-    let mut answer = client.post(realm).form(&form).send().await.map_err(|e| network(host, &e))?;
+    };
+    let mut answer = request.send().await.map_err(Failure::Request)?;
     if !answer.status().is_success() {
-        return Err(refused(answer.status().as_u16(), "the identity token was refused".into()));
+        return Err(Failure::of(answer).await);
     }
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|e| network(host, &e))? {
+    while let Some(chunk) = answer.chunk().await.map_err(Failure::Request)? {
         body.extend_from_slice(&chunk);
-        if body.len() as u64 > MAX_TOKEN {
-            return Err(refused(0, "the token server's answer is too large".into()));
+        if body.len() > MAX_TOKEN {
+            return Err(broken(0, "the token server's answer is too large"));
         }
     }
-    let token: Token = serde_json::from_slice(&body)
-        .map_err(|_| refused(0, "malformed answer of the token server".into()))?;
-    let token = token
-        .access_token
-        .or(token.token)
-        .ok_or_else(|| refused(0, "the token server gave no token".into()))?;
-    header_safe(endpoint, token)
+    #[derive(Deserialize)]
+    struct Answer {
+        token: Option<String>,
+        access_token: Option<String>,
+    }
+    let answer: Answer = serde_json::from_slice(&body)
+        .map_err(|_| broken(0, "malformed answer of the token server"))?;
+    let tokens = [answer.token, answer.access_token].into_iter().flatten();
+    let token = tokens.into_iter().find(|token| !token.is_empty());
+    let token = token.ok_or_else(|| broken(0, "the token server gave no token"))?;
+    header_safe(registry, token).map_err(Failure::Final)
+}
+
+/// Refuses a token that no header can carry.
+pub(super) fn header_safe(registry: &str, token: String) -> crate::Result<String> {
+    if token.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+        return Ok(token);
+    }
+    Err(Error::Registry {
+        reference: registry.into(),
+        registry: registry.into(),
+        status: 0,
+        reason: "its token has characters that cannot be sent".into(),
+    })
 }

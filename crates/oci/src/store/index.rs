@@ -1,6 +1,6 @@
 //! Names: `index.json`, changed under a lock.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 
@@ -179,6 +179,27 @@ impl Store {
             .collect();
         entries.sort_by(|a, b| (&a.name, a.kind, &a.digest).cmp(&(&b.name, b.kind, &b.digest)));
         Ok(entries)
+    }
+
+    /// Where in the reference's registry, but not in its repository, blobs of the store are, by the names in the store.
+    pub(crate) fn repositories_in(&self, reference: &Reference) -> Result<HashMap<Digest, String>> {
+        let mut found = HashMap::new();
+        for descriptor in self.read_index()?.manifests {
+            let name = descriptor.ref_name().or(descriptor.box_name());
+            let Some(name) = name.and_then(|name| Reference::parse(name).ok()) else { continue };
+            if name.registry() != reference.registry()
+                || name.repository() == reference.repository()
+            {
+                continue;
+            }
+            // A damaged manifest is told of by whoever needs it.
+            let Ok(manifest) = self.read_manifest(&descriptor) else { continue };
+            for layer in manifest.layers {
+                found.insert(layer.digest, name.repository().to_owned());
+            }
+            found.insert(manifest.config.digest, name.repository().to_owned());
+        }
+        Ok(found)
     }
 
     pub(crate) fn read_manifest(&self, descriptor: &Descriptor) -> Result<crate::Manifest> {

@@ -83,6 +83,11 @@ fn other_tools_take_the_image() {
     let layout = store.dir.path().join("layout");
     let target = format!("oci:{}:v1", layout.display());
     run("skopeo", &["copy", "--insecure-policy", "--src-tls-verify=false", &place, &target]);
+    let dir = |name: &str| store.dir.path().join(name).display().to_string();
+    let (root, state) = (dir("root"), dir("run"));
+    let storage = ["--storage-driver", "vfs", "--root", &root, "--runroot", &state];
+    let pull = ["pull", "--policy", "always", "--tls-verify=false", &place];
+    run("buildah", &[&storage[..], &pull].concat());
     let loaded = oci::import_layout(&layout, None, &temp_store(), None, &NoProgress).unwrap();
     assert_eq!(loaded, Artifact::Box(made));
 }
@@ -152,4 +157,26 @@ fn a_registry_that_takes_images_alone() {
     assert!(matches!(error, Error::ArtifactRefused { status: 400, .. }), "{error}");
     client().push_box(&name, &store, &made, Form::Image, &NoProgress).unwrap();
     assert_eq!(client().pull_box(&name, &temp_store(), &NoProgress).unwrap(), made);
+}
+
+/// The artifact is one for the crate that Wasm tools share.
+#[test]
+fn oci_wasm_takes_the_artifact() {
+    let registry = Registry::start(Options::default());
+    let store = temp_store();
+    let name = reference(&registry.name("boxes/hello:v1"));
+    let made = write_box(&store, &name);
+    client().push_box(&name, &store, &made, Form::Artifact, &NoProgress).unwrap();
+    let protocol = oci_client::client::ClientProtocol::Http;
+    let config = oci_client::client::ClientConfig { protocol, ..Default::default() };
+    let theirs = oci_wasm::WasmClient::new(oci_client::Client::new(config));
+    let place: oci_client::Reference = name.canonical().parse().unwrap();
+    let auth = oci_client::secrets::RegistryAuth::Anonymous;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (_, config, digest) =
+        runtime.block_on(theirs.pull_manifest_and_config(&place, &auth)).unwrap();
+    assert_eq!(digest, made.digest.as_str());
+    assert_eq!((config.architecture.as_str(), config.layer_digests.len()), ("wasm", 1));
+    let pulled = runtime.block_on(theirs.pull(&place, &auth)).unwrap();
+    assert_eq!(&pulled.layers[0].data[..], WASM);
 }

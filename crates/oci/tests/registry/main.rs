@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod cuts;
 mod faults;
 mod forms;
 mod real;
+mod referrers;
+mod session;
 mod token;
+mod upload;
 
 use std::sync::Mutex;
 use std::time::Duration;

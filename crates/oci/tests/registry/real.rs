@@ -153,7 +153,9 @@ fn tls_and_basic() {
     let wrong =
         Client::new(ClientOptions { credentials: with_user("ann", "guess"), ..options() }).unwrap();
     let none = Client::new(options()).unwrap();
-    for (client, hint) in [(&wrong, "not accepted"), (&none, "no credentials were found")] {
+    for (client, hint) in
+        [(&wrong, "the password of ann was sent"), (&none, "no credentials were found")]
+    {
         let store = temp_store();
         let error = client.pull(&name, &store, &NoProgress).unwrap_err();
         assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
