@@ -138,7 +138,7 @@ impl Translated {
         Translated {
             frozen: None,
             listens: false,
-            shared: Box::default(),
+            shared: Shared::new(),
             regions: Regions::default(),
             // No sample is ever due.
             countdown: i64::MAX,

@@ -5,13 +5,14 @@
 //! translate sets [`Field::Listening`] before the box starts; elsewhere it stays 0 and nothing of this happens. The box
 //! then calls WASI's `sched_yield` between steps while it has requests or waits for answers: during that call the host
 //! reads the requests and writes the answers. What compiled code needs while it runs lies in [`Shared`].
+#![allow(unsafe_code)] // a large structure of zeros is made in place
 
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
 use std::collections::BTreeSet;
 
 /// Version of everything in this file. A host leaves a box of another one alone.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Guest instructions in regions between two entries of the tally.
 pub const TALLY: i64 = 20_000;
@@ -113,7 +114,7 @@ pub struct Install {
 }
 
 /// Entries of [`Shared::jumps`], as a power of two.
-const JUMP_BITS: u32 = 14;
+const JUMP_BITS: u32 = 16;
 /// Entries of [`Shared::jumps`].
 pub const JUMPS: usize = 1 << JUMP_BITS;
 /// Spreads addresses over a cache of jumps (Fibonacci hashing: 2^64 divided by the golden ratio). Functions begin at multiples
@@ -153,9 +154,14 @@ pub struct Jump {
     pub epoch: AtomicU32,
 }
 
+/// Spreads addresses over `n` places, a power of two from 2 on.
+pub const fn spread(pc: u64, n: u64) -> u64 {
+    pc.wrapping_mul(JUMP_FACTOR) >> (64 - n.trailing_zeros())
+}
+
 /// Place of `pc` in [`Shared::jumps`].
 pub const fn jump_index(pc: u64) -> usize {
-    (pc.wrapping_mul(JUMP_FACTOR) >> JUMP_SHIFT) as usize
+    spread(pc, JUMPS as u64) as usize
 }
 
 /// Offsets of [`Shared`]'s fields.
@@ -182,21 +188,9 @@ pub mod shared {
 
 impl Shared {
     /// No region is known.
-    pub fn new() -> Shared {
-        let none =
-            || Jump { pc: AtomicU64::new(0), slot: AtomicU32::new(0), epoch: AtomicU32::new(0) };
-        Shared {
-            fuel: AtomicI64::new(0),
-            leave: AtomicU32::new(0),
-            epoch: AtomicU32::new(0),
-            jumps: core::array::from_fn(|_| none()),
-        }
-    }
-}
-
-impl Default for Shared {
-    fn default() -> Self {
-        Shared::new()
+    pub fn new() -> Box<Shared> {
+        // SAFETY: all fields are numbers. (It is too large to be made on the stack.)
+        unsafe { Box::new_zeroed().assume_init() }
     }
 }
 

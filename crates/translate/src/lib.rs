@@ -69,24 +69,29 @@ fn next_page(block: &BlockAt) -> Option<u32> {
     (block.next != 0).then(|| page(block.next))
 }
 
+/// Lines of 64 bytes in a page of 4 KiB.
+const LINES: u64 = 64;
+
 /// The module of a region for a processor; imports and export as [`wasmgen::module`] says. None if its bytes are no code.
 pub fn module(source: &Source, level: CpuLevel, layout: &Layout) -> Option<Vec<u8>> {
-    code(source, level, layout).map(|code| code.wasm)
+    let region = source.region(&LiftOptions { level })?;
+    let lines = desk::spread(source.request.root, LINES) as u32;
+    Some(wasmgen::module(&[region], layout, lines))
 }
 
 /// A translated region.
 pub struct Code {
-    /// See [`module`].
+    /// As [`module`], one of many whose code will lie together.
     pub wasm: Vec<u8>,
     /// How many bytes of x86 it was made from.
     pub x86_bytes: u64,
 }
 
-/// As [`module`].
+/// As [`module`], to be put together with others.
 pub fn code(source: &Source, level: CpuLevel, layout: &Layout) -> Option<Code> {
     let region = source.region(&LiftOptions { level })?;
     let x86_bytes = region.blocks.iter().map(|block| u64::from(block.len)).sum();
-    Some(Code { wasm: wasmgen::module(&[region], layout), x86_bytes })
+    Some(Code { wasm: wasmgen::module(&[region], layout, 0), x86_bytes })
 }
 
 #[cfg(test)]

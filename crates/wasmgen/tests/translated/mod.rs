@@ -255,11 +255,11 @@ pub fn run(
             }
             next += 1;
         }
-        let wasm = wasmgen::module(&modules, &LAYOUT);
+        let wasm = wasmgen::module(&modules, &LAYOUT, 0);
         tally.wasm += wasm.len();
         let module = Module::new(&engine, &wasm).unwrap_or_else(|error| {
             for region in &modules {
-                let wasm = wasmgen::module(std::slice::from_ref(region), &LAYOUT);
+                let wasm = wasmgen::module(std::slice::from_ref(region), &LAYOUT, 7);
                 if let Err(error) = Module::validate(&engine, &wasm) {
                     let text: String = region.blocks.iter().map(ToString::to_string).collect();
                     panic!("{error:?}\n{text}");
