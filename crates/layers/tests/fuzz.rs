@@ -34,7 +34,7 @@ const NAMES: &[&str] = &[
     "PaxHeaders/a",
     "GNUSparseFile.0/a",
 ];
-const TYPES: &[u8] = b"0\0001234567xgLKSDVM\xff";
+const TYPES: &[u8] = b"0\x001234567xgLKSDVM\xff";
 const RECORDS: &[&str] = &[
     "path=a/b\n",
     "linkpath=c\n",
