@@ -108,7 +108,12 @@ fn serve(stream: TcpStream, handler: &dyn Fn(&Request) -> Answer) -> std::io::Re
             break;
         }
         if let Some((name, value)) = line.split_once(':') {
-            request.headers.insert(name.trim().to_lowercase(), value.trim().into());
+            // A header that stands there again goes on (RFC 9110, section 5.2).
+            let known = request.headers.entry(name.trim().to_lowercase()).or_default();
+            if !known.is_empty() {
+                known.push_str(", ");
+            }
+            known.push_str(value.trim());
         }
     }
     let length: u64 = request.header("content-length").parse().unwrap_or(0);

@@ -10,6 +10,7 @@
 //! * [`fake_registry::FakeRegistry`]: a registry in memory, with Bearer tokens, faults and manners on demand.
 //! * [`http::Server`]: the few lines of HTTP under it.
 //! * [`image`]: small images made on the spot.
+//! * [`token_gate::TokenGate`]: a token server in front of a registry.
 //! * [`proxy::Proxy`]: breaks connections at a given byte.
 //!
 //! Everything here may panic: a test that cannot be set up has failed.
@@ -29,3 +30,5 @@ pub mod image;
 pub mod proxy;
 #[cfg(feature = "registry")]
 pub mod registry;
+#[cfg(feature = "registry")]
+pub mod token_gate;

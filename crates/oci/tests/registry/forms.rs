@@ -6,6 +6,7 @@ use oci::{Artifact, BoxHandle, BoxOptions, Error, Form, NoProgress};
 use testkit::fake_registry::{Access, FakeRegistry, Rules};
 use testkit::image::{Blob, Image, tar};
 use testkit::registry::{Options, Registry};
+use testkit::token_gate::TokenGate;
 
 use crate::*;
 
@@ -90,6 +91,42 @@ fn other_tools_take_the_image() {
     run("buildah", &[&storage[..], &pull].concat());
     let loaded = oci::import_layout(&layout, None, &temp_store(), None, &NoProgress).unwrap();
     assert_eq!(loaded, Artifact::Box(made));
+}
+
+/// The same behind TLS and a password, and behind a token server.
+#[test]
+fn other_tools_take_the_image_from_protected_registries() {
+    let tls = Registry::start(Options { tls: true, htpasswd: Some(("ann", "s3cret")) });
+    let inner = Registry::start(Options::default());
+    let gate = TokenGate::start(inner.host(), "ann", "s3cret");
+    for (name, verify) in [(tls.name("a/box:1"), true), (gate.name("a/box:1"), false)] {
+        let store = temp_store();
+        let name = reference(&name);
+        let made = write_box(&store, &name);
+        let extra_ca = if verify { vec![tls.ca()] } else { Vec::new() };
+        let credentials = with_user("ann", "s3cret");
+        let client = Client::new(ClientOptions { credentials, extra_ca, ..options() }).unwrap();
+        let pushed = client.push_box(&name, &store, &made, Form::Both, &NoProgress).unwrap();
+        for form in &pushed {
+            let pulled = client.pull_box(&form.reference, &temp_store(), &NoProgress).unwrap();
+            assert_eq!(pulled, made);
+        }
+        let place = format!("docker://{}", pushed[1].reference.canonical());
+        let dir = |name: &str| store.dir.path().join(name).display().to_string();
+        let (certs, target) = (dir("certs"), format!("oci:{}:v1", dir("layout")));
+        std::fs::create_dir(&certs).unwrap();
+        if verify {
+            std::fs::copy(tls.ca(), format!("{certs}/ca.crt")).unwrap();
+        }
+        let (src_tls, pull_tls) =
+            (format!("--src-tls-verify={verify}"), format!("--tls-verify={verify}"));
+        let copy = ["copy", "--insecure-policy", &src_tls, "--src-creds=ann:s3cret"];
+        run("skopeo", &[&copy[..], &["--src-cert-dir", &certs, &place, &target]].concat());
+        let (root, state) = (dir("root"), dir("run"));
+        let storage = ["--storage-driver", "vfs", "--root", &root, "--runroot", &state];
+        let pull = ["pull", &pull_tls, "--creds=ann:s3cret", "--cert-dir", &certs, &place];
+        run("buildah", &[&storage[..], &pull].concat());
+    }
 }
 
 #[test]

@@ -4,6 +4,8 @@
 mod token;
 mod upload;
 
+pub(crate) use token::base64;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 

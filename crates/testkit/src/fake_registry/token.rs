@@ -108,7 +108,7 @@ pub(super) fn give(state: &mut State, request: &Request) -> Answer {
 }
 
 /// RFC 4648, for `Authorization: Basic`.
-fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
