@@ -31,6 +31,7 @@ mod output;
 mod remote;
 mod run;
 mod schedule;
+mod ssh;
 mod stage;
 mod steps;
 mod title;
@@ -52,6 +53,7 @@ pub use output::{
 };
 pub use rootfs::config::CpuLevel;
 pub use rootfs::limits;
+pub use ssh::Agent;
 pub use upkeep::{CacheSize, cache_size, changes, forget_cache};
 
 use dockerfile::ignore::IgnoreFile;

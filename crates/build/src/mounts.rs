@@ -13,7 +13,7 @@ use std::time::Duration;
 use dockerfile::{Mount, MountKind, Run, Sharing, Span};
 use layers::HostOptions;
 use oci::Digest;
-use runtime::{Interrupt, Mounted, Preopen, Tmpfs};
+use runtime::{Interrupt, Mounted, Preopen, Served, Tmpfs};
 
 use crate::builder::Builder;
 use crate::copy::Request;
@@ -25,6 +25,8 @@ use crate::stage::Stage;
 
 /// Where caches lie beside the store.
 pub(crate) const CACHE_FOLDER: &str = "cache-mounts";
+/// Names the agent's socket.
+const SSH_AUTH_SOCK: &str = "SSH_AUTH_SOCK=";
 /// How often one who waits for a cache tries again.
 const LOOK: Duration = Duration::from_millis(50);
 /// The most bytes of a secret, as in BuildKit.
@@ -44,6 +46,8 @@ pub(crate) struct Planned {
 pub(crate) struct Made {
     pub preopens: Vec<Preopen>,
     pub tmpfs: Vec<Tmpfs>,
+    /// Agents.
+    pub sockets: Vec<Served>,
     /// Further variables of the command.
     pub env: Vec<String>,
     /// Every place where something is mounted.
@@ -59,9 +63,16 @@ impl Builder<'_> {
     pub fn plan_mounts(&self, run: &Run, stage: &Stage) -> Result<(Vec<Planned>, String)> {
         let mut planned = Vec::new();
         let mut key = String::new();
+        let mut agents = 0;
         for spec in &run.mounts {
             let line = spec.word.line;
-            let mount = spec.resolve(|text| stage.scope.expand_text(text))?;
+            let mut mount = spec.resolve(|text| stage.scope.expand_text(text))?;
+            if mount.kind == MountKind::Ssh {
+                if mount.target.is_empty() {
+                    mount.target = format!("/run/buildkit/ssh_agent.{agents}");
+                }
+                agents += 1;
+            }
             let located = |error: Error| error.on(Span::line(line));
             let target = self.target(&mount, stage).map_err(located)?;
             let mut from = None;
@@ -85,7 +96,9 @@ impl Builder<'_> {
                 MountKind::Secret => {
                     format!("secret {} {:?} {:o}", mount.id, mount.env, mount.mode)
                 }
-                MountKind::Ssh => format!("ssh {}", mount.id),
+                MountKind::Ssh => {
+                    format!("ssh {} {:o} {}:{}", mount.id, mount.mode, mount.uid, mount.gid)
+                }
             };
             key.push_str(&format!("{target:?} {depends}\n"));
             planned.push(Planned { mount, target, from, line });
@@ -94,12 +107,8 @@ impl Builder<'_> {
     }
 
     fn target(&self, mount: &Mount, stage: &Stage) -> Result<String> {
-        match mount.kind {
-            MountKind::Secret if mount.target.is_empty() => return Ok(String::new()),
-            MountKind::Ssh if mount.target.is_empty() => {
-                return Ok("/run/buildkit/ssh_agent".into());
-            }
-            _ => {}
+        if mount.kind == MountKind::Secret && mount.target.is_empty() {
+            return Ok(String::new());
         }
         let joined = match mount.target.starts_with('/') {
             true => mount.target.clone(),
@@ -115,9 +124,8 @@ impl Builder<'_> {
     }
 
     /// Makes the mounts.
-    pub fn make_mounts(&self, planned: &mut [Planned]) -> Result<Made> {
+    pub fn make_mounts(&self, planned: &mut [Planned], env: &[String]) -> Result<Made> {
         let mut made = Made { caches: self.open_caches(planned)?, ..Made::default() };
-        let mut agents = 0;
         for planned in planned {
             let span = Span::line(planned.line);
             let Planned { mount, target, from, .. } = planned;
@@ -145,14 +153,12 @@ impl Builder<'_> {
                     self.secret(mount, target, &mut made).map_err(|e| e.on(span))?
                 }
                 MountKind::Ssh => {
-                    if mount.required {
-                        let reason = format!("unset ssh forward key {}", mount.id);
-                        let hint = "an agent of the host cannot be reached from a box; fetch what needs it before the build";
-                        return Err(Error::new(Cause::Mount { reason }).on(span).hint(hint));
+                    // Without an agent BuildKit names a socket that is not there. Of several the first one counts.
+                    let is_set = |env: &[String]| env.iter().any(|it| it.starts_with(SSH_AUTH_SOCK));
+                    if !is_set(env) && !is_set(&made.env) {
+                        made.env.push(format!("{SSH_AUTH_SOCK}{target}"));
                     }
-                    // Without an agent BuildKit names a socket that is not there.
-                    made.env.push(format!("SSH_AUTH_SOCK=/run/buildkit/ssh_agent.{agents}"));
-                    agents += 1;
+                    self.agent(mount, target, &mut made).map_err(|error| error.on(span))?;
                 }
             }
         }
@@ -254,6 +260,26 @@ impl Builder<'_> {
             guest: target.to_owned(),
             writable: !mount.read_only,
             mounted: Mounted::Directory,
+        });
+        made.targets.push(target.to_owned());
+        Ok(())
+    }
+
+    fn agent(&self, mount: &Mount, target: &str, made: &mut Made) -> Result<()> {
+        let Some(agent) = self.options.ssh.get(&mount.id) else {
+            if !mount.required {
+                return Ok(());
+            }
+            let reason = format!("unset ssh forward key {}", mount.id);
+            let hint = format!("give it with --ssh {}, or --ssh {0}=SOCKET or KEY", mount.id);
+            return Err(Error::new(Cause::Mount { reason }).hint(hint));
+        };
+        made.sockets.push(Served {
+            guest: target.to_owned(),
+            mode: mount.mode & 0o777,
+            uid: mount.uid,
+            gid: mount.gid,
+            door: agent.door(),
         });
         made.targets.push(target.to_owned());
         Ok(())

@@ -10,6 +10,7 @@ use dockerfile::Dockerfile;
 
 use crate::cache_transfer::{CacheExport, CacheImport};
 use crate::main_context::MainContext;
+use crate::ssh::Agent;
 
 /// The network of RUN steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub struct BuildOptions {
     pub build_args: BTreeMap<String, String>,
     /// `--secret`, by id.
     pub secrets: BTreeMap<String, SecretSource>,
+    /// `--ssh`, by id.
+    pub ssh: BTreeMap<String, Agent>,
     /// `--target`.
     pub target: Option<String>,
     /// `--label`.
@@ -110,6 +113,7 @@ impl BuildOptions {
             named_contexts: BTreeMap::new(),
             build_args: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            ssh: BTreeMap::new(),
             target: None,
             labels: BTreeMap::new(),
             cpu: CpuLevel::default(),

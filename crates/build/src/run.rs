@@ -75,7 +75,7 @@ impl Builder<'_> {
         let result = match known {
             Some(result) => result,
             None => {
-                let made = self.make_mounts(&mut mounts)?;
+                let made = self.make_mounts(&mut mounts, &environment)?;
                 self.execute(&prepared, environment, network, made, stage, step)?
             }
         };
@@ -148,6 +148,7 @@ impl Builder<'_> {
             stderr: lines(step, &workshop.events),
             preopens,
             tmpfs: mounts.tmpfs.clone(),
+            sockets: mounts.sockets.clone(),
             overrides: Overrides {
                 limits: self.options.limits,
                 hosts: self.options.hosts.clone(),

@@ -137,6 +137,10 @@ pub struct BuildArgs {
     /// A secret for RUN --mount=type=secret: id=ID,src=FILE or id=ID,env=NAME (repeatable)
     #[arg(long, value_name = "SECRET")]
     pub secret: Vec<String>,
+    /// An SSH agent for RUN --mount=type=ssh: default (or another id) is that of SSH_AUTH_SOCK; ID=SOCKET another one; with
+    /// ID=KEY,… boxer signs with these private keys itself (repeatable)
+    #[arg(long, value_name = "default|ID[=SOCKET|KEY,…]")]
+    pub ssh: Vec<String>,
     /// The stage to build [default: the last one]
     #[arg(long, value_name = "STAGE")]
     pub target: Option<String>,

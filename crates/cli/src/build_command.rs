@@ -22,6 +22,7 @@ use crate::outputs::{self, Output};
 use crate::progress::Step;
 use crate::progress::{Display, megabytes};
 use crate::session;
+use crate::ssh_options;
 
 /// What `--reproducible` means, for the log.
 const REPRODUCIBLE: &str = "reproducible: RUN steps have a clock that starts at SOURCE_DATE_EPOCH (or the youngest file) and \
@@ -58,6 +59,7 @@ fn build(
     let labels = pairs("--label", &args.label)?;
     let annotations = annotations(&args.annotation)?;
     let secrets = secrets(&args.secret)?;
+    let ssh = ssh_options::agents(&args.ssh)?;
     let wishes = args.attest.wishes()?;
     let cache_from = cache_options::imports(&args.cache_from)?;
     let cache_to = cache_options::exports(&args.cache_to)?;
@@ -81,6 +83,7 @@ fn build(
         source_date_epoch: source_date_epoch(&build_args)?,
         build_args,
         secrets,
+        ssh,
         target: args.target.clone(),
         labels,
         no_cache: args.no_cache,

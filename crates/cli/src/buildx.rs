@@ -53,8 +53,6 @@ pub struct BuildxArgs {
     shm_size: Option<String>,
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     squash: Option<String>,
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "default")]
-    ssh: Vec<String>,
     #[arg(long, hide = true)]
     ulimit: Vec<String>,
 }
@@ -67,7 +65,7 @@ impl BuildxArgs {
     pub fn check(&self) -> Result<(), Failure> {
         let text = |value: &Option<String>| value.clone().into_iter().collect::<Vec<_>>();
         // Each: what was given, the values that ask for nothing, and why the others are refused.
-        let given: [(&str, Vec<String>, &[&str], &str); 25] = [
+        let given: [(&str, Vec<String>, &[&str], &str); 24] = [
             (
                 "--allow",
                 self.allow.clone(),
@@ -152,7 +150,6 @@ impl BuildxArgs {
                 &["false"],
                 "the files of a box are one tree already; an image keeps its layers",
             ),
-            ("--ssh", self.ssh.clone(), &[], "`RUN --mount=type=ssh` is not made yet"),
             (
                 "--ulimit",
                 self.ulimit.clone(),

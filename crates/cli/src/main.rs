@@ -30,6 +30,7 @@ mod outputs;
 mod progress;
 mod run_command;
 mod session;
+mod ssh_options;
 mod store_commands;
 mod translate;
 mod volumes;

@@ -163,6 +163,7 @@ fn options(args: &RunArgs, mounts: &Mounts) -> Result<RunOptions, Failure> {
             ..Overrides::default()
         },
         network: None,
+        sockets: Vec::new(),
         // As with docker: a terminal that nobody types at.
         stdin: if args.tty && !args.interactive { Input::Silent } else { Input::Inherit },
         stdout: Output::Inherit,

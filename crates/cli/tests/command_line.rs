@@ -77,7 +77,7 @@ fn usage_errors_exit_with_2() {
         &["build", "--provenance=mode=most", "context"],
         &["build", "--attest", "type=vex", "context"],
         &["build", "--sbom=generator=scanner", "context"],
-        &["build", "--ssh", "default", "context"],
+        &["build", "--ssh", "default=nowhere", "context"],
         &["build", "--secret", "src=x", "context"],
         &["build", "-f", "-", "-"],
         &["build", "--push", "context"],
@@ -306,7 +306,6 @@ fn what_buildx_knows_is_taken_or_refused_by_name() {
         "--server-config=/x",
         "--shm-size=1g",
         "--squash",
-        "--ssh=default",
         "--ulimit=nofile=1",
     ] {
         let outcome = home.boxer(&["build", option, "context"]);

@@ -2,7 +2,7 @@
 
 use crate::control::Control;
 use crate::exports::DESK;
-use crate::host::WasiHost;
+use crate::host::{Ways, WasiHost};
 use crate::invocation::{Invocation, Terminal};
 use crate::network::Way;
 use crate::stdio::Stdin;
@@ -46,8 +46,10 @@ pub fn run(invocation: Invocation) -> i32 {
             return BOX_FAILURE;
         }
     };
+    let sockets = Way::to_sockets(invocation.sockets.as_ref());
+    let ways = Ways { network, sockets };
     let stdin = Rc::new(Stdin::default());
-    let host = WasiHost::new(&invocation, hidden, stdin.clone(), network.clone());
+    let host = WasiHost::new(&invocation, hidden, stdin.clone(), ways.clone());
     let tty = host.is_terminal(0) && host.is_terminal(1);
     machine.kernel().host = Box::new(host);
     machine.kernel().set_record_limit(boot::OWN_MEMORY - HEADROOM);
@@ -56,7 +58,7 @@ pub fn run(invocation: Invocation) -> i32 {
         fixed_clock: invocation.clock.is_some(),
         control: Control::new(invocation.control.as_ref()),
         stdin,
-        network,
+        ways,
     };
     // When code gets compiled depends on the host: where time counts instructions, nothing may.
     let listens = !driver.fixed_clock;
@@ -74,8 +76,8 @@ pub fn run(invocation: Invocation) -> i32 {
             failure.status()
         }
     };
-    if let Some(network) = &driver.network {
-        network.finish();
+    for way in driver.ways.all() {
+        way.finish();
     }
     if build && let Err(error) = layer::export(&mut machine) {
         eprintln!("boxer: cannot write the layer: {error}");
@@ -130,7 +132,7 @@ struct Driver {
     fixed_clock: bool,
     control: Control,
     stdin: Rc<Stdin>,
-    network: Option<Way>,
+    ways: Ways,
 }
 
 impl Driver {
@@ -147,7 +149,7 @@ impl Driver {
                 Step::Wait { deadline, stdin, network } => {
                     let mut waits = Waits::default();
                     let pause = if stdin { self.stdin.watch(&mut waits) } else { None };
-                    if let Some(way) = self.network.as_ref().filter(|_| network) {
+                    for way in self.ways.all().filter(|_| network) {
                         way.flush(&mut waits);
                     }
                     self.control.watch(&mut waits);
@@ -167,7 +169,7 @@ impl Driver {
         let host = &mut machine.kernel().host;
         let now = host.clock_monotonic();
         let timeout = deadline.map(|deadline| deadline.saturating_sub(now));
-        if self.fixed_clock && self.network.is_some() {
+        if self.fixed_clock && self.ways.all().next().is_some() {
             // Somebody outside is waited for: that takes the time it takes.
             let start = wasi::clock(false);
             waits.wait(timeout);

@@ -6,7 +6,9 @@ use crate::network::Way;
 use crate::stdio::{self, STDERR, STDOUT, Stdin};
 use crate::wasi::{self, filetype};
 use abi::Errno;
-use kernel::host::{Host, HostDirent, HostFd, HostKind, HostOpen, HostStat, HostTmpfs, Preopen};
+use kernel::host::{
+    Host, HostDirent, HostFd, HostKind, HostOpen, HostSocket, HostStat, HostTmpfs, Preopen,
+};
 use mux::files::What;
 use std::rc::Rc;
 
@@ -21,7 +23,24 @@ pub struct WasiHost {
     fixed: Option<FixedWorld>,
     files: Files,
     tmpfs: Vec<HostTmpfs>,
-    network: Option<Way>,
+    sockets: Vec<HostSocket>,
+    ways: Ways,
+}
+
+/// The ways out of the box.
+#[derive(Clone, Default)]
+pub struct Ways {
+    /// To a network.
+    pub network: Option<Way>,
+    /// To sockets that the host serves.
+    pub sockets: Option<Way>,
+}
+
+impl Ways {
+    /// Those that there are.
+    pub fn all(&self) -> impl Iterator<Item = &Way> {
+        self.network.iter().chain(&self.sockets)
+    }
 }
 
 /// Where the monotonic clock starts, ns, on hosts whose own starts at 0 with each program: programs take a time near 0 for one that was
@@ -53,7 +72,7 @@ impl WasiHost {
         invocation: &Invocation,
         hidden: Option<&str>,
         stdin: Rc<Stdin>,
-        network: Option<Way>,
+        ways: Ways,
     ) -> Self {
         let mut preopens = Vec::new();
         for (fd, name) in wasi::preopens() {
@@ -75,7 +94,8 @@ impl WasiHost {
             fixed,
             files,
             tmpfs: invocation.mounts.tmpfs(),
-            network,
+            sockets: invocation.mounts.sockets(),
+            ways,
         }
     }
 }
@@ -188,7 +208,15 @@ impl Host for WasiHost {
     }
 
     fn network(&mut self) -> Option<&mut dyn net::Outside> {
-        self.network.as_mut().map(|way| way as &mut dyn net::Outside)
+        self.ways.network.as_mut().map(|way| way as &mut dyn net::Outside)
+    }
+
+    fn sockets_way(&mut self) -> Option<&mut dyn net::Outside> {
+        self.ways.sockets.as_mut().map(|way| way as &mut dyn net::Outside)
+    }
+
+    fn sockets(&self) -> Vec<HostSocket> {
+        self.sockets.clone()
     }
 
     fn preopens(&self) -> Vec<Preopen> {

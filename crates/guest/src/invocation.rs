@@ -79,6 +79,8 @@ pub struct Invocation {
     pub mounts: Mounts,
     /// `BOXER_NET`: the stream that leads to a network.
     pub network: Option<Place>,
+    /// `BOXER_SOCKETS`: the stream that leads to the sockets which the host serves.
+    pub sockets: Option<Place>,
     /// `BOXER_PUBLISH=[IP:]HOST:GUEST[/udp],…`: where a component listens.
     pub ports: Vec<Port>,
 }
@@ -113,6 +115,7 @@ impl Invocation {
             files: None,
             mounts: Mounts::default(),
             network: None,
+            sockets: None,
             ports: Vec::new(),
         };
         for variable in environ {
@@ -157,6 +160,7 @@ impl Invocation {
             b"MOUNTS" => self.mounts = Mounts::new(&String::from_utf8_lossy(value)),
             b"FILES" => self.files = number(value),
             b"NET" => self.network = Place::parse(value),
+            b"SOCKETS" => self.sockets = Place::parse(value),
             b"PUBLISH" => self.publish(value),
             _ => self.take_limit(name, value),
         }

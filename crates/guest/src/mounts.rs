@@ -5,10 +5,11 @@
 //! | `file` PREOPEN NAME PATH | the file NAME of that directory is mounted at PATH, the directory is not |
 //! | `volume` PATH | the directory preopened as PATH takes over what the image has there, while it is empty |
 //! | `ro` PREOPEN | that directory cannot be changed; not every host says so itself |
+//! | `socket` PATH MODE UID GID PORT | a socket that the host serves, by the port of `BOXER_SOCKETS` |
 //! | `tmpfs` PATH MODE `ro`\|`rw` [`exec`] [SIZE] | a file system in memory; MODE is octal, SIZE in bytes; without `exec` no program in it runs |
 
 use crate::wasi;
-use kernel::host::{HostFd, HostTmpfs, Preopen};
+use kernel::host::{HostFd, HostSocket, HostTmpfs, Preopen};
 
 /// The lines.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +42,21 @@ impl Mounts {
             }
         }
         preopen
+    }
+
+    /// Sockets that the host serves.
+    pub fn sockets(&self) -> Vec<HostSocket> {
+        let socket = |line: Vec<&str>| match line.as_slice() {
+            ["socket", path, mode, uid, gid, port] => Some(HostSocket {
+                guest_path: (*path).to_owned(),
+                perm: u32::from_str_radix(mode, 8).ok()?,
+                uid: uid.parse().ok()?,
+                gid: gid.parse().ok()?,
+                port: port.parse().ok()?,
+            }),
+            _ => None,
+        };
+        self.lines().filter_map(socket).collect()
     }
 
     /// File systems in memory.

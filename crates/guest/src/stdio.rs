@@ -60,7 +60,7 @@ impl Stdin {
             self.looked.set(now);
             timeout = MS;
         }
-        let ready = !wasi::wait(&[STDIN], None, Some(timeout)).is_empty();
+        let ready = !wasi::wait(&[STDIN], &[], Some(timeout)).is_empty();
         self.ready.set(ready);
         self.denied.set(!ready);
         ready
@@ -132,9 +132,9 @@ pub fn write(fd: wasi::Fd, buf: &[u8]) -> Result<usize, Errno> {
             result => return result,
         }
         if times == 0 {
-            wasi::wait(&[], Some(fd), Some(OUTPUT_PAUSE));
+            wasi::wait(&[], &[fd], Some(OUTPUT_PAUSE));
         } else {
-            wasi::wait(&[], None, Some(pause(times).min(OUTPUT_PAUSE)));
+            wasi::wait(&[], &[], Some(pause(times).min(OUTPUT_PAUSE)));
         }
         times = (times + 1).min(8);
     }

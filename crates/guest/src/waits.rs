@@ -11,7 +11,7 @@ use wasip2::io::poll::Pollable;
 #[derive(Default)]
 pub struct Waits {
     fds: Vec<wasi::Fd>,
-    to_write: Option<wasi::Fd>,
+    to_write: Vec<wasi::Fd>,
     #[cfg(feature = "sockets")]
     pollables: Vec<Rc<Pollable>>,
 }
@@ -24,7 +24,7 @@ impl Waits {
 
     /// A descriptor can be written.
     pub fn write(&mut self, fd: wasi::Fd) {
-        self.to_write = Some(fd);
+        self.to_write.push(fd);
     }
 
     /// One of the host's own events.
@@ -39,7 +39,7 @@ impl Waits {
         if !self.pollables.is_empty() {
             return false;
         }
-        self.fds.is_empty() && self.to_write.is_none()
+        self.fds.is_empty() && self.to_write.is_empty()
     }
 
     /// Waits until something of it happens, or `timeout` nanoseconds are over. With nothing to wait for it returns at once.
@@ -50,6 +50,6 @@ impl Waits {
             // A component's only descriptors that one can wait for are its standard streams.
             return crate::sockets::wait(self.pollables, self.fds.contains(&STDIN), timeout);
         }
-        wasi::wait(&self.fds, self.to_write, timeout).contains(&STDIN)
+        wasi::wait(&self.fds, &self.to_write, timeout).contains(&STDIN)
     }
 }

@@ -265,9 +265,9 @@ pub fn is_nonblocking(fd: Fd) -> bool {
 /// What a subscription for writing is known by; descriptors are smaller.
 const WRITABLE: u64 = u64::MAX - 1;
 
-/// Waits until one of `fds` can be read, `to_write` can be written, or `timeout` nanoseconds are over; those that can be
+/// Waits until one of `fds` can be read, one of `to_write` can be written, or `timeout` nanoseconds are over; those that can be
 /// read. With none of them it returns at once. A host that cannot poll descriptors (browsers) lets all be read: a read tells, and blocks if it must.
-pub fn wait(fds: &[Fd], to_write: Option<Fd>, timeout: Option<u64>) -> Vec<Fd> {
+pub fn wait(fds: &[Fd], to_write: &[Fd], timeout: Option<u64>) -> Vec<Fd> {
     let clock = |timeout| w::Subscription {
         userdata: u64::MAX,
         u: w::SubscriptionU {
@@ -289,15 +289,15 @@ pub fn wait(fds: &[Fd], to_write: Option<Fd>, timeout: Option<u64>) -> Vec<Fd> {
             u: w::SubscriptionUU { fd_read: w::SubscriptionFdReadwrite { file_descriptor: *fd } },
         },
     };
-    let writable = |fd| w::Subscription {
+    let writable = |fd: &Fd| w::Subscription {
         userdata: WRITABLE,
         u: w::SubscriptionU {
             tag: w::EVENTTYPE_FD_WRITE.raw(),
-            u: w::SubscriptionUU { fd_write: w::SubscriptionFdReadwrite { file_descriptor: fd } },
+            u: w::SubscriptionUU { fd_write: w::SubscriptionFdReadwrite { file_descriptor: *fd } },
         },
     };
     let subscriptions: Vec<w::Subscription> = (fds.iter().map(readable))
-        .chain(to_write.map(writable))
+        .chain(to_write.iter().map(writable))
         .chain(timeout.map(clock))
         .collect();
     if subscriptions.is_empty() {
@@ -309,7 +309,7 @@ pub fn wait(fds: &[Fd], to_write: Option<Fd>, timeout: Option<u64>) -> Vec<Fd> {
         unsafe { w::poll_oneoff(subscriptions.as_ptr(), events.as_mut_ptr(), subscriptions.len()) };
     match count {
         // Some hosts leave the number of events unset, which does not matter when there is but the clock.
-        _ if fds.is_empty() && to_write.is_none() => Vec::new(),
+        _ if fds.is_empty() && to_write.is_empty() => Vec::new(),
         Err(_) => fds.to_vec(),
         Ok(count) => {
             // SAFETY: the first `count` events were written, and there is room for as many as subscriptions.

@@ -36,6 +36,21 @@ pub struct HostTmpfs {
     pub size: Option<u64>,
 }
 
+/// A socket that somebody outside serves: programs connect to it by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostSocket {
+    /// Absolute path.
+    pub guest_path: String,
+    /// Permission bits.
+    pub perm: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// The port that [`Host::sockets_way`] leads there by.
+    pub port: u16,
+}
+
 /// Kind of a host file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HostKind {
@@ -164,6 +179,16 @@ pub trait Host {
     /// The way out, if the host grants one.
     fn network(&mut self) -> Option<&mut dyn net::Outside> {
         None
+    }
+
+    /// The way to what serves [`Host::sockets`]; it is not the box's network.
+    fn sockets_way(&mut self) -> Option<&mut dyn net::Outside> {
+        None
+    }
+
+    /// Sockets of the outside.
+    fn sockets(&self) -> Vec<HostSocket> {
+        Vec::new()
     }
 
     /// Host directories to mount.

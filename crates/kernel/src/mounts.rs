@@ -11,13 +11,14 @@ use abi::stat::{
 };
 
 use crate::file::mqueue;
+use crate::file::socket::Forwards;
 use crate::file::tty::{Terminals, devpts};
 use crate::fs::inode::{InodeRef, Kind, Meta, NewNode, SetAttr};
 use crate::fs::lower::Lower;
 use crate::fs::memfs::{MemFs, Node};
 use crate::fs::walk::{Lookup, PathCx, resolve};
 use crate::fs::{Cx, Dentry, Mount, Res, Shared, Time, hostfs, procfs, synth};
-use crate::host::{HostTmpfs, Preopen};
+use crate::host::{HostSocket, HostTmpfs, Preopen};
 
 /// Device nodes of `/dev`: name, minor, major, permission bits.
 const DEVICES: &[(&[u8], u32, u32)] = &[
@@ -275,17 +276,19 @@ pub fn add_console(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
     Ok(())
 }
 
-/// Mounts what the host gives: its directories and files, and file systems in memory. Those nearer to the root come first,
+/// Mounts what the host gives: its directories, files and sockets, and file systems in memory. Those nearer to the root come first,
 /// so that each is seen.
 pub fn mount_given(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
     enum Given {
         Host(Preopen),
         Memory(HostTmpfs),
+        Socket(HostSocket),
     }
     let host = cx.host();
     let directories = host.preopens().into_iter().map(|p| (p.guest_path.clone(), Given::Host(p)));
     let memory = host.tmpfs().into_iter().map(|t| (t.guest_path.clone(), Given::Memory(t)));
-    let mut all: Vec<(String, Given)> = directories.chain(memory).collect();
+    let sockets = host.sockets().into_iter().map(|s| (s.guest_path.clone(), Given::Socket(s)));
+    let mut all: Vec<(String, Given)> = directories.chain(memory).chain(sockets).collect();
     all.sort_by_key(|(path, _)| path.split('/').filter(|name| !name.is_empty()).count());
     for (path, given) in all {
         let path = match path.as_bytes() {
@@ -308,9 +311,27 @@ pub fn mount_given(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
                 let spec = tmpfs_spec("tmpfs", flags, size.as_deref().unwrap_or_default(), dev);
                 mount_at(cx, root, &path, Kind::Dir, node, spec)?;
             }
+            Given::Socket(socket) => mount_socket(cx, root, &path, &socket)?,
         }
     }
     Ok(())
+}
+
+/// A socket that the outside serves, in a file system of its own.
+fn mount_socket(cx: &mut Cx, root: &Rc<Dentry>, path: &[u8], socket: &HostSocket) -> Res<()> {
+    const NAME: &[u8] = b"socket";
+    let (shared, now) = (cx.shared.clone(), cx.now());
+    let dev = new_dev(&shared);
+    let node: InodeRef = MemFs::tmpfs(&shared, "tmpfs", dev, 0o755, now);
+    let mode = Kind::Socket.bits() | socket.perm & 0o7777;
+    let new = NewNode { mode, uid: socket.uid, gid: socket.gid, rdev: 0, target: &[] };
+    let inode = node.create(cx, NAME, &new)?;
+    shared.registry::<Forwards>().listen(cx, path, &inode, socket.port)?;
+    let flags = ST_NOSUID | ST_NODEV | ST_NOEXEC | ST_RELATIME;
+    let mut spec = tmpfs_spec("tmpfs", flags, "", dev);
+    spec.root = "/socket".to_owned();
+    // The mount point is a file, as docker's.
+    mount_at(cx, root, path, Kind::File, inode, spec).map(drop)
 }
 
 fn mount_preopen(cx: &mut Cx, root: &Rc<Dentry>, path: &[u8], preopen: &Preopen) -> Res<()> {

@@ -5,6 +5,7 @@
 
 use abi::signal::SI_KERNEL;
 
+use crate::file::socket::Forwards;
 use crate::file::tty;
 use crate::fs::Cx;
 use crate::signal::siginfo;
@@ -82,7 +83,8 @@ impl Kernel {
                 if !std::mem::replace(&mut idle, true) || self.poll_stdin(true) {
                     continue;
                 }
-                let network = self.host.network().is_some();
+                let network =
+                    self.host.network().is_some() || self.host.sockets_way().is_some();
                 let (deadline, stdin) = (self.next_deadline(), self.wants_stdin());
                 self.idle = true;
                 return Sched::Idle { deadline, stdin, network };
@@ -331,6 +333,10 @@ impl Kernel {
             self.pumped = clock.0;
             let outside = self.host.network();
             self.network.pump(&self.wakes, clock, &self.hostname, outside);
+        }
+        if due && let Some(outside) = self.host.sockets_way() {
+            self.pumped = clock.0;
+            self.shared.registry::<Forwards>().exchange(outside);
         }
     }
 

@@ -26,7 +26,9 @@ mod truncated;
 pub use descriptor::Descriptor;
 pub use error::RunError;
 pub use interrupt::Interrupt;
-pub use network::{Grant, Network, Policy, Port, Protocol, PublishError, Published, Report};
+pub use network::{
+    Door, Grant, Network, Policy, Port, Protocol, PublishError, Published, Report, Served,
+};
 pub use options::{Mounted, Overrides, Preopen, RunOptions, Tmpfs};
 pub use run::Outcome;
 pub use signals::{Forwarding, Signals};

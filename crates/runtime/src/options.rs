@@ -3,7 +3,7 @@
 use crate::descriptor::{self, Descriptor};
 use crate::error::RunError;
 use crate::interrupt::Interrupt;
-use crate::network::Network;
+use crate::network::{Network, Served};
 use crate::stream::{Input, Output};
 use crate::translator::Translation;
 use rootfs::limits::Limits;
@@ -137,6 +137,8 @@ pub struct RunOptions {
     pub stderr: Output,
     /// A way out, and ports that lead in; a box starts with nothing.
     pub network: Option<Network>,
+    /// Sockets of this system that a module finds in its file tree.
+    pub sockets: Vec<Served>,
     /// Further descriptors of a module.
     pub descriptors: Vec<Descriptor>,
     /// Compiling hot code while a module runs. If it is off, code that came compiled with the box is interpreted, too.
@@ -212,6 +214,7 @@ impl RunOptions {
             let size = tmpfs.size.map(|size| format!("\t{size}")).unwrap_or_default();
             lines.push(format!("tmpfs\t{}\t{mode:o}\t{how}{exec}{size}", tmpfs.guest));
         }
+        lines.extend(self.sockets.iter().enumerate().map(|(port, socket)| socket.line(port)));
         lines.join("\n")
     }
 

@@ -6,7 +6,7 @@ use crate::error::{RunError, start_error};
 use crate::identity::{Form, Source};
 use crate::interrupt::Interrupt;
 use crate::load;
-use crate::network::Serving;
+use crate::network::{self, Serving};
 use crate::options::{Preopen, RunOptions};
 use crate::preview1::{self, Files, State, Streams};
 use crate::stream::Sink;
@@ -101,8 +101,14 @@ pub fn module_store(
     mut options: RunOptions,
 ) -> Result<(Store<State>, Sinks), RunError> {
     let mut wasi = WasiCtxBuilder::new();
-    let network = start_network(&mut options)?;
+    let mut serving: Vec<Serving> = start_network(&mut options)?.into_iter().collect();
     options.configure(&mut wasi)?;
+    if !options.sockets.is_empty() {
+        let served = std::mem::take(&mut options.sockets);
+        let (descriptor, sockets) = network::serve_sockets(served).map_err(RunError::Network)?;
+        options.descriptors.push(descriptor);
+        serving.push(sockets);
+    }
     options.name_descriptors(&mut wasi);
     // `preview1` takes them all.
     wasi.env("BOXER_EXIT_MAX", "255");
@@ -118,7 +124,7 @@ pub fn module_store(
         stdout: options.stdout.into_sink(),
         stderr: options.stderr.into_sink(),
         _bridges: Vec::new(),
-        _network: network,
+        _serving: serving,
     };
     let out = [sinks.stdout.clone(), sinks.stderr.clone()];
     let extra = options.descriptors.into_iter().map(Descriptor::into_end).collect();
@@ -173,7 +179,7 @@ fn component_context(
         stdout: options.stdout.into_sink(),
         stderr: options.stderr.into_sink(),
         _bridges: bridges,
-        _network: network,
+        _serving: network.into_iter().collect(),
     };
     match &sinks.stdout {
         Some(sink) => wasi.stdout(sink.clone()),
@@ -186,14 +192,14 @@ fn component_context(
     Ok((wasi.build(), sinks))
 }
 
-/// What goes on beside a box: output streams that are not this process's own, and its network.
+/// What goes on beside a box: output streams that are not this process's own, its network, and sockets.
 pub struct Sinks {
     stdout: Option<Sink>,
     stderr: Option<Sink>,
     /// They end before what they lead to.
     _bridges: Vec<Bridge>,
     /// Served as long as this lives.
-    _network: Option<Serving>,
+    _serving: Vec<Serving>,
 }
 
 impl Sinks {

@@ -60,6 +60,7 @@ pub(super) fn predicate(
         args.insert(format!("context:{name}"), without_credentials(value));
     }
     let secrets: Vec<Value> = options.secrets.keys().map(|id| json!({ "id": id })).collect();
+    let agents: Vec<Value> = options.ssh.keys().map(|id| json!({ "id": id })).collect();
     let mut request = json!({ "frontend": "dockerfile.v0", "args": args });
     let mut source =
         json!({ "path": name, "digest": { "sha256": Digest::of(text.as_bytes()).hex() } });
@@ -74,6 +75,9 @@ pub(super) fn predicate(
     }
     if max && !secrets.is_empty() {
         request["secrets"] = secrets.into();
+    }
+    if max && !agents.is_empty() {
+        request["ssh"] = agents.into();
     }
     let digest = Digest::of(text.as_bytes());
     let mut internal = json!({

@@ -18,6 +18,7 @@ const ALPINE: &str = "shared/images/alpine-minirootfs-3.20.3-x86_64.tar.gz";
 
 pub struct Bench {
     folder: tempfile::TempDir,
+    fixtures: PathBuf,
     alpine: Option<PathBuf>,
 }
 
@@ -30,7 +31,8 @@ impl Bench {
     pub fn new(fixtures: &Path) -> Bench {
         let here = std::env::current_dir().unwrap();
         let alpine = here.ancestors().map(|folder| folder.join(ALPINE)).find(|path| path.exists());
-        let bench = Bench { folder: tempfile::tempdir().unwrap(), alpine };
+        let fixtures = fixtures.to_owned();
+        let bench = Bench { folder: tempfile::tempdir().unwrap(), fixtures: fixtures.clone(), alpine };
         let text = fs::read_to_string(fixtures.join("context.txt")).unwrap();
         let mut directories = Vec::new();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -66,6 +68,34 @@ impl Bench {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// The ignore file of a Dockerfile, if the case has lines for one.
+    pub fn write_ignore(&self, dockerfile: &Path, case: &Case) -> Option<PathBuf> {
+        let lines: Vec<&str> = case.all("ignore:").collect();
+        if lines.is_empty() {
+            return None;
+        }
+        let mut path = dockerfile.as_os_str().to_owned();
+        path.push(".dockerignore");
+        fs::write(&path, lines.join("\n")).unwrap();
+        Some(path.into())
+    }
+
+    /// The secrets of a case, in files.
+    pub fn secrets(&self, case: &Case) -> Vec<(String, PathBuf)> {
+        let secret = |word: &str| {
+            let (id, value) = word.split_once('=').unwrap();
+            let path = self.path(&format!("secret-{id}"));
+            fs::write(&path, value).unwrap();
+            (id.to_owned(), path)
+        };
+        case.all("secret:").map(secret).collect()
+    }
+
+    /// A private key without a passphrase.
+    pub fn ssh_key(&self) -> PathBuf {
+        self.fixtures.join("ssh-key")
     }
 
     pub fn workshop(&self) -> Workshop {
@@ -113,6 +143,16 @@ impl Bench {
                     let (name, value) = pair.split_once('=').unwrap();
                     options.build_args.insert(name.to_owned(), value.to_owned());
                 }
+                for (id, path) in self.secrets(case) {
+                    options.secrets.insert(id, build::SecretSource::File(path));
+                }
+                if case.all("ssh").next().is_some() {
+                    let agent = build::Agent::at(&[self.ssh_key()]).unwrap();
+                    options.ssh.insert("default".to_owned(), agent);
+                }
+                let dockerfile = self.path("Dockerfile.ours");
+                options.dockerfile_path =
+                    self.write_ignore(&dockerfile, case).map(|_| dockerfile.clone());
                 options.no_cache = case.all("flag:").any(|flag| flag == "--no-cache");
                 if tag.is_empty() {
                     options.target = case.all("target=").next().map(str::to_owned);

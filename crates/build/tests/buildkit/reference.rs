@@ -17,12 +17,19 @@ pub fn build(bench: &Bench, case: &Case) -> String {
         let file = bench.path("Dockerfile.reference");
         std::fs::write(&file, text).unwrap();
         let image = if tag.is_empty() { "boxer-reference" } else { tag };
+        let ignore = bench.write_ignore(&file, case);
         let mut docker = Command::new("docker");
         docker.args(["buildx", "build", "--network=host", "--provenance=false", "-q", "-t", image]);
         docker.arg("-f").arg(&file);
         docker.arg("--build-context").arg(format!("other={}", bench.path("other").display()));
         for pair in case.all("arg:") {
             docker.args(["--build-arg", pair]);
+        }
+        for (id, path) in bench.secrets(case) {
+            docker.arg("--secret").arg(format!("id={id},src={}", path.display()));
+        }
+        if case.all("ssh").next().is_some() {
+            docker.arg("--ssh").arg(format!("default={}", bench.ssh_key().display()));
         }
         for word in case.all("flag:") {
             docker.arg(word);
@@ -33,6 +40,7 @@ pub fn build(bench: &Bench, case: &Case) -> String {
             }
         }
         let output = docker.arg(bench.path("main")).output().unwrap();
+        ignore.inspect(|path| std::fs::remove_file(path).unwrap());
         if !output.status.success() {
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             let last = text.lines().rev().find(|line| line.contains("ERROR: ")).unwrap_or(&text);

@@ -57,6 +57,13 @@ impl Way {
         }
     }
 
+    /// The way to sockets that the host serves, which is a stream wherever there are any.
+    pub fn to_sockets(place: Option<&Place>) -> Option<Way> {
+        let channel = place?.open()?;
+        let stream = Kind::Stream(Box::new(Stream::new(channel, None)));
+        Some(Way(Rc::new(RefCell::new(stream))))
+    }
+
     /// Sends what the box has for the outside, as far as the host takes it, and says what to wait for.
     pub fn flush(&self, waits: &mut Waits) {
         match &mut *self.0.borrow_mut() {

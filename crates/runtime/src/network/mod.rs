@@ -3,6 +3,7 @@
 //! A thread with a runtime of its own serves the byte stream that the box has as a descriptor (`mux::Server`).
 
 mod errno;
+mod door;
 mod names;
 mod policy;
 mod publish;
@@ -12,6 +13,8 @@ mod tcp;
 mod tests;
 mod udp;
 
+pub(crate) use door::start as serve_sockets;
+pub use door::{Door, Served};
 pub use policy::Policy;
 pub use publish::{Port, Protocol, PublishError, Published};
 
@@ -74,7 +77,7 @@ impl Network {
         let (descriptor, wire) = Descriptor::new("BOXER_NET")?;
         // The thread ends when the box's end of the stream is closed.
         let stop = wire.try_clone()?;
-        let serve = move || serve::run(self.grant, self.listeners, wire);
+        let serve = move || serve::run(self.grant, Vec::new(), self.listeners, wire);
         let thread = std::thread::Builder::new().name("network".to_owned()).spawn(serve)?;
         Ok((descriptor, Serving { stop, thread: Some(thread) }))
     }
@@ -102,15 +105,18 @@ pub(crate) struct World {
     resolver: Resolver,
     hosts: Vec<(String, IpAddr)>,
     report: Option<Report>,
+    /// Where this is no network but the way to sockets: port n leads to the n-th.
+    doors: Vec<Door>,
 }
 
 impl World {
-    fn new(grant: &Grant) -> Self {
+    fn new(grant: &Grant, doors: Vec<Door>) -> Self {
         World {
             policy: grant.policy.clone(),
             resolver: Resolver::new(&grant.servers),
             hosts: grant.hosts.clone(),
             report: grant.report.clone(),
+            doors,
         }
     }
 

@@ -3,7 +3,7 @@
 use super::names::{self, Kind};
 use super::policy::{GATEWAY, Learned};
 use super::publish::{Listener, Socket};
-use super::{Grant, World, errno, tcp, udp};
+use super::{Door, Grant, World, door, errno, tcp, udp};
 use mux::{Extensions, Families, Limits, Request, Server, Transport};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -23,8 +23,13 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Threads for look-ups of the system's resolver.
 const LOOKUPS: usize = 16;
 
-/// Serves until the box's end of the stream is closed.
-pub fn run(grant: Grant, listeners: Vec<Listener>, wire: std::os::unix::net::UnixStream) {
+/// Serves until the box's end of the stream is closed: a network, or if there are `doors` these alone.
+pub fn run(
+    grant: Grant,
+    doors: Vec<Door>,
+    listeners: Vec<Listener>,
+    wire: std::os::unix::net::UnixStream,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(LOOKUPS)
@@ -32,7 +37,7 @@ pub fn run(grant: Grant, listeners: Vec<Listener>, wire: std::os::unix::net::Uni
     let Ok(runtime) = runtime else { return };
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async move {
-        let hub = Rc::new(Hub::new(&grant));
+        let hub = Rc::new(Hub::new(&grant, doors));
         let wire = wire.set_nonblocking(true).and_then(|()| UnixStream::from_std(wire));
         let Ok(wire) = wire else { return };
         for listener in listeners {
@@ -138,8 +143,8 @@ pub struct Hub {
 }
 
 impl Hub {
-    fn new(grant: &Grant) -> Self {
-        let nothing = grant.policy.is_none();
+    fn new(grant: &Grant, doors: Vec<Door>) -> Self {
+        let nothing = grant.policy.is_none() && doors.is_empty();
         let families = Families { v4: !nothing, v6: grant.policy.has_v6() && has_v6() };
         Hub {
             server: RefCell::new(Server::new(Extensions::all(families), LIMITS)),
@@ -147,7 +152,7 @@ impl Hub {
             learned: RefCell::default(),
             output: Notify::new(),
             gone: Notify::new(),
-            world: World::new(grant),
+            world: World::new(grant, doors),
             scratch: RefCell::new(vec![0; mux::MAX_DATAGRAM]),
         }
     }
@@ -252,6 +257,16 @@ impl Hub {
     fn connect(self: &Rc<Self>, stream: u32, transport: Transport, host: String, port: u16) {
         let lane = self.lane(stream);
         let hub = self.clone();
+        if !hub.world.doors.is_empty() {
+            spawn_local(async move {
+                match hub.world.doors.get(usize::from(port)) {
+                    Some(door) => door::connect(&hub, stream, &lane, door).await,
+                    None => hub.fail(stream, errno::ECONNREFUSED),
+                }
+                hub.forget(stream);
+            });
+            return;
+        }
         spawn_local(async move {
             match hub.destination(transport, &host, port).await {
                 Ok(to) if transport == Transport::Tcp => {

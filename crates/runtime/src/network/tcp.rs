@@ -6,8 +6,8 @@ use mux::Transport;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::net::tcp;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 
@@ -32,7 +32,7 @@ pub async fn connect(hub: &Hub, stream: u32, lane: &Lane, to: SocketAddr) {
 }
 
 /// Waits until the box has left the stream.
-async fn left(lane: &Lane) {
+pub async fn left(lane: &Lane) {
     while lane.left.get() == Left::Not {
         lane.changed.notified().await;
     }
@@ -69,31 +69,58 @@ enum End {
 async fn carry(hub: &Hub, stream: u32, lane: &Lane, mut socket: TcpStream) {
     // Delaying small packets is the business of the box's own TCP.
     let _ = socket.set_nodelay(true);
-    {
-        let (reader, writer) = socket.split();
-        let up = up(hub, stream, lane, writer);
-        let down = down(hub, stream, lane, reader);
-        tokio::pin!(up, down);
-        // The box's direction decides: its end is the end of the connection.
-        let mut down_done = false;
-        loop {
-            tokio::select! {
-                _ = &mut up => break,
-                end = &mut down, if !down_done => match end {
-                    End::Done => down_done = true,
-                    End::Over => break,
-                },
-            }
-        }
-    }
+    let (reader, writer) = socket.split();
+    both_ways(hub, stream, lane, reader, writer).await;
     if lane.left.get() == Left::Aborted {
         // The peer gets a reset.
         let _ = socket.set_zero_linger();
     }
 }
 
+/// Carries both directions of a stream until it is over.
+pub async fn both_ways(
+    hub: &Hub,
+    stream: u32,
+    lane: &Lane,
+    reader: impl Source,
+    writer: impl AsyncWrite + Unpin,
+) {
+    let up = up(hub, stream, lane, writer);
+    let down = down(hub, stream, lane, reader);
+    tokio::pin!(up, down);
+    // The box's direction decides: its end is the end of the connection.
+    let mut down_done = false;
+    loop {
+        tokio::select! {
+            _ = &mut up => return,
+            end = &mut down, if !down_done => match end {
+                End::Done => down_done = true,
+                End::Over => return,
+            },
+        }
+    }
+}
+
+/// What a socket's bytes come from.
+pub trait Source {
+    /// Waits until there may be something.
+    async fn ready(&self) -> std::io::Result<()>;
+    /// Reads what is there.
+    fn try_take(&self, buffer: &mut [u8]) -> std::io::Result<usize>;
+}
+
+impl Source for tcp::ReadHalf<'_> {
+    async fn ready(&self) -> std::io::Result<()> {
+        self.readable().await
+    }
+
+    fn try_take(&self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.try_read(buffer)
+    }
+}
+
 /// What the box sends.
-async fn up(hub: &Hub, stream: u32, lane: &Lane, mut writer: WriteHalf<'_>) -> End {
+async fn up(hub: &Hub, stream: u32, lane: &Lane, mut writer: impl AsyncWrite + Unpin) -> End {
     while let Some(chunk) = lane.next().await {
         let result = match chunk {
             Chunk::Data(bytes) => tokio::select! {
@@ -125,13 +152,13 @@ async fn stalled(lane: &Lane) {
 }
 
 /// What the peer sends.
-async fn down(hub: &Hub, stream: u32, lane: &Lane, reader: ReadHalf<'_>) -> End {
+async fn down(hub: &Hub, stream: u32, lane: &Lane, reader: impl Source) -> End {
     loop {
-        let result = match reader.readable().await {
+        let result = match reader.ready().await {
             Ok(()) => {
                 // The buffer exists only while there is something to read.
                 let mut buffer = vec![0; PIECE];
-                match reader.try_read(&mut buffer) {
+                match reader.try_take(&mut buffer) {
                     Ok(0) => {
                         hub.finish(stream);
                         return End::Done;

@@ -31,7 +31,7 @@ pub use inet::Network;
 pub use message::{Control, Incoming, Outgoing};
 pub use net::OptionValue;
 pub use ops::SocketOps;
-pub use unix::UnixNames;
+pub use unix::{Forwards, UnixNames};
 
 /// Makes a socket of a family: socket(2)'s type (without flags, below `SOCK_MAX`) and protocol.
 type Create = fn(&mut Cx, kind: u32, protocol: u32) -> Res<Rc<dyn SocketOps>>;

@@ -1,6 +1,7 @@
 //! Unix sockets: stream, datagram and sequenced packet, with descriptor passing (unix(7)).
 
 mod address;
+mod forward;
 mod garbage;
 mod ops;
 mod shown;
@@ -22,6 +23,7 @@ use crate::wait::WaitKey;
 
 use address::Place;
 pub use address::{Address, UnixNames};
+pub use forward::Forwards;
 pub use ops::create;
 pub use shown::Shown;
 
