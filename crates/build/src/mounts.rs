@@ -19,6 +19,7 @@ use crate::builder::Builder;
 use crate::copy::Request;
 use crate::copy_step::From;
 use crate::error::{Cause, Error, Result};
+use crate::files::{Files, Kind, resolve};
 use crate::image_tree::ImageTree;
 use crate::options::SecretSource;
 use crate::stage::Stage;
@@ -56,6 +57,30 @@ pub(crate) struct Made {
     folders: Vec<tempfile::TempDir>,
     /// Of each cache its directory and its lock, which goes with the file.
     caches: BTreeMap<String, (PathBuf, File)>,
+}
+
+impl Made {
+    /// Refuses files on directories of the image, and directories on its files. What lies in another mount is not looked at.
+    pub fn check(&self, image: &ImageTree) -> Result<()> {
+        let given = self
+            .preopens
+            .iter()
+            .map(|preopen| (&preopen.guest, !matches!(preopen.mounted, Mounted::File(_))));
+        let memory = self.tmpfs.iter().map(|tmpfs| (&tmpfs.guest, true));
+        let sockets = self.sockets.iter().map(|socket| (&socket.guest, false));
+        for (target, directory) in given.chain(memory).chain(sockets) {
+            let Ok(path) = resolve(image, target.as_bytes(), true) else { continue };
+            let Ok(Some(there)) = image.entry(&path) else { continue };
+            let (what, on) = match (directory, there.kind == Kind::Directory) {
+                (true, false) => ("directory", "file"),
+                (false, true) => ("file", "directory"),
+                _ => continue,
+            };
+            let reason = format!("cannot mount a {what} on the {on} {target}");
+            return Err(Error::new(Cause::Mount { reason }));
+        }
+        Ok(())
+    }
 }
 
 impl Builder<'_> {
@@ -133,7 +158,7 @@ impl Builder<'_> {
                 MountKind::Tmpfs => {
                     made.tmpfs.push(Tmpfs {
                         guest: target.clone(),
-                        mode: Some(0o755),
+                        mode: Some(0o1777),
                         read_only: mount.read_only,
                         executable: true,
                         size: (mount.size > 0).then_some(mount.size),
@@ -154,7 +179,8 @@ impl Builder<'_> {
                 }
                 MountKind::Ssh => {
                     // Without an agent BuildKit names a socket that is not there. Of several the first one counts.
-                    let is_set = |env: &[String]| env.iter().any(|it| it.starts_with(SSH_AUTH_SOCK));
+                    let is_set =
+                        |env: &[String]| env.iter().any(|it| it.starts_with(SSH_AUTH_SOCK));
                     if !is_set(env) && !is_set(&made.env) {
                         made.env.push(format!("{SSH_AUTH_SOCK}{target}"));
                     }

@@ -2,7 +2,7 @@
 
 use crate::control::Control;
 use crate::exports::DESK;
-use crate::host::{Ways, WasiHost};
+use crate::host::{WasiHost, Ways};
 use crate::invocation::{Invocation, Terminal};
 use crate::network::Way;
 use crate::stdio::Stdin;

@@ -83,8 +83,7 @@ impl Kernel {
                 if !std::mem::replace(&mut idle, true) || self.poll_stdin(true) {
                     continue;
                 }
-                let network =
-                    self.host.network().is_some() || self.host.sockets_way().is_some();
+                let network = self.host.network().is_some() || self.host.sockets_way().is_some();
                 let (deadline, stdin) = (self.next_deadline(), self.wants_stdin());
                 self.idle = true;
                 return Sched::Idle { deadline, stdin, network };

@@ -43,7 +43,8 @@ impl Keyring {
                 answer.extend_from_slice(&(self.0.len() as u32).to_be_bytes());
                 for key in &self.0 {
                     put_string(&mut answer, &key.public);
-                    put_string(&mut answer, key.comment.as_bytes());
+                    // What its owner calls it is nobody's business, as in BuildKit.
+                    put_string(&mut answer, b"");
                 }
                 Ok(answer)
             }

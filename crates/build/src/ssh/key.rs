@@ -18,8 +18,6 @@ const RSA_SHA2_512: u32 = 4;
 pub struct Key {
     /// The public key as SSH writes it (RFC 4253 §6.6).
     pub public: Vec<u8>,
-    /// What its owner calls it.
-    pub comment: String,
     secret: Secret,
 }
 
@@ -99,7 +97,7 @@ impl Key {
         let mut public = Vec::new();
         put_string(&mut public, b"ssh-ed25519");
         put_string(&mut public, pair.public_key().as_ref());
-        Key { public, comment: String::new(), secret: Secret::Ed25519(pair) }
+        Key { public, secret: Secret::Ed25519(pair) }
     }
 
     fn ecdsa(curve: &'static Curve, pair: EcdsaKeyPair) -> Key {
@@ -107,7 +105,7 @@ impl Key {
         put_string(&mut public, format!("ecdsa-sha2-{}", curve.name).as_bytes());
         put_string(&mut public, curve.name.as_bytes());
         put_string(&mut public, pair.public_key().as_ref());
-        Key { public, comment: String::new(), secret: Secret::Ecdsa(curve, pair) }
+        Key { public, secret: Secret::Ecdsa(curve, pair) }
     }
 
     fn rsa(pair: rsa::KeyPair) -> Key {
@@ -116,7 +114,7 @@ impl Key {
         put_string(&mut public, b"ssh-rsa");
         put_number(&mut public, &parts.e);
         put_number(&mut public, &parts.n);
-        Key { public, comment: String::new(), secret: Secret::Rsa(pair) }
+        Key { public, secret: Secret::Rsa(pair) }
     }
 
     /// A signature as SSH writes it; none with SHA-1, which nobody trusts any more.
@@ -179,7 +177,9 @@ fn open_ssh(bytes: &[u8]) -> Found {
         b"ssh-ed25519" => {
             let (public, both) = (fields.string()?, fields.string()?);
             let seed = both.get(..32).ok_or(Malformed)?;
-            Ed25519KeyPair::from_seed_and_public_key(seed, public).map(Key::ed25519).map_err(rejected)
+            Ed25519KeyPair::from_seed_and_public_key(seed, public)
+                .map(Key::ed25519)
+                .map_err(rejected)
         }
         b"ssh-rsa" => {
             let (n, e, d) = (fields.number()?, fields.number()?, fields.number()?);
@@ -206,8 +206,7 @@ fn open_ssh(bytes: &[u8]) -> Found {
             ecdsa(curve, secret, public)
         }
     };
-    let comment = String::from_utf8_lossy(fields.string()?).into_owned();
-    Ok(key.map(|key| Key { comment, ..key }))
+    Ok(key)
 }
 
 fn ecdsa(curve: &'static Curve, secret: &[u8], public: &[u8]) -> Result<Key, String> {
@@ -309,8 +308,86 @@ fn remainder(number: &[u8], by: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
 mod tests {
-    use super::{parse, remainder};
+    use std::path::PathBuf;
+
+    use base64::Engine;
+    use ring::signature::{
+        ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519,
+        RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512, RsaPublicKeyComponents,
+        UnparsedPublicKey, VerificationAlgorithm,
+    };
+
+    use super::{RSA_SHA2_256, RSA_SHA2_512, parse, remainder};
+    use crate::ssh::wire::Fields;
+
+    fn folder() -> PathBuf {
+        std::env::current_dir().unwrap().join("../../fixtures/ssh")
+    }
+
+    /// Whether a signature as SSH writes it is one of `data`.
+    fn verifies(public: &[u8], data: &[u8], signature: &[u8]) -> bool {
+        let (mut key, mut signature) = (Fields(public), Fields(signature));
+        let kind = key.string().unwrap();
+        let (name, signed) = (signature.string().unwrap(), signature.string().unwrap());
+        let check = |algorithm: &'static dyn VerificationAlgorithm, key: &[u8], signed: &[u8]| {
+            UnparsedPublicKey::new(algorithm, key).verify(data, signed).is_ok()
+        };
+        match kind {
+            b"ssh-ed25519" => check(&ED25519, key.string().unwrap(), signed),
+            b"ssh-rsa" => {
+                let (e, n) = (key.number().unwrap(), key.number().unwrap());
+                let algorithm = match name {
+                    b"rsa-sha2-256" => &RSA_PKCS1_2048_8192_SHA256,
+                    b"rsa-sha2-512" => &RSA_PKCS1_2048_8192_SHA512,
+                    _ => return false,
+                };
+                RsaPublicKeyComponents { n, e }.verify(algorithm, data, signed).is_ok()
+            }
+            _ => {
+                assert_eq!(kind, name);
+                let (curve, point) = (key.string().unwrap(), key.string().unwrap());
+                let mut numbers = Fields(signed);
+                let width = if curve == b"nistp256" { 32 } else { 48 };
+                let mut fixed = Vec::new();
+                for _ in 0..2 {
+                    let number = numbers.number().unwrap();
+                    fixed.resize(fixed.len() + width - number.len(), 0);
+                    fixed.extend_from_slice(number);
+                }
+                let algorithm: &'static dyn VerificationAlgorithm =
+                    if width == 32 { &ECDSA_P256_SHA256_FIXED } else { &ECDSA_P384_SHA384_FIXED };
+                check(algorithm, point, &fixed) && !check(&ECDSA_P256_SHA256_ASN1, point, &fixed)
+            }
+        }
+    }
+
+    #[test]
+    fn keys_of_every_form_sign() {
+        let mut tried = 0;
+        for entry in std::fs::read_dir(folder()).unwrap() {
+            let path = entry.unwrap().path();
+            let public = path.with_extension("pub");
+            if path == public || !public.exists() {
+                continue;
+            }
+            let key = parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
+            let line = std::fs::read_to_string(public).unwrap();
+            let known = line.split_whitespace().nth(1).unwrap();
+            let known = base64::engine::general_purpose::STANDARD.decode(known).unwrap();
+            assert_eq!(key.public, known, "{}", path.display());
+            for flags in [RSA_SHA2_256, RSA_SHA2_512] {
+                let signature = key.sign(b"data", flags).unwrap();
+                assert!(verifies(&key.public, b"data", &signature), "{}", path.display());
+                assert!(!verifies(&key.public, b"date", &signature), "{}", path.display());
+            }
+            tried += 1;
+        }
+        assert_eq!(tried, 8);
+        let protected = std::fs::read_to_string(folder().join("protected")).unwrap();
+        assert!(parse(&protected).err().unwrap().contains("passphrase"));
+    }
 
     #[test]
     fn remainders_are_those_of_integers() {

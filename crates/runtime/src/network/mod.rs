@@ -2,8 +2,8 @@
 //!
 //! A thread with a runtime of its own serves the byte stream that the box has as a descriptor (`mux::Server`).
 
-mod errno;
 mod door;
+mod errno;
 mod names;
 mod policy;
 mod publish;

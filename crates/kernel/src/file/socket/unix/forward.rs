@@ -188,7 +188,13 @@ impl UnixSocket {
             let data = data.get(..len).unwrap_or_default().to_vec();
             let (cred, from) = (self.cred.get(), self.local_address());
             peer.inbox_bytes.set(peer.inbox_bytes.get() + len);
-            peer.inbox.borrow_mut().push_back(Message { data, at: 0, files: Vec::new(), cred, from });
+            peer.inbox.borrow_mut().push_back(Message {
+                data,
+                at: 0,
+                files: Vec::new(),
+                cred,
+                from,
+            });
             peer.notifier.wake();
         }
         len
