@@ -1,15 +1,18 @@
 //! The files of an image.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
-use layers::{Compression, Content, FileType, Flatten, LayerOptions, Limits, NodeId, Spool, Tree};
+use layers::{
+    Compression, Content, FileType, Flatten, LayerOptions, Limits, NodeId, Open, Spool, Tree,
+};
 use oci::{Digest, LayerBlob, Store};
 
 use crate::builder::temporary_folder;
 use crate::error::{Cause, Error, Result};
 use crate::files::{Entry, Files, Kind};
 
-/// Layers flattened to a tree; contents lie in a temporary file. A clone shares them.
+/// Layers flattened to a tree; contents stay in the layers, or lie in a temporary file. A clone shares them.
 #[derive(Clone, Debug)]
 pub(crate) struct ImageTree {
     tree: Tree,
@@ -49,10 +52,12 @@ impl ImageTree {
         Self::of_layers(store, &[])
     }
 
-    /// This tree with a layer on top that is not stored.
-    pub fn with_layer(&self, tar: impl Read, name: &str) -> Result<Self> {
+    /// This tree with a layer on top that is in a file, which must stay as long as the tree.
+    pub fn with_layer(&self, tar: &std::path::Path, name: &str) -> Result<Self> {
         let mut flatten = Flatten::onto(self.tree.clone(), self.spool.clone(), Limits::default());
-        flatten.layer(tar, name, None).map_err(layers_error)?;
+        let tar = tar.to_owned();
+        let open: Open = Arc::new(move || Ok(Box::new(std::fs::File::open(&tar)?)));
+        flatten.stored_layer(open, name, None).map_err(layers_error)?;
         Ok(Self { tree: flatten.finish(), spool: self.spool.clone() })
     }
 
@@ -72,18 +77,19 @@ impl ImageTree {
     }
 
     /// The layer that makes `upper` out of this tree, put into the store; `None` if nothing
-    /// changed. No time in it is later than `latest`.
+    /// changed. No time in it is later than `latest`, and its files have at most `most` bytes.
     pub fn layer_to(
         &self,
         upper: &Self,
         store: &Store,
         latest: Option<i64>,
+        most: u64,
     ) -> Result<Option<LayerBlob>> {
         let options = LayerOptions {
             compression: Compression::Gzip,
             clamp_mtime: latest,
             // What no box can hold is not worth the time that compressing it takes.
-            most: Some(link::MAX_IMAGE),
+            most: Some(most),
         };
         let mut blob = store.writer()?;
         let info =
@@ -145,10 +151,13 @@ impl ImageTree {
 }
 
 fn apply(flatten: &mut Flatten, store: &Store, blob: &LayerBlob) -> Result<()> {
-    let reader = store.open_blob(&blob.digest)?;
-    flatten
-        .layer(reader, blob.digest.as_str(), Some(blob.diff_id.as_str()))
-        .map_err(layers_error)?;
+    let (name, diff_id) = (blob.digest.to_string(), blob.diff_id.as_str());
+    let (store, digest) = (store.clone(), blob.digest.clone());
+    // Its own words for a blob that is missing.
+    drop(store.open_blob(&digest)?);
+    let open: Open =
+        Arc::new(move || Ok(Box::new(store.open_blob(&digest).map_err(io::Error::other)?)));
+    flatten.stored_layer(open, &name, Some(diff_id)).map_err(layers_error)?;
     Ok(())
 }
 

@@ -1,6 +1,5 @@
 //! RUN: the command runs inside the machine, and what it changes becomes a layer.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -107,6 +106,7 @@ impl Builder<'_> {
 
         let _pass = self.running.enter(&self.stop).ok_or(Cause::Cancelled)?;
         let tree = stage.tree(&workshop.store)?;
+        mounts.check(&tree)?;
         // No file of the image lies in the future, and two builds agree. Otherwise time and entropy are the host's: keys that
         // a step makes must not be predictable.
         let clock = self.options.reproducible.then(|| {
@@ -228,14 +228,10 @@ impl Builder<'_> {
         targets: &[String],
         machine: &dyn Fn(String) -> Error,
     ) -> Result<Cached> {
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(machine("the guest left no layer".to_owned()));
-            }
-            Err(source) => return Err(Error::new(Cause::Read { path: path.to_owned(), source })),
-        };
-        let mut upper = lower.with_layer(io::BufReader::new(file), "the changes of RUN")?;
+        if !path.exists() {
+            return Err(machine("the guest left no layer".to_owned()));
+        }
+        let mut upper = lower.with_layer(path, "the changes of RUN")?;
         for target in targets {
             drop_mount_point(target, lower, &mut upper)?;
         }

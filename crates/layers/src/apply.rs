@@ -1,15 +1,16 @@
 //! Applies layers to a tree.
 
-use std::io::Read;
+use std::io::{BufRead, Read};
 
 use crate::blob::Blob;
 use crate::error::lossy;
 use crate::limits::Usage;
+use crate::lode::{Lode, Open};
 use crate::spool::Fault;
 use crate::tar::Kind;
 use crate::tar::read::{Archive, Entry};
 use crate::tree::{Cursor, NodeId, Outcome};
-use crate::{Error, FileType, Limits, Metadata, NewNode, Result, Spool, Tree};
+use crate::{Content, Error, FileType, Limits, Metadata, NewNode, Result, Spool, Tree};
 
 const WHITEOUT: &[u8] = b".wh.";
 /// Names of AUFS's own bookkeeping start so; only the opaque marker among them means something.
@@ -23,7 +24,14 @@ pub struct Flatten {
     spool: Spool,
     limits: Limits,
     usage: Usage,
+    /// Where the contents of the layer at hand stay, and what of them was spooled all the same.
+    lode: Option<Lode>,
+    spooled: u64,
 }
+
+/// Files of a layer that are not longer are spooled, as long as they are not too many: they are read one by one (`/etc/passwd`).
+const SMALL: u64 = 16 << 10;
+const SMALL_ONES: u64 = 16 << 20;
 
 /// What applying a layer found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +50,7 @@ impl Flatten {
 
     /// Starts with a tree that is there, as for the changes of a RUN step.
     pub fn onto(tree: Tree, spool: Spool, limits: Limits) -> Flatten {
-        Flatten { tree, spool, limits, usage: Usage::default() }
+        Flatten { tree, spool, limits, usage: Usage::default(), lode: None, spooled: 0 }
     }
 
     /// The tree.
@@ -54,6 +62,22 @@ impl Flatten {
     /// compression is recognised by content. With a `diff_id`, the layer must have it.
     pub fn layer(&mut self, blob: impl Read, name: &str, diff_id: Option<&str>) -> Result<Applied> {
         self.apply_named(blob, name, diff_id, true)
+    }
+
+    /// As [`Flatten::layer`], of a blob that stays where it is: file contents are read there when they are wanted, best in the
+    /// order in which they lie.
+    pub fn stored_layer(
+        &mut self,
+        open: Open,
+        name: &str,
+        diff_id: Option<&str>,
+    ) -> Result<Applied> {
+        let blob = open().map_err(Error::Read)?;
+        self.lode = Some(Lode::new(open, self.spool.clone()));
+        self.spooled = 0;
+        let applied = self.apply_named(blob, name, diff_id, true);
+        self.lode = None;
+        applied
     }
 
     /// Unpacks an archive that is not a layer (ADD): no name is a whiteout.
@@ -94,7 +118,10 @@ impl Flatten {
             self.entry(entry, whiteouts, &mut archive)?;
             *current = None;
         }
-        let found = archive.into_inner().finish()?;
+        let (found, len) = archive.into_inner().finish()?;
+        if let Some(lode) = &self.lode {
+            lode.set_len(len);
+        }
         match diff_id {
             Some(expected) if expected != found => {
                 Err(Error::DiffId { expected: expected.to_owned(), found })
@@ -113,10 +140,13 @@ impl Flatten {
         let xattrs: usize =
             entry.meta.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
         let metadata = (entry.path.len() + entry.link.len() + xattrs) as u64;
+        let stored: u64 = entry.content.segments.iter().map(|(_, len)| len).sum();
+        let holes = entry.content.size.saturating_sub(stored);
         let usage = &mut self.usage;
         for (used, add, limit, what) in [
             (&mut usage.entries, 1, limits.entries, "entries"),
             (&mut usage.bytes, entry.content.size, limits.bytes, "bytes of file contents"),
+            (&mut usage.holes, holes, limits.holes, "bytes of holes in files"),
             (&mut usage.metadata, metadata, limits.metadata, "bytes of names and attributes"),
         ] {
             *used = used.saturating_add(add);
@@ -127,11 +157,11 @@ impl Flatten {
         Ok(())
     }
 
-    fn entry<R: Read>(
+    fn entry<R: BufRead>(
         &mut self,
         entry: Entry,
         whiteouts: bool,
-        archive: &mut Archive<R>,
+        archive: &mut Archive<Blob<R>>,
     ) -> Result<()> {
         let inside;
         let parts = match whiteouts {
@@ -162,13 +192,8 @@ impl Flatten {
         let body = match entry.kind {
             Kind::HardLink => return self.hard_link(dir, name, &entry.link),
             Kind::File => {
-                let map = &entry.content;
-                let content = self.spool.append(&mut archive.data(), &map.segments, map.size);
-                NewNode::File(content.map_err(|fault| match fault {
-                    Fault::Source(e) => Error::from_stream(e),
-                    Fault::Short => Error::Truncated,
-                    Fault::Spool(e) => Error::Spool(e),
-                })?)
+                let place = (self.tree.layer(), archive.source().position());
+                NewNode::File(self.content(&entry, archive)?.placed(place))
             }
             Kind::Directory => NewNode::Dir,
             Kind::Symlink => NewNode::Symlink(entry.link.into()),
@@ -177,6 +202,28 @@ impl Flatten {
             Kind::Fifo => special(FileType::Fifo),
         };
         self.tree.put(dir, name, metadata(entry.meta), body).map(drop)
+    }
+
+    /// The content of a file: where it lies, if it may stay there and has no holes.
+    fn content<R: BufRead>(
+        &mut self,
+        entry: &Entry,
+        archive: &mut Archive<Blob<R>>,
+    ) -> Result<Content> {
+        let map = &entry.content;
+        let small = map.size <= SMALL && self.spooled < SMALL_ONES;
+        if let Some(lode) = self.lode.as_ref().filter(|_| !small)
+            && map.segments == [(0, map.size)]
+        {
+            return Ok(Content::in_layer(lode, archive.source().position(), map.size));
+        }
+        self.spooled += map.size;
+        let content = self.spool.append(&mut archive.data(), &map.segments, map.size);
+        content.map_err(|fault| match fault {
+            Fault::Source(e) => Error::from_stream(e),
+            Fault::Short => Error::Truncated,
+            Fault::Spool(e) => Error::Spool(e),
+        })
     }
 
     /// The directory that an entry goes into. Links on the way are followed inside the tree, as

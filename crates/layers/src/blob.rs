@@ -12,7 +12,7 @@ use crate::{Error, Limits, Result};
 /// The most memory that unpacking xz may take, in KiB: its highest preset takes 64 MiB.
 const XZ_MEMORY: u32 = 256 << 10;
 
-/// The uncompressed stream of a layer.
+/// The uncompressed stream of a layer, watched.
 pub(crate) struct Blob<R: BufRead> {
     stream: Stream<R>,
     hash: Sha256,
@@ -21,7 +21,8 @@ pub(crate) struct Blob<R: BufRead> {
     bytes: u64,
 }
 
-enum Stream<R: BufRead> {
+/// The uncompressed stream of a layer.
+pub(crate) enum Stream<R: BufRead> {
     Plain(Counted<R>),
     Gzip(Box<MultiGzDecoder<Counted<R>>>),
     Zstd(zstd::Decoder<'static, Counted<R>>),
@@ -29,16 +30,16 @@ enum Stream<R: BufRead> {
     Xz(Box<XzReader<Counted<R>>>),
 }
 
-impl<R: Read> Blob<BufReader<R>> {
+impl<R: Read> Stream<BufReader<R>> {
     /// Looks at the first bytes for gzip (RFC 1952), zstd (RFC 8878), bzip2 or xz; anything else is plain. Layers are gzip,
     /// zstd or plain; the others are what ADD takes apart as well.
-    pub fn new(source: R, limits: Limits) -> Result<Self> {
+    pub fn new(source: R) -> Result<Self> {
         let mut source = Counted { source: BufReader::with_capacity(256 << 10, source), count: 0 };
         let head = source.fill_buf().map_err(Error::Read)?;
         if head.starts_with(b"LZIP") && head.get(257..262) != Some(b"ustar") {
             return Err(Error::UnsupportedCompression("lzip"));
         }
-        let stream = if head.starts_with(&[0x1f, 0x8b]) {
+        Ok(if head.starts_with(&[0x1f, 0x8b]) {
             Stream::Gzip(Box::new(MultiGzDecoder::new(source)))
         } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
             || (head.first().is_some_and(|b| b & 0xf0 == 0x50)
@@ -51,21 +52,14 @@ impl<R: Read> Blob<BufReader<R>> {
             Stream::Xz(Box::new(XzReader::new_mem_limit(source, true, XZ_MEMORY)))
         } else {
             Stream::Plain(source)
-        };
-        Ok(Blob { stream, hash: Sha256::new(), limits, bytes: 0 })
+        })
     }
 }
 
-impl<R: BufRead> Blob<R> {
-    /// Reads the rest and gives the diff_id, `sha256:…`.
-    pub fn finish(mut self) -> Result<String> {
-        let mut rest = vec![0; 64 << 10];
-        while self.read(&mut rest).map_err(Error::from_stream)? > 0 {}
-        Ok(hex_digest(self.hash))
-    }
-
+impl<R: BufRead> Stream<R> {
+    /// Bytes taken from the source.
     fn compressed(&self) -> u64 {
-        match &self.stream {
+        match self {
             Stream::Plain(s) => s.count,
             Stream::Gzip(s) => s.get_ref().count,
             Stream::Zstd(s) => s.get_ref().count,
@@ -73,13 +67,46 @@ impl<R: BufRead> Blob<R> {
             Stream::Xz(s) => s.inner().count,
         }
     }
+}
+
+impl<R: BufRead> Read for Stream<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(s) => s.read(buf),
+            Stream::Gzip(s) => s.read(buf),
+            Stream::Zstd(s) => s.read(buf),
+            Stream::Bzip2(s) => s.read(buf),
+            Stream::Xz(s) => s.read(buf),
+        }
+    }
+}
+
+impl<R: Read> Blob<BufReader<R>> {
+    /// See [`Stream::new`].
+    pub fn new(source: R, limits: Limits) -> Result<Self> {
+        Ok(Blob { stream: Stream::new(source)?, hash: Sha256::new(), limits, bytes: 0 })
+    }
+}
+
+impl<R: BufRead> Blob<R> {
+    /// Uncompressed bytes read so far.
+    pub fn position(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Reads the rest, and gives the diff_id, `sha256:…`, and the number of bytes.
+    pub fn finish(mut self) -> Result<(String, u64)> {
+        let mut rest = vec![0; 64 << 10];
+        while self.read(&mut rest).map_err(Error::from_stream)? > 0 {}
+        Ok((hex_digest(self.hash), self.bytes))
+    }
 
     fn check(&self) -> Result<()> {
         let limits = &self.limits;
         if self.bytes > limits.bytes {
             return Err(Error::Limit { what: "uncompressed bytes", limit: limits.bytes });
         }
-        let allowed = self.compressed().saturating_mul(limits.ratio).max(limits.ratio_from);
+        let allowed = self.stream.compressed().saturating_mul(limits.ratio).max(limits.ratio_from);
         if self.bytes > allowed {
             return Err(Error::Limit {
                 what: "uncompressed bytes for each compressed one",
@@ -92,13 +119,7 @@ impl<R: BufRead> Blob<R> {
 
 impl<R: BufRead> Read for Blob<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = match &mut self.stream {
-            Stream::Plain(s) => s.read(buf),
-            Stream::Gzip(s) => s.read(buf),
-            Stream::Zstd(s) => s.read(buf),
-            Stream::Bzip2(s) => s.read(buf),
-            Stream::Xz(s) => s.read(buf),
-        }?;
+        let n = self.stream.read(buf)?;
         self.hash.update(buf.get(..n).unwrap_or_default());
         self.bytes += n as u64;
         self.check().map_err(io::Error::other)?;

@@ -8,7 +8,8 @@ use rootfs::{FileType, Summary, Writer};
 use crate::{Content, NodeId, Result, Tree};
 
 impl Tree {
-    /// Writes the tree as an EROFS image, contents streamed. Equal trees give equal bytes.
+    /// Writes the tree as an EROFS image, contents streamed in the order in which they lie in the tree's layers, which may be compressed.
+    /// Equal trees of equal layers give equal bytes.
     pub fn write_rootfs(&self, out: impl Write) -> Result<Summary> {
         let (writer, contents) = self.rootfs()?;
         let open = |id| contents.get(&id).map(|c| c.reader()).ok_or(io::ErrorKind::NotFound.into());
@@ -37,7 +38,8 @@ impl Tree {
                     FileType::Directory => writer.dir(into, name, meta)?,
                     FileType::Regular => {
                         let content = node.content().unwrap_or(const { &Content::EMPTY });
-                        let made = writer.file(into, name, meta, content.len())?;
+                        let made =
+                            writer.placed_file(into, name, meta, content.len(), content.place())?;
                         contents.insert(made, content);
                         made
                     }

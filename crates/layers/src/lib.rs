@@ -1,7 +1,7 @@
 //! Layers to a file tree to a rootfs image, and tree differences back to a layer.
 //!
 //! * [`Flatten`] applies OCI layers (tar; plain, gzip or zstd; archives of ADD also bzip2 and xz) in order to a [`Tree`]: metadata in
-//!   memory, file contents in a [`Spool`] on disk. Nothing of a layer ever touches the host's file
+//!   memory, file contents in a [`Spool`] on disk, or left where they lie ([`Flatten::stored_layer`]). Nothing of a layer ever touches the host's file
 //!   system under its own name: links, devices and owners are only data.
 //! * [`Tree`] is what the builder edits (COPY, WORKDIR...) and what [`Tree::write_rootfs`] turns
 //!   into an EROFS image.
@@ -20,6 +20,7 @@ mod diff;
 mod error;
 mod image;
 mod limits;
+mod lode;
 mod spool;
 mod tar;
 mod tree;
@@ -29,6 +30,7 @@ pub use blob::is_archive;
 pub use diff::{Compression, LayerInfo, LayerOptions, diff, layer_from_tree};
 pub use error::Error;
 pub use limits::Limits;
+pub use lode::Open;
 pub use rootfs::{FileType, Metadata};
 pub use spool::{Content, ContentReader, Spool};
 pub use tree::copy::{CopyOptions, Select, Selection};

@@ -6,6 +6,8 @@
 pub struct Limits {
     /// Bytes of uncompressed archives, and of file contents with their holes filled.
     pub bytes: u64,
+    /// Bytes of holes in files: they cost nothing to send, and much to write.
+    pub holes: u64,
     /// Entries of all archives.
     pub entries: u64,
     /// Bytes of names, link targets and extended attributes, which are held in memory.
@@ -24,12 +26,14 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             bytes: 64 << 30,
+            // More than a box can hold.
+            holes: 4 << 30,
             entries: 4_000_000,
             metadata: 1 << 30,
             path: 4096,
             extended_header: 4 << 20,
-            ratio: 250,
-            ratio_from: 4 << 30,
+            ratio: 150,
+            ratio_from: 1 << 30,
         }
     }
 }
@@ -38,6 +42,7 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     pub bytes: u64,
+    pub holes: u64,
     pub entries: u64,
     pub metadata: u64,
 }

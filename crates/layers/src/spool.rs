@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::lode::Lode;
 use crate::{Error, Result};
 
 /// A temporary file that holds file contents. It has no name, so it is gone with the last
@@ -29,12 +30,27 @@ struct Tail {
 
 const BUFFER: usize = 1 << 20;
 
-/// The content of a regular file: a range of a spool. Cheap to clone.
+/// The content of a regular file: a range of a spool or of a layer. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Content {
-    /// `None` only for an empty file.
-    at: Option<(Spool, u64)>,
+    /// Where it is.
+    source: Source,
+    /// Its first byte there.
+    start: u64,
     len: u64,
+    /// Where it was in the layers of the tree.
+    place: Place,
+}
+
+/// A place in some layers: which of them, and where in its archive. Contents read in this order are read without going back.
+pub(crate) type Place = (u32, u64);
+
+#[derive(Clone, Debug, Default)]
+enum Source {
+    #[default]
+    Empty,
+    Spool(Spool),
+    Lode(Lode),
 }
 
 /// Whose fault a failed [`Spool::append`] is.
@@ -106,7 +122,8 @@ impl Spool {
             at = offset.saturating_add(len);
         }
         self.zeros(&mut tail, size.saturating_sub(at)).map_err(Fault::Spool)?;
-        Ok(Content { at: Some((self.clone(), start)), len: size })
+        let source = Source::Spool(self.clone());
+        Ok(Content { source, start, len: size, place: Place::default() })
     }
 
     /// Appends zeros; many of them as a hole of the file.
@@ -152,7 +169,27 @@ impl Tail {
 
 impl Content {
     /// The content of an empty file.
-    pub const EMPTY: Content = Content { at: None, len: 0 };
+    pub const EMPTY: Content = Content { source: Source::Empty, start: 0, len: 0, place: (0, 0) };
+
+    /// A file of a layer, `start` bytes into the decoded archive.
+    pub(crate) fn in_layer(lode: &Lode, start: u64, len: u64) -> Content {
+        match len {
+            0 => Content::default(),
+            _ => {
+                Content { source: Source::Lode(lode.clone()), start, len, place: Place::default() }
+            }
+        }
+    }
+
+    /// Notes its place.
+    pub(crate) fn placed(self, place: Place) -> Content {
+        Content { place, ..self }
+    }
+
+    /// See [`Place`].
+    pub(crate) fn place(&self) -> Place {
+        self.place
+    }
 
     /// Bytes of the file.
     pub fn len(&self) -> u64 {
@@ -179,12 +216,32 @@ impl Content {
         Ok(bytes)
     }
 
+    /// Reads some bytes at `offset` of the file; none at its end.
+    pub(crate) fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let want = left.min(buf.len());
+        let buf = buf.get_mut(..want).unwrap_or_default();
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let read = match &self.source {
+            Source::Empty => 0,
+            Source::Spool(spool) => spool.read_at(buf, self.start + offset)?,
+            Source::Lode(lode) => lode.read_at(buf, self.start + offset)?,
+        };
+        if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(read) }
+    }
+
     /// Whether two contents are known to be equal without reading them.
     fn is_same_range(&self, other: &Content) -> bool {
         self.len == other.len
-            && match (&self.at, &other.at) {
-                (Some((a, i)), Some((b, j))) => Arc::ptr_eq(&a.0, &b.0) && i == j,
-                (a, b) => a.is_none() && b.is_none(),
+            && match (&self.source, &other.source) {
+                (Source::Spool(a), Source::Spool(b)) => {
+                    Arc::ptr_eq(&a.0, &b.0) && self.start == other.start
+                }
+                (Source::Lode(a), Source::Lode(b)) => a.is(b) && self.start == other.start,
+                (Source::Empty, Source::Empty) => true,
+                _ => false,
             }
     }
 
@@ -221,20 +278,8 @@ pub struct ContentReader {
 
 impl Read for ContentReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.content.len - self.position).unwrap_or(usize::MAX);
-        let want = left.min(buf.len());
-        let (Some((spool, start)), Some(buf)) = (&self.content.at, buf.get_mut(..want)) else {
-            return Ok(0);
-        };
-        if want == 0 {
-            return Ok(0);
-        }
-        match spool.read_at(buf, start + self.position)? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            n => {
-                self.position += n as u64;
-                Ok(n)
-            }
-        }
+        let n = self.content.read_at(buf, self.position)?;
+        self.position += n as u64;
+        Ok(n)
     }
 }

@@ -186,6 +186,11 @@ fn bombs_are_bounded() {
         .file("f", b"x")
         .end();
     refused!([sparse], Error::Limit { .. }, Some("f"));
+    let holes = Raw::default()
+        .pax(&[("GNU.sparse.map", b"0,1"), ("GNU.sparse.size", b"6000000000")])
+        .file("f", b"x")
+        .end();
+    refused!([holes], Error::Limit { what: "bytes of holes in files", .. }, Some("f"));
     let limits = Limits { entries: 10, ..Limits::default() };
     let many = (0..11).fold(Raw::default(), |raw, i| raw.file(&format!("{i}"), b"")).end();
     assert!(matches!(apply_with(&[many], limits).unwrap_err().cause(), Error::Limit { .. }));

@@ -70,6 +70,7 @@ enum Content {
     },
     File {
         size: u64,
+        place: (u32, u64),
     },
     Symlink(Box<[u8]>),
     /// Device, fifo or socket.
@@ -121,7 +122,20 @@ impl Writer {
         meta: Metadata,
         size: u64,
     ) -> Result<NodeId> {
-        self.add(parent, name, meta, Content::File { size })
+        self.placed_file(parent, name, meta, size, (0, 0))
+    }
+
+    /// As [`Writer::file`]; the data of all files lies in the order of their places, so that it can be asked for in the order in
+    /// which the caller finds it. Files of equal places lie in the order of their inodes.
+    pub fn placed_file(
+        &mut self,
+        parent: NodeId,
+        name: &[u8],
+        meta: Metadata,
+        size: u64,
+        place: (u32, u64),
+    ) -> Result<NodeId> {
+        self.add(parent, name, meta, Content::File { size, place })
     }
 
     /// Adds a symbolic link with a target of 1 to 4095 bytes. Its mode is 0777, as Linux's are.
@@ -186,8 +200,8 @@ impl Writer {
         let mut out = io::BufWriter::with_capacity(COPY_BUFFER, out);
         out.write_all(&layout.encode(self)?)?;
         let mut buffer = vec![0; COPY_BUFFER];
-        for &id in &layout.order {
-            if let Some(Node { content: Content::File { size: 1.. }, .. }) =
+        for &id in &layout.files {
+            if let Some(Node { content: Content::File { size: 1.., .. }, .. }) =
                 self.nodes.get(id.index())
             {
                 let size = self.file_size(id);
@@ -202,7 +216,7 @@ impl Writer {
 
     fn file_size(&self, id: NodeId) -> u64 {
         match self.nodes.get(id.index()) {
-            Some(Node { content: Content::File { size }, .. }) => *size,
+            Some(Node { content: Content::File { size, .. }, .. }) => *size,
             _ => 0,
         }
     }

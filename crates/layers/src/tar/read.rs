@@ -45,6 +45,11 @@ impl<R: Read> Archive<R> {
         Archive { source, limits, left: 0, padding: 0 }
     }
 
+    /// What it is read from.
+    pub fn source(&self) -> &R {
+        &self.source
+    }
+
     /// What is behind the archive's end.
     pub fn into_inner(self) -> R {
         self.source

@@ -370,6 +370,11 @@ impl Tree {
         Ok(())
     }
 
+    /// The number of the current layer.
+    pub(crate) fn layer(&self) -> u32 {
+        self.layer
+    }
+
     /// Notes that the current layer changes something in or below this directory.
     pub(crate) fn touch(&mut self, dir: NodeId) {
         self.node_mut(dir).layer = self.layer;

@@ -26,8 +26,10 @@ pub(super) struct Place {
 /// The plan of a whole image.
 #[derive(Debug)]
 pub(super) struct Layout {
-    /// Reachable nodes in the order of their inodes and of their data.
-    pub order: Vec<NodeId>,
+    /// Reachable nodes in the order of their inodes, and of the data of those that are no files.
+    order: Vec<NodeId>,
+    /// Regular files in the order of their data.
+    pub files: Vec<NodeId>,
     /// Indexed by `NodeId`.
     places: Vec<Place>,
     /// Blocks of superblock, inodes and directories: what `encode` gives.
@@ -57,12 +59,27 @@ impl Layout {
             places[id.index()] = Place { offset, ino, block: 0, size, tail, inline };
             offset = (offset + extent).next_multiple_of(EXTENDED_INODE as u64);
         }
+        let place = |id: &NodeId| match tree.nodes[id.index()].content {
+            Content::File { place, .. } => Some(place),
+            _ => None,
+        };
+        let mut files: Vec<NodeId> =
+            order.iter().copied().filter(|id| place(id).is_some()).collect();
+        files.sort_by_key(place);
         let mut layout =
-            Layout { order, places, meta_blocks: 0, blocks: offset.div_ceil(BLOCK_SIZE) };
+            Layout { order, files, places, meta_blocks: 0, blocks: offset.div_ceil(BLOCK_SIZE) };
         // Directories and long links first: they are metadata and stay close to the inodes.
-        layout.place_data(tree, |kind| kind != FileType::Regular)?;
+        let is_file = |id: &NodeId| tree.nodes[id.index()].content.kind() == FileType::Regular;
+        for index in 0..layout.order.len() {
+            let id = layout.order[index];
+            if !is_file(&id) {
+                layout.place_data(id)?;
+            }
+        }
         layout.meta_blocks = layout.blocks;
-        layout.place_data(tree, |kind| kind == FileType::Regular)?;
+        for index in 0..layout.files.len() {
+            layout.place_data(layout.files[index])?;
+        }
         Ok(layout)
     }
 
@@ -74,21 +91,16 @@ impl Layout {
         }
     }
 
-    fn place_data(&mut self, tree: &Writer, of_kind: impl Fn(FileType) -> bool) -> Result<()> {
-        for (id, node) in with_nodes(tree, &self.order) {
-            let place = &mut self.places[id.index()];
-            if !of_kind(node.content.kind()) {
-                continue;
-            }
-            let count = (place.size - place.tail as u64).div_ceil(BLOCK_SIZE);
-            let end = self.blocks + count;
-            if end > u64::from(u32::MAX) {
-                return Err(Error::InvalidTree("the image is larger than 16 TiB"));
-            }
-            // mkfs's "no block" marks content that has none.
-            place.block = if count == 0 { u32::MAX } else { self.blocks as u32 };
-            self.blocks = end;
+    fn place_data(&mut self, id: NodeId) -> Result<()> {
+        let place = &mut self.places[id.index()];
+        let count = (place.size - place.tail as u64).div_ceil(BLOCK_SIZE);
+        let end = self.blocks + count;
+        if end > u64::from(u32::MAX) {
+            return Err(Error::InvalidTree("the image is larger than 16 TiB"));
         }
+        // mkfs's "no block" marks content that has none.
+        place.block = if count == 0 { u32::MAX } else { self.blocks as u32 };
+        self.blocks = end;
         Ok(())
     }
 
@@ -180,10 +192,10 @@ fn content_size(node: &Node) -> Result<u64> {
             let last = blocks.last().map_or(0, |b| b.iter().map(dirent_bytes).sum::<usize>());
             (blocks.len() as u64 - 1) * BLOCK_SIZE + last as u64
         }
-        Content::File { size } if *size >= u64::from(u32::MAX) * BLOCK_SIZE => {
+        Content::File { size, .. } if *size >= u64::from(u32::MAX) * BLOCK_SIZE => {
             return Err(Error::InvalidTree("a file is larger than 16 TiB"));
         }
-        Content::File { size } => *size,
+        Content::File { size, .. } => *size,
         Content::Symlink(target) => target.len() as u64,
         Content::Special { .. } => 0,
     })
