@@ -1,7 +1,9 @@
 //! `.dockerignore`: which paths of the context a build does not see.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::OnceLock;
 
+use aho_corasick::AhoCorasick;
 use regex::Regex;
 
 use crate::error::{Cause, Error, Span};
@@ -18,19 +20,39 @@ pub struct IgnoreFile {
     literal: HashMap<String, usize>,
     /// The places of the others, in order.
     wild: Vec<usize>,
+    /// Finds those among them that may match a path.
+    finder: OnceLock<Finder>,
+    exceptions: Exceptions,
+}
+
+/// Which patterns with wildcards may match a path: those of which it has the part without wildcards that fewest others have.
+#[derive(Clone, Debug)]
+struct Finder {
+    parts: Option<AhoCorasick>,
+    /// The pattern of each part.
+    owners: Vec<usize>,
+    /// Patterns without such a part.
+    always: Vec<usize>,
+}
+
+/// Below which directories something may be taken back in.
+#[derive(Clone, Debug, Default)]
+struct Exceptions {
+    /// Paths that are named, and what stands before the first wildcard, each with a slash behind it.
+    prefixes: BTreeSet<String>,
+    /// Directories below which anything may be named.
+    wild: HashSet<String>,
 }
 
 #[derive(Clone, Debug)]
 struct Pattern {
     text: String,
-    /// None where the text is without wildcards.
-    expression: Option<Regex>,
+    /// Made when it is first asked; none where the text is without wildcards.
+    expression: Option<OnceLock<Option<Regex>>>,
     /// `!`: takes back in.
     negated: bool,
     /// The number of components, to match against parents of a path.
     depth: usize,
-    /// The components before the first wildcard.
-    literal_prefix: String,
 }
 
 impl IgnoreFile {
@@ -86,18 +108,25 @@ impl IgnoreFile {
         let literal: Vec<&str> =
             text.split('/').take_while(|part| !pattern::has_wildcard(part)).collect();
         let plain = !pattern::has_wildcard(&text);
+        let prefix = literal.join("/");
+        if negated {
+            self.exceptions.prefixes.insert(format!("{prefix}/"));
+            if !plain {
+                self.exceptions.wild.insert(prefix);
+            }
+        }
         if plain {
             self.literal.insert(text.clone(), self.patterns.len());
         } else {
             self.wild.push(self.patterns.len());
         }
-        self.patterns.push(Pattern {
-            expression: if plain { None } else { Some(pattern::ignore(&text)?) },
-            depth: text.split('/').count(),
-            literal_prefix: literal.join("/"),
-            text,
-            negated,
-        });
+        let expression = match plain {
+            true => None,
+            false => Some(pattern::ignore_later(&text)?),
+        };
+        self.finder = OnceLock::new();
+        let depth = text.split('/').count();
+        self.patterns.push(Pattern { expression, depth, text, negated });
         Ok(())
     }
 
@@ -116,13 +145,13 @@ impl IgnoreFile {
     pub fn ignores(&self, path: &str) -> bool {
         let prefixes = path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]);
         let mut decides = prefixes.filter_map(|prefix| self.literal.get(prefix).copied()).max();
-        for place in self.wild.iter().rev() {
+        for place in self.candidates(path).into_iter().rev() {
             // A pattern before the one that decides so far changes nothing.
-            if decides.is_some_and(|decides| *place < decides) {
+            if decides.is_some_and(|decides| place < decides) {
                 break;
             }
-            if self.patterns.get(*place).is_some_and(|pattern| pattern.matches(path)) {
-                decides = Some(*place);
+            if self.patterns.get(place).is_some_and(|pattern| pattern.matches(path)) {
+                decides = Some(place);
                 break;
             }
         }
@@ -133,18 +162,74 @@ impl IgnoreFile {
     /// must go into it.
     pub fn may_hold_exceptions(&self, directory: &str) -> bool {
         let below = format!("{directory}/");
-        self.patterns.iter().filter(|pattern| pattern.negated).any(|pattern| {
-            let prefix = &pattern.literal_prefix;
-            let whole = *prefix == pattern.text;
-            prefix.starts_with(&below)
-                || (!whole && (below.starts_with(&format!("{prefix}/")) || prefix.is_empty()))
-        })
+        let Exceptions { prefixes, wild } = &self.exceptions;
+        let next = std::ops::Bound::Excluded(below.clone());
+        let named = prefixes.range((next, std::ops::Bound::Unbounded)).next();
+        let mut above = directory.match_indices('/').map(|(at, _)| &directory[..at]);
+        named.is_some_and(|prefix| prefix.starts_with(&below))
+            || wild.contains("")
+            || wild.contains(directory)
+            || above.any(|parent| wild.contains(parent))
     }
+
+    /// The places of patterns with wildcards that may match, in order.
+    fn candidates(&self, path: &str) -> Vec<usize> {
+        if self.wild.len() < FEW {
+            return self.wild.clone();
+        }
+        let finder = self.finder.get_or_init(|| self.make_finder());
+        let mut found = finder.always.clone();
+        if let Some(parts) = &finder.parts {
+            let hits = parts.find_overlapping_iter(path);
+            found.extend(hits.filter_map(|hit| finder.owners.get(hit.pattern().as_usize())));
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    fn make_finder(&self) -> Finder {
+        let text = |place: &usize| self.patterns.get(*place).map_or("", |it| it.text.as_str());
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for part in self.wild.iter().flat_map(|place| literals(text(place))) {
+            *counts.entry(part).or_default() += 1;
+        }
+        let (mut parts, mut owners, mut always) = (Vec::new(), Vec::new(), Vec::new());
+        for place in &self.wild {
+            let count = |part: &&str| counts.get(part).copied().unwrap_or_default();
+            match literals(text(place)).min_by_key(count) {
+                None => always.push(*place),
+                Some(part) => {
+                    parts.push(part);
+                    owners.push(*place);
+                }
+            }
+        }
+        match AhoCorasick::new(&parts) {
+            Ok(parts) => Finder { parts: Some(parts), owners, always },
+            // Too large for one automaton: each is tried.
+            Err(_) => Finder { parts: None, owners: Vec::new(), always: self.wild.clone() },
+        }
+    }
+}
+
+/// With fewer patterns than this, each is tried.
+const FEW: usize = 64;
+
+/// The parts of a pattern that whatever matches it must have.
+fn literals(text: &str) -> impl Iterator<Item = &str> {
+    // A class or an escape makes too many cases; what stands before counts.
+    let end = text.find(['[', '\\']).unwrap_or(text.len());
+    let parts = text.get(..end).unwrap_or_default().split(['*', '?']);
+    // The slash of a leading `**/` may match nothing.
+    parts.map(|part| part.trim_matches('/')).filter(|part| !part.is_empty())
 }
 
 impl Pattern {
     fn matches(&self, path: &str) -> bool {
         let Some(expression) = &self.expression else { return false };
+        let made = expression.get_or_init(|| pattern::ignore(&self.text).ok());
+        let Some(expression) = made else { return false };
         if expression.is_match(path) {
             return true;
         }

@@ -1,6 +1,8 @@
 //! The three pattern languages of a Dockerfile, each translated to a regular expression, whose
 //! matching time is linear in the text: nothing a file says can make a match run away.
 
+use std::sync::OnceLock;
+
 use regex::{Regex, RegexBuilder};
 
 use crate::error::Cause;
@@ -70,8 +72,27 @@ pub fn ignore(pattern: &str) -> Result<Regex, Cause> {
     glob(pattern, true)
 }
 
+/// As [`ignore`], found to be right but made when it is asked for: of thousands of patterns few are.
+///
+/// # Errors
+/// As for [`go_match`].
+pub(crate) fn ignore_later(pattern: &str) -> Result<OnceLock<Option<Regex>>, Cause> {
+    /// With fewer wildcards and classes than this no expression is too large.
+    const SURE: usize = 32;
+    let expression = translate(pattern, true)?;
+    let special = pattern.matches(['*', '?', '[']).count();
+    match special < SURE && pattern.len() <= LONGEST {
+        true => Ok(OnceLock::new()),
+        false => Ok(OnceLock::from(Some(compile(pattern, &expression)?))),
+    }
+}
+
 /// Go's `filepath.Match`, with or without `**`.
 fn glob(pattern: &str, across_components: bool) -> Result<Regex, Cause> {
+    compile(pattern, &translate(pattern, across_components)?)
+}
+
+fn translate(pattern: &str, across_components: bool) -> Result<String, Cause> {
     let mut out = String::from("^");
     let mut chars = pattern.chars().peekable();
     while let Some(c) = chars.next() {
@@ -97,7 +118,7 @@ fn glob(pattern: &str, across_components: bool) -> Result<Regex, Cause> {
         }
     }
     out.push('$');
-    compile(pattern, &out)
+    Ok(out)
 }
 
 /// True if the text has a character that [`go_match`] gives a meaning to.
