@@ -62,6 +62,8 @@ impl Error {
 pub enum Cause {
     #[error("the Dockerfile is not UTF-8 text")]
     NotUtf8,
+    #[error("the Dockerfile has a NUL character, which no variable, argument or path can have")]
+    Nul,
     #[error("the Dockerfile has a line longer than {limit} bytes")]
     LineTooLong { limit: usize },
     #[error("file with no instructions")]

@@ -58,6 +58,9 @@ impl Dockerfile {
     /// assert_eq!(error.hint.as_deref(), Some("did you mean COPY?"));
     /// ```
     pub fn parse(text: &str) -> Result<Self, Error> {
+        if let Some(at) = text.find('\0') {
+            return Err(Error::new(Span::line(line_at(&text.as_bytes()[..at])), Cause::Nul));
+        }
         let (directives, lines) = read(text)?;
         if lines.is_empty() {
             return Err(Error::new(Span::line(1), Cause::Empty));
@@ -77,9 +80,7 @@ impl Dockerfile {
             Ok(text) => Self::parse(text),
             Err(error) => {
                 let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
-                let newlines = good.iter().filter(|byte| **byte == b'\n').count();
-                let line = u32::try_from(newlines).unwrap_or(u32::MAX).saturating_add(1);
-                Err(Error::new(Span::line(line), Cause::NotUtf8))
+                Err(Error::new(Span::line(line_at(good)), Cause::NotUtf8))
             }
         }
     }
@@ -96,6 +97,12 @@ impl Dockerfile {
         check_trigger(&first)?;
         Ok(first)
     }
+}
+
+/// The number of the line that follows these bytes.
+fn line_at(before: &[u8]) -> u32 {
+    let newlines = before.iter().filter(|byte| **byte == b'\n').count();
+    u32::try_from(newlines).unwrap_or(u32::MAX).saturating_add(1)
 }
 
 /// The arguments of one instruction on their way to a type.
@@ -232,15 +239,15 @@ impl Arguments<'_> {
         if words.is_empty() { Err(self.argument_error("at least one argument")) } else { Ok(words) }
     }
 
-    /// The JSON array of strings that the text is; `None` if it is not JSON at all.
+    /// The JSON array of strings that the text begins with, whatever is behind it; `None` if it is not JSON at all.
     fn json(&self, text: &str) -> Result<Option<Vec<String>>, Error> {
         if !text.starts_with('[') {
             return Ok(None);
         }
-        let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(text) else {
-            return Ok(None);
-        };
+        let mut stream = serde_json::Deserializer::from_str(text).into_iter();
+        let Some(Ok(serde_json::Value::Array(values))) = stream.next() else { return Ok(None) };
         let strings = values.into_iter().map(|value| match value {
+            serde_json::Value::String(text) if text.contains('\0') => Err(self.error(Cause::Nul)),
             serde_json::Value::String(text) => Ok(text),
             _ => Err(self.error(Cause::JsonNotStrings)),
         });
@@ -264,13 +271,13 @@ impl Arguments<'_> {
 
     fn command(&self) -> Result<Command, Error> {
         if self.text.is_empty() {
-            return Ok(Command::Exec(Vec::new()));
+            return Ok(Command::Shell(String::new()));
         }
         self.command_of(self.text)
     }
 
     fn from(&self) -> Result<From, Error> {
-        let platform = self.flags.one("platform");
+        let platform = self.flags.one("platform").filter(|word| !word.text.is_empty());
         let mut words = self.words().into_iter();
         match (words.next(), words.next(), words.next(), words.next()) {
             (Some(base), None, None, None) => {
@@ -398,7 +405,7 @@ impl Arguments<'_> {
 
     fn copy(&self) -> Result<Copy, Error> {
         let (sources, destination) = self.sources()?;
-        let from = self.flags.one("from");
+        let from = self.flags.one("from").filter(|word| !word.text.is_empty());
         if let Some(from) = from.as_ref().filter(|from| from.text.contains('$')) {
             let hint = "define a new stage with FROM using ARG from global scope as a workaround";
             let cause = Cause::FromExpansion { value: from.text.clone() };

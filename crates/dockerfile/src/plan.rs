@@ -281,7 +281,17 @@ fn open_stage(
     let platform = match &from.platform {
         None => None,
         Some(word) => {
-            Some(expand::word(&word.text, globals, escape).map_err(|cause| word.error(cause))?.text)
+            let text =
+                expand::word(&word.text, globals, escape).map_err(|cause| word.error(cause))?.text;
+            if text.is_empty() {
+                let reason = format!("empty platform value from expression {}", word.text);
+                return Err(word.error(Cause::FlagValue {
+                    flag: "platform".to_owned(),
+                    value: text,
+                    reason,
+                }));
+            }
+            Some(text)
         }
     };
     let name = from.name.as_ref().map(|name| name.text.to_lowercase());

@@ -160,14 +160,53 @@ impl ImageConfig {
 
     /// Parses a config blob.
     pub fn parse(reference: &str, bytes: &[u8]) -> Result<ImageConfig> {
-        serde_json::from_slice(bytes)
-            .map_err(|e| Error::not_an_image(reference, format!("malformed config: {e}")))
+        let config: ImageConfig = serde_json::from_slice(bytes)
+            .map_err(|e| Error::not_an_image(reference, format!("malformed config: {e}")))?;
+        match config.config.field_with_nul() {
+            Some(field) => Err(Error::not_an_image(
+                reference,
+                format!("{field} in its config has a NUL character, which nothing can be given"),
+            )),
+            None => Ok(config),
+        }
+    }
+}
+
+impl RunConfig {
+    /// A field whose text cannot be handed to a program.
+    fn field_with_nul(&self) -> Option<&'static str> {
+        let lists = [
+            ("Env", Some(&self.env)),
+            ("Cmd", self.cmd.as_ref()),
+            ("Entrypoint", self.entrypoint.as_ref()),
+            ("Shell", self.shell.as_ref()),
+        ];
+        let nul = |text: &String| text.contains('\0');
+        let in_list = lists.into_iter().find(|(_, list)| list.is_some_and(|it| it.iter().any(nul)));
+        let words = [("User", &self.user), ("WorkingDir", &self.working_dir)];
+        let in_word = words.into_iter().find(|(_, word)| nul(word)).map(|(name, _)| name);
+        in_list.map(|(name, _)| name).or(in_word)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_field_has_a_nul() {
+        for field in [
+            r#""Env":["A=b","C=\u0000"]"#,
+            r#""Cmd":["a\u0000"]"#,
+            r#""Entrypoint":["\u0000"]"#,
+            r#""User":"a\u0000b""#,
+            r#""WorkingDir":"/\u0000""#,
+        ] {
+            let text = format!(r#"{{"architecture":"amd64","os":"linux","config":{{{field}}}}}"#);
+            let error = ImageConfig::parse("x", text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("NUL"), "{error}");
+        }
+    }
 
     #[test]
     fn keeps_what_it_does_not_know() {

@@ -166,6 +166,13 @@ impl Store {
         config.rootfs.kind = "layers".into();
         config.rootfs.diff_ids = layers.iter().map(|l| l.diff_id.clone()).collect();
         let config_bytes = to_json(&config)?;
+        if config_bytes.len() as u64 > MAX_CONFIG {
+            return Err(Error::TooLarge {
+                reference: "the image".into(),
+                what: "its config, with variables, labels and history,".into(),
+                limit: MAX_CONFIG,
+            });
+        }
         let manifest = Manifest {
             schema_version: 2,
             media_type: Some(media::OCI_MANIFEST.into()),
