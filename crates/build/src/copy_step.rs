@@ -214,7 +214,8 @@ impl Builder<'_> {
         }
         let selected = from.select(self, request)?;
         let place = from.place.clone();
-        let found = content_key(request, &selected, from.files(self)?)
+        let most = self.options.largest_layer;
+        let found = content_key(request, &selected, from.files(self)?, most)
             .map_err(|error| copy_failed(&place, &error))?;
         if let Some(described) = described {
             self.known.input(&described, &found);

@@ -46,7 +46,7 @@ pub use error::{Cause, Error, Result};
 pub use events::{Events, NoEvents, StepId};
 pub use freeze::{Choice, DEFAULT_BUDGET, Freezing};
 pub use main_context::{FoundDockerfile, MainContext, fetch_dockerfile, is_archive, is_remote};
-pub use options::{BuildOptions, RunNetwork, SecretSource, rfc3339};
+pub use options::{BuildOptions, LARGEST_IN_BOX, LARGEST_LAYER, RunNetwork, SecretSource, rfc3339};
 pub use output::{
     BoxForm, LinkedBox, box_config, copy_box, link_box, ready_box, store_box, write_file,
     write_local, write_oci, write_tar,

@@ -55,6 +55,11 @@ impl std::fmt::Debug for SecretSource {
     }
 }
 
+/// What a layer may have where a box is made of it: no box can hold more.
+pub const LARGEST_IN_BOX: u64 = link::MAX_IMAGE;
+/// What it may have where no box is made.
+pub const LARGEST_LAYER: u64 = 32 << 30;
+
 /// One build.
 #[derive(Clone, Debug)]
 pub struct BuildOptions {
@@ -92,6 +97,8 @@ pub struct BuildOptions {
     pub cache_to: Vec<CacheExport>,
     /// Ask the registry for base images even if the store has them (`--pull`).
     pub pull: bool,
+    /// The most bytes of files in one layer, holes filled: more is refused before it is read or compressed.
+    pub largest_layer: u64,
     /// The network of RUN steps that do not say (`--network`).
     pub network: RunNetwork,
     /// Further lines of `/etc/hosts` in RUN steps: name and address, or `host-gateway` (`--add-host`).
@@ -124,6 +131,7 @@ impl BuildOptions {
             cache_from: Vec::new(),
             cache_to: Vec::new(),
             pull: false,
+            largest_layer: LARGEST_IN_BOX,
             network: RunNetwork::default(),
             hosts: Vec::new(),
             reproducible: false,

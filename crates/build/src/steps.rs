@@ -112,7 +112,8 @@ impl Builder<'_> {
     /// The layer between two trees.
     pub fn difference(&self, lower: &ImageTree, upper: &ImageTree) -> Result<Cached> {
         let latest = self.options.source_date_epoch;
-        let layer = lower.layer_to(upper, &self.workshop.store, latest)?;
+        let most = self.options.largest_layer;
+        let layer = lower.layer_to(upper, &self.workshop.store, latest, most)?;
         Ok(layer.map_or(Cached::Nothing, Cached::Layer))
     }
 

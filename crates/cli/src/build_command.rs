@@ -94,6 +94,11 @@ fn build(
         cache_from,
         cache_to,
         pull: args.pull,
+        largest_layer: if makes_box(&outputs, &tags) {
+            build::LARGEST_IN_BOX
+        } else {
+            build::LARGEST_LAYER
+        },
         network: run_network(global, args),
         hosts: network::hosts(&args.add_host)?,
         reproducible: args.reproducible,
@@ -161,6 +166,11 @@ fn build(
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Who wants an image or its files and gives no name does not wait for a box.
+fn makes_box(outputs: &[Output], tags: &[Reference]) -> bool {
+    !tags.is_empty() || outputs.is_empty() || outputs.iter().any(|it| it.box_form().is_some())
 }
 
 /// A build whose image is there.
@@ -237,8 +247,7 @@ impl Job<'_> {
     ) -> Result<Digest, Failure> {
         // A name leads to a box; a component if one was asked for.
         let form = outputs.iter().find_map(Output::box_form);
-        // Who wants an image or its files and gives no name does not wait for a box.
-        if tags.is_empty() && form.is_none() && !outputs.is_empty() {
+        if !makes_box(outputs, tags) {
             return Ok(self.built.image.digest.clone());
         }
         let linked = links.link(form.unwrap_or_default())?;

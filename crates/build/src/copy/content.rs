@@ -9,11 +9,12 @@ use super::select::Selected;
 use super::{DEEPEST, Request};
 use crate::files::{Entry, Files, Kind, child, resolve};
 
-/// Hashes everything that the selected sources name.
+/// Hashes everything that the selected sources name, if it is not more than `most` bytes of files.
 pub(crate) fn content_key(
     request: &Request,
     selected: &[Selected],
     from: &dyn Files,
+    most: u64,
 ) -> io::Result<Digest> {
     let mut walk = Walk {
         request,
@@ -21,7 +22,8 @@ pub(crate) fn content_key(
         hasher: Hasher::sha256(),
         buffer: vec![0; 256 << 10],
         links: HashMap::new(),
-        left: link::MAX_IMAGE,
+        left: most,
+        most,
     };
     for source in selected {
         match source {
@@ -54,8 +56,8 @@ pub(crate) fn content_key(
     Ok(walk.hasher.finish())
 }
 
-fn too_large() -> io::Error {
-    io::Error::other(format!("more than {} bytes of files in one layer", link::MAX_IMAGE))
+fn too_large(most: u64) -> io::Error {
+    io::Error::other(format!("more than {most} bytes of files in one layer"))
 }
 
 struct Walk<'a> {
@@ -67,6 +69,7 @@ struct Walk<'a> {
     links: HashMap<u128, usize>,
     /// Bytes of files that a box can still hold: more is refused before it is read.
     left: u64,
+    most: u64,
 }
 
 impl Walk<'_> {
@@ -122,7 +125,7 @@ impl Walk<'_> {
                     }
                 }
                 Kind::File(size) if known.is_none() => {
-                    self.left = self.left.checked_sub(size).ok_or_else(too_large)?;
+                    self.left = self.left.checked_sub(size).ok_or_else(|| too_large(self.most))?;
                     self.content(&path)?;
                 }
                 _ => {}

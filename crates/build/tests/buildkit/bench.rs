@@ -32,7 +32,8 @@ impl Bench {
         let here = std::env::current_dir().unwrap();
         let alpine = here.ancestors().map(|folder| folder.join(ALPINE)).find(|path| path.exists());
         let fixtures = fixtures.to_owned();
-        let bench = Bench { folder: tempfile::tempdir().unwrap(), fixtures: fixtures.clone(), alpine };
+        let bench =
+            Bench { folder: tempfile::tempdir().unwrap(), fixtures: fixtures.clone(), alpine };
         let text = fs::read_to_string(fixtures.join("context.txt")).unwrap();
         let mut directories = Vec::new();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
