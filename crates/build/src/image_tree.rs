@@ -56,7 +56,9 @@ impl ImageTree {
     pub fn with_layer(&self, tar: &std::path::Path, name: &str) -> Result<Self> {
         let mut flatten = Flatten::onto(self.tree.clone(), self.spool.clone(), Limits::default());
         let tar = tar.to_owned();
-        let open: Open = Arc::new(move || Ok(Box::new(std::fs::File::open(&tar)?)));
+        let open: Open = Arc::new(move || -> io::Result<Box<dyn Read + Send>> {
+            Ok(Box::new(std::fs::File::open(&tar)?))
+        });
         flatten.stored_layer(open, name, None).map_err(layers_error)?;
         Ok(Self { tree: flatten.finish(), spool: self.spool.clone() })
     }
@@ -155,8 +157,9 @@ fn apply(flatten: &mut Flatten, store: &Store, blob: &LayerBlob) -> Result<()> {
     let (store, digest) = (store.clone(), blob.digest.clone());
     // Its own words for a blob that is missing.
     drop(store.open_blob(&digest)?);
-    let open: Open =
-        Arc::new(move || Ok(Box::new(store.open_blob(&digest).map_err(io::Error::other)?)));
+    let open: Open = Arc::new(move || -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(store.open_blob(&digest).map_err(io::Error::other)?))
+    });
     flatten.stored_layer(open, &name, Some(diff_id)).map_err(layers_error)?;
     Ok(())
 }

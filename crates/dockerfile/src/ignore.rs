@@ -164,7 +164,7 @@ impl IgnoreFile {
         let below = format!("{directory}/");
         let Exceptions { prefixes, wild } = &self.exceptions;
         let next = std::ops::Bound::Excluded(below.clone());
-        let named = prefixes.range((next, std::ops::Bound::Unbounded)).next();
+        let named = prefixes.range::<String, _>((next, std::ops::Bound::Unbounded)).next();
         let mut above = directory.match_indices('/').map(|(at, _)| &directory[..at]);
         named.is_some_and(|prefix| prefix.starts_with(&below))
             || wild.contains("")
