@@ -20,7 +20,6 @@ mod diff;
 mod error;
 mod image;
 mod limits;
-mod lode;
 mod spool;
 mod tar;
 mod tree;
@@ -30,9 +29,8 @@ pub use blob::is_archive;
 pub use diff::{Compression, LayerInfo, LayerOptions, diff, layer_from_tree};
 pub use error::Error;
 pub use limits::Limits;
-pub use lode::Open;
 pub use rootfs::{FileType, Metadata};
-pub use spool::{Content, ContentReader, Spool};
+pub use spool::{Content, ContentReader, Open, Spool};
 pub use tree::copy::{CopyOptions, Select, Selection};
 pub use tree::{HostOptions, NewNode, Node, NodeId, Tree, Walk};
 

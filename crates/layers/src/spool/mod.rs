@@ -1,13 +1,17 @@
 //! File contents on disk: one nameless temporary file that only grows.
 
+mod lode;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::lode::Lode;
 use crate::{Error, Result};
+
+pub(crate) use lode::Lode;
+pub use lode::Open;
 
 /// A temporary file that holds file contents. It has no name, so it is gone with the last
 /// [`Content`] that points into it, also when the process is killed. Cheap to clone.
