@@ -1,7 +1,8 @@
 //! Finds the guest programs that are built into this library (`cargo xtask guest` makes them).
 //!
 //! `BOXER_GUEST_WASM` names the one for modules; otherwise it is `guest/boxer-guest.wasm` in the target
-//! directory of this build, or in the workspace's. The one for components lies beside it. Without any of them the
+//! directory of this build, or in the workspace's, or in `guest/` of this package, where `cargo xtask package` puts it: a package from
+//! a registry carries it. The one for components lies beside it. Without any of them the
 //! library builds with empty guests, and refuses to link at run time.
 
 use std::path::PathBuf;
@@ -17,9 +18,10 @@ fn main() {
     // OUT_DIR is TARGET/PROFILE/build/PACKAGE-HASH/out.
     let own_target = out.ancestors().nth(4).map(|target| target.join("guest/boxer-guest.wasm"));
     let workspace_target = manifest.join("../../target/guest/boxer-guest.wasm");
+    let packaged = manifest.join("guest/boxer-guest.wasm");
     let candidates: Vec<PathBuf> = match env::var_os("BOXER_GUEST_WASM") {
         Some(path) => vec![PathBuf::from(path)],
-        None => own_target.into_iter().chain([workspace_target]).collect(),
+        None => own_target.into_iter().chain([workspace_target, packaged]).collect(),
     };
     for (name, into) in [("boxer-guest.wasm", "guest.wasm"), (SOCKETS, "guest-sockets.wasm")] {
         let beside =

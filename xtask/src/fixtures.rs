@@ -16,8 +16,12 @@ mod debian;
 mod interactive;
 mod layout;
 mod real;
+mod sources;
 mod static_programs;
 mod suites;
+
+pub use real::ENTER;
+pub use sources::Base;
 
 use crate::packages;
 use crate::paths::{Workspace, make_dir};
@@ -36,6 +40,11 @@ pub fn run(workspace: &Workspace) -> Result<()> {
 /// The Debian fixture's directory.
 pub fn debian(workspace: &Workspace) -> Result<PathBuf> {
     debian::make(workspace)
+}
+
+/// What an image is built of that is Debian with this machine's package sources; `base` is the fixture in a registry.
+pub fn debian_sources(workspace: &Workspace, base: &str) -> Result<Base> {
+    sources::make(workspace, base)
 }
 
 /// The Alpine fixture's directory, if its archive is at hand.

@@ -3,6 +3,7 @@
 mod bench;
 mod boxer;
 mod demo;
+mod examples;
 mod faults;
 mod fixtures;
 mod fuzz;
@@ -14,6 +15,7 @@ mod paths;
 mod process;
 mod programs;
 mod registry;
+mod release;
 mod replay;
 mod suites;
 mod syscalls;
@@ -33,7 +35,10 @@ cargo xtask NAME
   guest     build the guest program for wasm32-wasip1
   tidy      check import rules, file sizes, names and texts
   fixtures  make the test material (root filesystems, image layouts, programs)
-  examples  build and run every example of Dockerfile.examples/
+  examples  build and try those examples of Dockerfile.examples/ that take seconds, or [--all|NAME...]; --all needs the network
+            and up to an hour
+  package   make what a release consists of (archive, deb, wheel, npm package, crates), install each in an environment of its
+            own and build a box there; with --crates the crates are compiled, too
   hosts     run a small box under every host that is installed for the tests
   programs  compare programs in a box with the same in a chroot: [--real] [NAME-PART...]; --real is the long list
             (openssl, python's tests, stress-ng, ffmpeg, gmp, zlib), which needs the network once and up to an hour
@@ -69,12 +74,13 @@ fn run() -> Result<()> {
         "tidy" => tidy::run(&workspace),
         "test" | "ci" => test::run(&workspace, &rest),
         "fixtures" => fixtures::run(&workspace),
-        "examples" => demo::examples(&workspace),
+        "examples" => examples::run(&workspace, &rest),
         "programs" => programs::run(&workspace, &rest),
         "suites" => suites::run(&workspace, &rest),
         "network" => network::run(&workspace),
         "terminal" => terminal::run(&workspace, &rest),
         "hosts" => hosts::run(&workspace, &rest),
+        "package" => release::run(&workspace, &rest),
         "demo" => demo::run(&workspace),
         "replay-cpu" => replay::build_and_run(&workspace, rest),
         "bench" => bench::run(&workspace, &rest),

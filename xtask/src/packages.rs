@@ -34,6 +34,9 @@ pub const TESTS: &[Need] = &[
     ("/usr/lib/python3.11/ensurepip/__init__.py", "python3-venv"),
 ];
 
+/// What asks the examples' servers.
+pub const EXAMPLES: &[Need] = &[("/usr/bin/curl", "curl"), ("/usr/bin/psql", "postgresql-client")];
+
 /// Installs what is missing.
 pub fn ensure(needs: &[&[Need]]) -> Result<()> {
     let missing: Vec<&str> = needs

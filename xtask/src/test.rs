@@ -2,7 +2,7 @@
 
 use crate::paths::Workspace;
 use crate::{
-    boxer, demo, faults, fixtures, guest, hosts, network, packages, process, programs, replay,
+    boxer, examples, faults, fixtures, guest, hosts, network, packages, process, programs, release, replay,
     terminal, tidy,
 };
 use anyhow::Result;
@@ -41,7 +41,9 @@ pub fn run(workspace: &Workspace, rest: &[String]) -> Result<()> {
     step("cpu in wasm");
     replay::run(workspace, &[])?;
     step("examples");
-    demo::examples(workspace)?;
+    examples::run(workspace, &[])?;
+    step("packages");
+    release::make_and_try(workspace, false)?;
     step("hosts");
     hosts::run(workspace, &[])?;
     step("network");

@@ -358,7 +358,14 @@ fn projects_get_a_dockerfile_without_findings() {
         ("requirements.txt", "Python"),
         ("pyproject.toml", "Python"),
         ("go.mod", "Go"),
+        ("package-lock.json", "Node"),
         ("Cargo.toml", "Rust"),
+        ("pom.xml", "Java (Maven)"),
+        ("build.gradle.kts", "Java (Gradle)"),
+        ("Main.java", "Java"),
+        ("Gemfile", "Ruby"),
+        ("composer.json", "PHP (Composer)"),
+        ("index.php", "PHP"),
         ("index.html", "static site"),
         ("notes", "unknown"),
     ] {
@@ -377,6 +384,25 @@ fn projects_get_a_dockerfile_without_findings() {
             outcome.stderr
         );
         assert_eq!(fs::read(home.path("context/Dockerfile")).unwrap(), written);
+    }
+}
+
+#[test]
+fn what_starts_a_project_is_found() {
+    for (file, text, line) in [
+        ("Cargo.toml", "[package]\nname = \"greet-er\"\n", "CMD [\"greet-er\"]"),
+        ("Cargo.toml", "[package]\nname = \"a\"\n[[bin]]\nname = \"b\"\n", "CMD [\"b\"]"),
+        ("Cargo.toml", "[package]\nname = '\"]\\nRUN x'\n", "CMD [\"program\"]"),
+        ("Cargo.toml", "not TOML", "CMD [\"program\"]"),
+        ("requirements.txt", "", "CMD [\"python\", \"app.py\"]"),
+    ] {
+        let home = Home::new();
+        fs::write(home.path("context").join(file), text).unwrap();
+        fs::write(home.path("context/app.py"), "").unwrap();
+        let outcome = home.boxer(&["init", "context"]);
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+        let written = fs::read_to_string(home.path("context/Dockerfile")).unwrap();
+        assert_eq!(written.lines().last(), Some(line), "{text}");
     }
 }
 
