@@ -43,7 +43,6 @@ WORDS = {
     "add-hosts": "--add-host",
     "allow": "--allow",
     "no-cache-filters": "--no-cache-filter",
-    "platforms": "--platform",
     "ssh": "--ssh",
     "tags": "--tag",
 }
@@ -55,7 +54,7 @@ REFUSED = {
     "github-token": "a context in a repository is fetched with git's own credentials; use actions/checkout",
 }
 
-OTHERS = {"context", "secrets", "secret-envs", "secret-files"}
+OTHERS = {"context", "platforms", "secrets", "secret-envs", "secret-files"}
 
 
 class Refused(Exception):
@@ -125,6 +124,8 @@ def arguments(inputs: dict[str, str], folder: pathlib.Path) -> list[str]:
             result += [f"{WORDS[name]}={entry}" for entry in words(text)]
         elif name in SWITCHES and switch(name, text.strip()):
             result.append(SWITCHES[name])
+    if platforms := words(given.get("platforms", "")):
+        result.append(f"--platform={','.join(platforms)}")
     for number, entry in enumerate(lines(given.get("secrets", ""))):
         key, value = pair("secrets", entry)
         path = folder / f"secret-{number}"

@@ -26,5 +26,5 @@ func main() {
 	http.HandleFunc("/about", func(w http.ResponseWriter, r *http.Request) {
 		json.NewEncoder(w).Encode(runtime.GOOS + "/" + runtime.GOARCH)
 	})
-	log.Fatal(http.ListenAndServe(":8080", nil))
+	log.Fatal(http.ListenAndServe(":9000", nil))
 }

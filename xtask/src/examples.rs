@@ -224,6 +224,13 @@ impl Trial<'_> {
         Ok(shell)
     }
 
+    /// What `docker stop` would send.
+    fn stop_signal(&self) -> Result<String> {
+        let dockerfile = std::fs::read_to_string(self.folder.join("Dockerfile"))?;
+        let signal = dockerfile.lines().find_map(|line| line.strip_prefix("STOPSIGNAL SIG"));
+        Ok(signal.unwrap_or("TERM").to_owned())
+    }
+
     /// Starts `server`, asks until `client` succeeds, and ends it; what the client printed.
     fn ask(&self, server: &str, client: &str) -> Result<String> {
         let log = self.wasm.with_extension("log");
@@ -254,7 +261,7 @@ impl Trial<'_> {
             }
             std::thread::sleep(Duration::from_millis(100));
         };
-        server.end().with_context(said)?;
+        server.end(&self.stop_signal()?).with_context(said)?;
         Ok(found)
     }
 }
@@ -263,9 +270,9 @@ impl Trial<'_> {
 struct Server(Child);
 
 impl Server {
-    /// Ends it as `docker stop` would.
-    fn end(&mut self) -> Result<()> {
-        process::quiet(Command::new("kill").arg(self.0.id().to_string()))?;
+    /// Sends a signal and waits for the end.
+    fn end(&mut self, signal: &str) -> Result<()> {
+        process::quiet(Command::new("kill").args(["-s", signal]).arg(self.0.id().to_string()))?;
         let started = Instant::now();
         while started.elapsed() < PARTING {
             if self.0.try_wait()?.is_some() {
@@ -273,7 +280,7 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        bail!("the server goes on {} s after SIGTERM", PARTING.as_secs())
+        bail!("the server goes on {} s after SIG{signal}", PARTING.as_secs())
     }
 }
 
