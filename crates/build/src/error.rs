@@ -59,6 +59,11 @@ pub enum Cause {
     Signal { signal: String },
     #[error("{platform}: boxes run linux/amd64 only")]
     Platform { platform: String },
+    #[error(
+        "{path} is a WebAssembly module: the programs of a box are linux/amd64 ones, and WASI modules are not linked with its files; \
+         give the module to a WASI host, or compile the program for Linux"
+    )]
+    Module { path: String },
     #[error("RUN --network=host is not allowed")]
     HostNetwork,
     #[error("process {command:?} did not complete successfully: exit code: {status}")]

@@ -1,7 +1,7 @@
 //! A finished image to a box or an archive.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use link::{LinkError, LinkInput, Linker};
@@ -12,6 +12,7 @@ use crate::builder::{Built, Workshop};
 use crate::cache::{Cache, Cached, key};
 use crate::error::{Cause, Error, Result};
 use crate::events;
+use crate::files::{Entry, Files, Kind, resolve};
 use crate::freeze::{self, Freezing, Known};
 
 /// The form of a box.
@@ -75,6 +76,7 @@ pub fn link_box(
         let step = built.next_step();
         return events::step(workshop.events.as_ref(), step, name, || Ok((linked, true)));
     }
+    refuse_module(workshop, built)?;
     let attempt = |known: Known| {
         let trained = freeze::trained(workshop, built, cpu, freezing, known)?;
         let frozen = trained.as_ref().map(|trained| trained.frozen(cpu, freezing.budget));
@@ -95,6 +97,35 @@ pub fn link_box(
         }
         result => result,
     }
+}
+
+/// Refuses an image whose first program is a WebAssembly module: nothing in a box could run it, and on Linux it would be a
+/// format error at the start.
+fn refuse_module(workshop: &Workshop, built: &Built) -> Result<()> {
+    let config = box_config(&built.image.config);
+    let Some(word) = config.entrypoint.first().or(config.cmd.first()) else { return Ok(()) };
+    let tree = built.tree(&workshop.store)?;
+    let candidates: Vec<String> = match word.contains('/') {
+        true => {
+            vec![format!("{}/{word}", if word.starts_with('/') { "" } else { &config.workdir })]
+        }
+        false => {
+            let path = config.env.iter().find_map(|entry| entry.strip_prefix("PATH="));
+            path.unwrap_or_default().split(':').map(|folder| format!("{folder}/{word}")).collect()
+        }
+    };
+    for candidate in candidates {
+        // Whatever cannot be followed or read is no program; that is said when it starts.
+        let Ok(path) = resolve(&tree, candidate.as_bytes(), true) else { continue };
+        let Ok(Some(Entry { kind: Kind::File(_), .. })) = tree.entry(&path) else { continue };
+        let mut magic = [0; 4];
+        let read = tree.open(&path).and_then(|mut file| file.read_exact(&mut magic));
+        return match (read, &magic) {
+            (Ok(()), b"\0asm") => Err(Cause::Module { path: candidate }.into()),
+            _ => Ok(()),
+        };
+    }
+    Ok(())
 }
 
 struct Input<'a> {

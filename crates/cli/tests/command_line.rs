@@ -388,6 +388,19 @@ fn projects_get_a_dockerfile_without_findings() {
 }
 
 #[test]
+fn a_wasi_module_as_first_program_is_refused() {
+    let home = Home::new();
+    fs::write(home.path("context/app.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    for line in ["ENTRYPOINT [\"./app.wasm\"]", "CMD [\"app.wasm\", \"x\"]"] {
+        home.dockerfile(&format!("FROM scratch\nWORKDIR /usr/bin\nCOPY app.wasm .\n{line}\n"));
+        let outcome = home.boxer(&["build", "-o", "x.wasm", "context"]);
+        assert_eq!(outcome.code, 1, "{line}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains("is a WebAssembly module"), "{}", outcome.stderr);
+        assert!(!home.path("x.wasm").exists());
+    }
+}
+
+#[test]
 fn what_starts_a_project_is_found() {
     for (file, text, line) in [
         ("Cargo.toml", "[package]\nname = \"greet-er\"\n", "CMD [\"greet-er\"]"),
