@@ -42,6 +42,13 @@ pub fn run(workspace: &Workspace, rest: &[String]) -> Result<()> {
     replay::run(workspace, &[])?;
     step("examples");
     examples::run(workspace, &[])?;
+    step("action");
+    process::run(
+        Command::new("python3")
+            .arg(workspace.root.join("action/test.py"))
+            .arg(workspace.boxer())
+            .stdout(std::process::Stdio::null()),
+    )?;
     step("packages");
     release::make_and_try(workspace, false)?;
     step("hosts");

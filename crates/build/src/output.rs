@@ -116,7 +116,7 @@ fn refuse_module(workshop: &Workshop, built: &Built) -> Result<()> {
     };
     for candidate in candidates {
         // Whatever cannot be followed or read is no program; that is said when it starts.
-        let Ok(path) = resolve(&tree, candidate.as_bytes(), true) else { continue };
+        let Ok(path) = resolve(&*tree, candidate.as_bytes(), true) else { continue };
         let Ok(Some(Entry { kind: Kind::File(_), .. })) = tree.entry(&path) else { continue };
         let mut magic = [0; 4];
         let read = tree.open(&path).and_then(|mut file| file.read_exact(&mut magic));

@@ -101,7 +101,7 @@ const KINDS: [Kind; 13] = [
         name: "Java (Maven)",
         marks: &["pom.xml"],
         dockerfile: "FROM maven:3-eclipse-temurin-21 AS build\nWORKDIR /src\nCOPY . .\n\
-                     RUN --mount=type=cache,target=/root/.m2 mvn --batch-mode package && cp target/*.jar /app.jar\n\n\
+                     RUN --mount=type=cache,target=/var/cache/maven mvn --batch-mode -Dmaven.repo.local=/var/cache/maven package && cp target/*.jar /app.jar\n\n\
                      FROM eclipse-temurin:21-jre\nCOPY --from=build /app.jar /app.jar\n# The jar's manifest has to name the main class.\n\
                      ENTRYPOINT [\"java\", \"-jar\", \"/app.jar\"]\n",
         start: Start::Given,

@@ -63,7 +63,11 @@ impl Files {
             }
             What::Readlink => {
                 let file = open(dir.as_fd(), request.path)?;
-                return Ok(rustix::fs::readlinkat(file, "", Vec::new())?.into_bytes());
+                return match rustix::fs::readlinkat(file, "", Vec::new()) {
+                    // The file is there: that is how Linux says of a descriptor that it is no link.
+                    Err(rustix::io::Errno::NOENT) => Err(Errno::INVAL),
+                    target => Ok(target?.into_bytes()),
+                };
             }
             What::List => return list(dir.as_fd(), request.path),
             What::SetPerm(perm) => {
@@ -209,6 +213,19 @@ mod tests {
         let errno = i32::from_le_bytes(all[..4].try_into().unwrap());
         assert_eq!(u32::from_le_bytes(all[4..8].try_into().unwrap()) as usize, all.len() - 8);
         if errno == 0 { Ok(all.split_off(8)) } else { Err(errno) }
+    }
+
+    #[test]
+    fn what_is_no_link_is_there_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), "x").unwrap();
+        std::fs::create_dir(dir.path().join("d")).unwrap();
+        symlink("file", dir.path().join("link")).unwrap();
+        let mut files = Files::new(vec![(open_dir(dir.path()).unwrap(), false)]);
+        let mut read = |path| ask(&mut files, 3, path, What::Readlink);
+        assert_eq!(read("link"), Ok(b"file".to_vec()));
+        assert_eq!((read("file"), read("d"), read("")), (Err(EINVAL), Err(EINVAL), Err(EINVAL)));
+        assert_eq!((read("none"), read("d/none")), (Err(ENOENT), Err(ENOENT)));
     }
 
     #[test]
