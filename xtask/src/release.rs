@@ -123,15 +123,19 @@ fn crates(workspace: &Workspace, release: &Release) -> Result<PathBuf> {
     std::fs::remove_dir_all(&guests)?;
     packed?;
     let dir = release.out.join("crates");
-    std::fs::rename(target.join("package"), &dir)?;
-    for entry in std::fs::read_dir(&dir)?.flatten() {
-        let size = entry.metadata()?.len();
+    make_dir(&dir)?;
+    for entry in std::fs::read_dir(target.join("package"))?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.ends_with(".crate") {
+            continue;
+        }
+        std::fs::rename(entry.path(), dir.join(&name))?;
+        let size = std::fs::metadata(dir.join(&name))?.len();
         if size > LARGEST_CRATE {
             bail!("{name} has {size} bytes, more than registries take");
         }
         if name.starts_with("boxer-link-") {
-            println!("package: {name}: {}", megabytes(&entry.path())?);
+            println!("package: {name}: {}", megabytes(&dir.join(&name))?);
         }
     }
     Ok(dir)
