@@ -43,11 +43,6 @@ pub struct Release {
 pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     guest::run(workspace)?;
     boxer::build(workspace)?;
-    make_and_try(workspace, args.iter().any(|arg| arg == "--crates"))
-}
-
-/// The same, of a program that is built already.
-pub fn make_and_try(workspace: &Workspace, compile: bool) -> Result<()> {
     packages::ensure(&[packages::DEMO, packages::TESTS])?;
     let release = stage(workspace)?;
     let wheel = timed("wheel", || formats::wheel(workspace, &release))?;
@@ -63,7 +58,7 @@ pub fn make_and_try(workspace: &Workspace, compile: bool) -> Result<()> {
     timed("unpacked", || installed::archive(&release, &hello, &archive))?;
     let debian = fixtures::debian(workspace)?.join("rootfs");
     timed("in Debian 12", || installed::deb(&release, &hello, &deb, &debian))?;
-    if compile {
+    if args.iter().any(|arg| arg == "--crates") {
         timed("crates compiled", || installed::crates(&release, &hello, &crates))?;
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use crate::paths::Workspace;
 use crate::{
-    boxer, examples, faults, fixtures, guest, hosts, network, packages, process, programs, release, replay,
+    boxer, examples, faults, fixtures, guest, hosts, network, packages, process, programs, replay,
     terminal, tidy,
 };
 use anyhow::Result;
@@ -49,8 +49,6 @@ pub fn run(workspace: &Workspace, rest: &[String]) -> Result<()> {
             .arg(workspace.boxer())
             .stdout(std::process::Stdio::null()),
     )?;
-    step("packages");
-    release::make_and_try(workspace, false)?;
     step("hosts");
     hosts::run(workspace, &[])?;
     step("network");
