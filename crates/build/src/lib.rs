@@ -52,7 +52,7 @@ pub use output::{
     write_local, write_oci, write_tar,
 };
 pub use rootfs::config::CpuLevel;
-pub use rootfs::limits;
+pub use rootfs::{limits, rights};
 pub use ssh::Agent;
 pub use upkeep::{CacheSize, cache_size, changes, forget_cache};
 

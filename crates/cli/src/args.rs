@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use crate::attest_options::AttestArgs;
 use crate::buildx::BuildxArgs;
 use crate::call::Call;
+use crate::docker_run::DockerArgs;
 use crate::init_command::InitArgs;
 use crate::limits::LimitArgs;
 use crate::login_commands::{LoginArgs, LogoutArgs};
 use crate::manual::{CompletionsArgs, ManArgs};
 use crate::network::NetworkArgs;
+use crate::rights::RightsArgs;
 use crate::translate::{BuildTranslateArgs, TranslateArgs};
 use build::{CpuLevel, RunNetwork};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -249,6 +251,17 @@ impl BuildArgs {
     }
 }
 
+/// When `boxer run` asks a registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Pull {
+    /// If the name is not in the store
+    Missing,
+    /// Each time
+    Always,
+    /// Never
+    Never,
+}
+
 // -h is docker's --hostname.
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
@@ -274,17 +287,34 @@ pub struct RunArgs {
     /// Mount a file system in the box's memory (repeatable)
     #[arg(long, value_name = "GUEST[:mode=OCTAL,ro]")]
     pub tmpfs: Vec<String>,
+    /// Size of /dev/shm [default: 64m]
+    #[arg(long, value_name = "SIZE")]
+    pub shm_size: Option<String>,
     /// The working directory
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<String>,
     /// The user: NAME|UID[:GROUP|GID]
     #[arg(short, long, value_name = "USER")]
     pub user: Option<String>,
+    /// Pull the box or image before: missing (if it is not in the store), always or never
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "missing",
+        hide_possible_values = true
+    )]
+    pub pull: Pull,
+    /// The platform; boxes run linux/amd64 (linux/amd64/v3 implies --cpu x86-64-v3)
+    #[arg(long, value_parser = platform, default_value = "linux/amd64", hide_default_value = true)]
+    platform: CpuLevel,
     /// The processor that the programs see: x86-64-v2 or x86-64-v3 [default: the box's own]
     #[arg(long, value_parser = cpu, value_name = "LEVEL")]
-    pub cpu: Option<CpuLevel>,
+    cpu: Option<CpuLevel>,
     #[command(flatten)]
     pub limits: LimitArgs,
+    #[command(flatten)]
+    pub rights: RightsArgs,
     /// Keep standard input open; without -t a box always has it
     #[arg(short, long)]
     pub interactive: bool,
@@ -313,12 +343,19 @@ pub struct RunArgs {
     pub translate: TranslateArgs,
     #[command(flatten)]
     pub network: NetworkArgs,
+    #[command(flatten)]
+    pub docker: DockerArgs,
 }
 
 impl RunArgs {
     /// The file, box or image.
     pub fn name(&self) -> &str {
         self.words.first().map_or("", String::as_str)
+    }
+
+    /// The processor asked for, if any.
+    pub fn cpu(&self) -> Option<CpuLevel> {
+        self.cpu.or(Some(self.platform).filter(|level| *level != CpuLevel::default()))
     }
 
     /// The program's arguments.

@@ -31,6 +31,11 @@ impl Mounts {
         for text in &args.mount {
             mounts.mount(global, text)?;
         }
+        if let Some(size) = &args.shm_size {
+            let wrong =
+                |reason: &str| Failure::usage(format!("invalid --shm-size {size:?}: {reason}"));
+            mounts.memory("/dev/shm", [format!("size={size}").as_str()].into_iter(), &wrong)?;
+        }
         for text in &args.tmpfs {
             let (guest, options) = text.split_once(':').unwrap_or((text, ""));
             let wrong =

@@ -10,7 +10,7 @@ use runtime::{
     Descriptor, Forwarding, Input, Interrupt, Output, Overrides, RawTerminal, RunOptions, Signals,
 };
 
-use crate::args::{Global, RunArgs};
+use crate::args::{Global, Pull, RunArgs};
 use crate::failure::Failure;
 use crate::mounts::Mounts;
 use crate::network;
@@ -32,6 +32,7 @@ pub fn run(
 }
 
 fn start(global: &Global, args: &RunArgs, signals: Option<&Signals>) -> Result<ExitCode, Failure> {
+    args.docker.check()?;
     if args.tty && args.interactive && !runtime::is_terminal() {
         return Err(Failure::new("the input device is not a TTY"));
     }
@@ -39,7 +40,7 @@ fn start(global: &Global, args: &RunArgs, signals: Option<&Signals>) -> Result<E
     let mut options = options(args, &mounts)?;
     let grant = args.network.grant(args.debug)?;
     args.network.override_names(&mut options.overrides, grant.is_some())?;
-    let path = find(global, args.name())?;
+    let path = find(global, args.name(), args.pull)?;
     let runtime = session::runtime()?;
     if args.tty {
         // While code is compiled, Ctrl-C still ends the command.
@@ -74,18 +75,20 @@ fn attach(
 }
 
 /// The Wasm file that a name stands for. An image is made a box first.
-pub fn find(global: &Global, name: &str) -> Result<PathBuf, Failure> {
+pub fn find(global: &Global, name: &str, pull: Pull) -> Result<PathBuf, Failure> {
     if is_path(name) {
         return Ok(PathBuf::from(name));
     }
     let reference = Reference::parse(name)?;
     let store = session::store(global)?;
-    let artifact = match store.artifact(&reference) {
-        Err(oci::Error::NotInStore { .. }) => {
+    let kept = store.artifact(&reference);
+    let artifact = match (kept, pull) {
+        (Err(oci::Error::NotInStore { .. }), Pull::Missing) => {
             tell!("{name} is not in the store; pulling it");
             session::client(global)?.pull_any(&reference, &store, &Transfers)?.artifact
         }
-        other => other?,
+        (_, Pull::Always) => session::client(global)?.pull_any(&reference, &store, &Transfers)?,
+        (kept, _) => kept?,
     };
     match artifact {
         // Loading it has verified the file.
@@ -153,8 +156,9 @@ fn options(args: &RunArgs, mounts: &Mounts) -> Result<RunOptions, Failure> {
             entrypoint: args.entrypoint.clone(),
             workdir: args.workdir.clone(),
             user: args.user.clone(),
-            cpu: args.cpu.map(|level| level.name().to_owned()),
+            cpu: args.cpu().map(|level| level.name().to_owned()),
             limits: args.limits.limits(),
+            rights: args.rights.rights()?,
             tty: Some(args.tty),
             tty_size: size.map(|(rows, columns)| (columns, rows)),
             init: args.init,

@@ -521,6 +521,56 @@ fn options_after_the_name_belong_to_the_program() {
 }
 
 #[test]
+fn what_docker_run_knows_is_taken_or_refused_by_name() {
+    let home = Home::new();
+    let taken = "--read-only --name web -l a=b --shm-size 128m --ulimit nofile=5:6 --ulimit core=-1 --group-add 7 --cap-drop ALL \
+                 --cap-add CHOWN --security-opt no-new-privileges --pull never --platform linux/amd64 --restart no --ipc private \
+                 --sig-proxy=true --stop-signal INT --cpus 1 --privileged=false -d=false --expose 80 --userns host";
+    let words: Vec<&str> = taken.split_whitespace().collect();
+    let outcome = home.boxer(&[&["run"], &words[..], &["./missing.wasm"]].concat());
+    assert!(outcome.code == 125 && outcome.stderr.contains("missing.wasm"), "{}", outcome.stderr);
+    for refused in [
+        "--detach",
+        "-d",
+        "--privileged",
+        "--device=/dev/fuse",
+        "--gpus=all",
+        "--pid=host",
+        "--ipc=host",
+        "--restart=always",
+        "-P",
+        "--sysctl=a=b",
+        "--cpus=2",
+        "--volumes-from=x",
+        "--link=x",
+        "--log-driver=syslog",
+        "--cap-add=SYS_ADMIN",
+        "--security-opt=seccomp=unconfined",
+        "--sig-proxy=false",
+    ] {
+        let outcome = home.boxer(&["run", refused, "./missing.wasm"]);
+        assert_eq!(outcome.code, 2, "{refused}: {}", outcome.stderr);
+        assert!(!outcome.stderr.contains("unexpected argument"), "{refused}: {}", outcome.stderr);
+    }
+    for bad in [
+        "--ulimit=files=1",
+        "--ulimit=nofile=2:1",
+        "--cap-drop=NONSENSE",
+        "--shm-size=x",
+        "--group-add=",
+        "--pull=often",
+    ] {
+        assert_eq!(home.boxer(&["run", bad, "./missing.wasm"]).code, 2, "{bad}");
+    }
+    let outcome = home.boxer(&["run", "--pull=never", "localhost:1/no/such:1"]);
+    assert!(
+        outcome.code == 125 && outcome.stderr.contains("not in the local store"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
 fn an_empty_store_lists_nothing() {
     let home = Home::new();
     let outcome = home.boxer(&["images"]);

@@ -100,6 +100,7 @@ fn start_args(invocation: Invocation, tty: bool) -> StartArgs {
         naming: invocation.naming,
         cpu: invocation.cpu,
         limits: invocation.limits,
+        rights: invocation.rights,
         tty: tty || matches!(invocation.terminal, Terminal::Yes(_)),
         interpret: invocation.interpret,
         init: invocation.init,

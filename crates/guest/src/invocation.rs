@@ -7,6 +7,7 @@ use machine::Naming;
 use mux::publish::Port;
 use rootfs::config::CpuLevel;
 use rootfs::limits::Limits;
+use rootfs::rights::Rights;
 
 /// Whether the standard streams are a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +53,9 @@ pub struct Invocation {
     pub cpu: Option<CpuLevel>,
     /// `BOXER_MEMORY`, `BOXER_STORAGE`, `BOXER_TIMEOUT`, `BOXER_CPU_TIME`, `BOXER_PIDS`.
     pub limits: Limits,
-    /// What is wrong with the value of a limit: the box does not run without it.
+    /// `BOXER_CAPABILITIES`, `BOXER_GROUPS`, `BOXER_ULIMITS`, `BOXER_READ_ONLY`, `BOXER_NO_NEW_PRIVILEGES`.
+    pub rights: Rights,
+    /// What is wrong with the value of a limit or right: the box does not run without it.
     pub mistake: Option<String>,
     /// `BOXER_TTY`: `1` or `COLSxROWS` for yes, `0` for no.
     pub terminal: Terminal,
@@ -102,6 +105,7 @@ impl Invocation {
             naming: Naming::default(),
             cpu: None,
             limits: Limits::default(),
+            rights: Rights::default(),
             mistake: None,
             terminal: Terminal::Detect,
             largest_status: None,
@@ -178,7 +182,11 @@ impl Invocation {
     fn take_limit(&mut self, name: &[u8], value: &[u8]) {
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         let (name, value) = (text(name), text(value));
-        if let Err(reason) = self.limits.take(&name, &value) {
+        let taken = match self.limits.take(&name, &value) {
+            Ok(false) => self.rights.take(&name, &value),
+            taken => taken,
+        };
+        if let Err(reason) = taken {
             self.mistake = Some(format!("BOXER_{name}: {reason}"));
         }
     }

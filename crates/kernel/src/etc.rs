@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use abi::Errno;
-use abi::stat::{ST_RELATIME, TMPFS_MAGIC};
+use abi::stat::{ST_RDONLY, ST_RELATIME, TMPFS_MAGIC};
 
 use crate::fs::memfs::MemFs;
 use crate::fs::walk::{Lookup, resolve};
@@ -85,13 +85,14 @@ pub fn resolv_conf(naming: &Naming, reach: Option<Reach>) -> String {
     text
 }
 
-/// Lays the three files over those of the image, where it has `/etc` at all.
+/// Lays the three files over those of the image, where it has `/etc` at all; `read_only` ones cannot be written either.
 pub fn lay(
     cx: &mut Cx,
     root: &Rc<Dentry>,
     naming: &Naming,
     hostname: &str,
     reach: Option<Reach>,
+    read_only: bool,
 ) -> Res<()> {
     let at = mounts::at_root(root);
     match resolve(cx, &at, root, b"/etc", Lookup::FOLLOW) {
@@ -120,7 +121,7 @@ pub fn lay(
             fstype: "tmpfs",
             source: "tmpfs",
             root: format!("/{name}"),
-            flags: ST_RELATIME,
+            flags: if read_only { ST_RELATIME | ST_RDONLY } else { ST_RELATIME },
             options: "",
             magic: TMPFS_MAGIC,
             dev,

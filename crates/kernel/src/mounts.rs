@@ -1,6 +1,7 @@
 //! The mount table of a box, as docker's default container has it. Docker's files over the image's `/etc/hosts`,
 //! `/etc/hostname` and `/etc/resolv.conf` come when the box starts (`crate::etc`).
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use abi::Errno;
@@ -74,7 +75,7 @@ fn new_root(shared: &Shared, inode: InodeRef, parent: u32, spec: Spec) -> Rc<Den
         fstype: spec.fstype,
         source: spec.source.to_string(),
         root: spec.root,
-        flags: spec.flags,
+        flags: Cell::new(spec.flags),
         options: spec.options.to_string(),
         magic: spec.magic,
     };
@@ -93,7 +94,7 @@ pub fn nowhere(shared: &Rc<Shared>) -> Rc<Dentry> {
         fstype: "rootfs",
         source: "none".to_string(),
         root: "/".to_string(),
-        flags: 0,
+        flags: Cell::new(0),
         options: String::new(),
         magic: TMPFS_MAGIC,
     };
@@ -274,6 +275,12 @@ pub fn add_console(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
     };
     cx.shared.registry::<Terminals>().set_console_dentry(&dev.child(b"console", inode));
     Ok(())
+}
+
+/// Lets nobody change the image's files any more (`docker run --read-only`); what is mounted stays as it is.
+pub fn protect(root: &Rc<Dentry>) {
+    let mount = root.mount();
+    mount.flags.set(mount.flags.get() | ST_RDONLY);
 }
 
 /// Mounts what the host gives: its directories, files and sockets, and file systems in memory. Those nearer to the root come first,
@@ -498,7 +505,7 @@ pub fn unnamed_file(shared: &Shared, inode: InodeRef, name: &[u8]) -> Rc<Dentry>
         fstype: "tmpfs",
         source: String::new(),
         root: String::new(),
-        flags: 0,
+        flags: Cell::new(0),
         options: String::new(),
         magic: TMPFS_MAGIC,
     };

@@ -301,7 +301,7 @@ fn generated_files_lie_over_etc_and_are_in_no_layer() {
     let root = b.k.root.clone();
     b.with(|cx, at| ops::symlink(cx, at, b"../run/stub", &at.root, b"/etc/resolv.conf")).unwrap();
     let naming = kernel::etc::Naming::default();
-    b.with(|cx, _| kernel::etc::lay(cx, &root, &naming, "web", None)).unwrap();
+    b.with(|cx, _| kernel::etc::lay(cx, &root, &naming, "web", None, false)).unwrap();
     assert_eq!(b.read("/etc/hostname", 0, 10), b"web\n");
     assert_eq!(b.list("/etc"), ["hard", "hostname", "hosts", "passwd", "resolv.conf", "shadow"]);
     assert!(b.read("/run/stub", 0, 100).starts_with(b"# Generated"));

@@ -247,3 +247,47 @@ fn dynamic_program() {
     assert!(maps.contains("r-xp") && maps.contains("/lib64/ld-linux-x86-64.so.2"), "{maps}");
     assert_eq!(sys.k.schedule(), Sched::Run(tid));
 }
+
+/// `docker run --read-only --cap-drop … --group-add … --ulimit … --security-opt no-new-privileges`, and how they stand in /proc.
+#[test]
+fn rights_of_the_first_process() {
+    use kernel::fs::procfs::ProcView;
+    use rootfs::rights::{Rights, Ulimit, capabilities};
+    let rights = Rights {
+        capabilities: Some(capabilities(&["SYS_PTRACE".into()], &["MKNOD".into()]).unwrap()),
+        groups: vec!["44".into(), "root".into()],
+        ulimits: vec![Ulimit { resource: 7, soft: 5, hard: 6 }],
+        read_only: true,
+        no_new_privileges: true,
+    };
+    let (mut k, outside) = Sys::kernel(64 << 20);
+    let argv = words(&["/init"]);
+    let strange = Rights { groups: vec!["nosuch".into()], ..Rights::default() };
+    let refused =
+        k.start(StartSpec { argv: argv.clone(), rights: strange, ..StartSpec::default() });
+    assert_eq!(refused, Err(StartError::Group("nosuch".into())));
+    let tid = k.start(StartSpec { argv, rights, ..StartSpec::default() }).unwrap();
+    let mut sys = Sys { k, tid, outside };
+    sys.run(tid);
+    let text = |sys: &mut Sys, name: &str| {
+        String::from_utf8(sys.k.task_text(tid.0, name, true).unwrap()).unwrap()
+    };
+    let status = text(&mut sys, "status");
+    for line in [
+        "Groups:\t0 44 ",
+        "CapEff:\t00000000a00c25fb",
+        "CapBnd:\t00000000a00c25fb",
+        "NoNewPrivs:\t1",
+    ] {
+        assert!(status.contains(line), "{line} is not in\n{status}");
+    }
+    let limits = text(&mut sys, "limits");
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().collect::<Vec<_>>()[3..5], ["5", "6"]);
+    let mounts = text(&mut sys, "mounts");
+    assert!(mounts.lines().any(|line| line.starts_with("tmpfs / tmpfs ro,")), "{mounts}");
+    const MKDIR: u64 = 83;
+    let (there, shm) = (sys.string("/new"), sys.string("/dev/shm/new"));
+    assert_eq!(sys.err(MKDIR, &[there, 0o755]), Errno::EROFS);
+    sys.ok(MKDIR, &[shm, 0o755]);
+}

@@ -5,6 +5,7 @@ use kernel::etc::Naming;
 use kernel::{StartError, StartSpec};
 use rootfs::config::CpuLevel;
 use rootfs::limits::Limits;
+use rootfs::rights::Rights;
 
 /// What the caller says on top of the image's configuration (`docker run`'s rules).
 #[derive(Clone, Debug, Default)]
@@ -33,6 +34,8 @@ pub struct StartArgs {
     pub init: bool,
     /// What the box may use.
     pub limits: Limits,
+    /// What its first process may do.
+    pub rights: Rights,
     /// Print system calls as strace(1) does.
     pub strace: bool,
     /// Log undefined instructions and unsupported system calls.
@@ -99,6 +102,7 @@ impl Machine {
             naming: args.naming,
             tty: args.tty,
             init: args.init,
+            rights: args.rights,
         };
         match self.kernel.start(spec) {
             Ok(_) => Ok(()),

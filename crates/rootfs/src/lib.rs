@@ -17,6 +17,7 @@ mod error;
 mod format;
 pub mod limits;
 mod reader;
+pub mod rights;
 mod writer;
 
 pub use error::Error;

@@ -7,6 +7,7 @@ use crate::network::{Network, Served};
 use crate::stream::{Input, Output};
 use crate::translator::Translation;
 use rootfs::limits::Limits;
+use rootfs::rights::Rights;
 use std::path::PathBuf;
 use std::time::Duration;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
@@ -75,6 +76,8 @@ pub struct Overrides {
     pub cpu: Option<String>,
     /// What the box may use.
     pub limits: Limits,
+    /// What its first process may do.
+    pub rights: Rights,
     /// `BOXER_TTY`: whether the standard streams are a terminal (`1` or `0`); none lets
     /// the box find out.
     pub tty: Option<bool>,
@@ -112,6 +115,7 @@ impl Overrides {
         put("BOXER_STRACE", self.strace.then(|| "1".to_owned()));
         put("BOXER_DEBUG", self.debug.then(|| "1".to_owned()));
         env.extend(self.limits.to_env());
+        env.extend(self.rights.to_env());
         env
     }
 }

@@ -355,7 +355,7 @@ impl Kernel {
         tid: ThreadId,
         dentry: &Rc<Dentry>,
     ) -> Result<(Option<u32>, Option<u32>), Errno> {
-        if dentry.mount().flags & abi::stat::ST_NOSUID != 0 {
+        if dentry.mount().flags.get() & abi::stat::ST_NOSUID != 0 {
             return Ok((None, None));
         }
         let meta = dentry.inode().meta(&mut self.cx(tid))?;

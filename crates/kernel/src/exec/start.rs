@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use abi::fcntl::AT_FDCWD;
-use abi::{Context, Errno};
+use abi::{Context, Errno, Rlimit};
+use rootfs::rights::Rights;
 
 use crate::etc::{self, Naming, Reach};
 use crate::exec::init;
@@ -35,6 +36,8 @@ pub struct StartSpec {
     pub tty: bool,
     /// A first process of its own runs the program (`docker run --init`).
     pub init: bool,
+    /// Capabilities, further groups, limits, whether the image's files can be changed.
+    pub rights: Rights,
 }
 
 /// Why the first program did not start. [`StartError::status`] is the box's exit status.
@@ -50,6 +53,8 @@ pub enum StartError {
     NotExecutable(String, Errno),
     /// The user or group is unknown.
     User(String),
+    /// A further group is unknown.
+    Group(String),
     /// The working directory cannot be entered.
     Cwd(String, Errno),
     /// Standard streams could not be set up.
@@ -81,6 +86,9 @@ impl std::fmt::Display for StartError {
             ),
             StartError::NotExecutable(name, errno) => write!(f, "exec: {name:?}: {}", errno.text()),
             StartError::User(user) => write!(f, "unable to find user {user}: no matching entries"),
+            StartError::Group(name) => {
+                write!(f, "unable to find group {name}: no matching entries")
+            }
             StartError::Cwd(dir, errno) => write!(f, "cannot enter {dir:?}: {}", errno.text()),
             StartError::Streams(errno) => write!(f, "cannot open standard streams: {errno}"),
         }
@@ -194,7 +202,7 @@ impl Kernel {
         if let Err(errno) = mounts::mount_given(&mut cx, &root) {
             cx.host().log(&format!("boxer: cannot mount the host's files: {errno}"));
         }
-        if let Err(errno) = self.lay_etc(tid, &spec.naming) {
+        if let Err(errno) = self.lay_etc(tid, &spec.naming, spec.rights.read_only) {
             self.host.log(&format!("boxer: cannot lay files over /etc: {errno}"));
         }
         if spec.tty {
@@ -202,7 +210,13 @@ impl Kernel {
             mounts::add_console(&mut cx, &root).map_err(StartError::Streams)?;
         }
         self.enter_cwd(tid, &spec.cwd)?;
-        let (creds, home) = self.find_user(tid, &spec.user)?;
+        let (creds, home) = self.find_user(tid, &spec.user, &spec.rights)?;
+        for limit in &spec.rights.ulimits {
+            let limits = &mut self.tasks[INIT].limits.0;
+            if let Some(place) = limits.get_mut(limit.resource) {
+                *place = Rlimit { cur: limit.soft, max: limit.hard };
+            }
+        }
         let files = self.standard_files(tid, spec.tty).map_err(StartError::Streams)?;
         self.tasks[tid].files = Rc::new(RefCell::new(files));
         self.tasks[tid].creds = creds;
@@ -234,6 +248,9 @@ impl Kernel {
                 .map_err(|errno| StartError::NotExecutable(shown(init::PATH), errno))?;
             (first, argv) = (init::PATH.to_vec(), init::arguments(path.clone(), argv));
         }
+        if spec.rights.read_only {
+            mounts::protect(&root);
+        }
         let result = self.exec_with(tid, AT_FDCWD, first, argv, env, 0);
         result.map_err(|errno| match errno {
             Errno::ENOENT | Errno::ENOTDIR if self.is_executable(tid, &path) => {
@@ -245,7 +262,7 @@ impl Kernel {
     }
 
     /// `/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf` over the image's.
-    fn lay_etc(&mut self, tid: ThreadId, naming: &Naming) -> Result<(), Errno> {
+    fn lay_etc(&mut self, tid: ThreadId, naming: &Naming, read_only: bool) -> Result<(), Errno> {
         let root = self.root.clone();
         let hostname = String::from_utf8_lossy(&self.hostname).into_owned();
         let families = self.host.network().map(|outside| outside.families());
@@ -254,7 +271,7 @@ impl Kernel {
             gateway: net::interface::GATEWAY_V4.into(),
             resolves: v4 || v6,
         });
-        etc::lay(&mut self.cx(tid), &root, naming, &hostname, reach)
+        etc::lay(&mut self.cx(tid), &root, naming, &hostname, reach, read_only)
     }
 
     fn is_executable(&mut self, tid: ThreadId, path: &[u8]) -> bool {
@@ -337,16 +354,45 @@ impl Kernel {
     }
 
     /// Ids and home directory for docker's `USER`.
-    fn find_user(&mut self, tid: ThreadId, user: &str) -> Result<(Creds, String), StartError> {
+    fn find_user(
+        &mut self,
+        tid: ThreadId,
+        user: &str,
+        rights: &Rights,
+    ) -> Result<(Creds, String), StartError> {
         let passwd = self.read_accounts(tid, "/etc/passwd");
         let group = self.read_accounts(tid, "/etc/group");
-        accounts(&passwd, &group, user).ok_or_else(|| StartError::User(user.into()))
+        let (mut creds, home) =
+            accounts(&passwd, &group, user).ok_or_else(|| StartError::User(user.into()))?;
+        let mut groups = creds.groups.to_vec();
+        for name in &rights.groups {
+            let id = group_id(&group, name);
+            groups.push(id.ok_or_else(|| StartError::Group(name.clone()))?);
+        }
+        groups.sort_unstable();
+        groups.dedup();
+        creds.groups = groups.into();
+        if let Some(set) = rights.capabilities {
+            creds.bound(set);
+        }
+        creds.no_new_privs = rights.no_new_privileges;
+        Ok((creds, home))
     }
 }
 
 /// A name for messages.
 fn shown(name: &[u8]) -> String {
     String::from_utf8_lossy(name).into_owned()
+}
+
+/// The number of a group, by the text of group(5).
+fn group_id(group: &str, want: &str) -> Option<u32> {
+    let mut groups = group.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    match groups.find(|f| f.len() >= 3 && (f[0] == want || f[2] == want)) {
+        Some(f) => f[2].parse().ok(),
+        None if want == "root" => Some(0),
+        None => want.parse().ok(),
+    }
 }
 
 /// Resolves `user[:group]` with the texts of passwd(5) and group(5).
@@ -366,19 +412,14 @@ fn accounts(passwd: &str, group: &str, spec: &str) -> Option<(Creds, String)> {
         None if user == "root" => (0, 0, "/".to_string(), user),
         None => (user.parse().ok()?, 0, "/".to_string(), user),
     };
-    let groups = group.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let mut extra = Vec::new();
     match group_name {
         Some(want) => {
-            let found = groups.clone().find(|f| f.len() >= 3 && (f[0] == want || f[2] == want));
-            gid = match found {
-                Some(f) => f[2].parse().ok()?,
-                None if want == "root" => 0,
-                None => want.parse().ok()?,
-            };
+            gid = group_id(group, want)?;
             extra.push(gid);
         }
         None => {
+            let groups = group.lines().map(|line| line.split(':').collect::<Vec<_>>());
             for f in groups.filter(|f| f.len() >= 4) {
                 if f[3].split(',').any(|member| member == name)
                     && let Ok(id) = f[2].parse::<u32>()

@@ -2,7 +2,7 @@
 //! `anon_inode:[eventfd]`.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use abi::stat::{ANON_INODE_FS_MAGIC, PIPEFS_MAGIC, SOCKFS_MAGIC};
@@ -75,7 +75,7 @@ pub fn named(name: &str, kind: Kind, ino: u64, uid: u32, gid: u32) -> Rc<Dentry>
         fstype: inode.fs_name(),
         source: String::new(),
         root: String::new(),
-        flags: 0,
+        flags: Cell::new(0),
         options: String::new(),
         magic,
     };

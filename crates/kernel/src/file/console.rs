@@ -1,6 +1,7 @@
 //! The box's standard streams when it has no terminal: pipes, as docker gives them without `-t`.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::rc::Rc;
 
 use abi::Errno;
@@ -41,7 +42,7 @@ pub fn standard_files(cx: &mut Cx, terminal: bool) -> Res<[Rc<OpenFile>; 3]> {
             fstype: "pipefs",
             source: String::new(),
             root: String::new(),
-            flags: 0,
+            flags: Cell::new(0),
             options: String::new(),
             magic: PIPEFS_MAGIC,
         };

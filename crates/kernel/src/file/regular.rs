@@ -44,7 +44,7 @@ impl FileOps for Regular {
         let n = inode.read_at(cx, at, buf)?;
         if !buf.is_empty()
             && file.flags() & O_NOATIME == 0
-            && file.dentry().mount().flags & ST_RDONLY == 0
+            && file.dentry().mount().flags.get() & ST_RDONLY == 0
         {
             inode.touch_atime(cx);
         }

@@ -24,7 +24,7 @@ pub struct Mount {
     /// Root of the mount within its filesystem, for mountinfo.
     pub root: String,
     /// `ST_*` flags of statfs(2): read-only, nosuid, nodev, noexec, relatime.
-    pub flags: u64,
+    pub flags: Cell<u64>,
     /// Filesystem options, comma separated.
     pub options: String,
     /// Magic number for statfs(2).

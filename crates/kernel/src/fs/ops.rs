@@ -109,7 +109,7 @@ pub fn open_found(cx: &mut Cx, dentry: &Rc<Dentry>, flags: u32) -> Res<Rc<OpenFi
         return Err(Errno::EISDIR);
     }
     let meta = inode.meta(cx)?;
-    if matches!(kind, Kind::Char | Kind::Block) && dentry.mount().flags & ST_NODEV != 0 {
+    if matches!(kind, Kind::Char | Kind::Block) && dentry.mount().flags.get() & ST_NODEV != 0 {
         return Err(Errno::EACCES);
     }
     acl::check(cx, inode, &meta, want)?;
@@ -189,7 +189,7 @@ pub fn check_executable(cx: &mut Cx, dentry: &Rc<Dentry>) -> Res<()> {
         Kind::Symlink => return Err(Errno::ELOOP),
         _ => return Err(Errno::EACCES),
     }
-    if dentry.mount().flags & ST_NOEXEC != 0 {
+    if dentry.mount().flags.get() & ST_NOEXEC != 0 {
         return Err(Errno::EACCES);
     }
     let meta = dentry.inode().meta(cx)?;
@@ -605,7 +605,7 @@ fn set_attr(cx: &mut Cx, dentry: &Rc<Dentry>, attr: &SetAttr, event: u32) -> Res
 /// access(2) with the credentials of `cx` (the caller has put the real ids there).
 pub fn access(cx: &mut Cx, dentry: &Rc<Dentry>, want: u32) -> Res<()> {
     let meta = dentry.inode().meta(cx)?;
-    if want & X_OK != 0 && !meta.is_dir() && dentry.mount().flags & ST_NOEXEC != 0 {
+    if want & X_OK != 0 && !meta.is_dir() && dentry.mount().flags.get() & ST_NOEXEC != 0 {
         return Err(Errno::EACCES);
     }
     acl::check(cx, dentry.inode(), &meta, want)?;

@@ -39,7 +39,7 @@ pub fn check_capable(cred: &Cred, meta: &Meta, want: u32, allowed: bool) -> Res<
 
 /// EROFS if files of `mount` cannot change.
 pub fn check_writable(mount: &Mount) -> Res<()> {
-    if mount.flags & ST_RDONLY != 0 { Err(Errno::EROFS) } else { Ok(()) }
+    if mount.flags.get() & ST_RDONLY != 0 { Err(Errno::EROFS) } else { Ok(()) }
 }
 
 /// Whether `cred` acts as the owner of the file (chmod, utimes with times, O_NOATIME); EPERM if not.

@@ -2,11 +2,10 @@
 
 use std::rc::Rc;
 
+use rootfs::rights::DOCKER_CAPABILITIES;
+
 use crate::fs::Cred;
 
-/// Docker's default capabilities: chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap,
-/// net_bind_service, net_raw, sys_chroot, mknod, audit_write, setfcap.
-pub const DOCKER_CAPS: u64 = 0xa804_25fb;
 /// Highest capability number (CAP_CHECKPOINT_RESTORE).
 pub const LAST_CAP: u32 = 40;
 /// CAP_KILL.
@@ -93,7 +92,7 @@ impl Ids {
 impl Creds {
     /// A container's first process as docker starts it for this user.
     pub fn new(uid: u32, gid: u32, groups: Vec<u32>) -> Creds {
-        let caps = if uid == 0 { DOCKER_CAPS } else { 0 };
+        let caps = if uid == 0 { DOCKER_CAPABILITIES } else { 0 };
         Creds {
             uid: Ids::all(uid),
             gid: Ids::all(gid),
@@ -101,10 +100,19 @@ impl Creds {
             permitted: caps,
             effective: caps,
             inheritable: 0,
-            bounding: DOCKER_CAPS,
+            bounding: DOCKER_CAPABILITIES,
             ambient: 0,
             securebits: 0,
             no_new_privs: false,
+        }
+    }
+
+    /// Takes all capabilities but those of `set` away for good, and gives root those of it.
+    pub fn bound(&mut self, set: u64) {
+        self.bounding = set;
+        if self.uid.real == 0 {
+            self.permitted = set;
+            self.effective = set;
         }
     }
 

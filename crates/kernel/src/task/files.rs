@@ -56,7 +56,7 @@ impl Kernel {
         if prot & PROT_WRITE != 0 && !may_write {
             return Err(Errno::EACCES);
         }
-        let may_exec = file.dentry().mount().flags & ST_NOEXEC == 0;
+        let may_exec = file.dentry().mount().flags.get() & ST_NOEXEC == 0;
         if prot & PROT_EXEC != 0 && !may_exec {
             return Err(Errno::EPERM);
         }

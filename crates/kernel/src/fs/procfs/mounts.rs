@@ -16,12 +16,12 @@ pub fn text(shared: &Shared, root: &Rc<Dentry>, name: &str) -> Vec<u8> {
         }
         let at = escape(&path);
         let mount = mounted.mount();
-        let flags = flags(mount.flags);
+        let flags = flags(mount.flags.get());
         let extra = match mount.options.as_str() {
             "" => String::new(),
             options => format!(",{options}"),
         };
-        let access = if mount.flags & ST_RDONLY != 0 { "ro" } else { "rw" };
+        let access = if mount.flags.get() & ST_RDONLY != 0 { "ro" } else { "rw" };
         let line = match name {
             "mountinfo" => format!(
                 "{} {} {}:{} {} {at} {flags} - {} {} {access}{extra}\n",

@@ -192,7 +192,7 @@ impl Kernel {
             f_fsid: [mount.dev as i32, 0],
             f_namelen: 255,
             f_frsize: BLOCK_SIZE,
-            f_flags: mount.flags | ST_VALID,
+            f_flags: mount.flags.get() | ST_VALID,
             f_spare: [0; 4],
         };
         self.mm.write_pod(out, &record)?;
