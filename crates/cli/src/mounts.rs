@@ -42,7 +42,19 @@ impl Mounts {
                 |reason: &str| Failure::usage(format!("invalid --tmpfs {text:?}: {reason}"));
             mounts.memory(guest, options.split(','), &wrong)?;
         }
+        mounts.check_places()?;
         Ok(mounts)
+    }
+
+    /// As docker does: two mounts at one place are a mistake.
+    fn check_places(&self) -> Result<(), Failure> {
+        let mut places: Vec<&str> = self.preopens.iter().map(|p| p.guest.as_str()).collect();
+        places.extend(self.tmpfs.iter().map(|t| t.guest.as_str()));
+        places.sort_unstable();
+        match places.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(Failure::usage(format!("duplicate mount point: {}", pair[0]))),
+            None => Ok(()),
+        }
     }
 
     /// `[HOST|NAME:]GUEST[:OPTIONS]`.

@@ -72,10 +72,10 @@ impl NetworkArgs {
             None => Ok(words.to_vec()),
         };
         if let Some(name) = &self.hostname {
-            let letters = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
+            let letters = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
             if name.is_empty() || name.len() > 64 || !name.chars().all(letters) {
                 return Err(Failure::usage(format!(
-                    "invalid --hostname {name:?}: letters, digits, - and ., at most 64"
+                    "invalid --hostname {name:?}: letters, digits, -, _ and ., at most 64"
                 )));
             }
         }

@@ -33,6 +33,11 @@ pub fn run(
 
 fn start(global: &Global, args: &RunArgs, signals: Option<&Signals>) -> Result<ExitCode, Failure> {
     args.docker.check()?;
+    if let Some(dir) = args.workdir.as_ref().filter(|dir| !dir.starts_with('/')) {
+        return Err(Failure::usage(format!(
+            "invalid --workdir {dir:?}: it must be an absolute path"
+        )));
+    }
     if args.tty && args.interactive && !runtime::is_terminal() {
         return Err(Failure::new("the input device is not a TTY"));
     }

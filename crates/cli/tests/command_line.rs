@@ -553,6 +553,7 @@ fn what_docker_run_knows_is_taken_or_refused_by_name() {
         assert!(!outcome.stderr.contains("unexpected argument"), "{refused}: {}", outcome.stderr);
     }
     for bad in [
+        "--workdir=rel",
         "--ulimit=files=1",
         "--ulimit=nofile=2:1",
         "--cap-drop=NONSENSE",
@@ -562,6 +563,9 @@ fn what_docker_run_knows_is_taken_or_refused_by_name() {
     ] {
         assert_eq!(home.boxer(&["run", bad, "./missing.wasm"]).code, 2, "{bad}");
     }
+    let twice = ["run", "-v", "./context:/v", "--tmpfs", "/v/", "./missing.wasm"];
+    let outcome = home.boxer(&twice);
+    assert!(outcome.stderr.contains("duplicate mount point: /v"), "{}", outcome.stderr);
     let outcome = home.boxer(&["run", "--pull=never", "localhost:1/no/such:1"]);
     assert!(
         outcome.code == 125 && outcome.stderr.contains("not in the local store"),
