@@ -47,6 +47,11 @@ pub fn debian_sources(workspace: &Workspace, base: &str) -> Result<Base> {
     sources::make(workspace, base)
 }
 
+/// The line of apt's `sources.list` with the mirror that this machine uses.
+pub fn sources() -> Result<String> {
+    Ok(format!("deb {} bookworm main\n", debian::mirror()?))
+}
+
 /// The Alpine fixture's directory, if its archive is at hand.
 pub fn alpine(workspace: &Workspace) -> Result<Option<PathBuf>> {
     alpine::make(workspace)

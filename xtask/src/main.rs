@@ -22,6 +22,7 @@ mod syscalls;
 mod terminal;
 mod test;
 mod tidy;
+mod trees;
 
 use anyhow::{Result, bail};
 use paths::Workspace;
@@ -44,6 +45,7 @@ cargo xtask NAME
             (openssl, python's tests, stress-ng, ffmpeg, gmp, zlib), which needs the network once and up to an hour
   suites    compare python's, Go's and stress-ng's own tests in a box with the same in a chroot, case by case: [NAME-PART...];
             it needs the network once and some hours
+  trees     compare what boxer and buildah make of the same Dockerfiles, file by file: [NAME-PART...]; it needs the network
   network   what boxes reach and who reaches them, with real sockets on the loopback
   terminal  boxes at a pseudo-terminal and on host directories: [CASE...]; it needs the network once
   fuzz-cpu  compare the CPU with this machine's: [--instructions N] [--seed S] [--family F,F…] [--jobs N];
@@ -77,6 +79,7 @@ fn run() -> Result<()> {
         "examples" => examples::run(&workspace, &rest),
         "programs" => programs::run(&workspace, &rest),
         "suites" => suites::run(&workspace, &rest),
+        "trees" => trees::run(&workspace, &rest),
         "network" => network::run(&workspace),
         "terminal" => terminal::run(&workspace, &rest),
         "hosts" => hosts::run(&workspace, &rest),

@@ -251,7 +251,6 @@ fn dynamic_program() {
 /// `docker run --read-only --cap-drop … --group-add … --ulimit … --security-opt no-new-privileges`, and how they stand in /proc.
 #[test]
 fn rights_of_the_first_process() {
-    use kernel::fs::procfs::ProcView;
     use rootfs::rights::{Rights, Ulimit, capabilities};
     let rights = Rights {
         capabilities: Some(capabilities(&["SYS_PTRACE".into()], &["MKNOD".into()]).unwrap()),
@@ -269,8 +268,15 @@ fn rights_of_the_first_process() {
     let tid = k.start(StartSpec { argv, rights, ..StartSpec::default() }).unwrap();
     let mut sys = Sys { k, tid, outside };
     sys.run(tid);
+    let buf = sys.map(8192);
     let text = |sys: &mut Sys, name: &str| {
-        String::from_utf8(sys.k.task_text(tid.0, name, true).unwrap()).unwrap()
+        let path = sys.string(&format!("/proc/self/{name}"));
+        let fd = sys.ok(2, &[path, 0]);
+        let n = sys.ok(0, &[fd, buf, 8192]);
+        sys.ok(3, &[fd]);
+        let mut bytes = vec![0; n as usize];
+        sys.k.mm.read_user(buf, &mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
     };
     let status = text(&mut sys, "status");
     for line in [
