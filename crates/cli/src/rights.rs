@@ -8,7 +8,8 @@ use crate::failure::Failure;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Rights")]
 pub struct RightsArgs {
-    /// Let nobody change the image's files; volumes, --tmpfs and /dev stay writable
+    /// Let nobody change the image's files, nor those below its VOLUMEs where -v mounts nothing; what is mounted, --tmpfs and /dev
+    /// stay writable
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = ArgAction::Set)]
     read_only: bool,
     /// Give the first process a further group, by name or number (repeatable)
