@@ -2,9 +2,9 @@
 #![allow(unsafe_code)] // raw table and memory pointers, so that the interpreter's loop keeps them in locals
 
 use crate::phys::host;
-use crate::{Frame, PAGE_SHIFT, PAGE_SIZE, Phys};
+use crate::{Frame, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Phys};
 
-/// Pages below 4 GiB.
+/// Entries of a table: as many as there are pages below 4 GiB.
 const PAGES: usize = 1 << (32 - PAGE_SHIFT);
 
 /// What a table says of a page. One comparison tells whether an access is on the fast path: the address differs from the tag
@@ -12,29 +12,50 @@ const PAGES: usize = 1 << (32 - PAGE_SHIFT);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Entry {
-    /// The page's own address; in an entry that does not hold, that of another page. (So a page of zeros holds nothing: page 0
-    /// has no entry.)
-    pub tag: u32,
-    /// What makes a virtual address of the page a physical one when it is added (wrapping).
+    /// The page's own address; in an entry that does not hold, that of a page that has another one. (So zeros hold nothing:
+    /// page 0 is never entered.)
+    pub tag: u64,
+    /// What makes the low half of a virtual address of the page a physical one when it is added (wrapping).
     pub delta: u32,
+    /// Makes the size a power of two.
+    pub unused: u32,
 }
 
 impl Entry {
-    fn holds(self, page: u32) -> bool {
-        self.tag == page << PAGE_SHIFT
+    /// The entry at `at` of a table when it holds nothing.
+    fn none(at: usize) -> Entry {
+        // The place of page 0, whose tag would be 0.
+        let tag = if at == 0 { PAGE_SIZE as u64 } else { 0 };
+        Entry { tag, delta: 0, unused: 0 }
+    }
+
+    /// Whether the entry, which is at `at`, holds.
+    fn holds(self, at: usize) -> bool {
+        self.tag != 0 && place(self.tag) == at
     }
 }
 
-/// Of page 0, whose tag would be 0.
-const NEVER: Entry = Entry { tag: PAGE_SIZE as u32, delta: 0 };
+/// Where the entry is of the page that `va` is in.
+fn place(va: u64) -> usize {
+    (va >> PAGE_SHIFT) as usize % PAGES
+}
 
-/// Read and write tables of the current address space: an [`Entry`] for each page below 4 GiB.
+/// Read and write tables of the current address space. A page's [`Entry`] is found by the low half of its address, so pages that
+/// are multiples of 4 GiB apart share one, which is for the one that was entered last: address spaces that large are sparse.
 pub struct Lookaside {
     read: Box<[Entry]>,
     write: Box<[Entry]>,
-    /// Pages with an entry in either table, so that a switch of address space costs its working set and not 2^20.
+    /// Places with an entry in either table, so that a switch of address space costs its working set and not 2^20.
     filled: Vec<u32>,
+    /// By frame: where in `write` there may be an entry for it, or [`NOWHERE`], or [`ANYWHERE`]. Programs that make code write and run the
+    /// same pages in turn, and each time their entries have to be found.
+    writers: Box<[u32]>,
 }
+
+/// Of a frame that no entry lets anybody write to.
+const NOWHERE: u32 = 0;
+/// Of a frame that several may.
+const ANYWHERE: u32 = u32::MAX;
 
 impl Default for Lookaside {
     fn default() -> Self {
@@ -43,72 +64,86 @@ impl Default for Lookaside {
 }
 
 impl Lookaside {
-    /// Empty tables (16 MiB of zero pages, of which one in each is touched).
+    /// Empty tables (36 MiB of zero pages, of which two are touched).
     pub fn new() -> Lookaside {
-        Lookaside { read: empty(), write: empty(), filled: Vec::new() }
+        let writers = vec![NOWHERE; PAGES].into_boxed_slice();
+        Lookaside { read: empty(), write: empty(), filled: Vec::new(), writers }
     }
 
-    /// Enters the page of `va` (below 4 GiB, else ignored) as readable and, if `writable`, writable.
+    /// Enters the page of `va` as readable and, if `writable`, writable.
     pub fn fill(&mut self, va: u64, frame: Frame, writable: bool) {
-        let Ok(va) = u32::try_from(va) else { return };
-        let page = va >> PAGE_SHIFT;
-        if page == 0 {
+        let tag = va & !PAGE_MASK;
+        if tag == 0 {
             return;
         }
-        let tag = page << PAGE_SHIFT;
-        let entry = Entry { tag, delta: frame.addr().wrapping_sub(tag) };
-        let at = page as usize;
-        if !self.read[at].holds(page) && !self.write[at].holds(page) {
-            // `clear_range` leaves its pages in the list: sort them out before it outgrows the table.
+        let entry = Entry { tag, delta: frame.addr().wrapping_sub(tag as u32), unused: 0 };
+        let at = place(va);
+        if !self.read[at].holds(at) && !self.write[at].holds(at) {
+            // `clear_range` leaves its places in the list: sort them out before it outgrows the table.
             if self.filled.len() >= PAGES {
                 self.filled.sort_unstable();
                 self.filled.dedup();
             }
-            self.filled.push(page);
+            self.filled.push(at as u32);
         }
         self.read[at] = entry;
-        self.write[at] = if writable { entry } else { Entry::default() };
+        self.write[at] = if writable { entry } else { Entry::none(at) };
+        if writable {
+            let known = self.writers[number(frame)];
+            // What is there may be long gone.
+            let another = known != NOWHERE && known != at as u32 + 1 && self.writes(known, frame);
+            self.writers[number(frame)] = if another { ANYWHERE } else { at as u32 + 1 };
+        }
+    }
+
+    /// Whether there is an entry to write to `frame` at this of `writers`.
+    fn writes(&self, writer: u32, frame: Frame) -> bool {
+        if writer == NOWHERE || writer == ANYWHERE {
+            return writer == ANYWHERE;
+        }
+        let at = writer as usize - 1;
+        let entry = self.write[at];
+        entry.holds(at) && (entry.tag as u32).wrapping_add(entry.delta) == frame.addr()
     }
 
     /// Forgets the pages of `va .. va + len`.
     pub fn clear_range(&mut self, va: u64, len: u64) {
-        let first = (va >> PAGE_SHIFT).clamp(1, PAGES as u64) as usize;
-        let last = va.saturating_add(len).div_ceil(PAGE_SIZE as u64).min(PAGES as u64) as usize;
-        if last.saturating_sub(first) > self.filled.len() {
-            for &page in &self.filled {
-                if (first..last).contains(&(page as usize)) {
-                    self.read[page as usize] = Entry::default();
-                    self.write[page as usize] = Entry::default();
+        let pages = va >> PAGE_SHIFT..va.saturating_add(len).div_ceil(PAGE_SIZE as u64);
+        let many = pages.end.saturating_sub(pages.start) > self.filled.len() as u64;
+        let (filled, near) = if many { (&self.filled[..], 0..0) } else { (&[][..], pages.clone()) };
+        let filled = filled.iter().map(|at| *at as usize);
+        for at in filled.chain(near.map(|page| page as usize % PAGES)) {
+            for table in [&mut self.read, &mut self.write] {
+                if pages.contains(&(table[at].tag >> PAGE_SHIFT)) {
+                    table[at] = Entry::none(at);
                 }
             }
-        } else if first < last {
-            self.read[first..last].fill(Entry::default());
-            self.write[first..last].fill(Entry::default());
         }
     }
 
     /// Makes every page read-only that maps `frame` (code was decoded from it).
     pub fn protect_frame(&mut self, frame: Frame) {
-        for &page in &self.filled {
-            let entry = &mut self.write[page as usize];
-            if entry.holds(page) && entry.tag.wrapping_add(entry.delta) == frame.addr() {
-                *entry = Entry::default();
-            }
+        let writer = std::mem::replace(&mut self.writers[number(frame)], NOWHERE);
+        let one = [writer.wrapping_sub(1)];
+        let places = if writer == ANYWHERE { &self.filled[..] } else { &one[..] };
+        let holding = places.iter().filter(|at| self.writes(at.wrapping_add(1), frame));
+        for at in holding.map(|at| *at as usize).collect::<Vec<_>>() {
+            self.write[at] = Entry::none(at);
         }
     }
 
     /// Makes every page read-only (before a fork shares them).
     pub fn protect_all(&mut self) {
-        for &page in &self.filled {
-            self.write[page as usize] = Entry::default();
+        for &at in &self.filled {
+            self.write[at as usize] = Entry::none(at as usize);
         }
     }
 
     /// Forgets everything (another address space becomes current).
     pub fn clear(&mut self) {
-        for page in self.filled.drain(..) {
-            self.read[page as usize] = Entry::default();
-            self.write[page as usize] = Entry::default();
+        for at in self.filled.drain(..) {
+            self.read[at as usize] = Entry::none(at as usize);
+            self.write[at as usize] = Entry::none(at as usize);
         }
     }
 
@@ -126,9 +161,14 @@ impl Lookaside {
     }
 }
 
+/// A frame's place in [`Lookaside::writers`].
+fn number(frame: Frame) -> usize {
+    (frame.addr() >> PAGE_SHIFT) as usize % PAGES
+}
+
 fn empty() -> Box<[Entry]> {
     let mut entries = vec![Entry::default(); PAGES].into_boxed_slice();
-    entries[0] = NEVER;
+    entries[0] = Entry::none(0);
     entries
 }
 
@@ -171,9 +211,9 @@ impl Tables {
 
     #[inline(always)]
     fn pointer<T>(&self, table: *const Entry, va: u64) -> Option<*mut u8> {
-        // SAFETY: the table has an entry for each of the 2^20 pages below 4 GiB.
+        // SAFETY: the table has an entry for each of the 2^20 values of these bits.
         let entry = unsafe { *table.add((va as u32 >> PAGE_SHIFT) as usize) };
-        let offset = va ^ u64::from(entry.tag);
+        let offset = va ^ entry.tag;
         if offset > (PAGE_SIZE - size_of::<T>()) as u64 {
             return None;
         }
@@ -254,6 +294,28 @@ mod tests {
     }
 
     #[test]
+    fn pages_with_one_place_do_not_pass_for_each_other() {
+        let (mut phys, mut look, low) = setup();
+        let high = phys.alloc().unwrap();
+        for (base, other) in [(0x40_0000, 0x7F00_0040_0000), (0x1_0000_0000, 0)] {
+            phys.bytes_mut(low)[5] = 1;
+            phys.bytes_mut(high)[5] = 2;
+            look.fill(other, low, true);
+            look.fill(base, high, true);
+            assert_eq!(look.tables(&phys).load::<u8>(base + 5), Some(2));
+            assert_eq!(look.tables(&phys).load::<u8>(other + 5), None);
+            assert!(!look.tables(&phys).store::<u8>(other + 5, 3));
+            // Of pages that are not there nothing is to be forgotten.
+            look.clear_range(other, 0x1000);
+            look.clear_range(0x2_0000_0000, 1 << 46);
+            assert_eq!(look.tables(&phys).load::<u8>(base + 5), Some(2));
+            look.clear_range(base, 1 << 46);
+            assert_eq!(look.tables(&phys).load::<u8>(base + 5), None);
+            assert_eq!(look.tables(&phys).load::<u8>(0), None);
+        }
+    }
+
+    #[test]
     fn protecting_a_frame_stops_writes_only() {
         let (phys, mut look, frame) = setup();
         look.fill(0x8000, frame, true);
@@ -262,6 +324,26 @@ mod tests {
         let tables = look.tables(&phys);
         assert!(!tables.store::<u8>(0x8000, 1) && !tables.store::<u8>(0x9000, 1));
         assert_eq!(tables.load::<u8>(0x9000), Some(0));
+    }
+
+    #[test]
+    fn a_frame_is_protected_wherever_it_was_mapped_since() {
+        let (phys, mut look, frame) = setup();
+        let writable = |look: &Lookaside, va| look.tables(&phys).store::<u8>(va, 1);
+        look.fill(0x8000, frame, true);
+        look.clear();
+        look.fill(0xA000, frame, true);
+        look.protect_frame(frame);
+        assert!(!writable(&look, 0x8000) && !writable(&look, 0xA000));
+        // Again at two, of which one goes.
+        for va in [0x8000, 0xA000, 0x1_0000_8000] {
+            look.fill(va, frame, true);
+        }
+        look.clear_range(0xA000, 1);
+        assert!(writable(&look, 0x1_0000_8000));
+        look.protect_frame(frame);
+        assert!([0x8000, 0xA000, 0x1_0000_8000].iter().all(|va| !writable(&look, *va)));
+        look.protect_frame(frame);
     }
 
     #[test]

@@ -168,7 +168,7 @@ const ROWS: u32 = (u32::MAX >> TO_ROW) & !((1 << ROW_SHIFT) - 1);
 
 /// Constant offsets that hosts let an access have without a check of its bounds: what lies behind the 4 GiB that an index can
 /// reach is guarded so far (32 MiB in wasmtime).
-const GUARDED: u32 = 1 << 24;
+const GUARDED: u32 = (1 << 25) - (1 << 12);
 
 /// How a table's entries are addressed: what is added to their offsets in it, and what an access to them has as its own.
 fn base(table: u32) -> (u32, u64) {
@@ -176,7 +176,7 @@ fn base(table: u32) -> (u32, u64) {
 }
 
 fn tag(table: u32) -> MemArg {
-    MemArg { offset: base(table).1 + offset_of!(mem::Entry, tag) as u64, align: 2, memory_index: 0 }
+    MemArg { offset: base(table).1 + offset_of!(mem::Entry, tag) as u64, align: 3, memory_index: 0 }
 }
 
 fn delta(table: u32) -> MemArg {
@@ -200,7 +200,7 @@ fn row(e: &mut Emitter, table: u32) {
 fn look_up(e: &mut Emitter, table: u32) {
     e.wasm().local_get(VA).i32_wrap_i64();
     row(e, table);
-    e.wasm().local_tee(ROW).i32_load(tag(table)).i64_extend_i32_u();
+    e.wasm().local_tee(ROW).i64_load(tag(table));
     e.wasm().local_get(VA).i64_xor().local_set(OFFSET);
 }
 
@@ -229,9 +229,10 @@ fn check_window(e: &mut Emitter, window: &Window, place: u32, pc: u64) {
     e.begin_unlikely();
     // It ends in the next page, whose frame must be the one behind. (One way out at the end: what followed an earlier one would
     // be in the way of what usually happens.)
-    e.wasm().local_get(VA).i32_wrap_i64().i32_const(last as i32).i32_add().local_tee(place);
+    e.wasm().local_get(VA).i64_const(last).i64_add().i32_wrap_i64().local_tee(place);
     row(e, table);
-    e.wasm().i32_load(tag(table)).local_get(place).i32_xor().i32_const(PAGE_MASK as i32).i32_gt_u();
+    e.wasm().i64_load(tag(table)).local_get(VA).i64_const(last).i64_add().i64_xor();
+    e.wasm().i64_const(PAGE_MASK as i64).i64_gt_u();
     e.wasm().local_get(place);
     row(e, table);
     e.wasm().i32_load(delta(table)).local_get(ROW).i32_load(delta(table)).i32_ne().i32_or();
