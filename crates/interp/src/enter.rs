@@ -73,10 +73,16 @@ impl Engine {
         self.translated.as_ref().map_or(&[], |translated| &translated.requests)
     }
 
-    /// The host has seen the requests.
+    /// Ids of requests without an answer, one for each sample that fell on their blocks since the host came by.
+    pub fn heat(&self) -> &[u32] {
+        self.translated.as_ref().map_or(&[], |translated| &translated.heat)
+    }
+
+    /// The host has seen the requests, and the heat.
     pub fn clear_requests(&mut self) {
         if let Some(translated) = &mut self.translated {
             translated.requests.clear();
+            translated.heat.clear();
         }
     }
 

@@ -5,7 +5,7 @@ use crate::call::Regions;
 use crate::code::Code;
 use crate::key::{FixedMap, Key};
 use crate::profile::Profile;
-use mem::desk::{MAX_TALLY, Request, Shared, TALLY, jump_index};
+use mem::desk::{FORGET, MAX_HEAT, MAX_PENDING, MAX_TALLY, Request, Shared, TALLY, jump_index};
 use mem::frozen::Frozen;
 use mem::{Frame, PAGE_MASK};
 use std::collections::BTreeSet;
@@ -14,9 +14,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Most regions at once, asked for or installed.
 const MAX_REGIONS: usize = 100_000;
-/// Most requests without an answer: a host that gives none is not asked on, and one that is slow is asked for what is hot by
-/// then.
-const MAX_OUTSTANDING: usize = 16;
+/// Most requests without an answer: a host that gives none is not asked on. One that waits with its answer until something is
+/// hot enough lets go of what is not, before this many wait.
+const MAX_OUTSTANDING: usize = 2 * MAX_PENDING;
 /// Blocks with hits, and targets of indirect jumps, that are remembered before either starts over.
 const MAX_NOTES: usize = 1 << 16;
 /// Bits of a region's id that are its number; the rest tells it from those that had the number before.
@@ -28,6 +28,9 @@ const _: () = assert!(MAX_REGIONS < NUMBERS as usize);
 const INSIDE: u32 = 8;
 /// How many times a region is left to a function for each sample that it must have: as much as a sample costs.
 const EXITS: u32 = 100;
+/// Of how many times that a region is left one is looked at. It would cost more than the way out. (No power of two: what repeats
+/// itself often does so by one.)
+const NTH_EXIT: u32 = 10;
 /// Longest function, in bytes.
 const MAX_FUNCTION: u64 = 1 << 16;
 
@@ -65,6 +68,8 @@ pub struct Entry {
 struct Region {
     id: u32,
     root: Key,
+    /// The host owes an answer for it.
+    owed: bool,
     /// Numbers and ids of the regions that are this one, entered elsewhere: they come behind it in the table.
     entries: Box<[(u32, u32)]>,
     /// Guest and physical addresses of the pages that it was made from.
@@ -101,6 +106,8 @@ pub struct Translated {
     pub countdown: i64,
     /// Requests that the host has not seen yet, encoded.
     pub requests: Vec<u64>,
+    /// Ids of requests without an answer, one for each sample that fell on their blocks, that the host has not seen yet.
+    pub heat: Vec<u32>,
     /// Guest instructions retired in regions.
     pub retired: u64,
     /// How often a region was entered from the interpreter.
@@ -108,7 +115,8 @@ pub struct Translated {
     /// Where regions are left, if somebody wants to know.
     pub profile: Option<Profile>,
     outstanding: usize,
-    hits: FixedMap<Key, u32>,
+    /// Samples by function, where it is known, or block.
+    hits: FixedMap<u64, u32>,
     table: Vec<Option<Region>>,
     free: Vec<u32>,
     /// Bits of an id above the number, for the next region.
@@ -117,8 +125,9 @@ pub struct Translated {
     by_frame: FixedMap<u32, Vec<u32>>,
     /// The region that was made last from the block at an address, by id.
     covered: FixedMap<u64, u32>,
-    /// How often a region was left to an address where none begins.
+    /// How often a region was left to an address where none begins, of those times that were looked at.
     exits: FixedMap<u64, u32>,
+    until_exit: u32,
     indirect: BTreeSet<u64>,
     functions: BTreeSet<u64>,
     /// Ids of the regions in which every so many instructions ended, if somebody wants to know.
@@ -144,6 +153,7 @@ impl Translated {
             countdown: i64::MAX,
             listening: Listening { threshold: 1, sample: 1 },
             requests: Vec::new(),
+            heat: Vec::new(),
             retired: 0,
             entered: 0,
             profile: None,
@@ -156,6 +166,7 @@ impl Translated {
             by_frame: FixedMap::default(),
             covered: FixedMap::default(),
             exits: FixedMap::default(),
+            until_exit: NTH_EXIT,
             indirect: BTreeSet::new(),
             functions: BTreeSet::new(),
             tally: None,
@@ -203,43 +214,58 @@ impl Translated {
         self.by_root.contains_key(key)
     }
 
-    /// How far the region is that was made last from the block at `pc`.
-    fn cover(&self, pc: u64) -> Option<State> {
+    /// How far the region is that was made last from the block at `pc`, and its id.
+    fn cover(&self, pc: u64) -> Option<(State, u32)> {
         let id = *self.covered.get(&pc)?;
         let region = self.table.get((id & NUMBERS) as usize)?.as_ref()?;
-        (region.id == id).then_some(region.state)
+        (region.id == id).then_some((region.state, id))
+    }
+
+    /// The block at `pc` is still hot, and the host has not answered: whether it was asked.
+    fn heats(&mut self, pc: u64) -> bool {
+        let Some((State::Asked, id)) = self.cover(pc) else { return false };
+        if self.heat.len() < MAX_HEAT {
+            self.heat.push(id);
+        }
+        true
     }
 
     /// Whether the block at `pc` is in a region that was compiled.
     pub fn is_inside(&self, pc: u64) -> bool {
-        matches!(self.cover(pc), Some(State::Installed(_)))
+        matches!(self.cover(pc), Some((State::Installed(_), _)))
     }
 
     /// A sample fell on the block `key`: whether it is to be asked for now.
     pub fn hit(&mut self, key: Key) -> bool {
-        let enough = match self.cover(key.pc) {
-            Some(State::Asked) => return false,
-            // Interpreted, although it is compiled: that is entered elsewhere.
-            Some(State::Installed(_)) => self.listening.threshold.saturating_mul(INSIDE),
-            _ => self.listening.threshold,
-        };
+        if self.heats(key.pc) {
+            return false;
+        }
+        // Interpreted, although it is compiled: that is entered elsewhere.
+        let inside = self.is_inside(key.pc);
+        let enough = self.listening.threshold.saturating_mul(if inside { INSIDE } else { 1 });
         if !self.has_room() || self.is_root(&key) {
             return false;
         }
+        let place = self.function_of(key.pc).filter(|_| !inside).unwrap_or(key.pc);
         if self.hits.len() >= MAX_NOTES {
             self.hits.clear();
         }
-        let hits = self.hits.entry(key).or_insert(0);
+        let hits = self.hits.entry(place).or_insert(0);
         *hits += 1;
         let enough = *hits >= enough;
         if enough {
-            self.hits.remove(&key);
+            self.hits.remove(&place);
         }
         enough
     }
 
     /// A region was left to `pc`, where none begins: whether one is to be asked for now.
     pub fn exit(&mut self, pc: u64) -> bool {
+        self.until_exit -= 1;
+        if self.until_exit > 0 {
+            return false;
+        }
+        self.until_exit = NTH_EXIT;
         if !self.listens {
             return false;
         }
@@ -249,11 +275,11 @@ impl Translated {
         let exits = self.exits.entry(pc).or_insert(0);
         *exits += 1;
         let function = if self.functions.contains(&pc) { 1 } else { INSIDE };
-        if *exits < self.listening.threshold.saturating_mul(EXITS * function) {
+        if *exits < self.listening.threshold.saturating_mul(EXITS / NTH_EXIT * function) {
             return false;
         }
         *exits = 0;
-        self.has_room() && self.cover(pc) != Some(State::Asked)
+        !self.heats(pc) && self.has_room()
     }
 
     /// A call reached `pc`.
@@ -310,6 +336,9 @@ impl Translated {
         request.id = id;
         request.encode(&mut self.requests);
         self.outstanding += 1;
+        if let Some(region) = self.region(id) {
+            region.owed = true;
+        }
         if self.covered.len() >= MAX_NOTES {
             self.covered.clear();
         }
@@ -349,7 +378,8 @@ impl Translated {
         self.by_root.insert(root, number);
         if let Some(place) = self.table.get_mut(number as usize) {
             let (pages, state) = (Rc::clone(pages), State::Asked);
-            *place = Some(Region { id, root, entries, pages, state, valid: 0, entry: None });
+            let owed = false;
+            *place = Some(Region { id, root, owed, entries, pages, state, valid: 0, entry: None });
         }
         (number, id)
     }
@@ -361,12 +391,21 @@ impl Translated {
 
     /// The host's answer: numbers and roots of what there is to enter.
     pub fn answered(&mut self, id: u32, slot: u32) -> Vec<(u32, Key)> {
-        self.outstanding = self.outstanding.saturating_sub(1);
-        let Some(entries) = self.region(id).map(|region| region.entries.clone()) else {
-            return Vec::new();
-        };
+        let Some(region) = self.region(id) else { return Vec::new() };
+        let owed = std::mem::take(&mut region.owed);
+        let entries = region.entries.clone();
+        self.outstanding = self.outstanding.saturating_sub(owed.into());
         let all = std::iter::once(id).chain(entries.iter().map(|(_, id)| *id));
         let mut found = Vec::new();
+        if slot == FORGET {
+            let asked = |region: &mut Region| region.state == State::Asked;
+            for id in all {
+                if self.region(id).is_some_and(asked) {
+                    self.remove(id & NUMBERS);
+                }
+            }
+            return found;
+        }
         for (id, behind) in all.zip(0..) {
             let Some(region) = self.region(id).filter(|region| region.state == State::Asked) else {
                 continue;
@@ -449,21 +488,26 @@ impl Translated {
         };
         let mut words = Vec::new();
         for number in numbers {
-            let Some(region) = self.table.get_mut(number as usize).and_then(Option::take) else {
-                continue;
-            };
-            self.free.push(number);
-            self.by_root.remove(&region.root);
-            words.extend(region.entry.map(|entry| (entry.start, entry.first)));
-            for &(_, phys) in region.pages.iter() {
-                if let Some(others) = self.by_frame.get_mut(&phys) {
-                    others.retain(|other| *other != number);
-                    if others.is_empty() {
-                        self.by_frame.remove(&phys);
-                    }
+            let entry = self.remove(number).and_then(|region| region.entry);
+            words.extend(entry.map(|entry| (entry.start, entry.first)));
+        }
+        (words, true)
+    }
+
+    /// Forgets a region.
+    fn remove(&mut self, number: u32) -> Option<Region> {
+        let region = self.table.get_mut(number as usize).and_then(Option::take)?;
+        self.free.push(number);
+        self.by_root.remove(&region.root);
+        self.outstanding = self.outstanding.saturating_sub(region.owed.into());
+        for &(_, phys) in region.pages.iter() {
+            if let Some(others) = self.by_frame.get_mut(&phys) {
+                others.retain(|other| *other != number);
+                if others.is_empty() {
+                    self.by_frame.remove(&phys);
                 }
             }
         }
-        (words, true)
+        Some(region)
     }
 }

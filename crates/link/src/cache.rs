@@ -81,6 +81,17 @@ impl CodeCache {
         self.code(key, wasm)
     }
 
+    /// The compiled core module of this digest, if it was compiled before.
+    pub fn known(&self, key: &Digest) -> Option<Module> {
+        self.stored(&self.path(key))
+    }
+
+    fn stored<C: Code>(&self, path: &Path) -> Option<C> {
+        let code = checked(path).and_then(|file| self.load(file))?;
+        prune::used(&path.with_extension(prune::SUM));
+        Some(code)
+    }
+
     /// As [`module`](Self::module), for a component.
     pub fn component<E: From<CacheError>>(
         &self,
@@ -96,8 +107,7 @@ impl CodeCache {
         wasm: impl FnOnce() -> Result<Vec<u8>, E>,
     ) -> Result<C, E> {
         let path = self.path(key);
-        if let Some(code) = checked(&path).and_then(|file| self.load(file)) {
-            prune::used(&path.with_extension(prune::SUM));
+        if let Some(code) = self.stored(&path) {
             return Ok(code);
         }
         let bytes = wasm()?;

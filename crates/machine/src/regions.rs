@@ -129,8 +129,12 @@ impl Machine {
         let requests = self.engine.requests();
         desk.requests.store(address(requests.as_ptr()).unwrap_or(0), Relaxed);
         desk.requests_len.store(requests.len() as u32, Relaxed);
+        let heat = self.engine.heat();
+        desk.heat.store(address(heat.as_ptr()).unwrap_or(0), Relaxed);
+        desk.heat_len.store(heat.len() as u32, Relaxed);
         call();
         desk.requests_len.store(0, Relaxed);
+        desk.heat_len.store(0, Relaxed);
         self.engine.clear_requests();
         let answers = desk.installs_len.swap(0, Relaxed) as usize;
         for Install { id, slot } in (0..answers.min(INSTALLS)).map_while(|n| self.answers.get(n)) {

@@ -12,13 +12,16 @@ use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
 use std::collections::BTreeSet;
 
 /// Version of everything in this file. A host leaves a box of another one alone.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Guest instructions in regions between two entries of the tally.
 pub const TALLY: i64 = 20_000;
 
 /// Most entries of the tally.
 pub const MAX_TALLY: usize = 1 << 18;
+
+/// Most entries of the heat between two calls.
+pub const MAX_HEAT: usize = 1 << 12;
 
 macro_rules! desk {
     ($($(#[$doc:meta])* $name:ident $field:ident;)*) => {
@@ -88,6 +91,10 @@ desk! {
     tally_ptr TallyPtr;
     /// Their number, at most [`MAX_TALLY`].
     tally_len TallyLen;
+    /// Address of the heat: ids of requests without an answer, one for each sample that fell on their blocks meanwhile.
+    heat HeatPtr;
+    /// Their number, at most [`MAX_HEAT`]; the guest takes them back after the call.
+    heat_len HeatLen;
 }
 
 impl Default for Desk {
@@ -109,9 +116,15 @@ impl Field {
 pub struct Install {
     /// [`Request::id`].
     pub id: u32,
-    /// Index of the compiled function in the box's table; 0: there is none.
+    /// Index of the compiled function in the box's table; 0: there is none; [`FORGET`].
     pub slot: u32,
 }
+
+/// Value of [`Install::slot`]: there is none yet, because it was not hot enough; it may be asked for again.
+pub const FORGET: u32 = u32::MAX;
+
+/// Most requests that a host keeps waiting until they are hot enough.
+pub const MAX_PENDING: usize = 128;
 
 /// Entries of [`Shared::jumps`], as a power of two.
 const JUMP_BITS: u32 = 16;

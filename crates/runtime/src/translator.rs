@@ -6,17 +6,19 @@
 //! can do to its memory what its own code could.
 
 mod desk;
+mod pending;
 mod recorder;
 mod worker;
 
 use crate::network::Report;
 use desk::{Asked, View};
 use link::CodeCache;
+use pending::Pendings;
 pub use recorder::Recorder;
 use std::collections::VecDeque;
-use translate::desk::{Field, Install, VERSION};
+use translate::desk::{FORGET, Field, Install, VERSION};
 use wasmtime::{AsContextMut, Caller, Extern, Instance, Memory, Module, Ref, Store, Table, Val};
-use worker::{Finished, Worker};
+use worker::{Finished, Outcome, Worker};
 
 /// Whether and when hot code is compiled while a box runs.
 #[derive(Clone)]
@@ -46,7 +48,7 @@ impl Default for Translation {
     fn default() -> Self {
         Translation {
             on: false,
-            threshold: 2,
+            threshold: 8,
             sample: 20_000,
             wait: false,
             report: None,
@@ -58,8 +60,8 @@ impl Default for Translation {
 /// Regions of one box after which no more are compiled: they are not freed while it runs, and each takes a few of the
 /// mappings that a process can have.
 const MAX_REGIONS: u32 = 8_000;
-/// Regions that are being compiled at a time.
-const MAX_IN_FLIGHT: usize = 64;
+/// Requests that are looked at or compiled at a time.
+const MAX_IN_FLIGHT: usize = 256;
 
 /// What became of the requests.
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,6 +79,7 @@ pub struct Translator {
     desk: u32,
     worker: Worker,
     in_flight: usize,
+    pending: Pendings,
     answers: VecDeque<Install>,
     counts: Counts,
     wait: bool,
@@ -116,6 +119,7 @@ impl Translator {
             desk,
             worker: Worker::start(&cache.regions(), options.wait).ok()?,
             in_flight: 0,
+            pending: Pendings::new(options.sample.max(1)),
             answers: VecDeque::new(),
             counts: Counts::default(),
             wait: options.wait,
@@ -126,7 +130,7 @@ impl Translator {
 
     /// The box came by.
     pub fn visit<T: 'static>(&mut self, caller: &mut Caller<'_, T>) {
-        let Asked { layout, level, sources, refused } =
+        let Asked { layout, level, sources, refused, heat } =
             desk::take(View::new(self.memory.data_mut(&mut *caller), self.desk));
         self.counts.asked += (sources.len() + refused.len()) as u32;
         for id in refused {
@@ -138,7 +142,16 @@ impl Translator {
             if let Some(recorder) = &self.recorder {
                 recorder.asked(&source);
             }
-            if full || self.in_flight >= MAX_IN_FLIGHT || !self.worker.ask(source, level, layout) {
+            if self.in_flight >= MAX_IN_FLIGHT {
+                self.answers.push_back(Install { id, slot: FORGET });
+            } else if full || !self.worker.find(source, level, layout) {
+                self.refuse(id);
+            } else {
+                self.in_flight += 1;
+            }
+        }
+        for (id, waiting) in self.pending.heat(&heat) {
+            if full || !self.worker.compile(id, waiting) {
                 self.refuse(id);
             } else {
                 self.in_flight += 1;
@@ -158,8 +171,18 @@ impl Translator {
 
     fn install<T: 'static>(&mut self, caller: &mut Caller<'_, T>, finished: Finished) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        let Finished { id, module } = finished;
-        match module.and_then(|module| self.enter(caller, &module)) {
+        let Finished { id, outcome } = finished;
+        let slot = match outcome {
+            Outcome::Ready(module) => self.enter(caller, &module),
+            Outcome::Waiting(waiting) => {
+                let forgotten = self.pending.wait(id, waiting);
+                let forgotten = forgotten.into_iter().map(|id| Install { id, slot: FORGET });
+                self.answers.extend(forgotten);
+                return;
+            }
+            Outcome::Failed => None,
+        };
+        match slot {
             Some(slot) => {
                 self.counts.installed += 1;
                 self.answers.push_back(Install { id, slot });
@@ -204,8 +227,7 @@ impl Translator {
         let Counts { asked, refused, installed } = self.counts;
         let (bytes, compiled, time) = self.worker.effort();
         report(&format!(
-            "regions: {asked} asked for, {installed} installed, {refused} refused; {} kB of Wasm in {} ms, {compiled} compiled \
-             and the others from the cache",
+            "regions: {asked} asked for, {installed} installed, {refused} refused; {compiled} compiled now, {} kB of Wasm in {} ms",
             bytes / 1000,
             time.as_millis()
         ));

@@ -1,7 +1,7 @@
 //! What lies on a box's desk. Every address and length in it is the box's word, and checked.
 
 use std::collections::VecDeque;
-use translate::desk::{Desk, Field, Install, MAX_TALLY, Request};
+use translate::desk::{Desk, Field, Install, MAX_HEAT, MAX_TALLY, Request};
 use translate::{CpuLevel, Layout, Pages, Source};
 
 /// Words of requests that are read at a time: more than a box of ours ever has there.
@@ -50,8 +50,13 @@ impl<'a> View<'a> {
 
     /// The tally.
     pub fn tally(&mut self) -> Option<Vec<u32>> {
-        let (address, len) = (self.get(Field::TallyPtr)?, self.get(Field::TallyLen)?);
-        let len = usize::try_from(len).ok().filter(|len| *len <= MAX_TALLY)?;
+        self.words(Field::TallyPtr, Field::TallyLen, MAX_TALLY)
+    }
+
+    /// The words that lie at an address on the desk, at most so many.
+    fn words(&mut self, address: Field, len: Field, most: usize) -> Option<Vec<u32>> {
+        let (address, len) = (self.get(address)?, self.get(len)?);
+        let len = usize::try_from(len).ok().filter(|len| *len <= most)?;
         let bytes = self.bytes.get(self.range(address, len * 4)?)?;
         Some(bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect())
     }
@@ -101,11 +106,14 @@ pub struct Asked {
     pub sources: Vec<Source>,
     /// Regions that cannot be had.
     pub refused: Vec<u32>,
+    /// Regions asked for earlier, as often as they were found to be hot.
+    pub heat: Vec<u32>,
 }
 
 /// Reads the requests. A desk or request that makes no sense ends the list.
 pub fn take(mut view: View<'_>) -> Asked {
-    let mut asked = Asked::default();
+    let heat = view.words(Field::HeatPtr, Field::HeatLen, MAX_HEAT).unwrap_or_default();
+    let mut asked = Asked { heat, ..Asked::default() };
     let (Some(words), Some(layout)) = (view.requests(), view.layout()) else { return asked };
     asked.layout = layout;
     if view.get(Field::Level) == Some(3) {

@@ -1,6 +1,6 @@
 //! The threads that compile.
 
-use link::{CacheError, CodeCache, digest_of};
+use link::{CacheError, CodeCache, Digest, digest_of};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -12,18 +12,44 @@ use wasmtime::Module;
 /// Most threads that compile.
 const MAX_THREADS: usize = 4;
 
-struct Job {
-    source: Source,
-    level: CpuLevel,
-    layout: Layout,
+/// What the threads are asked.
+enum Job {
+    /// Whether this is compiled already.
+    Find { source: Source, level: CpuLevel, layout: Layout },
+    /// To compile this.
+    Compile { id: u32, waiting: Waiting },
 }
 
-/// A region to put in place.
+/// A region's module that is not compiled.
+pub struct Waiting {
+    root: u64,
+    key: Digest,
+    wasm: Vec<u8>,
+}
+
+impl Waiting {
+    /// Bytes of Wasm.
+    pub fn size(&self) -> usize {
+        self.wasm.len()
+    }
+}
+
+/// What became of a region.
 pub struct Finished {
     /// Id of its request.
     pub id: u32,
-    /// A module that exports a function for its root, `0`, and one for each further entry; none if it cannot be had.
-    pub module: Option<Module>,
+    /// What there is.
+    pub outcome: Outcome,
+}
+
+/// See [`Finished`].
+pub enum Outcome {
+    /// A module that exports a function for its root, `0`, and one for each further entry.
+    Ready(Module),
+    /// It would have to be compiled.
+    Waiting(Waiting),
+    /// It cannot be had.
+    Failed,
 }
 
 #[derive(Default)]
@@ -56,14 +82,19 @@ impl Worker {
             let effort = Arc::clone(&effort);
             std::thread::Builder::new()
                 .name("translator".to_owned())
-                .spawn(move || work(&cache, &waiting, &done, &effort))?;
+                .spawn(move || work(&cache, &waiting, &done, &effort, box_waits))?;
         }
         Ok(Worker { jobs, finished, effort })
     }
 
-    /// Hands a region over; false if the threads are gone.
-    pub fn ask(&self, source: Source, level: CpuLevel, layout: Layout) -> bool {
-        self.jobs.send(Job { source, level, layout }).is_ok()
+    /// Hands a region over; false if the threads are gone. If the box waits, it is compiled in any case.
+    pub fn find(&self, source: Source, level: CpuLevel, layout: Layout) -> bool {
+        self.jobs.send(Job::Find { source, level, layout }).is_ok()
+    }
+
+    /// Has a region compiled; false if the threads are gone.
+    pub fn compile(&self, id: u32, waiting: Waiting) -> bool {
+        self.jobs.send(Job::Compile { id, waiting }).is_ok()
     }
 
     /// What has been finished, if there is something; or waits for it.
@@ -71,7 +102,7 @@ impl Worker {
         if wait { self.finished.recv().ok() } else { self.finished.try_recv().ok() }
     }
 
-    /// Bytes of Wasm that were generated, how many regions had to be compiled, and how long all that took.
+    /// Bytes of Wasm that were compiled, of how many regions, and how long all took that the threads did.
     pub fn effort(&self) -> (u64, u64, Duration) {
         let Effort { bytes, nanoseconds, compiled, failure: _ } = &*self.effort;
         let time = Duration::from_nanos(nanoseconds.load(Relaxed));
@@ -84,31 +115,55 @@ impl Worker {
     }
 }
 
-fn work(cache: &CodeCache, jobs: &Mutex<Receiver<Job>>, done: &Sender<Finished>, effort: &Effort) {
+fn work(
+    cache: &CodeCache,
+    jobs: &Mutex<Receiver<Job>>,
+    done: &Sender<Finished>,
+    effort: &Effort,
+    all: bool,
+) {
     // A lock that another thread's panic left is as good as any.
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
     while let Ok(job) = next() {
-        let id = job.source.request.id;
         let start = Instant::now();
-        let module = compile(cache, &job, effort);
+        let (id, outcome) = match job {
+            Job::Compile { id, waiting } => (id, compile(cache, waiting, effort)),
+            Job::Find { source, level, layout } => {
+                let outcome = match find(cache, &source, level, &layout) {
+                    Outcome::Waiting(waiting) if all => compile(cache, waiting, effort),
+                    outcome => outcome,
+                };
+                (source.request.id, outcome)
+            }
+        };
         let time = start.elapsed().as_nanos();
         effort.nanoseconds.fetch_add(u64::try_from(time).unwrap_or(u64::MAX), Relaxed);
-        if done.send(Finished { id, module }).is_err() {
+        if done.send(Finished { id, outcome }).is_err() {
             return;
         }
     }
 }
 
 /// The key of what is kept are the bytes that are generated: they say all.
-fn compile(cache: &CodeCache, job: &Job, effort: &Effort) -> Option<Module> {
-    let wasm = translate::module(&job.source, job.level, &job.layout)?;
-    effort.bytes.fetch_add(wasm.len() as u64, Relaxed);
+fn find(cache: &CodeCache, source: &Source, level: CpuLevel, layout: &Layout) -> Outcome {
+    let Some(wasm) = translate::module(source, level, layout) else { return Outcome::Failed };
     let key = digest_of(&wasm);
-    let compiled = || {
-        effort.compiled.fetch_add(1, Relaxed);
-        Ok::<_, CacheError>(wasm.clone())
-    };
-    let module = cache.module(&key, compiled);
-    let root = job.source.request.root;
-    module.inspect_err(|error| drop(effort.failure.set(format!("{root:#x}: {error:#}")))).ok()
+    match cache.known(&key) {
+        Some(module) => Outcome::Ready(module),
+        None => Outcome::Waiting(Waiting { root: source.request.root, key, wasm }),
+    }
+}
+
+fn compile(cache: &CodeCache, waiting: Waiting, effort: &Effort) -> Outcome {
+    let Waiting { root, key, wasm } = waiting;
+    effort.bytes.fetch_add(wasm.len() as u64, Relaxed);
+    effort.compiled.fetch_add(1, Relaxed);
+    match cache.module(&key, || Ok::<_, CacheError>(wasm)) {
+        Ok(module) => Outcome::Ready(module),
+        Err(error) => {
+            // Only the first is told.
+            let _ = effort.failure.set(format!("{root:#x}: {error:#}"));
+            Outcome::Failed
+        }
+    }
 }
