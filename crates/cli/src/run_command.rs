@@ -92,7 +92,9 @@ pub fn find(global: &Global, name: &str, pull: Pull) -> Result<PathBuf, Failure>
             tell!("{name} is not in the store; pulling it");
             session::client(global)?.pull_any(&reference, &store, &Transfers)?.artifact
         }
-        (_, Pull::Always) => session::client(global)?.pull_any(&reference, &store, &Transfers)?,
+        (_, Pull::Always) => {
+            session::client(global)?.pull_any(&reference, &store, &Transfers)?.artifact
+        }
         (kept, _) => kept?,
     };
     match artifact {

@@ -146,7 +146,7 @@ pub fn is_archive(file: impl Read) -> bool {
 }
 
 /// Counts the bytes taken from a source.
-struct Counted<R> {
+pub(crate) struct Counted<R> {
     source: R,
     count: u64,
 }
