@@ -32,12 +32,23 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     }
     make_dir(&dir)?;
     let registry = Registry::start(&dir.join("registry"))?;
-    registry.push(&fixtures::debian(workspace)?.join("layout"), "base", "1")?;
     let place = Place { workspace, store: dir.join("store"), dir, host: registry.address() };
+    push_base(&place)?;
     kills(&place, rounds, seed)?;
     full_disks(&place)?;
     std::fs::remove_dir_all(&place.dir)?;
     Ok(())
+}
+
+/// A small image to build on: a program, and enough beside it that a transfer can be broken.
+fn push_base(place: &Place<'_>) -> Result<()> {
+    let context = place.dir.join("base");
+    make_dir(&context)?;
+    std::fs::copy(fixtures::programs(place.workspace)?.join("hello"), context.join("hello"))?;
+    std::fs::write(context.join("noise"), noise(0, 12 << 20))?;
+    std::fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY hello noise /\n")?;
+    let output = format!("type=registry,name={}/base:1", place.host);
+    process::quiet(place.boxer()?.args(["build", "--progress=plain", "-o", &output]).arg(&context))
 }
 
 struct Place<'a> {
@@ -74,10 +85,8 @@ impl Place<'_> {
             Deed::Build => {
                 let context = self.dir.join("context");
                 make_dir(&context)?;
-                let text = format!(
-                    "FROM {}/base:1\nCOPY data /data\nRUN wc -c /data > /size\n",
-                    self.host
-                );
+                let text =
+                    format!("FROM {}/base:1\nCOPY data /data\nRUN [\"/hello\"]\n", self.host);
                 std::fs::write(context.join("Dockerfile"), text)?;
                 std::fs::write(context.join("data"), noise(round, 4 << 20))?;
                 boxer
@@ -136,7 +145,7 @@ fn kills(place: &Place<'_>, rounds: u64, seed: u64) -> Result<()> {
         let (deed, usual) = (DEEDS[which], usual[which]);
         let mut command = place.prepare(deed, seed.wrapping_mul(1_000_000).wrapping_add(round))?;
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        std::thread::sleep(usual.mul_f64((mix(seed, round + rounds) % 1000) as f64 / 1000.0));
+        std::thread::sleep(usual.mul_f64((mix(seed, round + rounds) % 1000) as f64 / 2000.0));
         killed += u64::from(child.try_wait()?.is_none());
         child.kill()?;
         child.wait()?;
@@ -146,7 +155,12 @@ fn kills(place: &Place<'_>, rounds: u64, seed: u64) -> Result<()> {
             let command = place.again(deed, seed, round)?;
             let output = { command }.output()?;
             ensure!(output.status.success(), "{}", told(&output));
-            place.check()
+            place.check()?;
+            // What earlier rounds made would fill the disk in the end.
+            if round % 5 == 0 {
+                process::quiet(place.boxer()?.arg("prune"))?;
+            }
+            Ok(())
         };
         after().with_context(|| format!("round {round}: {deed:?} was killed (--seed {seed})"))?;
     }
