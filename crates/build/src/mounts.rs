@@ -119,10 +119,12 @@ impl Builder<'_> {
                 MountKind::Cache => format!("cache {} {content}", mount.id),
                 MountKind::Tmpfs => format!("tmpfs {}", mount.size),
                 MountKind::Secret => {
-                    format!("secret {} {:?} {:o}", mount.id, mount.env, mount.mode)
+                    let Mount { id, env, mode, required, .. } = &mount;
+                    format!("secret {id} {env:?} {mode:o} {required}")
                 }
                 MountKind::Ssh => {
-                    format!("ssh {} {:o} {}:{}", mount.id, mount.mode, mount.uid, mount.gid)
+                    let Mount { id, mode, uid, gid, required, .. } = &mount;
+                    format!("ssh {id} {mode:o} {uid}:{gid} {required}")
                 }
             };
             key.push_str(&format!("{target:?} {depends}\n"));

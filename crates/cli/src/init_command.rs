@@ -1,6 +1,7 @@
 //! `boxer init`: a Dockerfile and a `.dockerignore` for the project at hand.
 //!
-//! Each template is built and run by `cargo xtask examples --all` for a project of its kind (`fixtures/init`).
+//! `cargo xtask examples --all` is to build and run the templates, each for a project of its kind (`fixtures/init`); those of Maven, Gradle
+//! and Composer are checked as Dockerfiles only.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;

@@ -568,7 +568,7 @@ fn what_docker_run_knows_is_taken_or_refused_by_name() {
     assert!(outcome.stderr.contains("duplicate mount point: /v"), "{}", outcome.stderr);
     let outcome = home.boxer(&["run", "--pull=never", "localhost:1/no/such:1"]);
     assert!(
-        outcome.code == 125 && outcome.stderr.contains("not in the local store"),
+        outcome.code == 125 && outcome.stderr.contains("no such image or box in the local store"),
         "{}",
         outcome.stderr
     );
