@@ -81,6 +81,7 @@ pub enum Error {
         declared: u64,
     },
     /// Reading a file's content or writing the image failed.
-    #[error(transparent)]
+    // Not transparent: whoever looks for the cause finds it.
+    #[error("{0}")]
     Io(#[from] io::Error),
 }
