@@ -19,6 +19,7 @@ mod config;
 mod docker_run;
 mod dockerfile_input;
 mod failure;
+mod foreign;
 mod image_commands;
 mod init_command;
 mod inspect_command;
