@@ -19,7 +19,7 @@ use crate::image_tree::ImageTree;
 use crate::options::BuildOptions;
 use crate::origin::{Images, Named, Origin};
 use crate::schedule::{Gate, Stages, Turn};
-use crate::stage::Stage;
+use crate::stage::{Flat, Stage};
 use crate::title::Titles;
 
 /// What a build works with.
@@ -42,8 +42,7 @@ pub struct Workshop {
 pub struct Built {
     /// The image, stored without a name.
     pub image: ImageHandle,
-    /// Its files, if they were needed already.
-    tree: Option<Arc<ImageTree>>,
+    files: Flat,
     /// The number of the next step.
     next_step: AtomicU32,
 }
@@ -51,10 +50,7 @@ pub struct Built {
 impl Built {
     /// The files.
     pub(crate) fn tree(&self, store: &Store) -> Result<Arc<ImageTree>> {
-        match &self.tree {
-            Some(tree) => Ok(Arc::clone(tree)),
-            None => Ok(Arc::new(ImageTree::of_layers(store, &self.image.layers)?)),
-        }
+        self.files.of(store, &self.image.layers)
     }
 
     /// The number of a step after the build.
@@ -64,7 +60,7 @@ impl Built {
 
     /// An image that is in the store already, to be made a box.
     pub fn from_image(image: ImageHandle) -> Self {
-        Self { image, tree: None, next_step: AtomicU32::new(1) }
+        Self { image, files: Flat::default(), next_step: AtomicU32::new(1) }
     }
 }
 
@@ -110,9 +106,9 @@ pub fn build(workshop: &Workshop, options: &BuildOptions) -> Result<Built> {
     stage.config.created = options.created().or(stage.config.created.take());
     builder.inline_cache(&mut stage)?;
     builder.export_caches(&stage)?;
-    let tree = stage.known_tree();
+    let files = stage.files;
     let image = workshop.store.write_image(stage.config, stage.layers, None)?;
-    Ok(Built { image, tree, next_step: builder.next_step })
+    Ok(Built { image, files, next_step: builder.next_step })
 }
 
 pub(crate) struct Builder<'a> {

@@ -30,12 +30,37 @@ pub(crate) struct Stage {
     pub image: Option<(String, bool)>,
     /// This stage has had a CMD of its own.
     pub command_set: bool,
-    /// The layers flattened, once somebody has asked; shared by all clones with the same layers.
-    tree: Arc<Mutex<Option<Arc<ImageTree>>>>,
+    /// The files; shared by all clones with the same layers.
+    pub files: Flat,
 }
 
-fn lock(tree: &Mutex<Option<Arc<ImageTree>>>) -> MutexGuard<'_, Option<Arc<ImageTree>>> {
-    tree.lock().unwrap_or_else(PoisonError::into_inner)
+/// The files of some layers, flattened once somebody asks. Clones share them.
+#[derive(Clone, Default)]
+pub struct Flat(Arc<Mutex<Option<Arc<ImageTree>>>>);
+
+impl Flat {
+    fn known(&self) -> MutexGuard<'_, Option<Arc<ImageTree>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The files of `layers`, which are the same each time. Who asks while another flattens them waits for that.
+    pub fn of(&self, store: &Store, layers: &[LayerBlob]) -> Result<Arc<ImageTree>> {
+        let mut known = self.known();
+        if let Some(tree) = known.as_ref() {
+            return Ok(Arc::clone(tree));
+        }
+        let tree = Arc::new(ImageTree::of_layers(store, layers)?);
+        *known = Some(Arc::clone(&tree));
+        Ok(tree)
+    }
+
+    /// Takes the files out, if there are any: those that others need as they are stay with them.
+    fn take(self) -> Option<Arc<ImageTree>> {
+        match Arc::try_unwrap(self.0) {
+            Ok(own) => own.into_inner().unwrap_or_else(PoisonError::into_inner),
+            Err(shared) => Flat(shared).known().clone(),
+        }
+    }
 }
 
 impl Stage {
@@ -50,24 +75,13 @@ impl Stage {
             trail: Vec::new(),
             image: None,
             command_set: false,
-            tree: Arc::default(),
+            files: Flat::default(),
         }
     }
 
-    /// The stage's files. Who asks while another flattens the same layers waits for that.
+    /// The stage's files.
     pub fn tree(&self, store: &Store) -> Result<Arc<ImageTree>> {
-        let mut known = lock(&self.tree);
-        if let Some(tree) = known.as_ref() {
-            return Ok(Arc::clone(tree));
-        }
-        let tree = Arc::new(ImageTree::of_layers(store, &self.layers)?);
-        *known = Some(Arc::clone(&tree));
-        Ok(tree)
-    }
-
-    /// The stage's files, if they are flattened already.
-    pub fn known_tree(&self) -> Option<Arc<ImageTree>> {
-        lock(&self.tree).clone()
+        self.files.of(store, &self.layers)
     }
 
     /// Adds a layer, or notes that the instruction made none.
@@ -86,16 +100,11 @@ impl Stage {
             ..History::default()
         });
         if let Some(layer) = layer {
-            let below = std::mem::take(&mut self.tree);
             // Others may stand on the layers below and need their tree as it is.
-            let tree = match Arc::try_unwrap(below) {
-                Ok(own) => own.into_inner().unwrap_or_else(PoisonError::into_inner),
-                Err(shared) => lock(&shared).clone(),
-            };
-            if let Some(tree) = tree {
+            if let Some(tree) = std::mem::take(&mut self.files).take() {
                 let mut tree = Arc::unwrap_or_clone(tree);
                 tree.apply(store, &layer)?;
-                *lock(&self.tree) = Some(Arc::new(tree));
+                *self.files.known() = Some(Arc::new(tree));
             }
             self.layers.push(layer);
         }
