@@ -3,111 +3,16 @@
 //! `cargo xtask fuzz-build --inputs N --seed S` is the long run.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod pieces;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use dockerfile::ignore::IgnoreFile;
 use dockerfile::plan::{Options, Plan};
 use dockerfile::scope::Scope;
 use dockerfile::{Dockerfile, expand, lint, pattern};
-use testkit::fuzz::{self, Random};
-
-const PIECES: &[&str] = &[
-    "FROM ",
-    "scratch",
-    "RUN ",
-    "COPY ",
-    "ADD ",
-    "ENV ",
-    "ARG ",
-    "LABEL ",
-    "ONBUILD ",
-    "CMD ",
-    "HEALTHCHECK ",
-    "VOLUME ",
-    "SHELL ",
-    "ENTRYPOINT ",
-    "WORKDIR ",
-    "USER ",
-    "EXPOSE ",
-    "STOPSIGNAL ",
-    "MAINTAINER ",
-    "[\"a\", \"b\"]",
-    "[",
-    "]",
-    "<<EOF",
-    "EOF",
-    "<<-'E'",
-    "<< \"E\"",
-    "\n",
-    "\n",
-    "\n",
-    "\\\n",
-    "\\",
-    "`",
-    "\"",
-    "'",
-    "$",
-    "${",
-    "}",
-    ":-",
-    ":+",
-    ":?",
-    "#",
-    "##",
-    "%",
-    "/",
-    "//",
-    "*",
-    "**",
-    "?",
-    "[^a]",
-    "!",
-    "a=b",
-    "a",
-    " ",
-    "\t",
-    "--from=",
-    "--chown=",
-    "--chmod=",
-    "--mount=type=",
-    "--network=",
-    "--security=",
-    "--parents",
-    "--link",
-    "--exclude=",
-    "--checksum=",
-    "--platform=",
-    "bind",
-    "cache",
-    "secret",
-    "ssh",
-    "tmpfs",
-    ",target=/x",
-    ",id=a",
-    ",from=x",
-    ",required",
-    "size=9e",
-    "--interval=",
-    "--start-period=",
-    "1m",
-    "NONE",
-    "é",
-    "\u{2028}",
-    "\r\n",
-    "# escape=`\n",
-    "# syntax=x\n",
-    "# check=skip=all\n",
-    " AS x\n",
-    " AS ",
-    "0",
-    "18446744073709551616",
-    "--",
-    "=",
-    "http://x/y",
-    "https://x/y.git#z:w",
-    "\u{feff}",
-    "\0",
-];
+use pieces::PIECES;
+use testkit::fuzz;
 
 const FILES: &[&str] = &[
     "# syntax=docker/dockerfile:1\n# check=error=true\nARG V=3\nFROM --platform=$BUILDPLATFORM debian:${V:-12} AS base\nARG V\n\
@@ -117,20 +22,10 @@ const FILES: &[&str] = &[
      SHELL [\"/bin/sh\", \"-c\"]\nVOLUME [\"/a b\"]\nEXPOSE 80/tcp 1-3\nLABEL \"a b\"=\"c\" d=e\\ f\nUSER ${U}:${G}\nSTOPSIGNAL 9\nCMD echo hi\n",
 ];
 
-/// A text: pieces alone, or a file that was changed.
-fn text(random: &mut Random, files: &[&str], pieces: &[&str]) -> Vec<u8> {
-    if random.once_in(2) {
-        return random.sentence(pieces, 40).into_bytes();
-    }
-    let mut bytes = random.pick(files).as_bytes().to_vec();
-    random.mutate(&mut bytes, pieces);
-    bytes
-}
-
 #[test]
 fn dockerfiles() {
     fuzz::run(20_000, |random| {
-        let bytes = text(random, FILES, PIECES);
+        let bytes = random.text(FILES, PIECES, 2, 40);
         let Ok(file) = Dockerfile::parse_bytes(&bytes) else { return };
         let options = Options {
             build_args: BTreeMap::from([
@@ -210,7 +105,7 @@ fn variables() {
         _ => None,
     };
     fuzz::run(20_000, |random| {
-        let text = String::from_utf8_lossy(&text(random, FILES, WORDS)).into_owned();
+        let text = String::from_utf8_lossy(&random.text(FILES, WORDS, 2, 40)).into_owned();
         let escape = if random.once_in(2) { '\\' } else { '`' };
         // Each character can bring a value in, and a replacement each character of a value.
         let bound = (text.len() + 1) * (long.len() + 1) * 40;
@@ -262,7 +157,7 @@ fn ignore_files() {
         &["# c\n*\n!src/**/*.rs\nsrc/[a-m]*/\n**/.git\n", "/a/**/b?\n!/a/x/b1\n..\n"];
     const PATHS: &[&str] = &["a", "a/b", "a/b/c", ".git", "src/x/y.rs", "a\\b", "é", "a/*/b", ""];
     fuzz::run(20_000, |random| {
-        let text = String::from_utf8_lossy(&text(random, FILES, WORDS)).into_owned();
+        let text = String::from_utf8_lossy(&random.text(FILES, WORDS, 2, 40)).into_owned();
         if let Ok(file) = IgnoreFile::parse(&text) {
             for _ in 0..4 {
                 let path = random.pick(PATHS);

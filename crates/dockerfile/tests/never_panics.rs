@@ -1,71 +1,17 @@
 //! Nothing a Dockerfile or an ignore file says makes the parser panic.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod pieces;
+
 use dockerfile::Dockerfile;
 use dockerfile::ignore::IgnoreFile;
 use dockerfile::plan::{Options, Plan};
+use pieces::PIECES;
 use proptest::prelude::*;
 
 /// Text made of the pieces that mean something, so that the cases get past the first word.
 fn dockerish() -> impl Strategy<Value = String> {
-    let pieces = prop::sample::select(vec![
-        "FROM ",
-        "scratch",
-        "RUN ",
-        "COPY ",
-        "ADD ",
-        "ENV ",
-        "ARG ",
-        "LABEL ",
-        "ONBUILD ",
-        "CMD ",
-        "HEALTHCHECK ",
-        "VOLUME ",
-        "SHELL ",
-        "<<EOF",
-        "EOF",
-        "<<-'E'",
-        "\n",
-        "\n",
-        "\n",
-        "\\\n",
-        "\\",
-        "`",
-        "\"",
-        "'",
-        "$",
-        "${",
-        "}",
-        ":-",
-        "#",
-        "##",
-        "%",
-        "/",
-        "//",
-        "*",
-        "?",
-        "[",
-        "]",
-        "a=b",
-        "a",
-        " ",
-        "\t",
-        "--from=",
-        "--mount=type=",
-        "cache",
-        ",target=/x",
-        "size=9e",
-        "--interval=",
-        "1m",
-        "é",
-        "\r\n",
-        "# escape=`\n",
-        "# check=skip=",
-        "AS x",
-        "0",
-        "--",
-        "=",
-    ]);
+    let pieces = prop::sample::select(PIECES);
     prop::collection::vec(pieces, 0..40).prop_map(|pieces| pieces.concat())
 }
 

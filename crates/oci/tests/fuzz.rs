@@ -5,7 +5,7 @@
 
 use oci::auth::CredentialSources;
 use oci::{Document, ImageConfig, Index, Reference, Source};
-use testkit::fuzz::{self, Random};
+use testkit::fuzz;
 
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const PIECES: &[&str] = &[
@@ -77,21 +77,12 @@ fn known(mut config: ImageConfig) -> ImageConfig {
     config
 }
 
-fn text(random: &mut Random, documents: &[&str], pieces: &[&str]) -> Vec<u8> {
-    if random.once_in(6) {
-        return random.sentence(pieces, 30).into_bytes();
-    }
-    let mut bytes = random.pick(documents).as_bytes().to_vec();
-    random.mutate(&mut bytes, pieces);
-    bytes
-}
-
 #[test]
 fn manifests() {
     let documents = documents();
     let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
     fuzz::run(20_000, |random| {
-        let bytes = text(random, &documents, PIECES);
+        let bytes = random.text(&documents, PIECES, 6, 30);
         match Document::parse("x", &bytes) {
             Ok(Document::Index(index)) => {
                 let _ = index.linux_amd64("x");
@@ -201,7 +192,7 @@ fn credentials() {
     fuzz::run(5_000, |random| {
         // A file that is made anew is not flushed to the disk each time, as one that is cut short and written would be.
         let _ = std::fs::remove_file(&file);
-        std::fs::write(&file, text(random, FILES, WORDS)).unwrap();
+        std::fs::write(&file, random.text(FILES, WORDS, 6, 30)).unwrap();
         for (registry, repository) in [("r.example", "ns/app"), ("docker.io", "library/x")] {
             if let Err(error) = sources.lookup(registry, repository) {
                 assert!(!error.to_string().contains("s3cret"), "{error}");

@@ -46,6 +46,16 @@ impl Random {
         (0..self.below(most + 1)).map(|_| self.pick(pieces)).collect()
     }
 
+    /// A text: once in `alone` pieces by themselves, `most` at most; else one of the files, changed.
+    pub fn text(&mut self, files: &[&str], pieces: &[&str], alone: usize, most: usize) -> Vec<u8> {
+        if self.once_in(alone) {
+            return self.sentence(pieces, most).into_bytes();
+        }
+        let mut bytes = self.pick(files).as_bytes().to_vec();
+        self.mutate(&mut bytes, pieces);
+        bytes
+    }
+
     /// Changes a text at a few places: bytes flipped, parts removed, doubled, moved, pieces put in.
     pub fn mutate(&mut self, bytes: &mut Vec<u8>, pieces: &[&str]) {
         for _ in 0..=self.below(6) {
