@@ -176,7 +176,7 @@ fn build_and_try(workspace: &Workspace, hub: &Hub, folder: &Path) -> Result<Stri
     let trial = Trial { workspace, folder, name, wasm: &wasm, port: free_port()? };
     let started = Instant::now();
     let found = match line.trim().split_once("; ") {
-        None => trial.command(&line)?.output().map_err(Into::into).and_then(succeed),
+        None => process::stdout(&mut trial.command(&line)?),
         Some((server, client)) => trial.ask(server, client),
     }?;
     let answered = started.elapsed();
@@ -246,7 +246,7 @@ impl Trial<'_> {
         let found = loop {
             let answer = self.command(client)?.output()?;
             if answer.status.success() {
-                break succeed(answer)?;
+                break String::from_utf8_lossy(&answer.stdout).into_owned();
             }
             if let Some(status) = server.0.try_wait()? {
                 bail!("the server ended: {status}\n{}", said());
@@ -289,19 +289,6 @@ impl Drop for Server {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// Standard output of a program that must have succeeded.
-fn succeed(output: std::process::Output) -> Result<String> {
-    if !output.status.success() {
-        bail!(
-            "{}\n{}{}",
-            output.status,
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn free_port() -> Result<u16> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, LOCATION, RANGE};
-use reqwest::{Body, Response, StatusCode};
+use reqwest::{Body, RequestBuilder, Response, StatusCode};
 
 use super::Client;
 use super::endpoint::Endpoint;
@@ -128,11 +128,7 @@ impl Client {
     ) -> std::result::Result<(), Failure> {
         let url = with_digest(&upload.location, blob);
         let part = Part { blob, store, start: 0, size: blob.size };
-        let request = |body| {
-            let request =
-                endpoint.upload.put(&url).header(CONTENT_TYPE, "application/octet-stream");
-            request.header(CONTENT_LENGTH, blob.size).body(body)
-        };
+        let request = |body| octets(endpoint.upload.put(&url), blob.size).body(body);
         finished(self.send_part(endpoint, &part, progress, &request).await?).await
     }
 
@@ -152,13 +148,8 @@ impl Client {
             let range = format!("{}-{}", upload.offset, end.saturating_sub(1));
             let location = upload.location.clone();
             let request = |body| {
-                endpoint
-                    .upload
-                    .patch(&location)
-                    .header(CONTENT_TYPE, "application/octet-stream")
-                    .header(CONTENT_RANGE, &range)
-                    .header(CONTENT_LENGTH, size)
-                    .body(body)
+                let request = endpoint.upload.patch(&location).header(CONTENT_RANGE, &range);
+                octets(request, size).body(body)
             };
             let answer = self.send_part(endpoint, &part, progress, &request).await?;
             if !matches!(
@@ -185,7 +176,7 @@ impl Client {
         endpoint: &Endpoint,
         part: &Part<'_>,
         progress: &dyn Progress,
-        request: &dyn Fn(Body) -> reqwest::RequestBuilder,
+        request: &dyn Fn(Body) -> RequestBuilder,
     ) -> std::result::Result<Response, Failure> {
         let Part { blob, start, size, .. } = *part;
         let sent = Arc::new(AtomicU64::new(0));
@@ -224,6 +215,11 @@ impl Client {
         }
         result
     }
+}
+
+/// A request with so many bytes of a blob.
+fn octets(request: RequestBuilder, size: u64) -> RequestBuilder {
+    request.header(CONTENT_TYPE, "application/octet-stream").header(CONTENT_LENGTH, size)
 }
 
 /// Whether the repository has the blob.
