@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use rootfs::config::{BoxConfig, CpuLevel};
 use rootfs::limits::Limits;
-use runtime::{Input, Output, Overrides, Patience, RunOptions, StepInput, Trained, Translation};
+use runtime::{
+    Besides, Input, Output, Overrides, Patience, RunOptions, StepInput, Trained, Translation,
+};
 
 use crate::builder::{Built, Workshop};
 use crate::cache::{Cache, key};
@@ -21,8 +23,10 @@ pub enum Choice {
     /// Nothing.
     #[default]
     None,
-    /// What trainings find.
+    /// What trainings find, then what is hot in most programs.
     Auto,
+    /// What trainings find, then all code of the programs and libraries in which they found something.
+    All,
 }
 
 /// How code becomes part of a box.
@@ -40,8 +44,16 @@ pub struct Freezing {
     pub limits: Limits,
 }
 
-/// [`Freezing::budget`] if nobody says.
-pub const DEFAULT_BUDGET: u64 = 4 << 20;
+impl Choice {
+    /// [`Freezing::budget`] if nobody says. (Compiling a megabyte of Wasm takes a host a second.)
+    pub fn default_budget(self) -> u64 {
+        match self {
+            Choice::None => 0,
+            Choice::Auto => 4 << 20,
+            Choice::All => 64 << 20,
+        }
+    }
+}
 
 /// For how long the image's own command runs.
 const OWN: Patience = Patience { total: Duration::from_secs(5), idle: Duration::from_millis(500) };
@@ -56,7 +68,9 @@ impl Freezing {
     pub(crate) fn key(&self) -> Vec<u8> {
         match self.choice {
             Choice::None => Vec::new(),
-            Choice::Auto => format!("{:?} {} {:?}", self.choice, self.budget, self.commands).into(),
+            Choice::Auto | Choice::All => {
+                format!("{:?} {} {:?}", self.choice, self.budget, self.commands).into()
+            }
         }
     }
 }
@@ -135,7 +149,11 @@ impl Training<'_> {
         known: Known,
     ) -> Result<(Trained, bool)> {
         let workshop = self.workshop;
-        let Freezing { translation, limits, .. } = self.freezing;
+        let Freezing { choice, translation, limits, .. } = self.freezing;
+        let besides = match choice {
+            Choice::All => Besides::All,
+            Choice::None | Choice::Auto => Besides::AlwaysHot,
+        };
         let guest = workshop.guest.ok_or(link::LinkError::NoGuest)?;
         let config_digest = &self.built.image.manifest.config.digest;
         let key = key([
@@ -144,8 +162,11 @@ impl Training<'_> {
             &link::digest_of(guest),
             self.cpu.name().as_bytes(),
             words.join("\0").as_bytes(),
-            format!("{:?} {translation:?} {} {limits:?}", self.patience, translation.wait)
-                .as_bytes(),
+            format!(
+                "{:?} {translation:?} {} {limits:?} {besides:?}",
+                self.patience, translation.wait
+            )
+            .as_bytes(),
         ]);
         let cache = Cache::beside(&workshop.store);
         if known == Known::Counts
@@ -174,7 +195,7 @@ impl Training<'_> {
                     layer_dir: None,
                     clock: None,
                 };
-                let ran = workshop.runtime.train(input, options, self.patience);
+                let ran = workshop.runtime.train(input, options, self.patience, besides);
                 ran.map_err(|error| match error {
                     runtime::RunError::Interrupted => Cause::Cancelled.into(),
                     error => {
@@ -200,7 +221,7 @@ impl Training<'_> {
         let share = 100.0 * trained.in_regions as f64 / trained.retired.max(1) as f64;
         let text = format!(
             "{} regions; {share:.1} % of {} million instructions ran in them, from when they were found{status}",
-            trained.regions.len(),
+            trained.found(),
             trained.retired / 1_000_000
         );
         events.note(step, &text);

@@ -44,7 +44,7 @@ pub use builder::{Built, Workshop, build};
 pub use cache_transfer::{CacheExport, CacheImport, CacheMode};
 pub use error::{Cause, Error, Result};
 pub use events::{Events, NoEvents, StepId};
-pub use freeze::{Choice, DEFAULT_BUDGET, Freezing};
+pub use freeze::{Choice, Freezing};
 pub use main_context::{FoundDockerfile, MainContext, fetch_dockerfile, is_archive, is_remote};
 pub use options::{BuildOptions, LARGEST_IN_BOX, LARGEST_LAYER, RunNetwork, SecretSource, rfc3339};
 pub use output::{

@@ -12,13 +12,15 @@ use runtime::Translation;
 enum Translate {
     /// What turns out to be hot
     Auto,
+    /// In a box also the rest of the programs that were trained
+    All,
     /// Nothing: all is interpreted
     None,
 }
 
 #[derive(Debug, Args)]
 pub struct TranslateArgs {
-    /// Compile what is hot while programs run: auto or none [default: auto]
+    /// Compile what is hot while programs run: auto (all is the same here) or none [default: auto]
     #[arg(
         long,
         value_enum,
@@ -53,7 +55,7 @@ impl TranslateArgs {
     /// What was asked for; with `report` a line on standard error at the end.
     pub fn translation(&self, report: bool) -> Translation {
         Translation {
-            on: self.translate == Translate::Auto,
+            on: self.translate != Translate::None,
             report: if report { Some(Arc::new(|line| tell!("boxer: {line}"))) } else { None },
             ..self.tuning.translation()
         }
@@ -74,8 +76,9 @@ impl Tuning {
 
 #[derive(Debug, Args)]
 pub struct BuildTranslateArgs {
-    /// Compile code of the image into the box, so that it is fast on every host: auto (what trainings find hot)
-    /// or none; with none, RUN steps are interpreted, too [default: auto]
+    /// Compile code of the image into the box, so that it is fast on every host: auto (what trainings find hot, and what is
+    /// hot in most programs), all (what trainings find hot, and the rest of the programs and libraries that it lies in) or none;
+    /// with none, RUN steps are interpreted, too [default: auto]
     #[arg(
         long,
         value_enum,
@@ -87,7 +90,8 @@ pub struct BuildTranslateArgs {
         hide_default_value = true
     )]
     translate: Translate,
-    /// Most bytes that such code may take, as 512k or 8m; what takes most time for its size comes first [default: 4m]
+    /// Most bytes that such code may take, as 512k or 8m; what takes most time for its size comes first [default: 4m,
+    /// with --translate=all 64m]
     #[arg(long, value_parser = size, value_name = "SIZE")]
     translate_budget: Option<u64>,
     /// A command to find hot code with, run in the finished image for at most a minute; what it changes is dropped
@@ -118,13 +122,15 @@ impl BuildTranslateArgs {
         }
         // What comes late is not found to be left again elsewhere, and the share that is told would be that of the compiler's speed.
         translation.wait = true;
+        let choice = match self.translate {
+            _ if reproducible => Choice::None,
+            Translate::None => Choice::None,
+            Translate::Auto => Choice::Auto,
+            Translate::All => Choice::All,
+        };
         Freezing {
-            choice: if reproducible || self.translate == Translate::None {
-                Choice::None
-            } else {
-                Choice::Auto
-            },
-            budget: self.translate_budget.unwrap_or(build::DEFAULT_BUDGET),
+            choice,
+            budget: self.translate_budget.unwrap_or(choice.default_budget()),
             commands: self.train.clone(),
             translation,
             limits,

@@ -274,12 +274,22 @@ impl Translated {
         }
         let exits = self.exits.entry(pc).or_insert(0);
         *exits += 1;
-        let function = if self.functions.contains(&pc) { 1 } else { INSIDE };
-        if *exits < self.listening.threshold.saturating_mul(EXITS / NTH_EXIT * function) {
+        let exits = *exits;
+        if let Some((State::Asked, _)) = self.cover(pc) {
+            // Each time costs as much as some interpreting, although hardly a sample falls there.
+            if exits >= EXITS / NTH_EXIT {
+                self.exits.remove(&pc);
+                self.heats(pc);
+            }
             return false;
         }
-        *exits = 0;
-        !self.heats(pc) && self.has_room()
+        let function = if self.functions.contains(&pc) { 1 } else { INSIDE };
+        let enough = self.listening.threshold.saturating_mul(EXITS / NTH_EXIT * function);
+        if exits < enough || !self.has_room() {
+            return false;
+        }
+        self.exits.remove(&pc);
+        true
     }
 
     /// A call reached `pc`.

@@ -4,6 +4,7 @@ use crate::LinkError;
 use crate::boot::ImageRange;
 use rootfs::config::CpuLevel;
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use translate::desk::{BlockAt, Field, Request};
@@ -130,6 +131,7 @@ impl Frozen<'_> {
         // Most time for each byte first; equals in the order in which they came.
         let worth = |size: u64, share: u64| (u128::from(share) << 64) / u128::from(size.max(1));
         usable.sort_by_key(|(_, size, share, ..)| Reverse(worth(*size, *share)));
+        let mut entered = BTreeSet::new();
         for (request, size, share, x86_bytes, wasm) in usable {
             if report.wasm_bytes + size > self.budget {
                 report.over_budget += 1;
@@ -143,8 +145,11 @@ impl Frozen<'_> {
             for pc in std::iter::once(&request.root).chain(&request.entries) {
                 if let Some(block) = request.blocks.iter().find(|block| block.pc == *pc) {
                     let BlockAt { pc, phys, next } = *block;
-                    contents.entries.push(Entry { phys, pc, next, region, slot });
-                    report.entries += 1;
+                    // What comes first is what most time is spent in.
+                    if entered.insert((phys, pc)) {
+                        contents.entries.push(Entry { phys, pc, next, region, slot });
+                        report.entries += 1;
+                    }
                 }
                 slot += 1;
             }

@@ -22,6 +22,7 @@ mod terminal;
 mod training;
 mod translator;
 mod truncated;
+mod whole;
 
 pub use descriptor::Descriptor;
 pub use error::RunError;
@@ -35,7 +36,7 @@ pub use signals::{Forwarding, Signals};
 pub use step::{LAYER_FILE, StepInput};
 pub use stream::{Input, Output};
 pub use terminal::{RawTerminal, is_terminal, size as terminal_size};
-pub use training::{Hot, Patience, Trained};
+pub use training::{Besides, Hot, Patience, Trained};
 pub use translator::Translation;
 
 use link::CodeCache;
@@ -99,13 +100,14 @@ impl Runtime {
         step::run(&self.cache, input, options)
     }
 
-    /// As [`Runtime::run_step`], to find out which code of the image is hot; what the command changes is dropped.
+    /// As [`Runtime::run_step`], to find out which code of the image is to become part of its box; what the command changes is dropped.
     pub fn train(
         &self,
         input: StepInput<'_>,
         options: RunOptions,
         patience: Patience,
+        besides: Besides,
     ) -> Result<(Outcome, Trained), RunError> {
-        training::train(&self.cache, input, options, patience)
+        training::train(&self.cache, input, options, patience, besides)
     }
 }

@@ -5,7 +5,7 @@ use crate::error::{RunError, start_error};
 use crate::options::{Mounted, Preopen, RunOptions};
 use crate::preview1;
 use crate::run::{Outcome, call_start, module_store};
-use link::{CodeCache, boot, digest_of};
+use link::{CodeCache, ImageRange, boot, digest_of};
 use rootfs::config::BoxConfig;
 use std::io::Read;
 use std::path::Path;
@@ -40,15 +40,16 @@ pub fn run(
     input: StepInput<'_>,
     options: RunOptions,
 ) -> Result<Outcome, RunError> {
-    run_at(cache, input, options).map(|(outcome, _)| outcome)
+    run_and(cache, input, options, |_, _| ()).map(|(outcome, ())| outcome)
 }
 
-/// As [`run`]; also the address at which the image lay.
-pub fn run_at(
+/// As [`run`]; then looks at the image, which nothing changes, and the address at which it lies.
+pub fn run_and<T>(
     cache: &CodeCache,
     input: StepInput<'_>,
     mut options: RunOptions,
-) -> Result<(Outcome, usize), RunError> {
+    look: impl FnOnce(&[u8], usize) -> T,
+) -> Result<(Outcome, T), RunError> {
     if let Some(dir) = input.layer_dir {
         options.preopens.push(Preopen {
             host: dir.to_path_buf(),
@@ -70,5 +71,9 @@ pub fn run_at(
     let lengths = (input.image_len, input.image_len);
     let reserved = boot(&mut store, instance, input.image, lengths, input.config, 0)?;
     let status = call_start(cache, &mut store, instance, &translation)?;
-    Ok((sinks.outcome(status), reserved.image.start))
+    let ImageRange { start, end } = reserved.image;
+    let memory = instance.get_memory(&mut store, link::MEMORY);
+    let image = memory.and_then(|memory| memory.data(&store).get(start..end)).unwrap_or_default();
+    let seen = look(image, start);
+    Ok((sinks.outcome(status), seen))
 }

@@ -5,7 +5,7 @@ use crate::error::RunError;
 use crate::options::RunOptions;
 use crate::run::Outcome;
 use crate::step::{self, StepInput};
-use crate::translator::Recorder;
+use crate::translator::{Recorded, Recorder};
 use link::{CodeCache, Frozen};
 use rootfs::config::CpuLevel;
 use std::collections::BTreeMap;
@@ -33,14 +33,24 @@ pub struct Trained {
 pub struct Hot {
     /// What it is made of; physical addresses count from the image's start.
     pub request: Request,
-    /// Its share of the time in regions, in millionths. That of a region that was there for a moment only is 0.
-    pub share: u64,
+    /// Its share of the time in regions, in millionths. That of a region that was there for a moment only is 0; none for what
+    /// was not found but is there besides ([`Besides`]).
+    pub share: Option<u64>,
 }
 
 impl Trained {
+    /// How many regions were hot, of those that there are.
+    pub fn found(&self) -> usize {
+        self.regions.iter().filter(|region| region.share.is_some()).count()
+    }
+
     /// What the linker needs; at most `budget` bytes of Wasm become part of the box.
     pub fn frozen(&self, level: CpuLevel, budget: u64) -> Frozen<'_> {
-        let requests = self.regions.iter().map(|region| (&region.request, region.share)).collect();
+        let requests = self
+            .regions
+            .iter()
+            .map(|region| (&region.request, region.share.unwrap_or(0)))
+            .collect();
         Frozen { level, requests, pages: &self.pages, budget }
     }
 
@@ -75,7 +85,7 @@ impl Trained {
         let elsewhere = self.elsewhere.into();
         let mut words = vec![FORMAT, regions, pages, elsewhere, self.retired, self.in_regions];
         for Hot { request, share } in &self.regions {
-            words.push(*share);
+            words.push(share.map_or(0, |share| share + 1));
             request.encode(&mut words);
         }
         let mut bytes: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
@@ -101,7 +111,7 @@ impl Trained {
         let (words, rest) = words.as_chunks();
         let mut words = words.iter().map(|word| u64::from_le_bytes(*word));
         let region = || {
-            let share = words.next()?;
+            let share = words.next()?.checked_sub(1);
             Some(Hot { request: Request::decode(&mut words)?, share })
         };
         let regions: Vec<Hot> = std::iter::from_fn(region).collect();
@@ -118,14 +128,15 @@ impl Trained {
 
 impl Hot {
     /// Guest and physical address of its root.
-    fn root(&self) -> (u64, Option<u32>) {
+    pub(crate) fn root(&self) -> Option<(u64, u32)> {
         let Request { root, blocks, .. } = &self.request;
-        (*root, blocks.iter().find(|block| block.pc == *root).map(|block| block.phys))
+        let block = blocks.iter().find(|block| block.pc == *root)?;
+        Some((block.pc, block.phys))
     }
 }
 
 /// Version of [`Trained::to_bytes`].
-const FORMAT: u64 = 0x626F_7865_7254_0003;
+const FORMAT: u64 = 0x626F_7865_7254_0004;
 
 /// How a training ends if the command does not.
 #[derive(Clone, Copy, Debug)]
@@ -136,24 +147,45 @@ pub struct Patience {
     pub idle: Duration,
 }
 
+/// What becomes part of a box although a training did not find it hot: of the programs and libraries in which it found something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Besides {
+    /// What is hot in most programs ([`translate::program::ALWAYS_HOT`]).
+    AlwaysHot,
+    /// All their code.
+    All,
+}
+
 /// Runs a command for [`Trained`]. Its status is of no account; 124 says that the time was over.
 pub fn train(
     cache: &CodeCache,
     input: StepInput<'_>,
     mut options: RunOptions,
     patience: Patience,
+    besides: Besides,
 ) -> Result<(Outcome, Trained), RunError> {
     let recorder = Recorder::default();
     options.translation.on = true;
     options.translation.recorder = Some(recorder.clone());
     options.idle = Some(patience.idle);
     options.overrides.limits.timeout = u64::try_from(patience.total.as_nanos()).ok();
-    let image_len = input.image_len;
-    let (outcome, image_start) = step::run_at(cache, input, options)?;
+    let level = match input.config.cpu {
+        CpuLevel::V2 => translate::CpuLevel::V2,
+        CpuLevel::V3 => translate::CpuLevel::V3,
+    };
+    step::run_and(cache, input, options, |image, start| {
+        let mut trained = recorder.with(|recorded| of(recorded, start, image.len()));
+        trained.add_whole(image, besides, level);
+        trained
+    })
+}
+
+/// What was written down in a box whose image lies from `start` on.
+fn of(recorded: &mut Recorded, start: usize, len: usize) -> Trained {
     let mut trained = Trained::default();
     let inside = |phys: u32| {
-        let offset = u64::from(phys).checked_sub(image_start as u64)?;
-        u32::try_from(offset).ok().filter(|_| offset < image_len)
+        let offset = phys.checked_sub(u32::try_from(start).ok()?)?;
+        Some(offset).filter(|offset| (*offset as usize) < len)
     };
     let moved = |mut request: Request| {
         for block in &mut request.blocks {
@@ -162,20 +194,17 @@ pub fn train(
         }
         Some(request)
     };
-    recorder.with(|recorded| {
-        let all = recorded.tally.values().sum::<u64>().max(1);
-        for request in recorded.requests.drain(..) {
-            let share = recorded.tally.get(&request.id).map_or(0, |n| n * 1_000_000 / all);
-            match moved(request) {
-                Some(request) => trained.regions.push(Hot { request, share }),
-                None => trained.elsewhere += 1,
-            }
+    let all = recorded.tally.values().sum::<u64>().max(1);
+    for request in recorded.requests.drain(..) {
+        let share = recorded.tally.get(&request.id).map_or(0, |n| n * 1_000_000 / all);
+        match moved(request) {
+            Some(request) => trained.regions.push(Hot { request, share: Some(share) }),
+            None => trained.elsewhere += 1,
         }
-        let pages = std::mem::take(&mut recorded.pages).into_iter();
-        trained.pages =
-            pages.filter_map(|(page, content)| Some((inside(page)?, content))).collect();
-        (trained.retired, trained.in_regions) = recorded.counts;
-    });
+    }
+    let pages = std::mem::take(&mut recorded.pages).into_iter();
+    trained.pages = pages.filter_map(|(page, content)| Some((inside(page)?, content))).collect();
+    (trained.retired, trained.in_regions) = recorded.counts;
     trained.sort();
-    Ok((outcome, trained))
+    trained
 }

@@ -14,7 +14,7 @@ use crate::network::Report;
 use desk::{Asked, View};
 use link::CodeCache;
 use pending::Pendings;
-pub use recorder::Recorder;
+pub use recorder::{Recorded, Recorder};
 use std::collections::VecDeque;
 use translate::desk::{FORGET, Field, Install, VERSION};
 use wasmtime::{AsContextMut, Caller, Extern, Instance, Memory, Module, Ref, Store, Table, Val};

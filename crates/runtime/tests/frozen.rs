@@ -6,7 +6,7 @@ use link::{LinkError, LinkInput, Linker, Output as Form};
 use rootfs::config::{BoxConfig, CpuLevel};
 use rootfs::{Metadata, Writer};
 use runtime::{
-    Input, Outcome, Output, Patience, RunOptions, Runtime, StepInput, Trained, Translation,
+    Besides, Input, Outcome, Output, Patience, RunOptions, Runtime, StepInput, Trained, Translation,
 };
 use std::io::Cursor;
 use std::process::Command;
@@ -94,6 +94,15 @@ fn captured() -> RunOptions {
 }
 
 fn train(runtime: &Runtime, image: &[u8], total: Duration) -> (Outcome, Trained) {
+    train_besides(runtime, image, total, Besides::AlwaysHot)
+}
+
+fn train_besides(
+    runtime: &Runtime,
+    image: &[u8],
+    total: Duration,
+    besides: Besides,
+) -> (Outcome, Trained) {
     let translation =
         Translation { threshold: 1, sample: 2_000, wait: true, ..Translation::default() };
     let input = StepInput {
@@ -105,7 +114,7 @@ fn train(runtime: &Runtime, image: &[u8], total: Duration) -> (Outcome, Trained)
         clock: None,
     };
     let patience = Patience { total, idle: Duration::from_millis(200) };
-    runtime.train(input, RunOptions { translation, ..captured() }, patience).unwrap()
+    runtime.train(input, RunOptions { translation, ..captured() }, patience, besides).unwrap()
 }
 
 fn make(
@@ -148,7 +157,7 @@ fn trainings_of_commands_that_wait_fail_or_never_end_are_over_and_found_somethin
         let printed = String::from_utf8(outcome.stdout).unwrap();
         assert_eq!((printed.as_str(), outcome.status), (PRINTED, status));
         assert!(
-            trained.regions.first().is_some_and(|region| region.share > 500_000)
+            trained.regions.first().is_some_and(|region| region.share > Some(500_000))
                 && trained.in_regions > 1_000_000,
             "{trained:?}"
         );
@@ -249,6 +258,25 @@ fn compiled_code_runs_on_every_host_and_a_table_that_does_not_fit_is_left_alone(
     });
     assert_eq!(ran, (PRINTED.to_owned(), 0));
     in_node(&wasm);
+}
+
+#[test]
+fn all_code_of_what_was_trained_can_become_part_of_the_box() {
+    let Some(runtime) = runtime() else { return };
+    let image = image(&program(EXIT));
+    let (_, hot) = train(runtime, &image, LONG);
+    let (_, all) = train_besides(runtime, &image, LONG, Besides::All);
+    assert_eq!((hot.found(), all.found()), (hot.regions.len(), hot.regions.len()));
+    assert!(all.regions.len() > hot.regions.len());
+    assert_eq!(Trained::from_bytes(&all.to_bytes()).unwrap().to_bytes(), all.to_bytes());
+    let ran = [hot, all].map(|trained| {
+        let wasm = make(runtime, &image, &trained, Form::Module).unwrap();
+        let (printed, in_regions) = Plain::new(&wasm).run(&[], |_| {});
+        assert_eq!(printed, PRINTED);
+        in_regions
+    });
+    // The loop that prints is run eight times, and from the start the other one is not interpreted.
+    assert!(ran[1] > ran[0] + 50, "{ran:?}");
 }
 
 /// The same in Node, if there is one that can.

@@ -4,6 +4,8 @@
 //! from a box and is not trusted: whatever is in it, the result is a module that does to the box what the interpreter
 //! could, or none.
 
+pub mod program;
+
 use ir::Block;
 use mem::PAGE_MASK;
 use mem::desk::{BlockAt, Request};

@@ -10,7 +10,8 @@ const MANY: usize = 24;
 /// A node's number.
 pub type Id = usize;
 
-/// Nodes and edges of a region; only nodes that the root reaches, and only edges that structured control flow can follow.
+/// Nodes and edges of a region; only nodes that the root or an entry reaches, and only edges that structured control flow can
+/// follow.
 pub struct Graph {
     /// The nodes.
     pub nodes: Vec<Node>,
@@ -86,8 +87,18 @@ impl Graph {
                 all
             })
             .collect();
+        let wanted: Vec<(u32, Id)> =
+            (1..).zip(entries).filter_map(|(number, pc)| Some((number, *by_pc.get(pc)?))).collect();
+        let mut ways = HashMap::new();
+        let mut root = 0;
+        if !wanted.is_empty() {
+            root = nodes.len();
+            nodes.push(Node::enter(nodes[0].pc));
+            successors.push(vec![0]);
+            ways.insert(root, Ways::default());
+        }
         loop {
-            let (sequence, order) = reverse_postorder(&successors, 0);
+            let (sequence, order) = reverse_postorder(&successors, root);
             let idom = dominators(&successors, &sequence, &order);
             let mut irreducible = false;
             for &from in &sequence {
@@ -97,7 +108,12 @@ impl Graph {
                     keep
                 });
             }
-            if !irreducible {
+            // An entry to which nothing leads, at least not on an edge that can be followed: one after the other, because what is
+            // reached from one may be others.
+            let apart = wanted.iter().find(|(_, id)| order[*id] == usize::MAX);
+            if let (false, Some((_, id))) = (irreducible, apart) {
+                successors[root].push(*id);
+            } else if !irreducible {
                 let mut graph = Graph {
                     nodes,
                     successors,
@@ -107,12 +123,12 @@ impl Graph {
                     is_merge: Vec::new(),
                     is_loop: Vec::new(),
                     dispatch,
-                    root: 0,
-                    ways: HashMap::new(),
+                    root,
+                    ways,
                     by_pc,
                     before: HashMap::new(),
                 };
-                graph.enter_at(entries);
+                graph.enter_at(&wanted);
                 graph.finish();
                 return graph;
             }
@@ -121,23 +137,14 @@ impl Graph {
 
     /// Adds ways to `entries`: from the root through the heads of all loops that an entry lies in, outer ones first, so that
     /// loops are still entered at their heads alone.
-    fn enter_at(&mut self, entries: &[u64]) {
-        let wanted: Vec<(u32, Id)> = (1..)
-            .zip(entries)
-            .filter_map(|(number, pc)| Some((number, *self.by_pc.get(pc)?)))
-            .filter(|(_, id)| self.order[*id] != usize::MAX)
-            .collect();
-        if wanted.is_empty() {
-            return;
-        }
+    fn enter_at(&mut self, wanted: &[(u32, Id)]) {
         let loops = self.loops();
         for (head, body) in &loops {
             if wanted.iter().any(|(_, id)| body[*id] && id != head) {
                 self.put_before(*head);
             }
         }
-        self.root = self.add(Node::enter(self.nodes[0].pc), self.through(0));
-        for (number, id) in wanted {
+        for &(number, id) in wanted {
             let mut at = self.root;
             for (head, body) in &loops {
                 if *head != id && body[id] {
@@ -148,7 +155,9 @@ impl Graph {
             }
             self.way(at, Way { number, to: self.through(id), is_last: true });
         }
-        (self.sequence, self.order) = reverse_postorder(&self.successors, self.root);
+        if !wanted.is_empty() {
+            (self.sequence, self.order) = reverse_postorder(&self.successors, self.root);
+        }
     }
 
     fn way(&mut self, from: Id, way: Way) {
@@ -372,4 +381,40 @@ fn dominates(idom: &[Id], order: &[usize], a: Id, mut b: Id) -> bool {
         b = idom[b];
     }
     a == b
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ir::Block;
+    use std::collections::HashSet;
+
+    /// The numbers of the entries that the root has a way to; `blocks` are addresses and where they jump (0: nowhere).
+    fn entered(blocks: &[(u64, u64)], indirect: &[u64], entries: &[u64]) -> Vec<u32> {
+        let starts: HashSet<u64> = blocks.iter().map(|(pc, _)| *pc).collect();
+        let block = |&(pc, target): &(u64, u64)| {
+            let term = match target {
+                0 => Term::Ret { slot: 0 },
+                1 => Term::JumpIndirect { slot: 0 },
+                _ => Term::Jump { target },
+            };
+            Node::new(&Block { pc, len: 1, insts: Vec::new(), marks: Vec::new(), term }, &starts)
+        };
+        let graph = Graph::new(blocks.iter().map(block).collect(), indirect, entries);
+        assert_eq!(graph.sequence.first(), Some(&graph.root));
+        let ways = graph.ways.get(&graph.root).map_or(&[][..], |ways| &ways.entries);
+        ways.iter().map(|way| way.number).collect()
+    }
+
+    #[test]
+    fn each_entry_has_a_way_whether_the_root_reaches_it_or_not() {
+        // A loop of two that nothing leads to, entered at either; and one behind a return.
+        assert_eq!(entered(&[(16, 0), (32, 48), (48, 32), (64, 0)], &[], &[48, 64, 32]), [1, 2, 3]);
+        // What leads into the middle of a loop from outside cannot be followed.
+        let irreducible = [(16, 1), (32, 48), (48, 64), (64, 32), (80, 0)];
+        assert_eq!(entered(&irreducible, &[48, 64, 80], &[64, 48, 80, 32]), [1, 2, 3, 4]);
+        assert_eq!(entered(&irreducible, &[], &[]), [0; 0]);
+        // An address that is no block.
+        assert_eq!(entered(&[(16, 0), (32, 0)], &[], &[33, 32]), [2]);
+    }
 }
