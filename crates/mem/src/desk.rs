@@ -124,7 +124,7 @@ pub struct Install {
 pub const FORGET: u32 = u32::MAX;
 
 /// Most requests that a host keeps waiting until they are hot enough.
-pub const MAX_PENDING: usize = 128;
+pub const MAX_PENDING: usize = 2048;
 
 /// Entries of [`Shared::jumps`], as a power of two.
 const JUMP_BITS: u32 = 16;

@@ -15,7 +15,7 @@ const COST_OF_BYTE: u64 = 1_300;
 /// What is saved, if an instruction is not interpreted, in nanoseconds.
 const GAIN: u64 = 4;
 /// Bytes of Wasm that wait at most.
-const MAX_BYTES: usize = 16 << 20;
+const MAX_BYTES: usize = 64 << 20;
 
 struct Pending {
     waiting: Waiting,
