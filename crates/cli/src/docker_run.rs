@@ -67,7 +67,6 @@ const ROWS: &[Row] = &[
         &["false"],
         "programs have what the box implements, and nothing of this host",
     ),
-    switch("publish-all", &["false"], "name the ports: -p [HOST:]GUEST").short('P'),
     one("restart", &["", "no"], NO_DAEMON),
     one("runtime", &[""], NO_DAEMON),
     switch("sig-proxy", &["true"], "start it in a process group of its own (setsid)"),
@@ -80,7 +79,6 @@ const ROWS: &[Row] = &[
     // Names, labels and ways to stop are for asking a daemon, and health checks are its own. Nobody can ask for them here, so they
     // are let pass, as `--rm` is.
     many_passed("annotation"),
-    many_passed("expose"),
     many_passed("label").short('l'),
     many_passed("label-file"),
     one_passed("name"),

@@ -71,8 +71,13 @@ fn set(value: &mut Value, key: &str, item: Value) {
     }
 }
 
-/// What a Wasm file says of itself: sizes, imports, and the image config inside.
-fn wasm(path: &Path) -> Result<Value, Failure> {
+/// The image config in a Wasm file; null if there is none.
+pub fn image_config(path: &Path) -> Result<Value, Failure> {
+    Ok(read(path)?.1)
+}
+
+/// What a Wasm file consists of, and the image config inside.
+fn read(path: &Path) -> Result<(link::Inspection, Value), Failure> {
     let fail = |error: &dyn std::fmt::Display| Failure::new(format!("{}: {error}", path.display()));
     let mut file = File::open(path).map_err(|error| fail(&error))?;
     let found = link::inspect(&mut file).map_err(|error| fail(&error))?;
@@ -81,6 +86,18 @@ fn wasm(path: &Path) -> Result<Value, Failure> {
             .map_err(|error| fail(&format!("the image config inside is malformed: {error}")))?,
         None => Value::Null,
     };
+    Ok((found, config))
+}
+
+/// The names that a map of an image config has.
+pub fn names(config: &Value, map: &str) -> Vec<String> {
+    let names = config.pointer(&format!("/config/{map}")).and_then(Value::as_object);
+    names.map(|map| map.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// What a Wasm file says of itself: sizes, imports, and the image config inside.
+fn wasm(path: &Path) -> Result<Value, Failure> {
+    let (found, config) = read(path)?;
     let frozen = found.frozen_json.as_deref();
     let frozen = frozen.and_then(|text| serde_json::from_slice::<Value>(text).ok());
     let compiled = frozen.as_ref().and_then(|frozen| frozen.get("regions")?.as_u64());
@@ -107,16 +124,12 @@ fn wasm(path: &Path) -> Result<Value, Failure> {
 
 /// What a box may ask its host for; it gets nothing that is not granted.
 fn asks(config: &Value, found: &link::Inspection) -> Value {
-    let keys = |name: &str| {
-        let names = config.pointer(&format!("/config/{name}")).and_then(Value::as_object);
-        names.map(|map| map.keys().cloned().collect::<Vec<String>>()).unwrap_or_default()
-    };
     json!({
         // A module is given a stream; a component says what it imports.
         "network": found.format == link::Format::Module
             || found.imports.iter().any(|import| import.starts_with("wasi:sockets/tcp@")),
-        "ports": keys("ExposedPorts"),
-        "directories": keys("Volumes"),
+        "ports": names(config, "ExposedPorts"),
+        "directories": names(config, "Volumes"),
         "terminal": true,
     })
 }

@@ -1,12 +1,14 @@
 //! The network options of `boxer run`, with docker's names.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use runtime::{Grant, Network, Overrides, Policy, Port};
 
 use crate::failure::Failure;
+use crate::inspect_command::{self, names};
 
 /// A name's address that means the host.
 pub const HOST_GATEWAY: &str = "host-gateway";
@@ -21,9 +23,28 @@ pub struct NetworkArgs {
     #[arg(long, alias = "net", value_name = "NETWORK")]
     pub network: Vec<String>,
     /// Open a port of this host that leads to one in the box; on 127.0.0.1 unless an address is given.
-    /// HOST may be 0 or missing for any that is free, which is printed (repeatable)
+    /// HOST may be 0 or missing for any that is free, or a range for the first of it that is free, which
+    /// is printed; two ranges of one length are pairs (repeatable)
     #[arg(short, long, value_name = "[IP:][HOST:]GUEST[/udp]")]
     pub publish: Vec<String>,
+    /// Publish every port that the image exposes (EXPOSE, --expose) at a free one of 127.0.0.1, which is
+    /// printed
+    #[arg(
+        short = 'P',
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value = "false",
+        hide_default_value = true,
+        hide_possible_values = true,
+        value_name = "BOOL",
+        action = ArgAction::Set
+    )]
+    pub publish_all: bool,
+    /// Expose a port or a range of ports, for --publish-all (repeatable)
+    #[arg(long, value_name = "PORT[/udp]")]
+    pub expose: Vec<String>,
     /// Add a name to /etc/hosts; the address host-gateway is this host (repeatable)
     #[arg(long, value_name = "NAME:IP")]
     pub add_host: Vec<String>,
@@ -42,7 +63,7 @@ pub struct NetworkArgs {
 }
 
 impl NetworkArgs {
-    /// What the box is granted; none if nothing was asked for.
+    /// What the box is granted, but for the ports that its image exposes; none if nothing was asked for.
     pub fn grant(&self, debug: bool) -> Result<Option<Grant>, Failure> {
         let policy = policy(&self.network)?;
         let mut ports = Vec::new();
@@ -50,7 +71,11 @@ impl NetworkArgs {
             let wrong = |reason| Failure::usage(format!("invalid --publish {text:?}: {reason}"));
             ports.extend(Port::parse(text).map_err(wrong)?);
         }
-        if policy.is_none() && ports.is_empty() {
+        for text in &self.expose {
+            Port::exposed(text)
+                .map_err(|reason| Failure::usage(format!("invalid --expose {text:?}: {reason}")))?;
+        }
+        if policy.is_none() && ports.is_empty() && !self.publish_all {
             return Ok(None);
         }
         Ok(Some(Grant {
@@ -60,6 +85,24 @@ impl NetworkArgs {
             servers: self.dns.clone(),
             report: debug.then(report),
         }))
+    }
+
+    /// Adds, for `--publish-all`, the ports that the box in `file` exposes and that are not published anyway.
+    pub fn publish_exposed(&self, grant: &mut Grant, file: &Path) -> Result<(), Failure> {
+        if !self.publish_all {
+            return Ok(());
+        }
+        let config = inspect_command::image_config(file)?;
+        for text in names(&config, "ExposedPorts").iter().chain(&self.expose) {
+            let of_image = |reason| Failure::new(format!("cannot publish {text:?}: {reason}"));
+            for port in Port::exposed(text).map_err(of_image)? {
+                let is_same = |p: &Port| p.guest == port.guest && p.protocol == port.protocol;
+                if !grant.ports.iter().any(is_same) {
+                    grant.ports.push(port);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Takes what the box itself is told.

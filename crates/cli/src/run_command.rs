@@ -43,9 +43,12 @@ fn start(global: &Global, args: &RunArgs, signals: Option<&Signals>) -> Result<E
     }
     let mounts = Mounts::new(global, args)?;
     let mut options = options(args, &mounts)?;
-    let grant = args.network.grant(args.debug)?;
+    let mut grant = args.network.grant(args.debug)?;
     args.network.override_names(&mut options.overrides, grant.is_some())?;
     let path = find(global, args.name(), args.pull)?;
+    if let Some(grant) = &mut grant {
+        args.network.publish_exposed(grant, &path)?;
+    }
     let runtime = session::runtime()?;
     if args.tty {
         // While code is compiled, Ctrl-C still ends the command.

@@ -13,7 +13,7 @@ use abi::stat::{
 
 use crate::file::mqueue;
 use crate::file::socket::Forwards;
-use crate::file::tty::{Terminals, devpts};
+use crate::file::tty::{self, Terminals, devpts};
 use crate::fs::inode::{InodeRef, Kind, Meta, NewNode, SetAttr};
 use crate::fs::lower::Lower;
 use crate::fs::memfs::{MemFs, Node};
@@ -180,16 +180,8 @@ fn mount_system(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
     }
 
     let dev = new_dev(&shared);
-    let spec = Spec {
-        fstype: "devpts",
-        source: "devpts",
-        root: "/".to_owned(),
-        flags: ST_NOSUID | ST_NOEXEC | ST_RELATIME,
-        options: "gid=5,mode=620,ptmxmode=666",
-        magic: DEVPTS_SUPER_MAGIC,
-        dev,
-    };
-    mount_at(cx, root, b"/dev/pts", Kind::Dir, devpts::root(dev), spec)?;
+    let pts = mount_at(cx, root, b"/dev/pts", Kind::Dir, devpts::root(dev), devpts_spec(dev))?;
+    shared.registry::<Terminals>().mounted(&pts);
 
     let dev = new_dev(&shared);
     let spec = Spec {
@@ -264,17 +256,27 @@ fn fill_dev(cx: &mut Cx, dev: &Rc<Dentry>) -> Res<()> {
     Ok(())
 }
 
-/// Adds `/dev/console` for a box with a terminal.
+/// Gives the box a terminal, and lays it over `/dev/console`, as docker does.
 pub fn add_console(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
-    let dev = find(cx, root, b"/dev")?;
-    let mode = Kind::Char.bits() | 0o620;
-    let new = NewNode { mode, uid: 0, gid: 5, rdev: makedev(5, 1), target: &[] };
-    let inode = match dev.inode().create(cx, b"console", &new) {
-        Ok(inode) => inode,
-        Err(_) => dev.inode().lookup(cx, b"console")?,
-    };
-    cx.shared.registry::<Terminals>().set_console_dentry(&dev.child(b"console", inode));
+    let index = tty::make_console(cx)?;
+    let inode = tty::dentry(cx, index)?.inode().clone();
+    let dev = inode.meta(cx)?.dev;
+    let spec = Spec { root: format!("/{index}"), ..devpts_spec(dev) };
+    // Not where something strange was mounted over /dev.
+    let _ = mount_at(cx, root, b"/dev/console", Kind::Char, inode, spec);
     Ok(())
+}
+
+fn devpts_spec(dev: u64) -> Spec<'static> {
+    Spec {
+        fstype: "devpts",
+        source: "devpts",
+        root: "/".to_owned(),
+        flags: ST_NOSUID | ST_NOEXEC | ST_RELATIME,
+        options: "gid=5,mode=620,ptmxmode=666",
+        magic: DEVPTS_SUPER_MAGIC,
+        dev,
+    }
 }
 
 /// Lets nobody change the image's files any more (`docker run --read-only`); what is mounted stays as it is.
@@ -284,8 +286,8 @@ pub fn protect(root: &Rc<Dentry>) {
 }
 
 /// Mounts what the host gives: its directories, files and sockets, and file systems in memory. Those nearer to the root come first,
-/// so that each is seen.
-pub fn mount_given(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
+/// so that each is seen. An error says where it was.
+pub fn mount_given(cx: &mut Cx, root: &Rc<Dentry>) -> Result<(), (Vec<u8>, Errno)> {
     enum Given {
         Host(Preopen),
         Memory(HostTmpfs),
@@ -303,8 +305,8 @@ pub fn mount_given(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
             path if path.starts_with(b"/") => path.to_vec(),
             path => [b"/", path].concat(),
         };
-        match given {
-            Given::Host(preopen) => mount_preopen(cx, root, &path, &preopen)?,
+        let mounted = match given {
+            Given::Host(preopen) => mount_preopen(cx, root, &path, &preopen),
             Given::Memory(tmpfs) => {
                 let dev = new_dev(&cx.shared);
                 let read_only = if tmpfs.writable { 0 } else { ST_RDONLY };
@@ -316,10 +318,11 @@ pub fn mount_given(cx: &mut Cx, root: &Rc<Dentry>) -> Res<()> {
                 let node = MemFs::sized_tmpfs(&shared, "tmpfs", dev, tmpfs.perm, now, pages);
                 let size = pages.map(|pages| format!("size={}k", pages.saturating_mul(4)));
                 let spec = tmpfs_spec("tmpfs", flags, size.as_deref().unwrap_or_default(), dev);
-                mount_at(cx, root, &path, Kind::Dir, node, spec)?;
+                mount_at(cx, root, &path, Kind::Dir, node, spec).map(drop)
             }
-            Given::Socket(socket) => mount_socket(cx, root, &path, &socket)?,
-        }
+            Given::Socket(socket) => mount_socket(cx, root, &path, &socket),
+        };
+        mounted.map_err(|errno| (path, errno))?;
     }
     Ok(())
 }

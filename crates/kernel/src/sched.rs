@@ -207,7 +207,7 @@ impl Kernel {
 
     /// The host's terminal has another size: as if TIOCSWINSZ were done on the console.
     pub fn resize_console(&mut self, rows: u16, columns: u16) {
-        let Some(console) = self.shared.registry::<tty::Terminals>().get(tty::CONSOLE) else {
+        let Some(console) = self.shared.registry::<tty::Terminals>().console() else {
             return;
         };
         let mut cx = Cx::new(self, crate::fs::Cred::root());
@@ -341,7 +341,7 @@ impl Kernel {
 
     fn wants_stdin(&self) -> bool {
         let mut threads = self.tasks.threads();
-        let console = self.shared.registry::<tty::Terminals>().get(tty::CONSOLE);
+        let console = self.shared.registry::<tty::Terminals>().console();
         console.is_some_and(|console| console.takes_host_input())
             || threads.any(|t| matches!(&t.run, Run::Blocked(w) if w.waits_for(WaitKey::STDIN)))
     }
@@ -349,7 +349,7 @@ impl Kernel {
     /// Wakes the readers of standard input if there is something to read; a terminal takes it up, reader or not.
     fn poll_stdin(&mut self, idle: bool) -> bool {
         let mut ready = self.wants_stdin() && self.host.stdin_ready();
-        if ready && let Some(console) = self.shared.registry::<tty::Terminals>().get(tty::CONSOLE) {
+        if ready && let Some(console) = self.shared.registry::<tty::Terminals>().console() {
             ready = console.pull_console(&mut Cx::new(self, crate::fs::Cred::root()));
         }
         if ready {
@@ -361,7 +361,7 @@ impl Kernel {
 
     /// Takes up what was typed while programs run: Ctrl-C must reach one that reads nothing.
     pub fn look_at_console(&mut self) {
-        if self.shared.registry::<tty::Terminals>().get(tty::CONSOLE).is_some() {
+        if self.shared.registry::<tty::Terminals>().console().is_some() {
             self.poll_stdin(false);
         }
     }

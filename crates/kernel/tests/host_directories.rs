@@ -138,11 +138,17 @@ struct Bench {
     at: PathCx,
 }
 
-fn bench() -> Bench {
-    let dir = tempfile::tempdir().unwrap();
+/// A kernel with the directory `dir` of this machine at `/mnt`, nothing started.
+fn with_directory(dir: &tempfile::TempDir) -> Kernel {
     let host = Plain { dir: dir.path().to_owned(), open: BTreeMap::new(), next: 100 };
     let mut kernel = Kernel::with_empty_root(Phys::new(64 << 20), Box::new(host)).unwrap();
     put_file(&mut kernel, "/init", &tiny_elf(), 0o755);
+    kernel
+}
+
+fn bench() -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let mut kernel = with_directory(&dir);
     kernel.start(StartSpec { argv: vec![b"/init".to_vec()], ..StartSpec::default() }).unwrap();
     let at = PathCx { root: kernel.root.clone(), cwd: kernel.root.clone(), umask: 0o022 };
     Bench { dir, kernel, at }
@@ -200,6 +206,17 @@ fn modes_and_owners_are_kept_for_the_life_of_the_box() {
     ops::remove(&mut cx, &at, &at.root.clone(), b"/mnt/moved", false).unwrap();
     drop(bench.open("/mnt/moved", O_CREAT | O_RDWR).unwrap());
     assert_eq!(bench.mode("/mnt/moved"), (0o640, 0, 0));
+}
+
+#[test]
+fn a_directory_cannot_lie_over_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut kernel = with_directory(&dir);
+    put_file(&mut kernel, "/mnt", b"a file", 0o644);
+    let spec = StartSpec { argv: vec![b"/init".to_vec()], ..StartSpec::default() };
+    let error = kernel.start(spec).unwrap_err();
+    assert_eq!(error, kernel::StartError::Mount("/mnt".to_owned(), Errno::ENOTDIR));
+    assert_eq!(error.status(), 125);
 }
 
 #[test]

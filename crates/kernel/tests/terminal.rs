@@ -1,8 +1,13 @@
-//! The line discipline (termios(3)): what a reader gets and what the terminal shows for what is typed.
+//! The line discipline (termios(3)): what a reader gets and what the terminal shows for what is typed. And the terminal of a box.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod harness;
+
+use abi::Errno;
 use abi::signal::{SIGINT, SIGQUIT, SIGTSTP};
 use abi::tty::*;
+use harness::Sys;
+use kernel::StartSpec;
 use kernel::file::tty::discipline::Discipline;
 
 /// What is typed, what each read gives, what is shown.
@@ -83,4 +88,39 @@ fn input_is_bounded() {
     }
     line.receive(b'\n');
     assert!(line.input.len() <= 4097);
+}
+
+/// Where the descriptor `fd` leads, and the device number there.
+fn terminal_of(sys: &mut Sys, fd: u64) -> (String, u64) {
+    let (path, out) = (sys.string(&format!("/proc/self/fd/{fd}")), sys.map(4096));
+    let len = sys.ok(89, &[path, out, 4096]);
+    let mut name = vec![0; len as usize];
+    sys.k.mm.read_user(out, &mut name).unwrap();
+    sys.ok(5, &[fd, out]);
+    (String::from_utf8(name).unwrap(), sys.peek64(out + 40))
+}
+
+#[test]
+fn the_terminal_of_a_box_is_the_first_pseudo_terminal() {
+    let (mut k, outside) = Sys::kernel(64 << 20);
+    let spec = StartSpec { argv: vec![b"/init".to_vec()], tty: true, ..StartSpec::default() };
+    let tid = k.start(spec).unwrap();
+    let mut sys = Sys { k, tid, outside };
+    sys.run(tid);
+    // pts(4): major 136.
+    for fd in 0..3 {
+        assert_eq!(terminal_of(&mut sys, fd), ("/dev/pts/0".to_owned(), 136 << 8));
+    }
+    // The same one lies over /dev/console; what programs open gets the next number.
+    let console = sys.string("/dev/console");
+    let fd = sys.ok(2, &[console, 2, 0]);
+    assert_eq!(terminal_of(&mut sys, fd), ("/dev/console".to_owned(), 136 << 8));
+    let ptmx = sys.string("/dev/ptmx");
+    let (master, number) = (sys.ok(2, &[ptmx, 2, 0]), sys.map(4096));
+    sys.ok(16, &[master, u64::from(TIOCGPTN), number]);
+    assert_eq!(sys.peek32(number), 1);
+
+    let mut plain = Sys::new();
+    let console = plain.string("/dev/console");
+    assert_eq!(plain.err(2, &[console, 2, 0]), Errno::ENOENT);
 }

@@ -48,19 +48,30 @@ pub enum Arrival {
 }
 
 impl Door {
-    /// Listens.
+    /// Listens, of several ports at the first that nobody has.
     pub fn open(network: &Network, port: &Port) -> Result<Door, Errno> {
+        let mut opened = Err(Errno::EADDRINUSE);
+        for host in port.candidates() {
+            opened = Door::listen(network, host, port);
+            if !matches!(opened, Err(Errno::EADDRINUSE)) {
+                break;
+            }
+        }
+        opened
+    }
+
+    fn listen(network: &Network, host: SocketAddr, port: &Port) -> Result<Door, Errno> {
         let kind = match port.protocol {
             Protocol::Tcp => {
-                let socket = create_tcp_socket(values::family(port.host)).map_err(errno)?;
-                socket.start_bind(network, values::wasi(port.host)).map_err(errno)?;
+                let socket = create_tcp_socket(values::family(host)).map_err(errno)?;
+                socket.start_bind(network, values::wasi(host)).map_err(errno)?;
                 socket.finish_bind().map_err(errno)?;
                 socket.start_listen().map_err(errno)?;
                 socket.finish_listen().map_err(errno)?;
                 Kind::Connections { ready: Rc::new(socket.subscribe()), socket }
             }
             Protocol::Udp => {
-                let (socket, streams, ready) = datagrams::open(network, port.host, None)?;
+                let (socket, streams, ready) = datagrams::open(network, host, None)?;
                 Kind::Datagrams { ready, streams, _socket: socket, peers: BTreeMap::new() }
             }
         };

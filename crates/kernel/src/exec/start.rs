@@ -51,6 +51,8 @@ pub enum StartError {
     NoInterpreter(String),
     /// It cannot be executed.
     NotExecutable(String, Errno),
+    /// What the host gives cannot be mounted there.
+    Mount(String, Errno),
     /// The user or group is unknown.
     User(String),
     /// A further group is unknown.
@@ -85,6 +87,14 @@ impl std::fmt::Display for StartError {
                  dynamic linker, such as /lib64/ld-linux-x86-64.so.2)"
             ),
             StartError::NotExecutable(name, errno) => write!(f, "exec: {name:?}: {}", errno.text()),
+            StartError::Mount(path, Errno::ENOTDIR) => write!(
+                f,
+                "cannot mount at {path:?}: not a directory: are you trying to mount a directory onto a file, or a file \
+                 onto a directory?"
+            ),
+            StartError::Mount(path, errno) => {
+                write!(f, "cannot mount at {path:?}: {}", errno.text())
+            }
             StartError::User(user) => write!(f, "unable to find user {user}: no matching entries"),
             StartError::Group(name) => {
                 write!(f, "unable to find group {name}: no matching entries")
@@ -198,10 +208,8 @@ impl Kernel {
     ) -> Result<(), StartError> {
         let root = self.root.clone();
         let mut cx = self.cx(tid);
-        // Host directories lie over the image; the box runs without them, too.
-        if let Err(errno) = mounts::mount_given(&mut cx, &root) {
-            cx.host().log(&format!("boxer: cannot mount the host's files: {errno}"));
-        }
+        mounts::mount_given(&mut cx, &root)
+            .map_err(|(path, errno)| StartError::Mount(shown(&path), errno))?;
         if let Err(errno) = self.lay_etc(tid, &spec.naming, spec.rights.read_only) {
             self.host.log(&format!("boxer: cannot lay files over /etc: {errno}"));
         }

@@ -9,18 +9,20 @@ use abi::fcntl::{O_RDONLY, O_RDWR, O_WRONLY};
 use abi::poll::{READABLE, WRITABLE};
 use abi::stat::PIPEFS_MAGIC;
 
-use super::{FileOps, OpenFile, anon, tty};
+use super::tty::{self, Terminals};
+use super::{FileOps, OpenFile, anon};
 use crate::fs::inode::{Inode, Kind, Meta, SetAttr};
 use crate::fs::{Cx, Dentry, Mount, Res};
 use crate::wait::WaitKey;
 
-/// Standard input, output and error for the first process: the host's streams, or three times the console when the
-/// box has a terminal.
+/// Standard input, output and error for the first process: the host's streams, or three times its terminal when the
+/// box has one.
 pub fn standard_files(cx: &mut Cx, terminal: bool) -> Res<[Rc<OpenFile>; 3]> {
     let shared = cx.shared.clone();
     if terminal {
-        let dentry = tty::console_dentry(cx)?;
-        let ops = tty::open_index(cx, tty::CONSOLE, O_RDWR)?;
+        let index = shared.registry::<Terminals>().console().ok_or(Errno::ENXIO)?.index;
+        let dentry = tty::dentry(cx, index)?;
+        let ops = tty::open_index(cx, index, O_RDWR)?;
         let file = OpenFile::new(&shared, &dentry, ops, O_RDWR);
         return Ok([file.clone(), file.clone(), file]);
     }

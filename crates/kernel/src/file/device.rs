@@ -34,7 +34,6 @@ pub fn open(cx: &mut Cx, dentry: &Rc<Dentry>, flags: u32) -> Res<Rc<dyn FileOps>
             let index = cx.world.controlling_tty().ok_or(Errno::ENXIO)?;
             return tty::open_index(cx, index, flags | abi::fcntl::O_NOCTTY);
         }
-        (5, 1) => return tty::open_index(cx, tty::CONSOLE, flags),
         (5, 2) => return tty::open_master(cx),
         (136, n) => return tty::open_index(cx, n, flags),
         _ => return Err(Errno::ENXIO),

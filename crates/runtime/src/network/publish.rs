@@ -7,12 +7,10 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 /// A port cannot be published.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot publish {address}/{protocol}: {advice} ({source})")]
+#[error("cannot publish {port}: {advice} ({source})")]
 pub struct PublishError {
-    /// Where it should be.
-    pub address: SocketAddr,
-    /// TCP or UDP.
-    pub protocol: Protocol,
+    /// What should be published.
+    pub port: Port,
     /// What to do.
     pub advice: &'static str,
     /// The cause.
@@ -28,7 +26,7 @@ pub struct Published {
     pub guest: u16,
     /// What it carries.
     pub protocol: Protocol,
-    /// The number was left to this system.
+    /// The number was left to this system, or one of several.
     pub chosen: bool,
 }
 
@@ -46,20 +44,29 @@ pub(crate) enum Socket {
 }
 
 impl Listener {
-    /// Opens a port.
+    /// Opens a port, of several the first that nobody has.
     pub fn open(port: &Port) -> Result<Self, PublishError> {
-        let opened = match port.protocol {
-            Protocol::Tcp => TcpListener::bind(port.host).and_then(|listener| {
+        let bind = |host: SocketAddr| match port.protocol {
+            Protocol::Tcp => TcpListener::bind(host).and_then(|listener| {
                 listener.set_nonblocking(true)?;
                 Ok((listener.local_addr()?, Socket::Tcp(listener)))
             }),
-            Protocol::Udp => UdpSocket::bind(port.host).and_then(|socket| {
+            Protocol::Udp => UdpSocket::bind(host).and_then(|socket| {
                 socket.set_nonblocking(true)?;
                 Ok((socket.local_addr()?, Socket::Udp(socket)))
             }),
         };
+        let in_use = |error: &std::io::Error| error.kind() == ErrorKind::AddrInUse;
+        let mut opened = Err(ErrorKind::AddrInUse.into());
+        for host in port.candidates() {
+            opened = bind(host);
+            if !opened.as_ref().is_err_and(in_use) {
+                break;
+            }
+        }
         let (host, socket) = opened.map_err(|source| {
             let advice = match source.kind() {
+                ErrorKind::AddrInUse if port.is_range() => "all of them are taken",
                 ErrorKind::AddrInUse => {
                     "something listens there already; choose another port, or 0 for any that is free"
                 }
@@ -69,13 +76,13 @@ impl Listener {
                 ErrorKind::AddrNotAvailable => "this system does not have that address",
                 _ => "it cannot be opened",
             };
-            PublishError { address: port.host, protocol: port.protocol, advice, source }
+            PublishError { port: *port, advice, source }
         })?;
         let published = Published {
             host,
             guest: port.guest,
             protocol: port.protocol,
-            chosen: port.host.port() == 0,
+            chosen: port.host.port() == 0 || port.is_range(),
         };
         Ok(Listener { published, socket })
     }

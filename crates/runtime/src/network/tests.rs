@@ -210,6 +210,24 @@ fn published_ports_lead_in() {
     assert!(error.unwrap_err().to_string().contains("choose another port"));
 }
 
+#[test]
+fn of_several_ports_the_first_that_is_free_is_published() {
+    let grant =
+        |text: &str| Network::new(Grant { ports: Port::parse(text).unwrap(), ..Grant::default() });
+    // Somebody has the first; the next ones may be anybody's, but not all of twenty.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let first = taken.min(u16::MAX - 20);
+    let range = format!("{first}-{}:80", first + 20);
+    let (one, other) = (grant(&range).unwrap(), grant(&range).unwrap());
+    let (one, other) = (one.published()[0], other.published()[0]);
+    assert!(one.chosen && other.chosen && first <= one.host.port(), "{one:?}");
+    assert!(one.host.port() < other.host.port(), "{one:?} {other:?}");
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = holder.local_addr().unwrap().port();
+    let error = grant(&format!("{port}-{port}:80")).unwrap_err();
+    assert!(error.to_string().contains("choose another port"), "{error}");
+}
+
 /// A peer that does not read, and one that sends without end: both are held up, and the box's end is not in the way.
 #[test]
 fn stalled_peers_hold_nobody_up() {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use abi::Errno;
 use abi::stat::makedev;
 
-use super::{CONSOLE, Terminals, Tty};
+use super::{Terminals, Tty};
 use crate::fs::inode::{DirItem, Inode, InodeRef, Kind, Meta, Names, SetAttr};
 use crate::fs::{Cx, Res};
 
@@ -81,9 +81,6 @@ impl Inode for PtsInode {
         }
         let index = std::str::from_utf8(name).ok().and_then(|n| n.parse::<u32>().ok());
         let index = index.filter(|i| i.to_string().as_bytes() == name).ok_or(Errno::ENOENT)?;
-        if index == CONSOLE {
-            return Err(Errno::ENOENT);
-        }
         let tty = cx
             .shared
             .registry::<Terminals>()

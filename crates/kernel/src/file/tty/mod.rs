@@ -1,4 +1,4 @@
-//! Terminals: the console on the host's stdio, and pseudo-terminals (tty(4), pty(7), pts(4)).
+//! Terminals: pseudo-terminals (tty(4), pty(7), pts(4)), the first of which may have the host's stdio as its other side.
 
 pub mod devpts;
 pub mod discipline;
@@ -22,8 +22,6 @@ use crate::fs::cx::Notifier;
 use crate::fs::{Cx, Dentry, Res};
 use crate::wait::WaitKey;
 
-/// Index of the console among the terminals.
-pub const CONSOLE: u32 = 1 << 20;
 /// Most pseudo-terminals (`kernel.pty.max`).
 const MAX_PTYS: u32 = 4096;
 /// Output that a terminal holds for its master before writers wait.
@@ -33,9 +31,10 @@ const MAX_OUTPUT: usize = 65536;
 #[derive(Default)]
 pub struct Terminals {
     all: RefCell<BTreeMap<u32, Weak<Tty>>>,
+    /// The terminal of the box, whose other side the host has: `/dev/pts/0`, as docker's.
     console: RefCell<Option<Rc<Tty>>>,
-    /// Where `/dev/pts` and `/dev/console` are, once mounted.
-    console_at: RefCell<Option<Rc<Dentry>>>,
+    /// Where `/dev/pts` is, once mounted.
+    at: RefCell<Option<Rc<Dentry>>>,
 }
 
 impl Terminals {
@@ -45,28 +44,38 @@ impl Terminals {
         all.iter().filter(|(_, t)| t.strong_count() > 0).map(|(i, _)| *i).collect()
     }
 
+    /// The least index that none in use has; ENOSPC if there are too many.
+    fn free_index(&self) -> Res<u32> {
+        let mut all = self.all.borrow_mut();
+        all.retain(|_, tty| tty.strong_count() > 0);
+        (0..MAX_PTYS).find(|i| !all.contains_key(i)).ok_or(Errno::ENOSPC)
+    }
+
     /// The terminal with this index.
     pub fn get(&self, index: u32) -> Option<Rc<Tty>> {
-        if index == CONSOLE {
-            return self.console.borrow().clone();
-        }
         self.all.borrow().get(&index).and_then(Weak::upgrade)
     }
 
-    /// Says where the console's node is.
-    pub fn set_console_dentry(&self, dentry: &Rc<Dentry>) {
-        *self.console_at.borrow_mut() = Some(dentry.clone());
+    /// The terminal that the host has the other side of.
+    pub fn console(&self) -> Option<Rc<Tty>> {
+        self.console.borrow().clone()
+    }
+
+    /// Says where `/dev/pts` is.
+    pub fn mounted(&self, dentry: &Rc<Dentry>) {
+        *self.at.borrow_mut() = Some(dentry.clone());
     }
 }
 
-/// The dentry of `/dev/console`; ENXIO before it is mounted.
-pub fn console_dentry(cx: &Cx) -> Res<Rc<Dentry>> {
-    cx.shared.registry::<Terminals>().console_at.borrow().clone().ok_or(Errno::ENXIO)
+/// The dentry of terminal `index` in `/dev/pts`, whatever lies over that; ENXIO before it is mounted.
+pub fn dentry(cx: &mut Cx, index: u32) -> Res<Rc<Dentry>> {
+    let at = cx.shared.registry::<Terminals>().at.borrow().clone();
+    at.ok_or(Errno::ENXIO)?.lookup(cx, index.to_string().as_bytes())
 }
 
 /// The device number of terminal `index`.
 pub fn device_number(index: u32) -> u64 {
-    if index == CONSOLE { makedev(5, 1) } else { makedev(136, index) }
+    makedev(136, index)
 }
 
 /// One terminal.
@@ -80,6 +89,8 @@ pub struct Tty {
     /// Session it controls; 0 = none.
     session: Cell<u32>,
     locked: Cell<bool>,
+    /// The other side is the host's stdio, not a master.
+    is_console: bool,
     /// Open slaves, and whether there was ever one.
     slaves: Cell<u32>,
     was_open: Cell<bool>,
@@ -93,14 +104,15 @@ pub struct Tty {
 }
 
 impl Tty {
-    fn new(cx: &Cx, index: u32) -> Rc<Tty> {
+    fn new(cx: &Cx, index: u32, is_console: bool) -> Rc<Tty> {
         Rc::new(Tty {
             index,
+            is_console,
             line: RefCell::default(),
             window: Cell::new([0; 4]),
             foreground: Cell::new(0),
             session: Cell::new(0),
-            locked: Cell::new(index != CONSOLE),
+            locked: Cell::new(!is_console),
             slaves: Cell::new(0),
             was_open: Cell::new(false),
             hung_up: Cell::new(false),
@@ -109,10 +121,6 @@ impl Tty {
             host_eof: Cell::new(false),
             notifier: cx.shared.notifier(),
         })
-    }
-
-    fn is_console(&self) -> bool {
-        self.index == CONSOLE
     }
 
     fn receive(&self, cx: &mut Cx, bytes: &[u8]) {
@@ -128,7 +136,7 @@ impl Tty {
 
     /// The console's output goes to the host at once.
     fn drain_console(&self, cx: &mut Cx) {
-        if self.is_console() {
+        if self.is_console {
             let out: Vec<u8> = self.line.borrow_mut().output.drain(..).collect();
             let mut rest = out.as_slice();
             while !rest.is_empty() {
@@ -161,7 +169,7 @@ impl Tty {
 
     /// Whether the console has room for what the host's input may bring.
     pub fn takes_host_input(&self) -> bool {
-        self.is_console() && !self.host_eof.get() && self.line.borrow().has_room()
+        self.is_console && !self.host_eof.get() && self.line.borrow().has_room()
     }
 
     /// Job control: whether the caller may go on; a background process gets `signal` (SIGTTIN, SIGTTOU).
@@ -327,16 +335,23 @@ impl Tty {
     }
 }
 
-/// Opens terminal `index` (a slave, or the console); it may become the controlling terminal.
+/// Makes the terminal whose other side the host has, and says its index.
+pub fn make_console(cx: &mut Cx) -> Res<u32> {
+    let shared = cx.shared.clone();
+    let ttys = shared.registry::<Terminals>();
+    let console = Tty::new(cx, ttys.free_index()?, true);
+    let (rows, columns) = cx.host().window_size().unwrap_or_default();
+    console.window.set([rows, columns, 0, 0]);
+    ttys.all.borrow_mut().insert(console.index, Rc::downgrade(&console));
+    let index = console.index;
+    *ttys.console.borrow_mut() = Some(console);
+    Ok(index)
+}
+
+/// Opens terminal `index` as programs do; it may become the controlling terminal.
 pub fn open_index(cx: &mut Cx, index: u32, flags: u32) -> Res<Rc<dyn FileOps>> {
     let shared = cx.shared.clone();
     let ttys = shared.registry::<Terminals>();
-    if index == CONSOLE && ttys.get(CONSOLE).is_none() {
-        let console = Tty::new(cx, CONSOLE);
-        let (rows, columns) = cx.host().window_size().unwrap_or_default();
-        console.window.set([rows, columns, 0, 0]);
-        *ttys.console.borrow_mut() = Some(console);
-    }
     let tty = ttys.get(index).ok_or(Errno::ENXIO)?;
     if tty.locked.get() || tty.hung_up.get() {
         return Err(Errno::EIO);
@@ -355,11 +370,9 @@ pub fn open_index(cx: &mut Cx, index: u32, flags: u32) -> Res<Rc<dyn FileOps>> {
 pub fn open_master(cx: &mut Cx) -> Res<Rc<dyn FileOps>> {
     let shared = cx.shared.clone();
     let ttys = shared.registry::<Terminals>();
-    let mut all = ttys.all.borrow_mut();
-    all.retain(|_, tty| tty.strong_count() > 0);
-    let index = (0..MAX_PTYS).find(|i| !all.contains_key(i)).ok_or(Errno::ENOSPC)?;
-    let tty = Tty::new(cx, index);
-    all.insert(index, Rc::downgrade(&tty));
+    let index = ttys.free_index()?;
+    let tty = Tty::new(cx, index, false);
+    ttys.all.borrow_mut().insert(index, Rc::downgrade(&tty));
     Ok(Rc::new(Master { tty, hangups: shared.hangups.clone() }))
 }
 
@@ -428,10 +441,10 @@ impl FileOps for Slave {
             tty.check_job(cx, SIGTTOU)?;
         }
         let room = MAX_OUTPUT.saturating_sub(tty.line.borrow().output.len());
-        if !tty.is_console() && (room == 0 || tty.line.borrow().stopped) {
+        if !tty.is_console && (room == 0 || tty.line.borrow().stopped) {
             return Err(Errno::EAGAIN);
         }
-        let n = if tty.is_console() { buf.len() } else { buf.len().min(room) };
+        let n = if tty.is_console { buf.len() } else { buf.len().min(room) };
         tty.line.borrow_mut().emit(&buf[..n]);
         tty.drain_console(cx);
         tty.notifier.wake();
@@ -454,7 +467,7 @@ impl FileOps for Slave {
 
     fn keys(&self, _cx: &mut Cx, out: &mut Vec<WaitKey>) {
         out.push(self.tty.notifier.key());
-        if self.tty.is_console() {
+        if self.tty.is_console {
             out.push(WaitKey::STDIN);
         }
     }

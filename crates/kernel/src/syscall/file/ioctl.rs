@@ -10,8 +10,8 @@ use abi::tty::*;
 use super::owner;
 use crate::file::OpenFile;
 use crate::file::socket::Socket;
-use crate::file::tty::Master;
 use crate::file::tty::termios::{TERMIO_LEN, TERMIOS_LEN, TERMIOS2_LEN};
+use crate::file::tty::{self, Master};
 use crate::fs::Kind;
 use crate::syscall::Args;
 use crate::syscall::file::ifreq;
@@ -164,12 +164,9 @@ pub fn ioctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 /// TIOCGPTPEER (ioctl_tty(2)): the slave without a path.
 fn open_peer(k: &mut Kernel, tid: ThreadId, file: &OpenFile, flags: u32) -> SysResult {
     let Some(master) = file.object::<Master>() else { return Err(Errno::ENOTTY.into()) };
-    let name = master.tty().index.to_string();
-    let root = k.root.clone();
     let mut cx = k.cx(tid);
     let ops = master.open_peer(&mut cx, flags)?;
-    let pts = root.lookup(&mut cx, b"dev")?.down().lookup(&mut cx, b"pts")?.down();
-    let dentry = pts.lookup(&mut cx, name.as_bytes())?;
+    let dentry = tty::dentry(&mut cx, master.tty().index)?;
     let peer = OpenFile::new(&cx.shared, &dentry, ops, flags);
     Ok(k.add_file(tid, peer, flags & O_CLOEXEC != 0)?)
 }
