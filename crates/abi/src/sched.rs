@@ -96,6 +96,20 @@ pub const CLONE_PARENT: u64 = 0x8000;
 pub const CLONE_THREAD: u64 = 0x1_0000;
 /// New mount namespace.
 pub const CLONE_NEWNS: u64 = 0x2_0000;
+/// New time namespace.
+pub const CLONE_NEWTIME: u64 = 0x80;
+/// New cgroup namespace.
+pub const CLONE_NEWCGROUP: u64 = 0x200_0000;
+/// New UTS namespace.
+pub const CLONE_NEWUTS: u64 = 0x400_0000;
+/// New IPC namespace.
+pub const CLONE_NEWIPC: u64 = 0x800_0000;
+/// New user namespace.
+pub const CLONE_NEWUSER: u64 = 0x1000_0000;
+/// New PID namespace.
+pub const CLONE_NEWPID: u64 = 0x2000_0000;
+/// New network namespace.
+pub const CLONE_NEWNET: u64 = 0x4000_0000;
 /// Share System V semaphore undo lists.
 pub const CLONE_SYSVSEM: u64 = 0x4_0000;
 /// Set thread-local storage.

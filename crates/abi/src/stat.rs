@@ -35,6 +35,7 @@ pub const STATX_ATTR_MOUNT_ROOT: u64 = 0x2000;
 pub const TMPFS_MAGIC: u64 = 0x0102_1994;
 pub const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
 pub const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+pub const NSFS_MAGIC: u64 = 0x6e73_6673;
 pub const SYSFS_MAGIC: u64 = 0x6265_6572;
 pub const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
 pub const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;

@@ -31,6 +31,13 @@ pub const TCGETS2: u32 = 0x802c_542a;
 pub const TCSETS2: u32 = 0x402c_542b;
 pub const TCSETSW2: u32 = 0x402c_542c;
 pub const TCSETSF2: u32 = 0x402c_542d;
+pub const TIOCPKT: u32 = 0x5420;
+pub const TIOCSETD: u32 = 0x5423;
+pub const TIOCGETD: u32 = 0x5424;
+pub const TIOCGDEV: u32 = 0x8004_5432;
+pub const TIOCSIG: u32 = 0x4004_5436;
+pub const TIOCGPKT: u32 = 0x8004_5438;
+pub const TIOCGEXCL: u32 = 0x8004_5440;
 pub const TIOCGPTN: u32 = 0x8004_5430;
 pub const TIOCSPTLCK: u32 = 0x4004_5431;
 pub const TIOCGPTLCK: u32 = 0x8004_5439;
@@ -43,6 +50,24 @@ pub const TIOCSLCKTRMIOS: u32 = 0x5457;
 pub const FIOQSIZE: u32 = 0x5460;
 pub const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
 pub const RNDGETENTCNT: u32 = 0x8004_5200;
+
+/// Arguments of TCXONC.
+pub const TCOOFF: u64 = 0;
+pub const TCOON: u64 = 1;
+pub const TCIOFF: u64 = 2;
+pub const TCION: u64 = 3;
+/// Arguments of TCFLSH.
+pub const TCIFLUSH: u64 = 0;
+pub const TCOFLUSH: u64 = 1;
+pub const TCIOFLUSH: u64 = 2;
+/// What a master reads first in packet mode.
+pub const TIOCPKT_DATA: u8 = 0;
+pub const TIOCPKT_FLUSHREAD: u8 = 1;
+pub const TIOCPKT_FLUSHWRITE: u8 = 2;
+pub const TIOCPKT_STOP: u8 = 4;
+pub const TIOCPKT_START: u8 = 8;
+pub const TIOCPKT_NOSTOP: u8 = 16;
+pub const TIOCPKT_DOSTOP: u8 = 32;
 
 pub const BRKINT: u32 = 0o2;
 pub const ISTRIP: u32 = 0o40;

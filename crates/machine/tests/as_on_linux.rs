@@ -243,6 +243,16 @@ fn terminals_as_system_v_has_them() {
 }
 
 #[test]
+fn packet_mode_of_terminals() {
+    check("ptypacket");
+}
+
+#[test]
+fn files_of_namespaces() {
+    check("namespaces");
+}
+
+#[test]
 fn limits_of_processes() {
     check("limits");
 }

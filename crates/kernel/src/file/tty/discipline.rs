@@ -62,6 +62,9 @@ impl Discipline {
             if !self.termios.local(NOFLSH) {
                 self.flush_input();
             }
+            if self.termios.input(IXON) {
+                self.stopped = false;
+            }
             self.echo(byte);
             return Some(signal);
         }

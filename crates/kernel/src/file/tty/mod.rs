@@ -11,8 +11,8 @@ use std::rc::{Rc, Weak};
 
 use abi::Errno;
 use abi::fcntl::O_NOCTTY;
-use abi::poll::{POLLHUP, READABLE, WRITABLE};
-use abi::signal::{SIGCONT, SIGHUP, SIGTTIN, SIGTTOU, SIGWINCH};
+use abi::poll::{POLLHUP, POLLPRI, READABLE, WRITABLE};
+use abi::signal::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH};
 use abi::stat::makedev;
 use abi::tty::*;
 
@@ -95,6 +95,11 @@ pub struct Tty {
     slaves: Cell<u32>,
     was_open: Cell<bool>,
     hung_up: Cell<bool>,
+    /// Opened by nobody else but who may anything (TIOCEXCL).
+    exclusive: Cell<bool>,
+    /// Reads of the master begin with a byte that says what happened (TIOCPKT), and what did since the last one.
+    packet: Cell<bool>,
+    status: Cell<u8>,
     /// Owner of the slave's node.
     pub owner: Cell<(u32, u32)>,
     /// When a read with VTIME gives up, monotonic ns.
@@ -116,6 +121,9 @@ impl Tty {
             slaves: Cell::new(0),
             was_open: Cell::new(false),
             hung_up: Cell::new(false),
+            exclusive: Cell::new(false),
+            packet: Cell::new(false),
+            status: Cell::new(0),
             owner: Cell::new((cx.cred.uid, cx.cred.gid)),
             give_up: Cell::new(None),
             host_eof: Cell::new(false),
@@ -125,13 +133,35 @@ impl Tty {
 
     fn receive(&self, cx: &mut Cx, bytes: &[u8]) {
         for &byte in bytes {
+            let stopped = self.line.borrow().stopped;
             let signal = self.line.borrow_mut().receive(byte);
+            if signal.is_some() && !self.line.borrow().termios.local(NOFLSH) {
+                self.happened(0, TIOCPKT_FLUSHREAD | TIOCPKT_FLUSHWRITE);
+            }
+            self.tell_flow(stopped);
             if let (Some(signal), group @ 1..) = (signal, self.foreground.get()) {
                 cx.world.signal_group(group, signal);
             }
         }
         self.drain_console(cx);
         self.notifier.wake();
+    }
+
+    /// In packet mode, what the master reads next is that `bits` happened, and `gone` no more.
+    fn happened(&self, gone: u8, bits: u8) {
+        if self.packet.get() {
+            self.status.set(self.status.get() & !gone | bits);
+            self.notifier.wake();
+        }
+    }
+
+    /// As [`Tty::happened`], if output is held now and was not before, or the other way round.
+    fn tell_flow(&self, before: bool) {
+        match (before, self.line.borrow().stopped) {
+            (false, true) => self.happened(TIOCPKT_START, TIOCPKT_STOP),
+            (true, false) => self.happened(TIOCPKT_STOP, TIOCPKT_START),
+            _ => {}
+        }
     }
 
     /// The console's output goes to the host at once.
@@ -250,23 +280,63 @@ impl Tty {
                     TCSETA | TCSETAW | TCSETAF => new.load_termio(data),
                     _ => new.load(data),
                 }
-                if matches!(request, TCSETSF | TCSETSF2 | TCSETAF) {
+                let flushed = matches!(request, TCSETSF | TCSETSF2 | TCSETAF);
+                if flushed {
                     line.flush_input();
                 }
+                let before = line.termios.stops_as_usual();
                 line.set_termios(new);
+                let now = line.termios.stops_as_usual();
                 drop(line);
+                if flushed {
+                    self.happened(0, TIOCPKT_FLUSHREAD);
+                }
+                if before != now {
+                    let bit = if now { TIOCPKT_DOSTOP } else { TIOCPKT_NOSTOP };
+                    self.happened(TIOCPKT_DOSTOP | TIOCPKT_NOSTOP, bit);
+                }
                 self.notifier.wake();
             }
-            TCSBRK | TCSBRKP | TIOCEXCL | TIOCNXCL => {}
-            TCXONC => self.line.borrow_mut().stopped = arg == 0,
-            TCFLSH => {
+            TCSBRK | TCSBRKP => {}
+            TIOCEXCL | TIOCNXCL => self.exclusive.set(request == TIOCEXCL),
+            TIOCGEXCL => return put32(data, u32::from(self.exclusive.get())),
+            // N_TTY alone.
+            TIOCGETD => return put32(data, 0),
+            TIOCSETD if get32(data) == 0 => {}
+            TIOCSETD => return Err(Errno::EINVAL),
+            TIOCGDEV => return put32(data, device_number(self.index) as u32),
+            TCXONC => {
                 let mut line = self.line.borrow_mut();
-                if arg == 0 || arg == 2 {
+                let before = line.stopped;
+                match arg {
+                    TCOOFF | TCOON => line.stopped = arg == TCOOFF,
+                    TCIOFF | TCION => {
+                        let byte = line.termios.cc[if arg == TCIOFF { VSTOP } else { VSTART }];
+                        line.output.extend((byte != 0).then_some(byte));
+                    }
+                    _ => return Err(Errno::EINVAL),
+                }
+                drop(line);
+                self.tell_flow(before);
+                self.drain_console(cx);
+                self.notifier.wake();
+            }
+            TCFLSH => {
+                let (input, output) = match arg {
+                    TCIFLUSH => (TIOCPKT_FLUSHREAD, 0),
+                    TCOFLUSH => (0, TIOCPKT_FLUSHWRITE),
+                    TCIOFLUSH => (TIOCPKT_FLUSHREAD, TIOCPKT_FLUSHWRITE),
+                    _ => return Err(Errno::EINVAL),
+                };
+                let mut line = self.line.borrow_mut();
+                if input != 0 {
                     line.flush_input();
                 }
-                if arg == 1 || arg == 2 {
+                if output != 0 {
                     line.output.clear();
                 }
+                drop(line);
+                self.happened(0, input | output);
             }
             TIOCGWINSZ => {
                 for (out, value) in data.chunks_exact_mut(2).zip(self.window.get()) {
@@ -355,6 +425,9 @@ pub fn open_index(cx: &mut Cx, index: u32, flags: u32) -> Res<Rc<dyn FileOps>> {
     let tty = ttys.get(index).ok_or(Errno::ENXIO)?;
     if tty.locked.get() || tty.hung_up.get() {
         return Err(Errno::EIO);
+    }
+    if tty.exclusive.get() && !cx.cred.capable(crate::fs::cx::cap::SYS_ADMIN) {
+        return Err(Errno::EBUSY);
     }
     if flags & O_NOCTTY == 0 && tty.session.get() == 0 {
         // Only a session leader without a terminal gets one; everybody else just opens the file.
@@ -544,14 +617,23 @@ impl FileOps for Master {
     fn read(&self, _cx: &mut Cx, _file: &OpenFile, buf: &mut [u8]) -> Res<usize> {
         let tty = &self.tty;
         let mut line = tty.line.borrow_mut();
-        let n = buf.len().min(line.output.len());
-        for (out, byte) in buf.iter_mut().zip(line.output.drain(..n)) {
+        let mut head = 0;
+        if let (true, Some(first)) = (tty.packet.get(), buf.first_mut()) {
+            *first = tty.status.take();
+            if *first != TIOCPKT_DATA {
+                return Ok(1);
+            }
+            head = usize::from(!line.output.is_empty());
+        }
+        let rest = buf.get_mut(head..).unwrap_or_default();
+        let n = rest.len().min(line.output.len());
+        for (out, byte) in rest.iter_mut().zip(line.output.drain(..n)) {
             *out = byte;
         }
         drop(line);
-        if n > 0 {
+        if head + n > 0 {
             tty.notifier.wake();
-            return Ok(n);
+            return Ok(head + n);
         }
         if tty.slaves.get() == 0 && tty.was_open.get() {
             return Err(Errno::EIO);
@@ -568,7 +650,8 @@ impl FileOps for Master {
         let hup = self.tty.slaves.get() == 0 && self.tty.was_open.get();
         let line = self.tty.line.borrow();
         let readable = if line.output.is_empty() { 0 } else { READABLE };
-        WRITABLE | readable | if hup { POLLHUP } else { 0 }
+        let status = if self.tty.status.get() == 0 { 0 } else { READABLE | POLLPRI };
+        WRITABLE | readable | status | if hup { POLLHUP } else { 0 }
     }
 
     fn keys(&self, _cx: &mut Cx, out: &mut Vec<WaitKey>) {
@@ -596,6 +679,18 @@ impl FileOps for Master {
             TIOCGPTN => data.copy_from_slice(&tty.index.to_le_bytes()),
             TIOCSPTLCK => tty.locked.set(data.iter().any(|b| *b != 0)),
             TIOCGPTLCK => data.copy_from_slice(&u32::from(tty.locked.get()).to_le_bytes()),
+            TIOCPKT => {
+                tty.packet.set(data.iter().any(|b| *b != 0));
+                tty.status.set(if tty.packet.get() { tty.status.get() } else { 0 });
+            }
+            TIOCGPKT => data.copy_from_slice(&u32::from(tty.packet.get()).to_le_bytes()),
+            TIOCSIG => match (u32::try_from(arg), tty.foreground.get()) {
+                (Ok(SIGINT | SIGQUIT | SIGTSTP), 0) => {}
+                (Ok(signal @ (SIGINT | SIGQUIT | SIGTSTP)), group) => {
+                    cx.world.signal_group(group, signal);
+                }
+                _ => return Err(Errno::EINVAL),
+            },
             FIONREAD => {
                 let n = tty.line.borrow().output.len() as u32;
                 data.copy_from_slice(&n.to_le_bytes());

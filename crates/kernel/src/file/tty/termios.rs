@@ -46,6 +46,11 @@ impl Default for Termios {
 }
 
 impl Termios {
+    /// Whether ^S and ^Q hold output and let it go on, for packet mode.
+    pub fn stops_as_usual(&self) -> bool {
+        self.input(IXON) && (self.cc[VSTOP], self.cc[VSTART]) == (0o23, 0o21)
+    }
+
     /// Fills a `struct termios` or, if there is room, `termios2`.
     pub fn store(&self, out: &mut [u8]) {
         let mut bytes = [0; TERMIOS2_LEN];

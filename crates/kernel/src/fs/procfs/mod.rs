@@ -2,6 +2,7 @@
 
 mod memory;
 pub mod mounts;
+pub mod namespace;
 pub mod tables;
 
 use std::any::Any;
@@ -12,7 +13,8 @@ use abi::Errno;
 use abi::fcntl::SEEK_END;
 use abi::poll::{READABLE, WRITABLE};
 
-use self::tables::{GUARDED, NAMESPACES, NET, SYSTEM, System, TASK, Task};
+use self::namespace::NAMESPACES;
+use self::tables::{GUARDED, NET, SYSTEM, System, TASK, Task};
 use super::inode::{DirItem, Inode, InodeRef, Kind, Meta, Names, NewNode, SetAttr};
 use super::open_file::{FileOps, OpenFile, read_on, seek_to};
 use super::{Cx, Dentry, Res};
@@ -470,11 +472,7 @@ impl Inode for ProcInode {
                 Some((_, _, System::Link(target))) => Ok(target.as_bytes().to_vec()),
                 _ => Err(Errno::EINVAL),
             },
-            Node::Ns { row, .. } => {
-                let (name, number) = NAMESPACES.get(*row).ok_or(Errno::ENOENT)?;
-                let class = if *name == "pid_for_children" { "pid" } else { name };
-                Ok(format!("{class}:[{number}]").into_bytes())
-            }
+            Node::Ns { row, .. } => Ok(namespace::text(*row).ok_or(Errno::ENOENT)?.into_bytes()),
             _ => {
                 let place = self.magic(cx).ok_or(Errno::EINVAL)??;
                 let me = cx.world.job().tid;
@@ -493,6 +491,7 @@ impl Inode for ProcInode {
             Node::TaskFile { tid, .. } if matches!(self.task_row(), Some((_, _, Task::Place))) => {
                 Some(*tid)
             }
+            Node::Ns { tid, .. } => Some(*tid),
             _ => None,
         };
         if tid.is_some_and(|tid| !cx.world.procs().may_access(tid, false)) {
@@ -508,6 +507,7 @@ impl Inode for ProcInode {
                 }
                 _ => None,
             },
+            Node::Ns { row, .. } => Some(namespace::dentry(*row).ok_or(Errno::ENOENT)),
             _ => None,
         }
     }
@@ -535,6 +535,11 @@ impl Inode for ProcInode {
             if name == "pagemap" {
                 return Some(Ok(Rc::new(memory::PageMap { tid: *tid })));
             }
+        }
+        if let Node::SystemFile(row) = &self.node
+            && matches!(SYSTEM.get(*row), Some((_, _, System::Refused)))
+        {
+            return Some(Err(Errno::EPERM));
         }
         match self.kind() {
             Kind::File => Some(Ok(Rc::new(ProcFile { inode: self, text: RefCell::default() }))),

@@ -7,6 +7,8 @@ pub enum System {
     Text(&'static str),
     /// Text that the kernel makes, by its path.
     Made,
+    /// Nobody may open it: that takes a capability which a container's root has not (CAP_SYSLOG).
+    Refused,
     /// A symbolic link.
     Link(&'static str),
 }
@@ -31,6 +33,7 @@ pub const SYSTEM: &[(&str, u32, System)] = &[
     ("kcore", 0o400, System::Text("")),
     ("key-users", 0o444, System::Text("    0:     1 1/1 0/1000000 0/25000000\n")),
     ("keys", 0o444, System::Text("")),
+    ("kmsg", 0o400, System::Refused),
     ("loadavg", 0o444, System::Made),
     ("locks", 0o444, System::Made),
     ("meminfo", 0o444, System::Made),
@@ -422,17 +425,4 @@ pub const GUARDED: &[&str] = &[
     "smaps_rollup",
     "stack",
     "syscall",
-];
-
-/// Namespaces in `ns/`, with the numbers of the initial ones.
-pub const NAMESPACES: &[(&str, u64)] = &[
-    ("cgroup", 4026531835),
-    ("ipc", 4026531839),
-    ("mnt", 4026531841),
-    ("net", 4026531840),
-    ("pid", 4026531836),
-    ("pid_for_children", 4026531836),
-    ("time", 4026531834),
-    ("user", 4026531837),
-    ("uts", 4026531838),
 ];

@@ -13,6 +13,7 @@ use crate::file::socket::Socket;
 use crate::file::tty::termios::{TERMIO_LEN, TERMIOS_LEN, TERMIOS2_LEN};
 use crate::file::tty::{self, Master};
 use crate::fs::Kind;
+use crate::fs::procfs::namespace;
 use crate::syscall::Args;
 use crate::syscall::file::ifreq;
 use crate::{Kernel, SysResult, ThreadId};
@@ -59,6 +60,13 @@ const REQUESTS: &[(u32, Way, usize)] = &[
     (TIOCSTI, Way::In, 1),
     (TIOCGWINSZ, Way::Out, 8),
     (TIOCSWINSZ, Way::In, 8),
+    (TIOCPKT, Way::In, 4),
+    (TIOCGPKT, Way::Out, 4),
+    (TIOCSIG, Way::None, 0),
+    (TIOCGETD, Way::Out, 4),
+    (TIOCSETD, Way::In, 4),
+    (TIOCGDEV, Way::Out, 4),
+    (TIOCGEXCL, Way::Out, 4),
     (TIOCGPTN, Way::Out, 4),
     (TIOCSPTLCK, Way::In, 4),
     (TIOCGPTLCK, Way::Out, 4),
@@ -66,6 +74,10 @@ const REQUESTS: &[(u32, Way, usize)] = &[
     (SIOCATMARK, Way::Out, 4),
     (SIOCGSTAMP, Way::Out, 16),
     (SIOCGSTAMPNS, Way::Out, 16),
+    (namespace::NS_GET_USERNS, Way::None, 0),
+    (namespace::NS_GET_PARENT, Way::None, 0),
+    (namespace::NS_GET_NSTYPE, Way::None, 0),
+    (namespace::NS_GET_OWNER_UID, Way::Out, 4),
     (RNDGETENTCNT, Way::Out, 4),
 ];
 
