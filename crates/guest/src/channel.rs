@@ -79,7 +79,9 @@ impl Channel {
     pub fn read(&mut self, buf: &mut [u8]) -> Result<usize, Errno> {
         match self {
             Channel::Descriptor { fd, nonblocking } => {
-                if !*nonblocking && wasi::wait(&[*fd], &[], Some(0)).is_empty() {
+                if !*nonblocking
+                    && wasi::wait(&[*fd], &[], Some(0)).is_some_and(|fds| fds.is_empty())
+                {
                     return Err(Errno::EAGAIN);
                 }
                 wasi::read(*fd, buf)

@@ -101,7 +101,7 @@ fn start_args(invocation: Invocation, tty: bool) -> StartArgs {
         cpu: invocation.cpu,
         limits: invocation.limits,
         rights: invocation.rights,
-        tty: tty || matches!(invocation.terminal, Terminal::Yes(_)),
+        tty: tty || matches!(invocation.terminal, Terminal::Lines | Terminal::Yes(_)),
         interpret: invocation.interpret,
         init: invocation.init,
         strace: invocation.strace,
@@ -149,11 +149,12 @@ impl Driver {
                 Step::Exit(status) => return status,
                 Step::Wait { deadline, stdin, network } => {
                     let mut waits = Waits::default();
-                    let pause = if stdin { self.stdin.watch(&mut waits) } else { None };
                     for way in self.ways.all().filter(|_| network) {
                         way.flush(&mut waits);
                     }
                     self.control.watch(&mut waits);
+                    let others = deadline.is_some() || !waits.is_empty();
+                    let pause = if stdin { self.stdin.watch(&mut waits, others) } else { None };
                     let paused = pause.map(|ns| machine.kernel().host.clock_monotonic() + ns);
                     let deadline = deadline.into_iter().chain(paused).min();
                     if waits.is_empty() && deadline.is_none() {

@@ -76,9 +76,19 @@ impl WasiHost {
     ) -> Self {
         let mut preopens = Vec::new();
         for (fd, name) in wasi::preopens() {
-            let guest_path = mount_point(&String::from_utf8_lossy(&name));
+            let name = String::from_utf8_lossy(&name);
+            let guest_path = mount_point(&name);
             if hidden != Some(guest_path.as_str()) {
-                preopens.push(invocation.mounts.preopen(guest_path, fd));
+                let preopen = invocation.mounts.preopen(guest_path, fd);
+                // Some hosts take absolute names and tell them without their slash.
+                let as_named = preopen.guest_path.strip_prefix(HOST_MOUNT).map(str::to_owned);
+                if let Some(guest_path) = as_named
+                    && !name.starts_with('/')
+                    && !guest_path.is_empty()
+                {
+                    preopens.push(Preopen { guest_path, yields: true, ..preopen.clone() });
+                }
+                preopens.push(preopen);
             }
         }
         let fixed = invocation.clock.map(|seconds| FixedWorld {
@@ -101,7 +111,7 @@ impl WasiHost {
 }
 
 /// The guest path of a preopen: its own name when that is absolute; `/` itself (which is the image's)
-/// and relative names lie below `/host`.
+/// and relative names lie below `/host`. Those are seen from the root, too, where the image has nothing.
 pub fn mount_point(name: &str) -> String {
     let parts = || name.split('/').filter(|part| !part.is_empty() && *part != "." && *part != "..");
     let base = if name.starts_with('/') && parts().next().is_some() { "" } else { HOST_MOUNT };
@@ -183,8 +193,7 @@ impl Host for WasiHost {
     }
 
     fn log(&mut self, line: &str) {
-        // A terminal may be in raw mode.
-        let end = if self.is_terminal(STDERR) { "\r\n" } else { "\n" };
+        let end = if matches!(self.terminal, Terminal::Yes(_)) { "\r\n" } else { "\n" };
         let _ = self.stderr_write([line, end].concat().as_bytes());
     }
 
@@ -192,8 +201,13 @@ impl Host for WasiHost {
         match self.terminal {
             Terminal::Detect => wasi::is_terminal(fd),
             Terminal::No => false,
-            Terminal::Yes(_) => fd <= STDERR,
+            Terminal::Lines | Terminal::Yes(_) => fd <= STDERR,
         }
+    }
+
+    fn edits_lines(&self) -> bool {
+        // Nothing in WASI makes a terminal raw.
+        matches!(self.terminal, Terminal::Detect | Terminal::Lines)
     }
 
     fn window_size(&self) -> Option<(u16, u16)> {

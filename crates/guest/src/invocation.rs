@@ -16,7 +16,9 @@ pub enum Terminal {
     Detect,
     /// They are not.
     No,
-    /// They are; with their size when known.
+    /// They are, one that nobody has made raw: it edits and echoes lines.
+    Lines,
+    /// They are, made raw; with their size when known.
     Yes(Option<Size>),
 }
 
@@ -57,7 +59,7 @@ pub struct Invocation {
     pub rights: Rights,
     /// What is wrong with the value of a limit or right: the box does not run without it.
     pub mistake: Option<String>,
-    /// `BOXER_TTY`: `1` or `COLSxROWS` for yes, `0` for no.
+    /// `BOXER_TTY`: `1` or `COLSxROWS` for yes, `lines` for one that is not raw, `0` for no.
     pub terminal: Terminal,
     /// `BOXER_EXIT_MAX=N`: the largest exit status that the host takes.
     pub largest_status: Option<u32>,
@@ -152,7 +154,13 @@ impl Invocation {
             b"DNS_SEARCH" => self.naming.search = list(value),
             b"DNS_OPTION" => self.naming.options = list(value),
             b"CPU" => self.cpu = std::str::from_utf8(value).ok().and_then(CpuLevel::from_name),
-            b"TTY" => self.terminal = if on { Terminal::Yes(size(value)) } else { Terminal::No },
+            b"TTY" => {
+                self.terminal = match value {
+                    b"lines" => Terminal::Lines,
+                    _ if on => Terminal::Yes(size(value)),
+                    _ => Terminal::No,
+                }
+            }
             b"EXIT_MAX" => self.largest_status = number(value),
             b"TRANSLATE" => self.interpret = value == b"none",
             b"INIT" => self.init = on,

@@ -33,7 +33,10 @@ fn main() {
             "boxer: the program ended with status {status}; this host takes none above {most}"
         );
     }
-    wasi::exit(status.min(most));
+    // Hosts of JavaScript hear of an exit by an exception, and not all of their users take one for success.
+    if status != 0 {
+        wasi::exit(status.min(most));
+    }
 }
 
 /// The largest exit status that the host takes: wasmtime lets no module have the numbers from 126 on, by which shells and

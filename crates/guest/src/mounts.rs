@@ -28,7 +28,8 @@ impl Mounts {
     /// What the directory preopened as `name` is.
     pub fn preopen(&self, name: String, fd: wasi::Fd) -> Preopen {
         let (dir, writable) = (HostFd(fd), wasi::is_writable(fd));
-        let mut preopen = Preopen { guest_path: name, dir, writable, file: None, volume: false };
+        let mut preopen =
+            Preopen { guest_path: name, dir, writable, file: None, volume: false, yields: false };
         let name = preopen.guest_path.clone();
         for line in self.lines() {
             match line.as_slice() {

@@ -3,7 +3,9 @@
 //! - A look at standard input without waiting may tell nothing at all: node's ends before it has looked. What a wait says
 //!   counts, and where looks prove blind they take a millisecond, seldom.
 //! - A host that says that there is input and then has none (`EAGAIN`) is asked again after a while, not at once.
-//! - A stream that takes no more output for now (`EAGAIN`) is waited for: nothing is lost, and the box stands still as long.
+//! - A host that cannot wait for input (browsers) is read from, which may block the box: only when nothing in it can run, and when
+//!   something is to happen within a second, after that.
+//! - A stream that takes no more output for now (`EAGAIN`), or a part, is waited for: nothing is lost, and the box stands still as long.
 
 use crate::waits::Waits;
 use crate::wasi;
@@ -27,6 +29,8 @@ const LOOK_EVERY: u64 = 20 * MS;
 const BLIND_AFTER: u32 = 3;
 /// The longest pauses before a host is asked again for input, and whether it takes output, ns.
 const INPUT_PAUSE: u64 = 20 * MS;
+/// How long a read that may block is put off for what is to happen before, ns.
+const PUT_OFF: u64 = 1000 * MS;
 const OUTPUT_PAUSE: u64 = 10 * MS;
 
 /// What is known of standard input.
@@ -43,6 +47,8 @@ pub struct Stdin {
     looked: Cell<u64>,
     /// How often in a row there was nothing although the host said so.
     empty: Cell<u32>,
+    /// The host cannot wait for input.
+    unpolled: Cell<bool>,
 }
 
 impl Stdin {
@@ -50,6 +56,9 @@ impl Stdin {
     pub fn is_ready(&self) -> bool {
         if self.ready.get() || !self.read.borrow().is_empty() {
             return true;
+        }
+        if self.unpolled.get() {
+            return false;
         }
         let mut timeout = 0;
         if self.blind.get() >= BLIND_AFTER {
@@ -60,7 +69,11 @@ impl Stdin {
             self.looked.set(now);
             timeout = MS;
         }
-        let ready = !wasi::wait(&[STDIN], &[], Some(timeout)).is_empty();
+        let Some(fds) = wasi::wait(&[STDIN], &[], Some(timeout)) else {
+            self.unpolled.set(true);
+            return false;
+        };
+        let ready = !fds.is_empty();
         self.ready.set(ready);
         self.denied.set(!ready);
         ready
@@ -90,10 +103,14 @@ impl Stdin {
         Ok(len)
     }
 
-    /// Adds standard input to what is waited for, or a pause if it has only pretended to have something; the longest
-    /// time to wait, if there is one.
-    pub fn watch(&self, waits: &mut Waits) -> Option<u64> {
+    /// Adds standard input to what is waited for, or a pause if it has only pretended to have something or nobody can tell; the
+    /// longest time to wait, if there is one. `others`: something else is waited for.
+    pub fn watch(&self, waits: &mut Waits, others: bool) -> Option<u64> {
         match self.empty.get() {
+            _ if self.unpolled.get() => {
+                self.ready.set(true);
+                Some(if others { PUT_OFF } else { 0 })
+            }
             0 => {
                 waits.read(STDIN);
                 None
@@ -120,16 +137,20 @@ fn pause(times: u32) -> u64 {
     MS << times.min(8)
 }
 
-/// Writes to standard output or error: bytes taken, at least one.
+/// Writes to standard output or error: all of it, or what went before an error.
 pub fn write(fd: wasi::Fd, buf: &[u8]) -> Result<usize, Errno> {
-    let mut times = 0;
-    loop {
-        match wasi::write(fd, buf) {
-            Ok(0) if !buf.is_empty() => {}
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
+    let (mut done, mut times) = (0, 0);
+    while let Some(rest) = buf.get(done..).filter(|rest| !rest.is_empty()) {
+        match wasi::write(fd, rest) {
+            Ok(n @ 1..) => {
+                (done, times) = (done + n, 0);
+                continue;
+            }
+            Ok(0) | Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(_) if done > 0 => return Ok(done),
             // Hosts on WASI's preview 2 have no other word for a reader that is gone.
             Err(Errno::EIO) => return Err(Errno::EPIPE),
-            result => return result,
+            Err(error) => return Err(error),
         }
         if times == 0 {
             wasi::wait(&[], &[fd], Some(OUTPUT_PAUSE));
@@ -138,4 +159,5 @@ pub fn write(fd: wasi::Fd, buf: &[u8]) -> Result<usize, Errno> {
         }
         times = (times + 1).min(8);
     }
+    Ok(buf.len())
 }

@@ -43,13 +43,13 @@ impl Waits {
     }
 
     /// Waits until something of it happens, or `timeout` nanoseconds are over. With nothing to wait for it returns at once.
-    /// Whether standard input has something.
+    /// Whether standard input has something; where the host cannot tell, a look does.
     pub fn wait(self, timeout: Option<u64>) -> bool {
         #[cfg(feature = "sockets")]
         if !self.pollables.is_empty() {
             // A component's only descriptors that one can wait for are its standard streams.
             return crate::sockets::wait(self.pollables, self.fds.contains(&STDIN), timeout);
         }
-        wasi::wait(&self.fds, &self.to_write, timeout).contains(&STDIN)
+        wasi::wait(&self.fds, &self.to_write, timeout).is_some_and(|fds| fds.contains(&STDIN))
     }
 }

@@ -144,11 +144,12 @@ fn strings(
         return Vec::new();
     }
     let base = bytes.as_ptr() as usize;
+    // Some hosts (jco) give an empty string a place elsewhere.
     let string = |pointer: &*mut u8| {
-        let rest = bytes.get((*pointer as usize).wrapping_sub(base)..)?;
-        Some(rest.split(|byte| *byte == 0).next().unwrap_or_default().to_vec())
+        let rest = bytes.get((*pointer as usize).wrapping_sub(base)..).unwrap_or_default();
+        rest.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()
     };
-    list.iter().filter_map(string).collect()
+    list.iter().map(string).collect()
 }
 
 /// Lets the host do something else, or for us.
@@ -200,8 +201,8 @@ pub fn fdstat(fd: Fd) -> Result<Fdstat> {
 }
 
 /// Whether a standard stream is a terminal. wasi-libc's rule is a character device without seek and tell, but many hosts say
-/// that of every stream, and to them more is asked: a terminal is one file for input and output, and where files have no
-/// numbers, only wasmtime is known to mean what it says.
+/// that of every stream, and to them more is asked: a terminal is one file for input and output, and where files have no numbers, the
+/// host must at least know of the stream when it is asked for its place.
 pub fn is_terminal(fd: Fd) -> bool {
     fdstat(fd).is_ok_and(|stat| {
         stat.fs_filetype == w::FILETYPE_CHARACTER_DEVICE
@@ -212,14 +213,17 @@ pub fn is_terminal(fd: Fd) -> bool {
 fn means_terminal(fd: Fd) -> bool {
     // jco gives every component a terminal; it is the one that tells a working directory.
     #[cfg(feature = "sockets")]
-    if crate::exports::is_component() && wasip2::cli::environment::initial_cwd().is_some() {
+    if crate::exports::is_component() {
+        return wasip2::cli::environment::initial_cwd().is_none();
+    }
+    // SAFETY: takes no pointers.
+    let place = unsafe { w::fd_tell(fd) };
+    if place.is_ok() || place == Err(w::ERRNO_BADF) {
         return false;
     }
     let file = |fd| fstat(fd).ok().map(|stat| (stat.dev, stat.ino)).filter(|(_, ino)| *ino != 0);
-    match file(fd) {
-        Some(own) => [0, 1].iter().all(|other| file(*other) == Some(own)),
-        None => is_wasmtime(),
-    }
+    let own = file(fd);
+    [0, 1].iter().all(|other| file(*other) == own)
 }
 
 /// Whether a host says that something can be made in this directory. Hosts that keep no rights count as yes, and so do those
@@ -266,8 +270,8 @@ pub fn is_nonblocking(fd: Fd) -> bool {
 const WRITABLE: u64 = u64::MAX - 1;
 
 /// Waits until one of `fds` can be read, one of `to_write` can be written, or `timeout` nanoseconds are over; those that can be
-/// read. With none of them it returns at once. A host that cannot poll descriptors (browsers) lets all be read: a read tells, and blocks if it must.
-pub fn wait(fds: &[Fd], to_write: &[Fd], timeout: Option<u64>) -> Vec<Fd> {
+/// read. With nothing to wait for it returns at once. None of a host that cannot wait for these (browsers know a time alone).
+pub fn wait(fds: &[Fd], to_write: &[Fd], timeout: Option<u64>) -> Option<Vec<Fd>> {
     let clock = |timeout| w::Subscription {
         userdata: u64::MAX,
         u: w::SubscriptionU {
@@ -301,7 +305,7 @@ pub fn wait(fds: &[Fd], to_write: &[Fd], timeout: Option<u64>) -> Vec<Fd> {
         .chain(timeout.map(clock))
         .collect();
     if subscriptions.is_empty() {
-        return Vec::new();
+        return Some(Vec::new());
     }
     let mut events: Vec<w::Event> = Vec::with_capacity(subscriptions.len());
     // SAFETY: WASI writes at most as many events as there are subscriptions.
@@ -309,13 +313,13 @@ pub fn wait(fds: &[Fd], to_write: &[Fd], timeout: Option<u64>) -> Vec<Fd> {
         unsafe { w::poll_oneoff(subscriptions.as_ptr(), events.as_mut_ptr(), subscriptions.len()) };
     match count {
         // Some hosts leave the number of events unset, which does not matter when there is but the clock.
-        _ if fds.is_empty() && to_write.is_empty() => Vec::new(),
-        Err(_) => fds.to_vec(),
+        _ if fds.is_empty() && to_write.is_empty() => Some(Vec::new()),
+        Err(_) => None,
         Ok(count) => {
             // SAFETY: the first `count` events were written, and there is room for as many as subscriptions.
             unsafe { events.set_len(count.min(subscriptions.len())) };
             let fired = |fd: &&Fd| events.iter().any(|event| event.userdata == u64::from(**fd));
-            fds.iter().filter(fired).copied().collect()
+            Some(fds.iter().filter(fired).copied().collect())
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct Preopen {
     pub file: Option<Vec<u8>>,
     /// While it is empty it takes over what the image has at the guest path.
     pub volume: bool,
+    /// It is not seen where the image has something at the guest path.
+    pub yields: bool,
 }
 
 /// A file system in memory that the box shall have.
@@ -164,6 +166,10 @@ pub trait Host {
     fn stderr_write(&mut self, buf: &[u8]) -> Result<usize, Errno>;
     /// Whether standard stream `fd` (0, 1, 2) is a terminal.
     fn is_terminal(&self, fd: u32) -> bool {
+        false
+    }
+    /// Whether the host's terminal edits and echoes lines by itself and starts each at the left, since nobody has made it raw.
+    fn edits_lines(&self) -> bool {
         false
     }
     /// Rows and columns of the terminal.

@@ -345,6 +345,12 @@ fn mount_socket(cx: &mut Cx, root: &Rc<Dentry>, path: &[u8], socket: &HostSocket
 }
 
 fn mount_preopen(cx: &mut Cx, root: &Rc<Dentry>, path: &[u8], preopen: &Preopen) -> Res<()> {
+    if preopen.yields
+        && let Ok(image) = find(cx, root, path)
+        && (image.inode().kind() != Kind::Dir || !image.inode().list(cx)?.is_empty())
+    {
+        return Ok(());
+    }
     let dev = new_dev(&cx.shared);
     let read_only = if preopen.writable { 0 } else { ST_RDONLY };
     let directory = hostfs::root(dev, preopen.dir);

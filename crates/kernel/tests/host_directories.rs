@@ -78,8 +78,15 @@ impl Host for Plain {
         Ok(buf.len())
     }
     fn preopens(&self) -> Vec<Preopen> {
-        let (guest_path, dir) = ("/mnt".to_owned(), HostFd(3));
-        vec![Preopen { guest_path, dir, writable: true, file: None, volume: false }]
+        let at = |path: &str, yields| Preopen {
+            guest_path: path.to_owned(),
+            dir: HostFd(3),
+            writable: true,
+            file: None,
+            volume: false,
+            yields,
+        };
+        vec![at("/mnt", false), at("/absent", true), at("/init", true)]
     }
     fn open(&mut self, _: HostFd, path: &[u8], how: HostOpen) -> Result<HostFd, Errno> {
         let path = self.at(path);
@@ -217,6 +224,14 @@ fn a_directory_cannot_lie_over_a_file() {
     let error = kernel.start(spec).unwrap_err();
     assert_eq!(error, kernel::StartError::Mount("/mnt".to_owned(), Errno::ENOTDIR));
     assert_eq!(error.status(), 125);
+}
+
+#[test]
+fn a_directory_that_yields_is_seen_where_the_image_has_nothing() {
+    let mut bench = bench();
+    fs::write(bench.dir.path().join("there"), "x").unwrap();
+    assert!(bench.find("/absent/there").is_ok());
+    assert_eq!(bench.find("/init").unwrap().inode().kind(), Kind::File);
 }
 
 #[test]

@@ -1,5 +1,10 @@
 //! The line discipline (termios(3)): what a reader gets and what the terminal shows for what is typed. And the terminal of a box.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::field_reassign_with_default
+)]
 
 mod harness;
 
@@ -78,6 +83,16 @@ fn raw_mode_passes_everything() {
     let mut one = [0];
     assert_eq!((line.take(&mut one), one), (1, *b"1"));
     assert_eq!(line.readable(), Some(1));
+}
+
+#[test]
+fn a_terminal_that_edits_lines_itself_shows_nothing_twice() {
+    let mut line = Discipline::default();
+    line.is_edited = true;
+    let (reads, screen, _) = typed(&mut line, b"typed\n");
+    assert_eq!((reads, screen), (vec![b"typed\n".to_vec()], Vec::new()));
+    line.emit(b"told\n");
+    assert_eq!(line.output, b"told\n".to_vec());
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub struct Discipline {
     literal: bool,
     /// Output is stopped (VSTOP).
     pub stopped: bool,
+    /// The other side is a terminal whose own line discipline edits, echoes and ends lines: none of that is done twice.
+    pub is_edited: bool,
 }
 
 impl Discipline {
@@ -102,7 +104,7 @@ impl Discipline {
             }
         } else if t.local(IEXTEN) && t.is(VLNEXT, byte) {
             self.literal = true;
-            if t.local(ECHO) && t.local(ECHOCTL) {
+            if self.echoes() && self.termios.local(ECHOCTL) {
                 self.emit(b"^\x08");
             }
         } else if t.local(IEXTEN) && t.is(VREPRINT, byte) {
@@ -113,7 +115,8 @@ impl Discipline {
             self.finish_line();
         } else if byte == b'\n' || t.is(VEOL, byte) || t.is(VEOL2, byte) {
             self.edit.push(byte);
-            if self.termios.local(ECHO) || (byte == b'\n' && self.termios.local(ECHONL)) {
+            let newline = byte == b'\n' && self.termios.local(ECHONL) && !self.is_edited;
+            if self.echoes() || newline {
                 self.emit(&[byte]);
             }
             self.finish_line();
@@ -151,7 +154,7 @@ impl Discipline {
                 last = before;
             }
         }
-        if self.termios.local(ECHO) && self.termios.local(ECHOE) {
+        if self.echoes() && self.termios.local(ECHOE) {
             let width = if byte < 32 && self.termios.local(ECHOCTL) { 2 } else { 1 };
             for _ in 0..width {
                 self.emit(b"\x08 \x08");
@@ -159,8 +162,12 @@ impl Discipline {
         }
     }
 
+    fn echoes(&self) -> bool {
+        self.termios.local(ECHO) && !self.is_edited
+    }
+
     fn echo(&mut self, byte: u8) {
-        if !self.termios.local(ECHO) {
+        if !self.echoes() {
             return;
         }
         let control = (byte < 32 && byte != b'\n' && byte != b'\t') || byte == 127;
@@ -180,7 +187,7 @@ impl Discipline {
             }
             match byte {
                 b'\n' if self.termios.output(ONLCR) => {
-                    self.output.extend(b"\r\n");
+                    self.output.extend(if self.is_edited { &b"\n"[..] } else { b"\r\n" });
                     self.column = 0;
                 }
                 b'\r' if self.termios.output(ONOCR) && self.column == 0 => {}

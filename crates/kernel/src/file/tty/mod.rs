@@ -412,6 +412,7 @@ pub fn make_console(cx: &mut Cx) -> Res<u32> {
     let console = Tty::new(cx, ttys.free_index()?, true);
     let (rows, columns) = cx.host().window_size().unwrap_or_default();
     console.window.set([rows, columns, 0, 0]);
+    console.line.borrow_mut().is_edited = cx.host().edits_lines();
     ttys.all.borrow_mut().insert(console.index, Rc::downgrade(&console));
     let index = console.index;
     *ttys.console.borrow_mut() = Some(console);
