@@ -1,5 +1,6 @@
 //! Boxes as CNCF Wasm OCI artifacts (tag-runtime.cncf.io/wgs/wasm/deliverables/wasm-oci-artifact): a config of type
-//! `application/vnd.wasm.config.v0+json`, one `application/wasm` layer, a single manifest without an index.
+//! `application/vnd.wasm.config.v0+json`, one `application/wasm` layer, a single manifest without an index. The layer
+//! has a title, so that tools for any artifact (oras, podman) write it as a file.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,6 +13,11 @@ use wasmparser::{Chunk, Parser, Payload};
 use crate::manifest::{MAX_CONFIG, media, or_default, to_json};
 use crate::writer::plain;
 use crate::{Descriptor, Digest, Error, Manifest, Reference, Result, Store};
+
+/// The annotation by which the image specification names a file.
+const TITLE: &str = "org.opencontainers.image.title";
+/// The name of a box's file: the same for all, since a box has one digest under any name.
+const FILE_NAME: &str = "box.wasm";
 
 /// The config blob of a Wasm artifact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,12 +114,15 @@ impl Store {
             layer_digests: vec![digest.clone()],
             component,
         };
+        // Tools for artifacts of every kind take only what has a file's name.
+        let mut layer = Descriptor::new(media::WASM_LAYER, digest, size);
+        layer.annotations.insert(TITLE.into(), FILE_NAME.into());
         let manifest = Manifest {
             schema_version: 2,
             media_type: Some(media::OCI_MANIFEST.into()),
             artifact_type: None,
             config: self.put_described(media::WASM_CONFIG, &to_json(&config)?)?,
-            layers: vec![Descriptor::new(media::WASM_LAYER, digest, size)],
+            layers: vec![layer],
             annotations: options.annotations,
         };
         let descriptor = self.put_described(media::OCI_MANIFEST, &to_json(&manifest)?)?;

@@ -216,6 +216,8 @@ fn oci_wasm_takes_the_artifact() {
     let layers = manifest["layers"].as_array().unwrap();
     assert_eq!(layers.len(), 1);
     assert_eq!(layers[0]["mediaType"], "application/wasm");
+    // What `oras pull` and `podman artifact pull` name the file.
+    assert_eq!(layers[0]["annotations"]["org.opencontainers.image.title"], "box.wasm");
     let config = manifest["config"]["digest"].as_str().unwrap();
     let config = get(&format!("blobs/{config}"), "*/*");
     assert_eq!((&config["architecture"], &config["os"]), (&"wasm".into(), &"wasip1".into()));
