@@ -74,7 +74,9 @@ pub fn link_box(
         let path = store.blob_path(&blob.digest);
         let linked = LinkedBox { path, digest: blob.digest, known: true };
         let step = built.next_step();
-        return events::step(workshop.events.as_ref(), step, name, || Ok((linked, true)));
+        let linked = events::step(workshop.events.as_ref(), step, name, || Ok((linked, true)))?;
+        tell_size(workshop, &linked);
+        return Ok(linked);
     }
     refuse_module(workshop, built)?;
     let attempt = |known: Known| {
@@ -90,12 +92,46 @@ pub fn link_box(
             Ok((linked, false))
         })
     };
-    match attempt(Known::Counts) {
+    let linked = match attempt(Known::Counts) {
         // Images were laid out differently when it was trained.
         Err(error) if matches!(*error.cause, Cause::Link(LinkError::OtherImage)) => {
             attempt(Known::IsMadeAnew)
         }
         result => result,
+    }?;
+    tell_size(workshop, &linked);
+    Ok(linked)
+}
+
+/// The largest module that JavaScript hosts load, in bytes ("Implementation-defined limits" of the WebAssembly JavaScript interface).
+const MAX_JS_MODULE: u64 = 1 << 30;
+
+/// Warns of a box that not every host loads.
+fn tell_size(workshop: &Workshop, linked: &LinkedBox) {
+    let len = std::fs::metadata(&linked.path).map_or(0, |meta| meta.len());
+    if let Some(text) = size_warning(len) {
+        workshop.events.warning(&text);
+    }
+}
+
+fn size_warning(len: u64) -> Option<String> {
+    let gib = len as f64 / MAX_JS_MODULE as f64;
+    (len > MAX_JS_MODULE).then(|| {
+        format!(
+            "the box has {gib:.2} GiB: browsers, Node, Deno and Bun load no module above 1 GiB; boxer run and wasmtime do"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_some_hosts_refuse_is_warned_of() {
+        assert_eq!(size_warning(MAX_JS_MODULE), None);
+        let text = size_warning(MAX_JS_MODULE * 3 / 2).unwrap_or_default();
+        assert!(text.starts_with("the box has 1.50 GiB: browsers"), "{text}");
     }
 }
 
