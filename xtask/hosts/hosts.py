@@ -1,269 +1,232 @@
 #!/usr/bin/env python3
-"""The same box under every host: hosts.py [--only NAME] CONFIG
+"""The same boxes under every host: hosts.py CONFIG [--host PART]… [--box NAME]… [--feature PART]…
+[--form FORM] [--verbose] [--cells FILE] [--page FILE]
 
-CONFIG is a JSON file: `hosts`: name → `forms`: form → words of the command, where {options} stands for directories and
-variables; `dir` and `env` say how those are given, as words with {host}, {guest}, {name} and {value}. The boxes have busybox.
+`--cells` keeps what was seen and adds what was seen before, `--page` writes it into docs/hosts.md. CONFIG is a JSON file: `boxes`: name → `compiled`, `plain`, `component` … → file; `boxer`; `cache`, `made`: folders; `mirror` of
+Debian; `hosts`: names (absent: all of `hosts.toml`); `probe`: whether hosts are judged.
 
-A feature is a function that fails. Failures must stand in KNOWN with their reason, which lies in the host; one that stands
-there and works is an error, too.
+Each cell prints `ok`, `host: REASON` or `fail`. Where a box fails, `python.wasm` is tried on the same: the reason lies in the host if that
+fails, too, and stands in `hosts.toml`. A reason that is no longer one is an error.
 """
 
+import argparse
 import json
 import os
-import resource
-import signal
 import subprocess
 import sys
-import tempfile
-import time
+import tomllib
+from pathlib import Path
 
-ONE_MB = bytes(range(256)) * 4096
+sys.dont_write_bytecode = True
 
-# (host, form or "*", feature): why, in the host.
-KNOWN = {
-    ("wasmtime (Python)", "module", "status above 125"): "wasmtime lets no module end so; the box says it and ends with 125",
-    ("wasmtime", "module", "status above 125"): "as above",
-    ("wasmtime (Python)", "*", "interrupt"): "Python runs no handler while it waits in C",
-    ("Deno", "module", "closed output"): "fd_write succeeds",
-    ("Deno", "module", "directory"): "a directory has no right to create files",
-    ("jco", "component", "arguments"): "empty ones are left out",
-    ("jco", "component", "a slow reader"): "its worker is not waited for at the end (stdio streams are not flushed)",
-    ("jco", "component", "closed output"): "writes succeed",
-    ("jco", "component", "waiting without work"): "its worker reads standard input again and again (EAGAIN)",
-}
+import features
+import page
+from features import Absent, Failed, Started
+from install import Cache, Missing
+
+SCRIPTS = Path(__file__).parent
 
 
 class Run:
-    def __init__(self, host, form):
-        self.host, self.form = host, form
+    """A box, or the program that hosts are judged by, under a host in one form."""
 
-    def command(self, *arguments, env=None, folder=None):
-        how = self.host["forms"][self.form]
-        more = []
+    def __init__(self, host, form, box, file, places, measures):
+        self.host, self.form, self.box, self.file = host, form, box, file
+        self.places, self.measures = places, measures
+        self.tells_size = host.get("tells_size", False)
+        self.interprets = host.get("interprets", False)
+
+    def command(self, arguments, sh, py, env, folder, terminal):
+        how = self.host.get("terminal", {}).get(self.form) if terminal else None
+        how = how or self.host["forms"][self.form]
+        options = []
         for name, value in (env or {}).items():
-            more += [word.format(name=name, value=value) for word in self.host["env"]]
+            options += self.words("env", name=name, value=value)
         if folder:
-            more += [word.format(host=folder, guest="/data") for word in self.host["dir"]]
-        return [part for word in how for part in (more if word == "{options}" else [word])] + list(arguments)
+            options += self.words("dir", host=folder, guest="/data")
+        if self.box == "debian":
+            program = ["python3", "-c", py]
+        elif self.box == "probe":
+            program = ["-c", py]
+        else:
+            program = ["sh", "-c", sh, "sh"]
+        words = []
+        for word in how.split():
+            match word:
+                case "{options}":
+                    words += options
+                case "{arguments}":
+                    words += [*program, *arguments]
+                case _:
+                    words.append(word.format(box=self.file, **self.places))
+        return words
 
-    def start(self, *arguments, **more):
-        command = self.command(*arguments, **more)
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    def words(self, which, **values):
+        if which not in self.host:
+            raise Absent(f"the host takes no {which}")
+        return [word.format(**values) for word in self.host[which].split()]
 
-    def run(self, *arguments, input=b"", **more):
-        started = self.start(*arguments, **more)
-        try:
-            out, err = started.communicate(input, timeout=60)
-        except subprocess.TimeoutExpired:
-            started.kill()
-            out, err = started.communicate()
-            raise Failed(f"took too long: {out[:200]} {err[:200]}") from None
-        return out, err, started.returncode
+    def start(self, *arguments, sh, py, env=None, folder=None, terminal=False):
+        command = self.command(arguments, sh, py, env, folder, terminal)
+        patience = features.PATIENCE * (4 if self.interprets else 1)
+        return Started(command, patience, {**os.environ, "NO_COLOR": "1"}, terminal)
 
-
-class Failed(Exception):
-    pass
-
-
-def expect(found, wanted):
-    if found != wanted:
-        raise Failed(f"{found!r} instead of {wanted!r}"[:500])
-
-
-FEATURES = {}
-
-
-def feature(function):
-    FEATURES[function.__name__.replace("_", " ")] = function
-    return function
+    def whole(self, *arguments, input=b"", **more):
+        with self.start(*arguments, **more) as started:
+            return started.rest(input)
 
 
-@feature
-def hello(run):
-    expect(run.run("echo", "hello")[::2], (b"hello\n", 0))
-
-
-@feature
-def status(run):
-    expect(run.run("sh", "-c", "exit 7")[2], 7)
-
-
-@feature
-def status_above_125(run):
-    expect(run.run("sh", "-c", "kill -TERM $(sh -c 'echo $PPID')& wait; exit 130")[2], 130)
-
-
-@feature
-def arguments(run):
-    out = run.run("sh", "-c", 'for a; do echo "<$a>"; done', "sh", "a b", "", "*")[0]
-    expect(out, b"<a b>\n<>\n<*>\n")
-
-
-@feature
-def environment(run):
-    expect(run.run("sh", "-c", 'echo "$GIVEN"', env={"GIVEN": "a b=c"})[0], b"a b=c\n")
-
-
-@feature
-def a_megabyte_of_input(run):
-    expect(run.run("md5sum", input=ONE_MB)[0].split()[:1], [__import__("hashlib").md5(ONE_MB).hexdigest().encode()])
-
-
-@feature
-def binary_input(run):
-    data = bytes([0, 3, 4, 13, 10, 13, 127, 255, 26, 28]) * 10
-    expect(run.run("cat", input=data)[0], data)
-
-
-@feature
-def late_input(run):
-    started = run.start("sh", "-c", "echo ready; cat; echo end")
-    expect(started.stdout.readline(), b"ready\n")
-    time.sleep(1)
-    out, _ = started.communicate(b"late\n", timeout=30)
-    expect((out, started.returncode), (b"late\nend\n", 0))
-
-
-@feature
-def lines(run):
-    started = run.start("sh", "-c", 'while read -r a; do echo "got $a"; done')
-    for word in (b"one", b"two", b"three"):
-        started.stdin.write(word + b"\n")
-        started.stdin.flush()
-        expect(started.stdout.readline(), b"got " + word + b"\n")
-    started.stdin.close()
-    expect(started.wait(30), 0)
-
-
-@feature
-def a_slow_reader(run):
-    started = run.start("sh", "-c", "head -c 3000000 /dev/zero; echo end >&2")
-    started.stdin.close()
-    time.sleep(2)
-    read = 0
-    while piece := started.stdout.read(100_000):
-        read += len(piece)
-        time.sleep(0.01)
-    expect((read, started.stderr.read().strip()[-3:], started.wait(30)), (3_000_000, b"end", 0))
-
-
-@feature
-def closed_output(run):
-    started = run.start("sh", "-c", "yes; echo $? >&2")
-    started.stdout.read(10)
-    started.stdout.close()
-    started.stdin.close()
-    deadline = time.time() + 20
-    while started.poll() is None and time.time() < deadline:
-        time.sleep(0.1)
-    if started.poll() is None:
-        started.kill()
-        raise Failed("goes on writing")
-    # SIGPIPE, where the host does not end the box itself.
-    expect(started.stderr.read().split()[-1:], [b"141"])
-
-
-@feature
-def directory(run):
-    with tempfile.TemporaryDirectory() as folder:
-        with open(f"{folder}/file", "w") as file:
-            file.write("content\n")
-        os.mkdir(f"{folder}/sub")
-        script = (
-            "cd /data; ls; cat file; echo new > sub/new; mv sub/new sub/newer; stat -c '%n %s %F' . file sub/newer; rm file; ls -A"
-        )
-        out, err, code = run.run("sh", "-c", script, folder=folder)
-        size = out.split(b". ")[1].split()[0].decode() if b". " in out else "?"
-        wanted = f"file\nsub\ncontent\n. {size} directory\nfile 8 regular file\nsub/newer 4 regular file\nsub\n"
-        expect((out.decode() + err.decode(), code), (wanted, 0))
-        expect(sorted(os.listdir(folder)), ["sub"])
-        with open(f"{folder}/sub/newer") as file:
-            expect(file.read(), "new\n")
-
-
-@feature
-def a_pipeline(run):
-    expect(run.run("sh", "-c", "seq 1000 | sort -rn | head -3 | tr '\\n' ' '")[0], b"1000 999 998 ")
-
-
-@feature
-def sleep_without_work(run):
-    def used():
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return usage.ru_utime + usage.ru_stime
-
-    def costs(seconds):
-        before = used()
-        expect(run.run("sleep", str(seconds))[2], 0)
-        return used() - before
-
-    costs(0)
-    # What starting takes is no part of it.
-    start = min(costs(0) for _ in range(2))
-    work = costs(4) - start
-    if work > 0.4:
-        raise Failed(f"{work:.1f} s of work in 4 s of sleep")
-
-
-@feature
-def waiting_without_work(run):
-    started = run.start("cat")
-    time.sleep(4)
-    with open(f"/proc/{started.pid}/stat") as file:
-        before = sum(map(int, file.read().rsplit(")", 1)[1].split()[11:13]))
-    time.sleep(3)
-    with open(f"/proc/{started.pid}/stat") as file:
-        after = sum(map(int, file.read().rsplit(")", 1)[1].split()[11:13]))
-    started.communicate(b"", timeout=30)
-    work = (after - before) / os.sysconf("SC_CLK_TCK")
-    if work > 0.3:
-        raise Failed(f"{work:.1f} s of work in 3 s of waiting for input")
-
-
-@feature
-def interrupt(run):
-    started = run.start("sleep", "1000")
-    time.sleep(3)
-    started.send_signal(signal.SIGINT)
+def tried(run, title):
+    """What a feature measured, or an error."""
     try:
-        # The box's, or the host's own end by the signal.
-        expect(started.wait(15) in (130, -signal.SIGINT, 1), True)
-    finally:
-        started.kill()
+        return features.FEATURES[title](run), None
+    except (Failed, OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+        return None, error
+
+
+class Matrix:
+    def __init__(self, config, chosen):
+        self.config, self.chosen = config, chosen
+        self.cache = Cache(config["cache"], config.get("mirror", ""))
+        with open(SCRIPTS / "hosts.toml", "rb") as file:
+            rows = tomllib.load(file)
+        self.hosts = [host for host in rows["host"] if self.wants(host["name"])]
+        self.probe = self.probe_files(rows["probe"]) if config.get("probe") else None
+        self.measures = {}
+        self.bad = 0
+        # What was seen, and measured: of a host with its form, a box and a feature.
+        self.cells = {}
+        self.before = {}
+        if chosen.cells and os.path.exists(chosen.cells):
+            with open(chosen.cells) as file:
+                self.before = {tuple(at): tuple(cell) for at, cell in json.load(file)}
+        for (label, box, title), (_, measured) in self.before.items():
+            if label.startswith("boxer run, ") and title == "3 MB of output" and measured:
+                self.measures[box, label.split(", ")[1]] = float(measured.split()[0])
+
+    def probe_files(self, row):
+        """The program of others in each form."""
+        module = self.cache.of(row["package"]) / row["file"]
+        component = module.with_suffix(".component.wasm")
+        if not component.exists():
+            jco = self.cache.of(row["tool"]) / "node_modules/.bin/jco"
+            partial = component.with_suffix(".partial")
+            subprocess.run([jco, "new", "--wasi-command", module, "-o", partial], check=True, stdout=subprocess.DEVNULL)
+            partial.rename(component)
+        return {"module": module, "component": component}
+
+    def wants(self, name):
+        names = self.config.get("hosts")
+        if names is not None and name not in names:
+            return False
+        return not self.chosen.host or any(part in name for part in self.chosen.host)
+
+    def run(self):
+        for host in self.hosts:
+            for form in host["forms"]:
+                if self.chosen.form in (None, form):
+                    self.one_host(host, form)
+                    self.keep()
+
+    def one_host(self, host, form):
+        label = f"{host['name']}, {form}"
+        try:
+            places = {name: self.cache.of(package) for name, package in host.get("packages", {}).items()}
+        except Missing as missing:
+            print(f"host: {label}: not here: {missing}", flush=True)
+            return
+        places = {**places, "scripts": SCRIPTS, "boxer": self.config["boxer"]}
+        limits = {**host.get("limits", {}).get("any", {}), **host.get("limits", {}).get(form, {})}
+        probe = None
+        if host.get("judged", True) and self.probe:
+            probe = self.prepared(host, form, "probe", self.probe[form], places)
+        for box, files in self.config["boxes"].items():
+            kind = "component" if form == "component" else host.get("box", "compiled")
+            if kind not in files or self.chosen.box and box not in self.chosen.box:
+                continue
+            run = self.prepared(host, form, box, files[kind], places)
+            told, bad = [], []
+            for title in features.FEATURES:
+                if self.chosen.feature and not any(part in title for part in self.chosen.feature):
+                    continue
+                reason = limits.get(title)
+                measured, error = tried(run, title)
+                if error is None:
+                    cell = "ok" + (f" ({measured})" if measured else "")
+                    if reason:
+                        cell, error = "fail", f"works, but hosts.toml says: {reason}"
+                elif reason:
+                    cell = f"host: {reason}"
+                    if probe and tried(probe, title)[1] is None:
+                        cell, error = "fail", f"python.wasm can, but hosts.toml says: {reason}; {error}"
+                    else:
+                        error = None
+                else:
+                    cell = "fail"
+                    if probe and title not in ("3 MB of output", "threads", "a pipeline"):
+                        answer = tried(probe, title)[1]
+                        error = f"{error} [python.wasm: {answer or 'can'}]"
+                self.cells[label, box, title] = (cell, measured)
+                if self.chosen.verbose:
+                    print(f"    {label}: {box}: {title}: {cell if cell != 'fail' else f'fail: {error}'}", flush=True)
+                if cell.startswith("host"):
+                    told.append(title)
+                elif cell == "fail":
+                    bad.append(f"{title}: {error}")
+            limited = f" (but by the host's limits: {', '.join(told)})" if told else ""
+            print(f"host: {label}: {box}: {'FAILED' if bad else 'ok' + limited}", flush=True)
+            for line in bad:
+                print(f"    {line}", flush=True)
+            self.bad += len(bad)
+
+    def seen(self):
+        return self.before | self.cells
+
+    def keep(self):
+        """Keeps what this run and those before have seen: a whole run takes hours, and may be made in parts."""
+        if self.chosen.cells:
+            with open(self.chosen.cells, "w") as file:
+                json.dump(list(self.seen().items()), file)
+
+    def prepared(self, host, form, box, file, places):
+        """A run, after what the host needs once for each file."""
+        how = host.get("prepare", {}).get(form)
+        if how:
+            made = Path(self.config["made"]) / f"{host['name']} {form} {box}".replace(" ", "-")
+            made.mkdir(parents=True, exist_ok=True)
+            if "modules" in host and not (made / "node_modules").exists():
+                (made / "node_modules").symlink_to(places[host["modules"]] / "node_modules")
+                (made / "package.json").write_text('{"type": "module"}')
+            mark = made / "of"
+            key = f"{os.path.getmtime(file)} {os.path.getsize(file)}"
+            if not mark.exists() or mark.read_text() != key:
+                words = [word.format(box=file, made=made, **places) for word in how.split()]
+                subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+                mark.write_text(key)
+            places = {**places, "made": made}
+        return Run(host, form, box, file, places, self.measures)
 
 
 def main():
-    words = sys.argv[1:]
-    only = words.pop(1) if words[0] == "--only" else None
-    if only:
-        words.pop(0)
-    with open(words[0]) as file:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("config")
+    for name in ("host", "box", "feature"):
+        parser.add_argument(f"--{name}", action="append", default=[])
+    parser.add_argument("--form")
+    parser.add_argument("--page")
+    parser.add_argument("--cells")
+    parser.add_argument("--verbose", action="store_true")
+    chosen = parser.parse_args()
+    with open(chosen.config) as file:
         config = json.load(file)
-    failed = 0
-    for name, host in config["hosts"].items():
-        for form in host["forms"]:
-            if only and only not in f"{name}, {form}":
-                continue
-            bad, told = [], []
-            for title, function in FEATURES.items():
-                if title in host.get("without", []):
-                    continue
-                reason = KNOWN.get((name, form, title)) or KNOWN.get((name, "*", title))
-                try:
-                    function(Run(host, form))
-                    if reason:
-                        bad.append(f"{title}: works, but is listed as a limit: {reason}")
-                except (Failed, OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
-                    if reason:
-                        told.append(title)
-                    else:
-                        bad.append(f"{title}: {error}")
-            limits = f" (but by the host's limits: {', '.join(told)})" if told else ""
-            print(f"host: {name}, {form}: {'ok' + limits if not bad else 'FAILED'}", flush=True)
-            for line in bad:
-                print(f"    {line}", flush=True)
-            failed += len(bad)
-    sys.exit(failed != 0)
+    matrix = Matrix(config, chosen)
+    matrix.run()
+    cells = [cell for cell, _ in matrix.cells.values()]
+    ok, failed = sum(cell.startswith("ok") for cell in cells), cells.count("fail")
+    print(f"hosts: {ok} cells ok, {len(cells) - ok - failed} by the hosts' limits, {failed} fail")
+    if chosen.page:
+        page.write(chosen.page, matrix.hosts, matrix.seen(), features.FEATURES)
+    sys.exit(matrix.bad != 0)
 
 
 main()

@@ -22,9 +22,14 @@ const [file, ...args] = words;
 cli._setEnv(env);
 cli._setArgs(["box", ...args]);
 const { run } = await import(pathToFileURL(file));
+// The shim's exit is process.exit, which drops output that is on its way.
+const ended = {};
+process.exit = (code) => {
+  process.exitCode = code;
+  throw ended;
+};
 try {
   run.run();
 } catch (error) {
-  if (error?.exitError) process.exit(error.code);
-  throw error;
+  if (error !== ended) throw error;
 }

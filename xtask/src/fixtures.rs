@@ -52,6 +52,11 @@ pub fn sources() -> Result<String> {
     Ok(format!("deb {} bookworm main\n", debian::mirror()?))
 }
 
+/// The Debian mirror that this machine uses.
+pub fn mirror() -> Result<String> {
+    debian::mirror()
+}
+
 /// The Alpine fixture's directory, if its archive is at hand.
 pub fn alpine(workspace: &Workspace) -> Result<Option<PathBuf>> {
     alpine::make(workspace)

@@ -1,7 +1,7 @@
-//! `cargo xtask hosts [--all]`: one box under every host; all must say the same. Then the features of `hosts/hosts.py` under the
-//! hosts that are quickly at hand, or with `--all` under those of npm, too.
+//! `cargo xtask hosts [--all]`: one box under every host; all must say the same. Then the features of `hosts/features.py` under the
+//! hosts that are quickly at hand, or with `--all` under those of `hosts/hosts.toml`.
 
-use crate::paths::{Workspace, make_dir};
+use crate::paths::{Workspace, cache_dir, make_dir};
 use crate::{boxer, fixtures, packages, process};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
@@ -12,98 +12,95 @@ use std::process::{Command, Stdio};
 const ARGS: [&str; 2] = ["hosts", "42"];
 const STATUS: i32 = 42;
 
-/// What `--all` takes from npm besides.
-const NPM: [&str; 4] = [
-    "deno@2.9.6",
-    "bun@1.4.5",
-    "@bytecodealliance/jco@1.35.0",
-    "@bytecodealliance/preview2-shim@0.26.1",
-];
+/// The hosts that are tried without `--all`, by their names in `hosts.toml`.
+const QUICK: [&str; 2] = ["boxer run", "wasmtime for Python"];
 
-/// Builds a box of a static program and runs it under each host; then the features.
+/// Runs a box of a static program under the hosts at hand, then `hosts.py`: an Alpine box on [`QUICK`], or with `--all` three boxes on
+/// every host. Further words are `hosts.py`'s.
 pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
-    same_answer(workspace)?;
-    if !workspace.fixtures().join("alpine").exists() {
+    let all = args.iter().any(|arg| arg == "--all");
+    let more: Vec<&String> = args.iter().filter(|arg| *arg != "--all").collect();
+    if more.is_empty() {
+        same_answer(workspace)?;
+    }
+    let Some(alpine) = fixtures::alpine(workspace)? else {
         println!("hosts: features: skipped, no Alpine image is at hand");
         return Ok(());
-    }
-    features(workspace, args.iter().any(|arg| arg == "--all"))
-}
-
-/// Runs `hosts.py` on an Alpine box as module and component.
-fn features(workspace: &Workspace, all: bool) -> Result<()> {
+    };
     let dir = workspace.target.join("hosts");
-    let (module, component) = (dir.join("alpine.wasm"), dir.join("alpine.component.wasm"));
-    let typed = format!("type=component,dest={}", component.display());
-    for output in [&module, Path::new(&typed)] {
-        let layout = workspace.fixtures().join("alpine/layout");
-        boxer::build_from_layout(workspace, &layout, "latest", "", output)?;
+    make_dir(&dir)?;
+    let mut boxes = json!({});
+    let threads = "COPY threads /threads\n";
+    let layout = |dir: PathBuf| Some(dir.join("layout"));
+    boxes["alpine"] = boxes_of(workspace, "alpine", layout(alpine), threads, all)?;
+    if all {
+        packages::ensure(&[packages::HOSTS])?;
+        let more = format!(
+            "{threads}COPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n"
+        );
+        boxes["static"] = boxes_of(workspace, "static", None, &more, all)?;
+        let debian = fixtures::debian(workspace)?;
+        boxes["debian"] = boxes_of(workspace, "debian", layout(debian), "", all)?;
     }
-    let scripts = workspace.root.join("xtask/hosts");
-    let (python, boxer) = (python(workspace, &dir)?, workspace.boxer());
-    let word = |path: &Path| path.display().to_string();
-    let script = |name: &str| word(&scripts.join(name));
-    let options = || "{options}".to_owned();
-    let (env, pair) = (json!(["--env", "{name}={value}"]), json!(["--dir", "{host}", "{guest}"]));
-    let mut hosts = json!({
-        "boxer run": {
-            "env": ["-e", "{name}={value}"], "dir": ["-v", "{host}:{guest}"],
-            "forms": {
-                "module": [word(&boxer), "run", "-i", options(), word(&module)],
-                "component": [word(&boxer), "run", "-i", options(), word(&component)],
-            },
-        },
-        "wasmtime (Python)": {
-            "env": env, "dir": pair,
-            "forms": {
-                "module": [word(&python), script("run_wasmtime.py"), options(), word(&module)],
-                "component": [word(&python), script("run_wasmtime.py"), options(), word(&component)],
-            },
-        },
+    let mut config = json!({
+        "boxes": boxes,
+        "boxer": workspace.boxer(),
+        "cache": cache_dir()?.join("hosts"),
+        "made": dir.join("made"),
+        "probe": all,
     });
     if all {
-        let npm = dir.join("all");
-        make_dir(&npm)?;
-        let mut install = Command::new("npm");
-        install.args(["install", "--no-audit", "--no-fund", "--no-package-lock"]).args(NPM);
-        std::fs::write(npm.join("package.json"), "{\"private\": true, \"type\": \"module\"}\n")?;
-        process::quiet(install.current_dir(&npm))?;
-        let bin = |name: &str| npm.join("node_modules/.bin").join(name);
-        let mut jco = Command::new(bin("jco"));
-        jco.arg("transpile")
-            .arg("-q")
-            .arg(&component)
-            .args(["--name", "box", "-o"])
-            .arg(npm.join("box"));
-        process::quiet(&mut jco)?;
-        let module_of = |words: &[&str]| {
-            let mut words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-            words.extend([script("run_node.mjs"), options(), word(&module)]);
-            json!({ "env": env, "dir": pair, "forms": { "module": words } })
-        };
-        hosts["node:wasi"] = module_of(&["node", "--no-warnings"]);
-        hosts["Deno"] = module_of(&[&word(&bin("deno")), "run", "-A", "-q"]);
-        hosts["Bun"] = module_of(&[&word(&bin("bun"))]);
-        let words = json!([
-            "node",
-            "--no-warnings",
-            script("run_jco.mjs"),
-            word(&npm),
-            options(),
-            word(&npm.join("box/box.js"))
-        ]);
-        hosts["jco"] = json!({ "env": env, "dir": pair, "forms": { "component": words } });
+        config["mirror"] = fixtures::mirror()?.into();
+    } else {
+        config["hosts"] = json!(QUICK);
     }
-    let config = dir.join("hosts.json");
-    std::fs::write(&config, json!({ "hosts": hosts }).to_string())?;
+    let file = dir.join("hosts.json");
+    std::fs::write(&file, config.to_string())?;
     let mut run = Command::new("python3");
-    run.arg(scripts.join("hosts.py")).arg(&config);
+    run.arg(workspace.root.join("xtask/hosts/hosts.py")).arg(&file).args(more);
     for (name, value) in boxer::command(workspace)?.get_envs() {
         if let Some(value) = value {
             run.env(name, value);
         }
     }
     process::run(&mut run)
+}
+
+/// The files of a box in each kind that hosts need: on an image layout, or on nothing.
+fn boxes_of(
+    workspace: &Workspace,
+    name: &str,
+    layout: Option<PathBuf>,
+    more: &str,
+    all: bool,
+) -> Result<serde_json::Value> {
+    let context = workspace.target.join("hosts").join(format!("{name}.context"));
+    make_dir(&context)?;
+    std::fs::copy(fixtures::programs(workspace)?.join("threads"), context.join("threads"))?;
+    if name == "static" {
+        std::fs::copy("/bin/busybox", context.join("busybox"))?;
+    }
+    let base = if layout.is_some() { "base" } else { "scratch" };
+    std::fs::write(context.join("Dockerfile"), format!("FROM {base}\n{more}"))?;
+    let mut kinds = vec![("compiled", "wasm", "auto"), ("component", "component", "auto")];
+    if all {
+        kinds.push(("plain", "wasm", "none"));
+    }
+    let mut files = json!({});
+    for (kind, form, translate) in kinds {
+        let file = workspace.target.join("hosts").join(format!("{name}.{kind}.wasm"));
+        let mut build = boxer::command(workspace)?;
+        build.arg("build").arg(format!("--translate={translate}"));
+        if let Some(layout) = &layout {
+            let tag = if name == "debian" { "bookworm" } else { "latest" };
+            let base = format!("base=oci-layout:{}:{tag}", layout.display());
+            build.arg("--build-context").arg(base);
+        }
+        build.arg("-o").arg(format!("type={form},dest={}", file.display())).arg(&context);
+        process::quiet(&mut build)?;
+        files[kind] = file.display().to_string().into();
+    }
+    Ok(files)
 }
 
 /// Builds a box of a static program and runs it under each host.

@@ -34,6 +34,9 @@ pub const TESTS: &[Need] = &[
     ("/usr/lib/python3.11/ensurepip/__init__.py", "python3-venv"),
 ];
 
+/// What boxes for all hosts are made of, besides.
+pub const HOSTS: &[Need] = &[("/bin/busybox", "busybox-static")];
+
 /// What asks the examples' servers.
 pub const EXAMPLES: &[Need] = &[("/usr/bin/curl", "curl"), ("/usr/bin/psql", "postgresql-client")];
 
