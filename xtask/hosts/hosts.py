@@ -35,6 +35,7 @@ class Run:
         self.places, self.measures = places, measures
         self.tells_size = host.get("tells_size", False)
         self.interprets = host.get("interprets", False)
+        self.one_name = host.get("one_name", False)
 
     def command(self, arguments, sh, py, env, folder, terminal):
         how = self.host.get("terminal", {}).get(self.form) if terminal else None
