@@ -7,6 +7,7 @@ use std::rc::Rc;
 use abi::Errno;
 use abi::stat::{ST_RDONLY, ST_RELATIME, TMPFS_MAGIC};
 
+use crate::fs::inode::SetAttr;
 use crate::fs::memfs::MemFs;
 use crate::fs::walk::{Lookup, resolve};
 use crate::fs::{Cx, Dentry, InodeRef, Kind, PathCx, Res};
@@ -85,7 +86,8 @@ pub fn resolv_conf(naming: &Naming, reach: Option<Reach>) -> String {
     text
 }
 
-/// Lays the three files over those of the image, where it has `/etc` at all; `read_only` ones cannot be written either.
+/// Lays the three files over those of the image, where it has `/etc` at all, or writes them anew if they lie there; `read_only`
+/// ones cannot be written either.
 pub fn lay(
     cx: &mut Cx,
     root: &Rc<Dentry>,
@@ -108,15 +110,15 @@ pub fn lay(
         ("hostname", format!("{hostname}\n")),
         ("hosts", hosts(naming, hostname, reach)),
     ] {
+        if let Some(laid) = laid(cx, &at, name) {
+            let empty = SetAttr { size: Some(0), ..SetAttr::default() };
+            laid.set_attr(cx, &empty)?;
+            fill(cx, &laid, &text)?;
+            continue;
+        }
         let Some(path) = target(cx, &at, name) else { continue };
         let file: InodeRef = files.unnamed_file(0o644, 0, 0, now);
-        let mut done = 0;
-        while done < text.len() {
-            match file.write_at(cx, done as u64, &text.as_bytes()[done..])? {
-                0 => return Err(Errno::ENOSPC),
-                n => done += n,
-            }
-        }
+        fill(cx, &file, &text)?;
         let spec = Spec {
             fstype: "tmpfs",
             source: "tmpfs",
@@ -130,6 +132,25 @@ pub fn lay(
         let _ = mounts::mount_at(cx, root, &path, Kind::File, file, spec);
     }
     Ok(())
+}
+
+fn fill(cx: &mut Cx, file: &InodeRef, text: &str) -> Res<()> {
+    let mut done = 0;
+    while done < text.len() {
+        match file.write_at(cx, done as u64, &text.as_bytes()[done..])? {
+            0 => return Err(Errno::ENOSPC),
+            n => done += n,
+        }
+    }
+    Ok(())
+}
+
+/// The file that was laid over `/etc/name` before.
+fn laid(cx: &mut Cx, at: &PathCx, name: &str) -> Option<InodeRef> {
+    let path = format!("/etc/{name}");
+    let found = resolve(cx, at, &at.root, path.as_bytes(), Lookup::FOLLOW).ok()?;
+    let mount = found.mount();
+    (mount.fstype == "tmpfs" && mount.root == format!("/{name}")).then(|| found.inode().clone())
 }
 
 /// Where `/etc/name` leads: symbolic links are followed inside the image, also to files that are not there.

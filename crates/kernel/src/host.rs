@@ -150,6 +150,8 @@ pub trait Host {
     fn clock_realtime(&self) -> u64;
     /// Nanoseconds since a fixed point.
     fn clock_monotonic(&self) -> u64;
+    /// The monotonic clock goes on from here, whatever it showed: told to the host of a box that was a snapshot.
+    fn continue_at(&mut self, monotonic: u64) {}
     /// That many nanoseconds pass: told to a host whose clocks count guest instructions, so that a build step gives the
     /// same result every time. Others have clocks of their own.
     fn advance(&mut self, ns: u64) {}

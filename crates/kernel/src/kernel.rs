@@ -83,9 +83,19 @@ pub struct Kernel {
     pub(crate) next_timer: Option<u64>,
     /// Monotonic ns at which the box was started.
     pub boot_ns: u64,
+    /// Time between the lives of the box, ns: what CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC.
+    pub asleep: u64,
+    /// Monotonic and realtime ns at which the last life ended, if the next has not begun.
+    pub(crate) stopped: Option<(u64, u64)>,
+    /// The first program's environment.
+    pub(crate) first_env: Vec<Vec<u8>>,
     pub(crate) rounds: u32,
     /// Where system calls keep bytes on their way; what it holds between calls means nothing.
     pub(crate) scratch: Vec<u8>,
+    /// A request to a server inside, under way.
+    pub(crate) probe: Option<crate::file::socket::Probe>,
+    /// This life of the box.
+    pub(crate) life: Rc<crate::file::moment::Life>,
     /// The network inside.
     pub(crate) network: Rc<crate::file::socket::Network>,
     /// Limits of the box as a whole.
@@ -125,7 +135,7 @@ impl Kernel {
         let account = mm.phys.account().clone();
         let shared = Shared::new(wakes.clone(), mm.trash.clone(), account, crate::file::open_kind);
         let root = crate::mounts::nowhere(&shared);
-        let network = shared.registry();
+        let (network, life) = (shared.registry(), shared.registry());
         Ok(Kernel {
             mm,
             tasks: Tasks::default(),
@@ -151,8 +161,13 @@ impl Kernel {
             woken: false,
             next_timer: None,
             boot_ns: 0,
+            asleep: 0,
+            stopped: None,
+            first_env: Vec::new(),
             rounds: 0,
             scratch: Vec::new(),
+            probe: None,
+            life,
             network,
             cgroup: Cgroup::default(),
             sample: 0,

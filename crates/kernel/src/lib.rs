@@ -22,6 +22,7 @@ pub mod id;
 pub mod ipc;
 pub mod kernel;
 pub mod mm;
+pub mod moments;
 pub mod mounts;
 pub mod processor;
 pub mod sched;

@@ -11,9 +11,9 @@ use abi::stat::{
     makedev,
 };
 
-use crate::file::mqueue;
 use crate::file::socket::Forwards;
 use crate::file::tty::{self, Terminals, devpts};
+use crate::file::{moment, mqueue};
 use crate::fs::inode::{InodeRef, Kind, Meta, NewNode, SetAttr};
 use crate::fs::lower::Lower;
 use crate::fs::memfs::{MemFs, Node};
@@ -252,6 +252,10 @@ fn fill_dev(cx: &mut Cx, dev: &Rc<Dentry>) -> Res<()> {
     }
     for (name, perm) in [(&b"pts"[..], 0o755), (&b"shm"[..], 0o1777), (&b"mqueue"[..], 0o1777)] {
         inode.create(cx, name, &new(Kind::Dir.bits() | perm, 0, &[]))?;
+    }
+    let own = inode.create(cx, b"boxer", &new(Kind::Dir.bits() | 0o755, 0, &[]))?;
+    for (name, minor, perm) in moment::DEVICES {
+        own.create(cx, name, &new(Kind::Char.bits() | perm, makedev(moment::MAJOR, minor), &[]))?;
     }
     Ok(())
 }

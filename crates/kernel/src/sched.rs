@@ -339,7 +339,7 @@ impl Kernel {
         }
     }
 
-    fn wants_stdin(&self) -> bool {
+    pub(crate) fn wants_stdin(&self) -> bool {
         let mut threads = self.tasks.threads();
         let console = self.shared.registry::<tty::Terminals>().console();
         console.is_some_and(|console| console.takes_host_input())

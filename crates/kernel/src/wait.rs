@@ -98,6 +98,8 @@ pub struct WaitKey(u64);
 impl WaitKey {
     /// Bytes (or the end) on the box's standard input; the driver wakes it.
     pub const STDIN: WaitKey = WaitKey(1);
+    /// Another life of the box begins (`crate::moments`).
+    pub const LIFE: WaitKey = WaitKey(2);
 
     /// Object `n` of the file layer (numbers never given twice).
     pub fn object(n: u64) -> WaitKey {

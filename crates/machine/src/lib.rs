@@ -6,6 +6,7 @@
 
 mod context;
 mod env;
+mod life;
 mod processor;
 mod regions;
 mod start;
@@ -16,6 +17,8 @@ use env::Cpu0;
 use interp::{Engine, Exit};
 use ir::TrapKind;
 pub use kernel::etc::Naming;
+pub use kernel::file::socket::Progress;
+pub use kernel::moments::{Awaits, Unfit};
 use kernel::{Flow, Host, Kernel, KernelError, Sched, ThreadId};
 use mem::{Fault, Phys, Translate};
 use rootfs::config::{BoxConfig, CpuLevel};
@@ -119,6 +122,9 @@ impl Machine {
     pub fn step(&mut self, budget: u64) -> Step {
         let end = self.engine.retired().saturating_add(budget);
         loop {
+            if self.kernel.snapshot_asked() {
+                return Step::Ready;
+            }
             match self.kernel.schedule() {
                 Sched::Run(tid) => self.run(tid),
                 Sched::Idle { deadline, stdin, network } => {

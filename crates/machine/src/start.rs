@@ -28,6 +28,8 @@ pub struct StartArgs {
     pub cpu: Option<CpuLevel>,
     /// Standard streams are a terminal.
     pub tty: bool,
+    /// Somebody has asked for that.
+    pub tty_wanted: bool,
     /// Use no code that came compiled with the box.
     pub interpret: bool,
     /// A first process of its own runs the program (`docker run --init`).
@@ -48,6 +50,11 @@ pub enum StartFailure {
     /// Neither the image nor the caller names a program.
     #[error("no command: the image has neither ENTRYPOINT nor CMD, and no argument was given")]
     NoCommand,
+    /// The programs are under way, and this comes too late for them.
+    #[error(
+        "this box goes on with programs that were started when it was built: {0} cannot be given now"
+    )]
+    TooLate(&'static str),
     /// The program cannot be executed.
     #[error("cannot run {program:?}: {error}")]
     Exec {
@@ -62,17 +69,23 @@ impl StartFailure {
     /// 127 = not found, 126 = found and not executable, 125 = nothing to execute.
     pub fn status(&self) -> i32 {
         match self {
-            StartFailure::NoCommand => 125,
+            StartFailure::NoCommand | StartFailure::TooLate(_) => 125,
             StartFailure::Exec { error, .. } => error.status(),
         }
     }
 }
 
 impl Machine {
-    /// Executes the first program.
+    /// Executes the first program, or goes on with those of a snapshot.
     pub fn start(&mut self, args: StartArgs) -> Result<(), StartFailure> {
         self.debug = args.debug;
         self.kernel.strace = args.strace;
+        if self.kernel.is_between_lives() {
+            self.go_on(&args)?;
+            if self.kernel.has_programs() {
+                return Ok(());
+            }
+        }
         self.kernel.set_limits(args.limits);
         if let Some(cpu) = args.cpu {
             self.set_cpu(cpu);

@@ -29,9 +29,10 @@ pub struct Account {
 impl Account {
     /// An account of `total` bytes; files may have three quarters of them.
     pub fn new(total: u64) -> Rc<Account> {
+        let limit = [Purpose::Programs, Purpose::Files].map(|purpose| usual(purpose, total));
         Rc::new(Account {
             used: Default::default(),
-            limit: [Cell::new(total), Cell::new(total / 4 * 3)],
+            limit: limit.map(Cell::new),
             records: Cell::new(0),
             total,
             reserve: (total / 64).min(1 << 20) & !0xfff,
@@ -64,8 +65,9 @@ impl Account {
         self.records.get()
     }
 
-    /// Sets the limit of a purpose; never more than there is.
-    pub fn set_limit(&self, purpose: Purpose, bytes: u64) {
+    /// Sets the limit of a purpose, never more than there is; none is the usual one.
+    pub fn set_limit(&self, purpose: Purpose, bytes: Option<u64>) {
+        let bytes = bytes.unwrap_or_else(|| usual(purpose, self.total));
         self.limit[purpose as usize].set(bytes.min(self.total));
     }
 
@@ -104,6 +106,14 @@ impl Account {
     pub fn uncharge(&self, purpose: Purpose, bytes: u64) {
         self.give_back(purpose, bytes);
         self.records.set(self.records.get().saturating_sub(bytes));
+    }
+}
+
+/// The limit of a purpose, of `total` bytes, if nobody sets another.
+fn usual(purpose: Purpose, total: u64) -> u64 {
+    match purpose {
+        Purpose::Programs => total,
+        Purpose::Files => total / 4 * 3,
     }
 }
 
@@ -161,7 +171,7 @@ mod tests {
         account.set_in_kernel(false);
         assert_eq!(account.room(Purpose::Programs), 23 << 20, "less the reserve");
         account.set_in_kernel(true);
-        account.set_limit(Purpose::Programs, 1 << 20);
+        account.set_limit(Purpose::Programs, Some(1 << 20));
         assert_eq!(account.room(Purpose::Programs), 1 << 20);
         account.take(Purpose::Programs, 24 << 20);
         assert_eq!(account.room(Purpose::Files), 0, "nothing is left");

@@ -304,6 +304,14 @@ impl Phys {
         unsafe { &mut *host(self.base, frame.addr()).cast() }
     }
 
+    /// Clears the frames that nobody holds: what a program left there is in no snapshot.
+    pub fn scrub(&mut self) {
+        for n in 0..self.free.len() {
+            let frame = self.free[n];
+            self.bytes_mut(frame).fill(0);
+        }
+    }
+
     /// Bytes in use by counted frames.
     pub fn used_bytes(&self) -> u64 {
         self.account.all_used() - self.account.records()

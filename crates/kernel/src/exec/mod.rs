@@ -90,6 +90,7 @@ impl Kernel {
         let mut total = 0;
         let argv = self.read_strings(argv, &mut total)?;
         let envp = self.read_strings(envp, &mut total)?;
+        let envp = self.with_new_environment(envp);
         self.exec_with(tid, dir, path, argv, envp, flags)?;
         Err(Stop::NoReturn)
     }

@@ -9,9 +9,9 @@ use rootfs::rights::Rights;
 
 use crate::etc::{self, Naming, Reach};
 use crate::exec::init;
-use crate::fs::PathCx;
 use crate::fs::ops::find_executable;
 use crate::fs::walk::{Lookup, resolve};
+use crate::fs::{Cred, Cx, PathCx};
 use crate::mm::Limits;
 use crate::mounts;
 use crate::task::{Creds, INIT, Process, Run, Thread};
@@ -119,13 +119,7 @@ impl Kernel {
         self.boot_ns = self.now();
         self.slice_start = self.boot_ns;
         self.start_clock();
-        self.hostname = if spec.hostname.is_empty() {
-            let mut bytes = [0; 6];
-            self.host.random(&mut bytes);
-            bytes.iter().map(|b| format!("{b:02x}")).collect::<String>().into_bytes()
-        } else {
-            spec.hostname.clone()
-        };
+        self.name_host(&spec.hostname);
         let tid = self.first_thread();
         let result = self.start_program(tid, &program, spec);
         if result.is_err() {
@@ -136,6 +130,17 @@ impl Kernel {
             self.tasks.remove_process(INIT);
         }
         result.map(|()| tid)
+    }
+
+    /// Sets the host name; an empty one is made up.
+    pub(crate) fn name_host(&mut self, name: &[u8]) {
+        self.hostname = name.to_vec();
+        if name.is_empty() {
+            let mut bytes = [0; 6];
+            self.host.random(&mut bytes);
+            self.hostname =
+                bytes.iter().map(|b| format!("{b:02x}")).collect::<String>().into_bytes();
+        }
     }
 
     /// Process 1 with an empty address space, as root at `/`.
@@ -210,7 +215,7 @@ impl Kernel {
         let mut cx = self.cx(tid);
         mounts::mount_given(&mut cx, &root)
             .map_err(|(path, errno)| StartError::Mount(shown(&path), errno))?;
-        if let Err(errno) = self.lay_etc(tid, &spec.naming, spec.rights.read_only) {
+        if let Err(errno) = self.lay_etc(&spec.naming, spec.rights.read_only) {
             self.host.log(&format!("boxer: cannot lay files over /etc: {errno}"));
         }
         if spec.tty {
@@ -242,6 +247,7 @@ impl Kernel {
         if !has(&env, "HOME=") {
             env.push(format!("HOME={home}").into_bytes());
         }
+        self.first_env.clone_from(&env);
         let path = self.find_in_path(tid, program, &env)?;
         let (mut first, mut argv) = (path.clone(), spec.argv);
         if spec.init {
@@ -270,7 +276,7 @@ impl Kernel {
     }
 
     /// `/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf` over the image's.
-    fn lay_etc(&mut self, tid: ThreadId, naming: &Naming, read_only: bool) -> Result<(), Errno> {
+    pub(crate) fn lay_etc(&mut self, naming: &Naming, read_only: bool) -> Result<(), Errno> {
         let root = self.root.clone();
         let hostname = String::from_utf8_lossy(&self.hostname).into_owned();
         let families = self.host.network().map(|outside| outside.families());
@@ -279,7 +285,8 @@ impl Kernel {
             gateway: net::interface::GATEWAY_V4.into(),
             resolves: v4 || v6,
         });
-        etc::lay(&mut self.cx(tid), &root, naming, &hostname, reach, read_only)
+        let mut cx = Cx::new(self, Cred::root());
+        etc::lay(&mut cx, &root, naming, &hostname, reach, read_only)
     }
 
     fn is_executable(&mut self, tid: ThreadId, path: &[u8]) -> bool {

@@ -7,7 +7,7 @@ use abi::Errno;
 use abi::stat::{major, minor};
 use abi::tty::RNDGETENTCNT;
 
-use super::{FileOps, OpenFile, tty};
+use super::{FileOps, OpenFile, moment, tty};
 use crate::fs::{Cx, Dentry, Res};
 use crate::source::{MapSource, SharedAnon};
 
@@ -36,6 +36,7 @@ pub fn open(cx: &mut Cx, dentry: &Rc<Dentry>, flags: u32) -> Res<Rc<dyn FileOps>
         }
         (5, 2) => return tty::open_master(cx),
         (136, n) => return tty::open_index(cx, n, flags),
+        (moment::MAJOR, n) => return moment::open(n),
         _ => return Err(Errno::ENXIO),
     };
     Ok(Rc::new(device))

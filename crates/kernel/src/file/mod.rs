@@ -7,6 +7,7 @@ pub mod directory;
 pub mod epoll;
 pub mod eventfd;
 pub mod inotify;
+pub mod moment;
 pub mod mqueue;
 pub mod pidfd;
 pub mod pipe;

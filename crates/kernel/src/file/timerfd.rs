@@ -15,40 +15,46 @@ use crate::wait::WaitKey;
 
 /// A timer that is a file. Times are monotonic ns.
 pub struct TimerFd {
-    realtime: bool,
+    clock: i32,
+    /// It was set to a time of its clock, not to a duration.
+    absolute: Cell<bool>,
     /// Next expiry; 0 = disarmed.
     next: Cell<u64>,
     period: Cell<u64>,
     notifier: Notifier,
 }
 
-/// A new, disarmed timerfd on the realtime or the monotonic clock.
-pub fn create(cx: &mut Cx, realtime: bool, flags: u32) -> Rc<OpenFile> {
-    let notifier = cx.shared.notifier();
-    let ops = TimerFd { realtime, next: Cell::new(0), period: Cell::new(0), notifier };
+/// A new, disarmed timerfd on a clock.
+pub fn create(cx: &mut Cx, clock: i32, flags: u32) -> Rc<OpenFile> {
+    let (notifier, absolute) = (cx.shared.notifier(), Cell::new(false));
+    let ops = TimerFd { clock, absolute, next: Cell::new(0), period: Cell::new(0), notifier };
     let nonblock = if flags & TFD_NONBLOCK != 0 { O_NONBLOCK } else { 0 };
     anon::open(cx, "[timerfd]", Rc::new(ops), O_RDWR | nonblock)
 }
 
 impl TimerFd {
-    /// Arms the timer to expire at `value` (relative, or absolute on its clock; 0 disarms) and then each `period` ns.
-    /// Returns time left and period from before.
-    pub fn set(&self, cx: &mut Cx, value: u64, period: u64, absolute: bool) -> (u64, u64) {
+    /// Arms the timer to expire at monotonic time `next` (0 disarms) and then each `period` ns; `absolute` if it was a time of its
+    /// clock. Returns time left and period from before.
+    pub fn set(&self, cx: &mut Cx, next: u64, period: u64, absolute: bool) -> (u64, u64) {
         let before = self.get(cx);
-        let now = cx.monotonic();
-        let next = match (value, absolute, self.realtime) {
-            (0, ..) => 0,
-            (value, false, _) => now.saturating_add(value),
-            (value, true, false) => value,
-            (value, true, true) => {
-                let clock = cx.host().clock_realtime();
-                now.saturating_add(value.saturating_sub(clock)).max(1)
-            }
-        };
         self.next.set(next);
+        self.absolute.set(absolute);
         self.period.set(period);
         self.notifier.wake();
         before
+    }
+
+    /// The clock that it is on.
+    pub fn clock(&self) -> i32 {
+        self.clock
+    }
+
+    /// Moves the next expiry to what `place` gives for it and for whether it is a time of its clock.
+    pub fn moved(&self, place: impl FnOnce(u64, bool) -> u64) {
+        if self.next.get() != 0 {
+            self.next.set(place(self.next.get(), self.absolute.get()));
+            self.notifier.wake();
+        }
     }
 
     /// Time left and period in ns.
@@ -124,6 +130,6 @@ impl FileOps for TimerFd {
     }
 
     fn fdinfo(&self) -> String {
-        format!("clockid: {}\n", if self.realtime { 0 } else { 1 })
+        format!("clockid: {}\n", self.clock)
     }
 }

@@ -364,6 +364,7 @@ pub fn futex(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         let deadline =
             if absolute { k.absolute_deadline(clock, ns) } else { k.now().saturating_add(ns) };
         k.tasks[tid].restart.deadline = Some(deadline);
+        k.tasks[tid].restart.clock = absolute.then_some(clock);
     }
     match cmd {
         op::WAIT => k.futex_wait(tid, va, private, value, u32::MAX),

@@ -39,11 +39,8 @@ impl Kernel {
             CLOCK_REALTIME | CLOCK_REALTIME_COARSE | CLOCK_REALTIME_ALARM | CLOCK_TAI => {
                 Ok(self.host.clock_realtime())
             }
-            CLOCK_MONOTONIC
-            | CLOCK_MONOTONIC_RAW
-            | CLOCK_MONOTONIC_COARSE
-            | CLOCK_BOOTTIME
-            | CLOCK_BOOTTIME_ALARM => Ok(self.now()),
+            CLOCK_MONOTONIC | CLOCK_MONOTONIC_RAW | CLOCK_MONOTONIC_COARSE => Ok(self.now()),
+            CLOCK_BOOTTIME | CLOCK_BOOTTIME_ALARM => Ok(self.now().saturating_add(self.asleep)),
             CLOCK_PROCESS_CPUTIME_ID => Ok(self.process_cpu(self.tasks[tid].pid)),
             CLOCK_THREAD_CPUTIME_ID => Ok(self.thread_cpu(tid)),
             // Dynamic CPU clocks: ~pid << 3 | kind, bit 2 = of one thread (clock_getcpuclockid(3)).
@@ -69,6 +66,7 @@ impl Kernel {
             CLOCK_REALTIME | CLOCK_TAI | CLOCK_REALTIME_ALARM => {
                 self.now().saturating_add(ns.saturating_sub(self.host.clock_realtime()))
             }
+            CLOCK_BOOTTIME | CLOCK_BOOTTIME_ALARM => ns.saturating_sub(self.asleep),
             _ => ns,
         }
     }
@@ -239,6 +237,7 @@ pub fn clock_nanosleep(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
                 k.absolute_deadline(clock, ns)
             };
             k.tasks[tid].restart.deadline = Some(deadline);
+            k.tasks[tid].restart.clock = Some(clock);
         } else {
             k.deadline_after(tid, ns);
             k.tasks[tid].restart.remain = Some(a.u64(3)).filter(|&va| va != 0);

@@ -30,6 +30,8 @@ pub struct PosixTimer {
     pub tid: Option<ThreadId>,
     /// Expiry (monotonic ns, or CPU ns for CPU clocks) and period.
     pub interval: Interval,
+    /// It was set to a time of its clock, not to a duration.
+    pub absolute: bool,
     /// Expiries that found the signal still pending.
     pub overrun: i32,
 }
@@ -263,6 +265,7 @@ pub fn timer_create(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         value: event.value,
         tid: target,
         interval: Interval::default(),
+        absolute: false,
         overrun: 0,
     };
     k.tasks[pid].timers.insert(id, timer);
@@ -307,6 +310,7 @@ pub fn timer_settime(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     }
     if let Some(timer) = k.tasks[pid].timers.get_mut(&id) {
         timer.interval = Interval { next, period };
+        timer.absolute = a.i32(1) & TIMER_ABSTIME != 0;
         timer.overrun = 0;
     }
     k.refresh_timers();

@@ -31,6 +31,7 @@ pub fn futex_waitv(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         let time: Timespec = k.mm.read_pod(timeout)?;
         let ns = time.to_ns().ok_or(Errno::EINVAL)?;
         k.tasks[tid].restart.deadline = Some(k.absolute_deadline(clock, ns));
+        k.tasks[tid].restart.clock = Some(clock);
     }
     let mut wanted = Vec::new();
     for i in 0..u64::from(count) {

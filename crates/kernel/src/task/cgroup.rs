@@ -29,13 +29,8 @@ impl Kernel {
     /// of it, [`PIDS_DEFAULT`] threads may live, and time does not count.
     pub fn set_limits(&mut self, limits: Limits) {
         let account = self.mm.phys.account();
-        let set = |purpose, limit: Option<u64>| {
-            if let Some(bytes) = limit {
-                account.set_limit(purpose, bytes);
-            }
-        };
-        set(Purpose::Programs, limits.memory);
-        set(Purpose::Files, limits.storage);
+        account.set_limit(Purpose::Programs, limits.memory);
+        account.set_limit(Purpose::Files, limits.storage);
         self.cgroup.limits = limits;
     }
 
@@ -47,7 +42,8 @@ impl Kernel {
 
     /// The time starts to run.
     pub(crate) fn start_clock(&mut self) {
-        let start = self.boot_ns;
+        let start = self.now();
+        self.cgroup.cpu_ns = 0;
         self.cgroup.deadline = self.cgroup.limits.timeout.map(|time| start.saturating_add(time));
     }
 

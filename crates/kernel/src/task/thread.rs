@@ -39,6 +39,8 @@ pub struct Restart {
     pub again: bool,
     /// Absolute deadline (monotonic ns), set at the first run.
     pub deadline: Option<u64>,
+    /// The clock of that deadline, if it is absolute, or counts the time between two lives of the box.
+    pub clock: Option<i32>,
     /// Bytes already moved: a signal makes the call return this instead of `EINTR`.
     pub done: u64,
     /// A value of the call's own.

@@ -54,6 +54,23 @@ impl Network {
         self.net.borrow().resolver.deadline()
     }
 
+    /// Forgets that random numbers were seeded: the next life of the box shall have its own.
+    pub fn unseed(&self) {
+        self.seeded.set(false);
+    }
+
+    /// What waits for somebody from elsewhere: the key that is woken, and the port.
+    pub fn listeners(&self) -> Vec<(WaitKey, u16)> {
+        let net = self.net.borrow();
+        let waits = |socket: &net::Socket| match socket.kind {
+            Kind::Tcp => socket.tcp.state == State::Listen,
+            Kind::Udp => socket.local.port() != 0 && socket.peer.is_none(),
+            _ => false,
+        };
+        let listening = net.sockets().filter(|(_, socket)| waits(socket));
+        listening.map(|(id, socket)| (WaitKey::network(id.0), socket.local.port())).collect()
+    }
+
     /// Exchanges data with the outside, at `clock` (monotonic, realtime ns).
     pub fn pump(
         &self,
@@ -78,7 +95,7 @@ impl Network {
     }
 
     /// As [`Network::with`], with the clocks set and random numbers seeded.
-    fn timed<T>(&self, cx: &mut Cx, work: impl FnOnce(&mut Net) -> T) -> T {
+    pub(super) fn timed<T>(&self, cx: &mut Cx, work: impl FnOnce(&mut Net) -> T) -> T {
         let clock = (cx.monotonic(), cx.host().clock_realtime());
         let mut seed = [0; 8];
         if !self.seeded.replace(true) {

@@ -6,6 +6,7 @@ pub mod netlink;
 mod ops;
 pub mod options;
 pub mod packet;
+mod probe;
 pub mod unix;
 
 use std::any::Any;
@@ -31,6 +32,7 @@ pub use inet::Network;
 pub use message::{Control, Incoming, Outgoing};
 pub use net::OptionValue;
 pub use ops::SocketOps;
+pub use probe::{Probe, Progress};
 pub use unix::{Forwards, UnixNames};
 
 /// Makes a socket of a family: socket(2)'s type (without flags, below `SOCK_MAX`) and protocol.

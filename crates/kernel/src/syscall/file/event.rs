@@ -45,16 +45,16 @@ pub fn eventfd2(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 
 /// timerfd_create(2)
 pub fn timerfd_create(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let realtime = match a.i32(0) {
-        CLOCK_REALTIME | CLOCK_REALTIME_ALARM => true,
-        CLOCK_MONOTONIC | CLOCK_BOOTTIME | CLOCK_BOOTTIME_ALARM => false,
+    let clock = match a.i32(0) {
+        clock @ (CLOCK_REALTIME | CLOCK_REALTIME_ALARM | CLOCK_MONOTONIC | CLOCK_BOOTTIME
+        | CLOCK_BOOTTIME_ALARM) => clock,
         _ => return Err(Errno::EINVAL.into()),
     };
     let flags = a.u32(1);
     if flags & !(TFD_CLOEXEC | TFD_NONBLOCK) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let file = timerfd::create(&mut k.cx(tid), realtime, flags);
+    let file = timerfd::create(&mut k.cx(tid), clock, flags);
     Ok(k.add_file(tid, file, flags & TFD_CLOEXEC != 0)?)
 }
 
@@ -73,7 +73,13 @@ pub fn timerfd_settime(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let period = new.it_interval.to_ns().ok_or(Errno::EINVAL)?;
     let file = k.file(tid, a.i32(0))?;
     let Some(timer) = file.object::<TimerFd>() else { return Err(Errno::EINVAL.into()) };
-    let before = timer.set(&mut k.cx(tid), value, period, flags & TFD_TIMER_ABSTIME != 0);
+    let absolute = flags & TFD_TIMER_ABSTIME != 0;
+    let next = match value {
+        0 => 0,
+        value if absolute => k.absolute_deadline(timer.clock(), value).max(1),
+        value => k.now().saturating_add(value),
+    };
+    let before = timer.set(&mut k.cx(tid), next, period, absolute);
     if a.u64(3) != 0 {
         k.mm.write_pod(a.u64(3), &spec(before))?;
     }

@@ -67,6 +67,7 @@ impl Kernel {
             let ns = time.to_ns().ok_or(Errno::EINVAL)?;
             let deadline = self.absolute_deadline(CLOCK_REALTIME, ns);
             self.tasks[tid].restart.deadline = Some(deadline);
+            self.tasks[tid].restart.clock = Some(CLOCK_REALTIME);
         }
         Ok(())
     }
