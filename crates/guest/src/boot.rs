@@ -32,6 +32,16 @@ pub fn boot(image: &'static [u8], config: BoxConfig, frozen: &'static [u8], desk
     }
 }
 
+/// Works on the booted machine, if there is one.
+pub fn with<T>(work: impl FnOnce(&mut Machine) -> T) -> Option<T> {
+    MACHINE.with_borrow_mut(|kept| kept.as_mut().map(work))
+}
+
+/// The machine without its host.
+pub fn leave_host(machine: &mut Machine) {
+    machine.kernel().host = Box::new(NoHost);
+}
+
 /// The booted machine.
 pub fn take() -> Option<Machine> {
     MACHINE.take()

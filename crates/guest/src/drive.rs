@@ -13,13 +13,13 @@ use machine::{Machine, StartArgs, Step};
 use std::rc::Rc;
 
 /// Guest instructions between two looks at the outside.
-const BUDGET: u64 = 10_000_000;
+pub const BUDGET: u64 = 10_000_000;
 
 /// Guest instructions between two looks at a host that compiles: soon enough to profit, and 2 ms of interpreting.
 const PIECE: u64 = 1_000_000;
 
 /// Bytes of its own memory that the kernel leaves free for what one system call may need.
-const HEADROOM: u64 = 48 << 20;
+pub const HEADROOM: u64 = 48 << 20;
 
 /// Status for what is wrong with the box rather than with its program, as docker's.
 const BOX_FAILURE: i32 = 125;
@@ -86,7 +86,7 @@ pub fn run(invocation: Invocation) -> i32 {
     status
 }
 
-fn start_args(invocation: Invocation, tty: bool) -> StartArgs {
+pub fn start_args(invocation: Invocation, tty: bool) -> StartArgs {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     StartArgs {
         args: invocation.args.into_iter().map(text).collect(),
@@ -102,6 +102,7 @@ fn start_args(invocation: Invocation, tty: bool) -> StartArgs {
         limits: invocation.limits,
         rights: invocation.rights,
         tty: tty || matches!(invocation.terminal, Terminal::Lines | Terminal::Yes(_)),
+        tty_wanted: matches!(invocation.terminal, Terminal::Lines | Terminal::Yes(_)),
         interpret: invocation.interpret,
         init: invocation.init,
         strace: invocation.strace,

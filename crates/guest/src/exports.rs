@@ -2,7 +2,7 @@
 //! has the contract.
 #![allow(unsafe_code)] // exported symbols, and memory that comes from memory.grow
 
-use crate::boot;
+use crate::{boot, life};
 use mem::desk::Desk;
 use rootfs::config::BoxConfig;
 use std::cell::Cell;
@@ -22,6 +22,7 @@ thread_local! {
     static IMAGE: Cell<Piece> = const { Cell::new(Piece(0, 0)) };
     static CONFIG: Cell<Piece> = const { Cell::new(Piece(0, 0)) };
     static FROZEN: Cell<Piece> = const { Cell::new(Piece(0, 0)) };
+    static TEXT: Cell<Piece> = const { Cell::new(Piece(0, 0)) };
     static COMPONENT: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -93,4 +94,38 @@ extern "C" fn wizer_initialize() {
         // The linker quotes a panic's message.
         Err(error) => panic!("{error}"),
     }
+}
+
+#[unsafe(export_name = "boxer-life-begin")]
+extern "C" fn boxer_life_begin() -> i32 {
+    life::begin()
+}
+
+#[unsafe(export_name = "boxer-life-step")]
+extern "C" fn boxer_life_step() -> u64 {
+    life::step()
+}
+
+/// Memory for the text that [`boxer_life_file`] and [`boxer_life_ask`] take.
+#[unsafe(export_name = "boxer-life-text")]
+extern "C" fn boxer_life_text(len: usize) -> usize {
+    let Piece(start, room) = TEXT.get();
+    let piece = if start != 0 && len <= room { Piece(start, len) } else { grow(len) };
+    TEXT.set(piece);
+    piece.0
+}
+
+#[unsafe(export_name = "boxer-life-file")]
+extern "C" fn boxer_life_file() -> i32 {
+    i32::from(life::has_file(TEXT.get().bytes()))
+}
+
+#[unsafe(export_name = "boxer-life-ask")]
+extern "C" fn boxer_life_ask(port: i32) -> i32 {
+    life::ask(port as u16, TEXT.get().bytes())
+}
+
+#[unsafe(export_name = "boxer-life-end")]
+extern "C" fn boxer_life_end(programs: i32) -> i32 {
+    life::end(programs != 0)
 }

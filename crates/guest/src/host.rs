@@ -21,6 +21,8 @@ pub struct WasiHost {
     stdin: Rc<Stdin>,
     preopens: Vec<Preopen>,
     fixed: Option<FixedWorld>,
+    /// What the monotonic clock is ahead of the host's, ns (wrapping): a box that was a snapshot goes on where it was.
+    ahead: u64,
     files: Files,
     tmpfs: Vec<HostTmpfs>,
     sockets: Vec<HostSocket>,
@@ -102,6 +104,7 @@ impl WasiHost {
             stdin,
             preopens,
             fixed,
+            ahead: UP,
             files,
             tmpfs: invocation.mounts.tmpfs(),
             sockets: invocation.mounts.sockets(),
@@ -150,10 +153,16 @@ impl Host for WasiHost {
     }
 
     fn clock_monotonic(&self) -> u64 {
-        UP + match &self.fixed {
+        let elapsed = match &self.fixed {
             Some(world) => world.elapsed,
             None => wasi::clock(false),
-        }
+        };
+        elapsed.wrapping_add(self.ahead)
+    }
+
+    fn continue_at(&mut self, monotonic: u64) {
+        let shown = self.clock_monotonic();
+        self.ahead = self.ahead.wrapping_add(monotonic).wrapping_sub(shown);
     }
 
     fn advance(&mut self, ns: u64) {

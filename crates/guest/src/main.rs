@@ -12,6 +12,7 @@ mod files;
 mod host;
 mod invocation;
 mod layer;
+mod life;
 mod mounts;
 mod network;
 #[cfg(feature = "sockets")]

@@ -2,7 +2,7 @@
 
 use crate::LinkError;
 use crate::image::Image;
-use crate::place::PAGE;
+use crate::place::{PAGE, WORTH_MAPPING};
 use crate::section::{Counted, damaged, put, section_bytes};
 use wasm_encoder::{CustomSection, Encode, SectionId};
 use wasmparser::{DataKind, Operator, Parser, Payload};
@@ -20,6 +20,8 @@ pub struct Data<'a> {
     passive: Vec<&'a [u8]>,
     /// In order of address.
     runs: Vec<Run<'a>>,
+    /// The first run that is worth mapping.
+    first: usize,
     image: Image<'a>,
 }
 
@@ -79,16 +81,14 @@ impl<'a> Data<'a> {
                 _ => runs.push(Run { address: piece.address, pieces: vec![piece] }),
             }
         }
-        if let Some(largest) = runs.iter_mut().max_by_key(|run| run.end() - run.address) {
-            // Zeros before it, so that it begins where a page does.
-            largest.address -= largest.address % PAGE;
-        }
+        let first = first_large(&runs);
+        align(runs.get_mut(first..).unwrap_or_default());
         // Sections and segments have lengths of 32 bits.
         let encoded: usize = runs.iter().map(Run::encoded_len).sum();
         if encoded > u32::MAX as usize - (1 << 20) {
             return Err(LinkError::ImageTooLarge(image.len as u64));
         }
-        Ok(Data { passive, runs, image })
+        Ok(Data { passive, runs, first, image })
     }
 
     /// How many segments there are.
@@ -96,23 +96,19 @@ impl<'a> Data<'a> {
         (self.passive.len() + self.runs.len()) as u32
     }
 
-    /// A section to be put before this one when it would begin at `at` in the file. With it the largest segment has the same
+    /// A section to be put before this one when it would begin at `at` in the file. With it large segments have the same
     /// place in a page of the file as in a page of memory.
     pub fn alignment(&self, at: u64) -> Vec<u8> {
         // Long enough for the section's length to take two bytes, whatever is added.
         const LEAST: usize = 128;
-        let Some((n, largest)) =
-            self.runs.iter().enumerate().max_by_key(|(_, run)| run.end() - run.address)
-        else {
-            return Vec::new();
-        };
+        let Some(first) = self.runs.get(self.first) else { return Vec::new() };
         let section = |len: usize| {
             section_bytes(&CustomSection { name: ALIGN_SECTION.into(), data: vec![0; len].into() })
         };
-        let before: usize = self.runs[..n].iter().map(Run::encoded_len).sum();
+        let before: usize = self.runs[..self.first].iter().map(Run::encoded_len).sum();
         let offset =
-            at as usize + section(LEAST).len() + self.head().len() + before + largest.head().len();
-        let padding = largest.address.wrapping_sub(offset) % PAGE;
+            at as usize + section(LEAST).len() + self.head().len() + before + first.head().len();
+        let padding = first.address.wrapping_sub(offset) % PAGE;
         section(LEAST + padding)
     }
 
@@ -144,6 +140,32 @@ impl<'a> Data<'a> {
         len.encode(&mut head);
         head.extend_from_slice(&body);
         head
+    }
+}
+
+/// The first run that a host would map, or the largest one.
+fn first_large(runs: &[Run<'_>]) -> usize {
+    let len = |run: &Run<'_>| run.end() - run.address;
+    let large = runs.iter().position(|run| len(run) >= WORTH_MAPPING);
+    let largest = || runs.iter().enumerate().max_by_key(|(_, run)| len(run)).map(|(n, _)| n);
+    large.or_else(largest).unwrap_or(0)
+}
+
+/// Puts zeros before the first run, so that it begins where a page does, and before each large one that follows, so that it has
+/// the same place in a page of the file as in a page of memory if the first one has. Between runs there is more room than that.
+fn align(runs: &mut [Run<'_>]) {
+    let Some((first, rest)) = runs.split_first_mut() else { return };
+    first.address -= first.address % PAGE;
+    let mut place = first.end() - first.address;
+    for run in rest {
+        if run.end() - run.address >= WORTH_MAPPING {
+            // More zeros may make the numbers of its head longer, once or twice.
+            for _ in 0..4 {
+                let more = run.address.wrapping_sub(place + run.head().len()) % PAGE;
+                run.address -= more;
+            }
+        }
+        place += run.encoded_len();
     }
 }
 

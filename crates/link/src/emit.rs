@@ -31,8 +31,8 @@ pub enum Imports {
 }
 
 /// Writes the box as a core module.
-pub fn module(
-    state: &State,
+pub fn module<T>(
+    state: &State<T>,
     imports: Imports,
     image_config_json: Option<&[u8]>,
     rest: &mut dyn Read,

@@ -11,6 +11,7 @@
 //! | `boxer-reserve(len: i32) -> i32` | page-aligned linear memory for the image; 0 when there is none |
 //! | `boxer-config-reserve(len: i32) -> i32` | memory for the encoded [`rootfs::config::BoxConfig`]; 0 when there is none |
 //! | `boxer-frozen-reserve(len: i32) -> i32` | memory for the table of frozen regions (`mem::frozen`), which is written after `wizer-initialize`; 0 when there is none |
+//! | `boxer-life-begin() -> i32`, `boxer-life-step() -> i64`, `boxer-life-text(len: i32) -> i32`, `boxer-life-file() -> i32`, `boxer-life-ask(port: i32) -> i32`, `boxer-life-end(keep: i32) -> i32` | a life before the state is taken, for whoever has a host ([`Life`]; `guest::life` has their meaning) |
 //! | `boxer-component()` | if it is there, called first where the result is a component |
 //! | `wizer-initialize()` | boots and mounts; calls no import |
 //! | `_start()` | runs the box as a WASI command |
@@ -31,6 +32,7 @@ mod frozen;
 mod guest;
 mod image;
 mod inspect;
+mod life;
 mod place;
 mod prune;
 mod section;
@@ -46,6 +48,7 @@ pub use engine::engine;
 pub use frozen::{Frozen, FrozenReport};
 pub use guest::{component_guest_wasm, guest_wasm};
 pub use inspect::{Format, Inspection, inspect};
+pub use life::Life;
 pub use place::{Segment, place};
 pub use prune::NOTES;
 pub use split::{Contents, MEMORY, Split, split};
@@ -93,6 +96,9 @@ pub enum LinkError {
         /// The cause.
         source: std::io::Error,
     },
+    /// What the guest was to do before its state was taken did not come to that.
+    #[error(transparent)]
+    Life(Box<dyn std::error::Error + Send + Sync>),
     /// A component could not be made from the module.
     #[error("cannot make a component: {0}")]
     Component(String),
@@ -145,13 +151,23 @@ impl<'g> Linker<'g> {
     /// Writes a box to `out`. The same input gives the same bytes.
     pub fn link(
         &self,
+        input: LinkInput<'_>,
+        out: &mut dyn Write,
+    ) -> Result<Option<FrozenReport>, LinkError> {
+        self.link_after(input, &mut snapshot::Unlived, out)
+    }
+
+    /// As [`Linker::link`], with a life between booting and taking the state: the box goes on where that ended.
+    pub fn link_after<L: Life>(
+        &self,
         mut input: LinkInput<'_>,
+        life: &mut L,
         out: &mut dyn Write,
     ) -> Result<Option<FrozenReport>, LinkError> {
         if input.image_len > MAX_IMAGE {
             return Err(LinkError::ImageTooLarge(input.image_len));
         }
-        let state = snapshot::take(self.guest, &self.cache, &mut input)?;
+        let state = snapshot::take(self.guest, &self.cache, &mut input, life)?;
         let report = state.code.as_ref().map(|code| code.report);
         match input.output {
             Output::Module => {

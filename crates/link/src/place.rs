@@ -13,7 +13,7 @@ use wasmtime::{AsContextMut, Memory};
 pub const PAGE: usize = 4096;
 
 /// Fewer bytes than this are sooner copied than mapped.
-const WORTH_MAPPING: usize = 16 * PAGE;
+pub const WORTH_MAPPING: usize = 16 * PAGE;
 
 /// Some of linear memory, and where its bytes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

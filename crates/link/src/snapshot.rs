@@ -4,6 +4,7 @@ use crate::boot::{BootError, ImageRange, Reserved, boot};
 use crate::cache::CodeCache;
 use crate::digest::{Digest, digest_of};
 use crate::frozen::FrozenCode;
+use crate::life::Life;
 use crate::{CacheError, LinkError, LinkInput, Output};
 use std::future::Future;
 use std::pin::pin;
@@ -12,19 +13,19 @@ use wasmtime::{Caller, Extern, ExternType, Func, Instance, Linker, Memory, Modul
 use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
 
 /// An initialised guest: everything but the image as a module, and the image in the instance's memory.
-pub struct State {
+pub struct State<T: 'static> {
     /// The snapshot as wizer writes it, with zeros where the image lies.
     pub module: Vec<u8>,
     /// The regions that become part of the module.
     pub code: Option<FrozenCode>,
-    store: Store<Host>,
+    store: Store<T>,
     memory: Memory,
     image: ImageRange,
     /// Bytes of the image that are in memory.
     front: usize,
 }
 
-impl State {
+impl<T> State<T> {
     /// The image's address and length, and its front as the guest left it.
     pub fn image(&self) -> (u32, usize, &[u8]) {
         // The range was checked against the memory when it was reserved, and memories do not shrink.
@@ -34,9 +35,12 @@ impl State {
     }
 }
 
+/// No life at all.
+pub struct Unlived;
+
 /// What stands in for the host: nothing but a place for messages of a failing guest.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     /// What the guest wrote to any file descriptor.
     messages: Vec<u8>,
 }
@@ -44,38 +48,67 @@ struct Host {
 /// The export by which a guest is told what becomes of it.
 const COMPONENT: &str = "boxer-component";
 
-/// Boots the guest and takes its state.
-pub fn take(
+impl Life for Unlived {
+    type Host = Host;
+
+    fn happens(&self) -> bool {
+        false
+    }
+
+    fn instantiate(
+        &mut self,
+        cache: &CodeCache,
+        module: &Module,
+    ) -> Result<(Store<Host>, Instance), LinkError> {
+        let mut store = Store::new(cache.engine(), Host::default());
+        let instance = instantiate(&mut store, module)?;
+        Ok((store, instance))
+    }
+
+    fn messages<'a>(&self, store: &'a Store<Host>) -> &'a [u8] {
+        &store.data().messages
+    }
+
+    fn live(&mut self, _: &mut Store<Host>, _: Instance) -> Result<(), LinkError> {
+        Ok(())
+    }
+}
+
+/// Boots the guest, lets it live and takes its state.
+pub fn take<L: Life>(
     guest: &[u8],
     cache: &CodeCache,
     input: &mut LinkInput<'_>,
-) -> Result<State, LinkError> {
+    life: &mut L,
+) -> Result<State<L::Host>, LinkError> {
     let wizer = Wizer::new();
     let (context, instrumented) =
         wizer.instrument(guest).map_err(|error| LinkError::Guest(format!("{error:#}")))?;
     let key: Digest = digest_of(&instrumented);
     let module = cache.module::<CacheError>(&key, || Ok(instrumented))?;
 
-    let mut store = Store::new(cache.engine(), Host::default());
-    let instance = instantiate(&mut store, &module)?;
+    let (mut store, instance) = life.instantiate(cache, &module)?;
     if input.output == Output::Component
         && let Ok(tell) = instance.get_typed_func::<(), ()>(&mut store, COMPONENT)
     {
         tell.call(&mut store, ()).map_err(|error| BootError::Init(format!("{error:#}")))?;
     }
-    let lengths = (input.image_len, input.boot_len);
+    let boot_len = if life.happens() { input.image_len } else { input.boot_len };
+    let lengths = (input.image_len, boot_len);
     let room = input.frozen.as_ref().map_or(0, |frozen| frozen.most_bytes());
     let reserved = boot(&mut store, instance, input.image, lengths, input.config, room);
     let Reserved { image, frozen: table } = match reserved {
         Ok(reserved) => reserved,
         Err(BootError::Init(cause)) => {
-            return Err(BootError::Init(with_messages(&store, &cause)).into());
+            return Err(BootError::Init(with_messages(life.messages(&store), &cause)).into());
         }
         Err(error) => return Err(error.into()),
     };
-    if !store.data().messages.is_empty() {
-        return Err(BootError::Init(with_messages(&store, "it wrote a message")).into());
+    let messages = life.messages(&store);
+    if !messages.is_empty() {
+        return Err(BootError::Init(with_messages(messages, "it wrote a message")).into());
     }
+    life.live(&mut store, instance)?;
     let memory = instance
         .get_memory(&mut store, "memory")
         .ok_or_else(|| BootError::Contract("memory", "missing".to_owned()))?;
@@ -92,13 +125,13 @@ pub fn take(
     let module = ready(wizer.snapshot(&context, &mut state))
         .ok_or_else(|| LinkError::Guest("wizer waits for something".to_owned()))?
         .map_err(|error| LinkError::Guest(format!("{error:#}")))?;
-    let boot_len = usize::try_from(input.boot_len).unwrap_or(usize::MAX);
+    let boot_len = usize::try_from(boot_len).unwrap_or(usize::MAX);
     let front = boot_len.min(image.end - image.start);
     Ok(State { module, code, store, memory, image, front })
 }
 
 /// The address of [`translate::desk::Desk`].
-fn desk_of(store: &mut Store<Host>, instance: Instance) -> Result<u32, BootError> {
+fn desk_of<T>(store: &mut Store<T>, instance: Instance) -> Result<u32, BootError> {
     let global = instance.get_global(&mut *store, "boxer-desk");
     match global.map(|global| global.get(&mut *store)) {
         Some(Val::I32(desk)) => Ok(desk as u32),
@@ -107,15 +140,15 @@ fn desk_of(store: &mut Store<Host>, instance: Instance) -> Result<u32, BootError
 }
 
 /// Length of the function table: what is added comes behind.
-fn first_slot(store: &mut Store<Host>, instance: Instance) -> Result<u32, BootError> {
+fn first_slot<T>(store: &mut Store<T>, instance: Instance) -> Result<u32, BootError> {
     const TABLE: &str = "__indirect_function_table";
     let table = instance.get_table(&mut *store, TABLE).map(|table| table.size(&*store));
     let len = table.ok_or_else(|| BootError::Contract(TABLE, "missing".to_owned()))?;
     u32::try_from(len).map_err(|_| BootError::Contract(TABLE, "too long".to_owned()))
 }
 
-fn with_messages(store: &Store<Host>, cause: &str) -> String {
-    let messages = String::from_utf8_lossy(&store.data().messages);
+fn with_messages(messages: &[u8], cause: &str) -> String {
+    let messages = String::from_utf8_lossy(messages);
     let messages = messages.trim_end();
     if messages.is_empty() { cause.to_owned() } else { format!("{cause}: {messages}") }
 }
@@ -183,13 +216,13 @@ fn fd_write(
 
 /// The instance's state for wizer, with the image left out: finding segments in it byte by byte
 /// would take long and give thousands of them, where one is right.
-struct Snapshotter<'a> {
-    store: &'a mut Store<Host>,
+struct Snapshotter<'a, T: 'static> {
+    store: &'a mut Store<T>,
     instance: Instance,
     image: ImageRange,
 }
 
-impl InstanceState for Snapshotter<'_> {
+impl<T: Send> InstanceState for Snapshotter<'_, T> {
     async fn global_get(&mut self, name: &str, _: ValType) -> SnapshotVal {
         let value = self
             .instance

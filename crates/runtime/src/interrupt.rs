@@ -92,7 +92,7 @@ impl Inner {
 
 /// What a box holds of its interrupt.
 #[derive(Debug)]
-pub(crate) struct Waker {
+pub struct Waker {
     interrupt: Interrupt,
     end: UnixStream,
 }

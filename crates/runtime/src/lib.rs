@@ -10,6 +10,7 @@ mod descriptor;
 mod error;
 mod identity;
 mod interrupt;
+mod life;
 mod load;
 mod network;
 mod options;
@@ -27,6 +28,7 @@ mod whole;
 pub use descriptor::Descriptor;
 pub use error::RunError;
 pub use interrupt::Interrupt;
+pub use life::{FirstLife, LifeError, Until};
 pub use network::{
     Door, Grant, Network, Policy, Port, Protocol, PublishError, Published, Report, Served,
 };

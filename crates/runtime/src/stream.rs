@@ -58,7 +58,7 @@ impl Input {
 }
 
 /// Standard input of a module.
-pub(crate) enum Source {
+pub enum Source {
     /// This process's.
     Host,
     /// These bytes.
@@ -86,7 +86,7 @@ enum Target {
 
 /// Where output goes; clones share the place.
 #[derive(Clone)]
-pub(crate) struct Sink(Arc<Mutex<Target>>);
+pub struct Sink(Arc<Mutex<Target>>);
 
 impl Sink {
     fn new(target: Target) -> Self {
