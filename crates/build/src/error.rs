@@ -82,6 +82,8 @@ pub enum Cause {
     Layers(String),
     #[error(transparent)]
     Link(#[from] link::LinkError),
+    #[error("snapshot: {reason}")]
+    Snapshot { reason: String },
     #[error("the build was cancelled")]
     Cancelled,
     #[error("lint violation found for rules: {rules}")]

@@ -31,6 +31,7 @@ mod output;
 mod remote;
 mod run;
 mod schedule;
+mod snapshot;
 mod ssh;
 mod stage;
 mod steps;
@@ -53,6 +54,7 @@ pub use output::{
 };
 pub use rootfs::config::CpuLevel;
 pub use rootfs::{limits, rights};
+pub use snapshot::{Life as SnapshotLife, SNAPSHOT_TIMEOUT, Snapshot, When as SnapshotWhen};
 pub use ssh::Agent;
 pub use upkeep::{CacheSize, cache_size, changes, forget_cache};
 

@@ -11,9 +11,10 @@ use rootfs::config::{BoxConfig, CpuLevel};
 use crate::builder::{Built, Workshop};
 use crate::cache::{Cache, Cached, key};
 use crate::error::{Cause, Error, Result};
-use crate::events;
+use crate::events::{self, StepId};
 use crate::files::{Entry, Files, Kind, resolve};
 use crate::freeze::{self, Freezing, Known};
+use crate::snapshot::Snapshot;
 
 /// The form of a box.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,8 +39,8 @@ pub struct LinkedBox {
     pub known: bool,
 }
 
-/// Links an image with the guest program and what `freezing` makes of its code. The same image, guest and processor are linked
-/// once; the result stays in the store.
+/// Links an image with the guest program and what `freezing` makes of its code, after the life that `snapshot` says. The same image,
+/// guest and processor are linked once; the result stays in the store.
 ///
 /// # Errors
 /// The image is too large for a box, linking fails, or the store cannot be written.
@@ -49,6 +50,7 @@ pub fn link_box(
     cpu: CpuLevel,
     form: BoxForm,
     freezing: &Freezing,
+    snapshot: &Snapshot,
 ) -> Result<LinkedBox> {
     let guest = match form {
         BoxForm::Component => link::component_guest_wasm()?,
@@ -63,11 +65,18 @@ pub fn link_box(
         format!("{form:?}").as_bytes(),
         cpu.name().as_bytes(),
         &freezing.key(),
+        &snapshot.key(),
     ]);
-    let name = match form {
+    let mut name = match form {
         BoxForm::Module => "link wasm",
         BoxForm::Component | BoxForm::ComponentWithoutNetwork => "link component",
-    };
+    }
+    .to_owned();
+    if snapshot.happens() {
+        let title = snapshot.title(&box_config(&built.image.config));
+        name = format!("{name}, {title}");
+    }
+    let name = name.as_str();
     // A damaged box counts as none.
     let store = &workshop.store;
     if let Some(Cached::Layer(blob)) = Cache::beside(store).get(&key, store) {
@@ -84,7 +93,7 @@ pub fn link_box(
         let frozen = trained.as_ref().map(|trained| trained.frozen(cpu, freezing.budget));
         let step = built.next_step();
         events::step(workshop.events.as_ref(), step, name, || {
-            let input = Input { guest, cpu, form, frozen };
+            let input = Input { guest, cpu, form, frozen, snapshot, step };
             let (linked, report) = link(workshop, built, &key, input)?;
             if let Some(report) = report {
                 freeze::tell(workshop, step, &report, freezing.budget);
@@ -169,6 +178,8 @@ struct Input<'a> {
     cpu: CpuLevel,
     form: BoxForm,
     frozen: Option<link::Frozen<'a>>,
+    snapshot: &'a Snapshot,
+    step: StepId,
 }
 
 fn link(
@@ -178,29 +189,38 @@ fn link(
     input: Input<'_>,
 ) -> Result<(LinkedBox, Option<link::FrozenReport>)> {
     let store = &workshop.store;
-    let Input { guest, cpu, form, frozen } = input;
+    let Input { guest, cpu, form, frozen, snapshot, step } = input;
     let config_digest = &built.image.manifest.config.digest;
     let config_json = store.read_blob(config_digest, oci::manifest::MAX_CONFIG)?;
     let mut wasm = store.writer()?;
-    let report = built.tree(store)?.with_rootfs(|image, summary| {
+    let tree = built.tree(store)?;
+    let report = tree.with_rootfs(|image, summary| {
         let mut out = io::BufWriter::with_capacity(1 << 20, &mut wasm);
-        let report = Linker::new(guest, workshop.runtime.cache().clone()).link(
-            LinkInput {
-                image,
-                image_len: summary.bytes,
-                boot_len: summary.metadata,
-                config: &BoxConfig { cpu, ..box_config(&built.image.config) },
-                image_config_json: Some(&config_json),
-                output: match form {
-                    BoxForm::Module => link::Output::Module,
-                    BoxForm::Component | BoxForm::ComponentWithoutNetwork => {
-                        link::Output::Component
-                    }
-                },
-                frozen,
+        let linker = Linker::new(guest, workshop.runtime.cache().clone());
+        let input = LinkInput {
+            image,
+            image_len: summary.bytes,
+            boot_len: summary.metadata,
+            config: &BoxConfig { cpu, ..box_config(&built.image.config) },
+            image_config_json: Some(&config_json),
+            output: match form {
+                BoxForm::Module => link::Output::Module,
+                BoxForm::Component | BoxForm::ComponentWithoutNetwork => link::Output::Component,
             },
-            &mut out,
-        )?;
+            frozen,
+        };
+        let report = if snapshot.happens() {
+            let shell = built.image.config.config.shell.as_deref();
+            snapshot.with_life(
+                workshop,
+                step,
+                shell,
+                || tree.newest_mtime(),
+                |life| Ok(linker.link_after(input, life, &mut out)?),
+            )?
+        } else {
+            linker.link(input, &mut out)?
+        };
         out.flush().map_err(|source| write_error(store.path(), source))?;
         Ok(report)
     })?;

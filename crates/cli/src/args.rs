@@ -12,6 +12,7 @@ use crate::login_commands::{LoginArgs, LogoutArgs};
 use crate::manual::{CompletionsArgs, ManArgs};
 use crate::network::NetworkArgs;
 use crate::rights::RightsArgs;
+use crate::snapshot_options::SnapshotArgs;
 use crate::translate::{BuildTranslateArgs, TranslateArgs};
 use build::{CpuLevel, RunNetwork};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -172,6 +173,8 @@ pub struct BuildArgs {
     pub reproducible: bool,
     #[command(flatten)]
     pub translate: BuildTranslateArgs,
+    #[command(flatten)]
+    pub snapshot: SnapshotArgs,
     /// Run every step, whatever the build cache knows
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = ArgAction::Set)]
     pub no_cache: bool,

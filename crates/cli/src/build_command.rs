@@ -103,6 +103,7 @@ fn build(
         hosts: network::hosts(&args.add_host)?,
         reproducible: args.reproducible,
     };
+    let snapshot = args.snapshot.snapshot(&options)?;
     let plan_options = plan_options(&options);
     if method != Method::Build {
         display.close();
@@ -146,7 +147,15 @@ fn build(
         Attestations::make(&wishes, &display, &workshop, result, &input, &tags, started)?;
     attestations.attach(&workshop, &built.image.descriptor)?;
     let (workshop, built) = (&workshop, &built);
-    let job = Job { global, args, workshop, built, display: &display, attestations: &attestations };
+    let job = Job {
+        global,
+        args,
+        workshop,
+        built,
+        display: &display,
+        attestations: &attestations,
+        snapshot,
+    };
     let digest = job.finish(&outputs, &tags)?;
     display.close();
     if args.quiet {
@@ -181,6 +190,7 @@ struct Job<'a> {
     built: &'a Built,
     display: &'a Display,
     attestations: &'a Attestations,
+    snapshot: build::Snapshot,
 }
 
 impl Job<'_> {
@@ -311,7 +321,8 @@ impl Links<'_> {
         }
         let Job { workshop, built, args, .. } = self.job;
         let freezing = args.translate.freezing(args.reproducible, args.limits.limits());
-        let linked = build::link_box(workshop, built, args.cpu(), form, &freezing)?;
+        let linked =
+            build::link_box(workshop, built, args.cpu(), form, &freezing, &self.job.snapshot)?;
         self.made.push((form, linked.clone()));
         Ok(linked)
     }

@@ -33,6 +33,7 @@ mod progress;
 mod rights;
 mod run_command;
 mod session;
+mod snapshot_options;
 mod ssh_options;
 mod store_commands;
 mod translate;

@@ -112,6 +112,7 @@ pub fn find(global: &Global, name: &str, pull: Pull) -> Result<PathBuf, Failure>
                 BoxForm::Module,
                 // What is hot is compiled while it runs.
                 &build::Freezing::default(),
+                &build::Snapshot::default(),
             )?
             .path)
         }
