@@ -525,7 +525,7 @@ fn what_docker_run_knows_is_taken_or_refused_by_name() {
     let home = Home::new();
     let taken = "--read-only --name web -l a=b --shm-size 128m --ulimit nofile=5:6 --ulimit core=-1 --group-add 7 --cap-drop ALL \
                  --cap-add CHOWN --security-opt no-new-privileges --pull never --platform linux/amd64 --restart no --ipc private \
-                 --sig-proxy=true --stop-signal INT --cpus 1 --privileged=false -d=false --expose 80 --userns host -P=false --publish-all=false";
+                 --sig-proxy=true --stop-signal INT --cpus 1 --privileged=false -d=false --expose 80 --userns host -P=false";
     let words: Vec<&str> = taken.split_whitespace().collect();
     let outcome = home.boxer(&[&["run"], &words[..], &["./missing.wasm"]].concat());
     assert!(outcome.code == 125 && outcome.stderr.contains("missing.wasm"), "{}", outcome.stderr);
