@@ -1,6 +1,6 @@
 //! Snapshots of programs under way, and how they go on: here, from a file and on a plain host. These need the guest program;
 //! without it they say so.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 use link::{LinkError, LinkInput, Linker, Output as Form};
 use rootfs::config::BoxConfig;
