@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::Digest;
+use crate::{Descriptor, Digest};
 
 /// The result of everything in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -76,6 +76,18 @@ pub enum Error {
         /// Bytes promised.
         expected: u64,
         /// Bytes received.
+        actual: u64,
+    },
+    /// The content is the digest's, and has another size than its descriptor gives.
+    #[error("{reference}: the manifest says that {digest} has {stated} bytes, but it has {actual}")]
+    WrongSize {
+        /// The image or file.
+        reference: String,
+        /// The blob.
+        digest: String,
+        /// Bytes promised.
+        stated: u64,
+        /// Bytes that it has.
         actual: u64,
     },
     /// The content goes on after the size its descriptor gives.
@@ -250,6 +262,15 @@ impl Error {
             what,
             expected: expected.to_string(),
             actual: actual.to_string(),
+        }
+    }
+
+    pub(crate) fn wrong_size(reference: &str, blob: &Descriptor, actual: u64) -> Error {
+        Error::WrongSize {
+            reference: reference.to_owned(),
+            digest: blob.digest.to_string(),
+            stated: blob.size,
+            actual,
         }
     }
 

@@ -44,6 +44,7 @@ pub(super) async fn fetch(
         progress.skip(&blob.digest);
         return Ok(());
     }
+    store.check_stated_size(&endpoint.display, blob)?;
     let mut attempt = 0;
     let mut restarted = false;
     let mut furthest = 0;

@@ -267,6 +267,7 @@ fn copy_blob(
         return Ok(());
     }
     let origin = blobs.origin();
+    store.check_stated_size(&origin, blob)?;
     progress.start(&blob.digest, blob.size, 0);
     let counted = Counted { inner: blobs.open(&blob.digest)?, blob, progress, position: 0 };
     // One byte more than promised is enough to know that the promise is broken.
@@ -289,6 +290,7 @@ fn copy_blob(
             Err(Error::WrongDigest { reference: origin, what: "blob", expected, actual })
         }
         Err(e) => Err(e),
+        Ok(_) if position < blob.size => Err(Error::wrong_size(&origin, blob, position)),
         Ok(_) => {
             progress.finish(&blob.digest);
             Ok(())

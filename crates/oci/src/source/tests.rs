@@ -137,6 +137,36 @@ fn damaged_layouts() {
 }
 
 #[test]
+fn a_manifest_that_lies_about_a_size_is_called_that() {
+    let (f, other) = (fixture(), fixture());
+    let image = f.image("some layer");
+    let path = f.path("layout");
+    export_layout(&f.store, &image.digest, &path, None).unwrap();
+    let blob = |digest: &Digest| path.join("blobs/sha256").join(digest.hex());
+    let read = |path: &Path| -> serde_json::Value {
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    };
+    let mut manifest = read(&blob(&image.digest));
+    let actual = manifest["layers"][0]["size"].as_u64().unwrap();
+    manifest["layers"][0]["size"] = (actual + 5).into();
+    let bytes = serde_json::to_vec(&manifest).unwrap();
+    fs::write(blob(&Digest::of(&bytes)), &bytes).unwrap();
+    let mut index = read(&path.join("index.json"));
+    index["manifests"][0]["digest"] = Digest::of(&bytes).as_str().into();
+    index["manifests"][0]["size"] = bytes.len().into();
+    fs::write(path.join("index.json"), index.to_string()).unwrap();
+    // Into a store that has the layer, and into one that has not.
+    for store in [&f.store, &other.store] {
+        match import_layout(&path, None, store, None, &NoProgress) {
+            Err(Error::WrongSize { stated, actual: found, .. }) => {
+                assert_eq!((stated, found), (actual + 5, actual));
+            }
+            result => panic!("{result:?}"),
+        }
+    }
+}
+
+#[test]
 fn archives_round_trip_compressed_or_not() {
     let f = fixture();
     let image = f.image("a layer");

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::Store;
-use crate::{Digest, Error, Result};
+use crate::{Descriptor, Digest, Error, Result};
 
 impl Store {
     /// Reads a blob that is not known to be whole.
@@ -28,6 +28,16 @@ impl Store {
     pub(crate) fn has_whole_blob(&self, digest: &Digest, size: u64) -> bool {
         fs::metadata(self.blob_path(digest)).is_ok_and(|m| m.is_file() && m.len() == size)
             && self.verify(digest).is_ok()
+    }
+
+    /// Fails if the blob is here and whole, but has another size than its descriptor gives: fetching it again would not help.
+    pub(crate) fn check_stated_size(&self, reference: &str, blob: &Descriptor) -> Result<()> {
+        match self.blob_size(&blob.digest) {
+            Ok(actual) if actual != blob.size && self.verify(&blob.digest).is_ok() => {
+                Err(Error::wrong_size(reference, blob, actual))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Remembers that a blob has just been hashed. A store that cannot be written to hashes again.
