@@ -1,5 +1,7 @@
 //! Carries a plan out: a thread for each stage, steps with their numbers and events.
 
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,8 +16,10 @@ use crate::cache_transfer::{Imported, Known};
 use crate::config::{add_labels, apply, take_environment};
 use crate::error::{Cause, Error, Result};
 use crate::events::{self, Events, StepId};
+use crate::foresight::{self, Foresight};
 use crate::history;
 use crate::image_tree::ImageTree;
+use crate::loading::{self, Loading};
 use crate::options::BuildOptions;
 use crate::origin::{Images, Named, Origin};
 use crate::schedule::{Gate, Stages, Turn};
@@ -67,6 +71,15 @@ impl Built {
 /// Most stages at work at once; those that only wait count.
 const MOST_STAGES: usize = 32;
 
+/// Stages that one thread builds one for the other. In the plan's order each is there when it is asked for; only triggers of base
+/// images ask for others.
+const DEEPEST: usize = 300;
+
+thread_local! {
+    /// How many of them this thread is at.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
 /// Most RUN steps at once for each processor: some wait for a network, and each has its own copy of an image in memory.
 const RUNS_FOR_EACH_CORE: usize = 2;
 
@@ -76,11 +89,11 @@ const RUNS_FOR_EACH_CORE: usize = 2;
 /// The first step that fails, with the lines of the Dockerfile it is on; the others are ended then.
 pub fn build(workshop: &Workshop, options: &BuildOptions) -> Result<Built> {
     let plan = Plan::new(&options.dockerfile, &options.plan_options())?;
+    let mut steps = options.context.as_ref().map_or(0, |context| context.steps);
     let context = match &options.context {
-        Some(context) => Some(context.origin(options.dockerfile_path.as_deref())?),
+        Some(context) => Some(loading::origin(workshop, options, context, &mut steps)?),
         None => None,
     };
-    let steps = options.context.as_ref().map_or(0, |context| context.steps);
     let stop = workshop.interrupt.child();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut builder = Builder {
@@ -93,7 +106,11 @@ pub fn build(workshop: &Workshop, options: &BuildOptions) -> Result<Built> {
         images: Images::default(),
         imports: Vec::new(),
         known: Known::default(),
-        stages: Stages::new(plan.stages.len()),
+        stages: Stages::new(&plan),
+        loading: Loading::default(),
+        shown_bases: Mutex::default(),
+        foresight: Foresight::default(),
+        hashed: Mutex::default(),
         running: Gate::new(RUNS_FOR_EACH_CORE * cores.max(2)),
         failure: Mutex::default(),
         stop,
@@ -127,6 +144,14 @@ pub(crate) struct Builder<'a> {
     /// What this build knows.
     pub known: Known,
     stages: Stages,
+    /// Images whose FROM was shown: as in BuildKit, one image is one step.
+    shown_bases: Mutex<BTreeSet<String>>,
+    /// The step that reads the context.
+    pub loading: Loading,
+    /// What need not be built.
+    pub foresight: Foresight,
+    /// The keys of what was read and is no stage's, by what it is.
+    hashed: Mutex<BTreeMap<String, Digest>>,
     /// RUN steps go through here.
     pub running: Gate,
     /// The first step that failed.
@@ -140,28 +165,41 @@ pub(crate) struct Builder<'a> {
 impl Builder<'_> {
     /// Builds every needed stage; gives the target's end.
     fn build_all(&self) -> Result<Arc<Stage>> {
-        let order = &self.plan.order;
+        self.foresee()?;
+        let order: Vec<usize> =
+            self.plan.order.iter().copied().filter(|index| !self.foresight.skips(*index)).collect();
+        self.each(&order, |index| self.finished(*index, None, Span::line(1)).map(drop))?;
+        self.stage(self.plan.target, None, Span::line(1))
+    }
+
+    /// Does something for each of these, several at a time, in this order. The first failure ends the build.
+    pub fn each<T: Sync>(&self, all: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
         let next = AtomicUsize::new(0);
         let work = || {
-            while let Some(index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(error) = self.stage(*index, None, Span::line(1)) {
+            while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Err(error) = work(one) {
                     self.fail(error);
                     return;
                 }
             }
         };
         std::thread::scope(|scope| {
-            for _ in 1..order.len().min(MOST_STAGES) {
+            for _ in 1..all.len().min(MOST_STAGES) {
                 // With fewer threads it only takes longer.
-                let _ =
-                    std::thread::Builder::new().name("stage".to_owned()).spawn_scoped(scope, work);
+                let thread = std::thread::Builder::new().name("stage".to_owned());
+                let _ = thread.spawn_scoped(scope, work);
             }
             work();
         });
-        if let Some(error) = self.failure().take() {
-            return Err(error);
+        match self.failure().take() {
+            Some(error) => Err(error),
+            None => Ok(()),
         }
-        self.stage(self.plan.target, None, Span::line(1))
+    }
+
+    /// What was read so far and is no stage's.
+    pub fn hashed(&self) -> MutexGuard<'_, BTreeMap<String, Digest>> {
+        self.hashed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failure(&self) -> MutexGuard<'_, Option<Error>> {
@@ -185,29 +223,58 @@ impl Builder<'_> {
         if self.stop.is_given() {
             return Err(Cause::Cancelled.into());
         }
-        let step = StepId(self.next_step.fetch_add(1, Ordering::Relaxed));
+        let step = self.next_step();
         events::step(self.workshop.events.as_ref(), step, name, || work(step))
+    }
+
+    /// The number of a step that begins.
+    pub fn next_step(&self) -> StepId {
+        StepId(self.next_step.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A stage's end, built if it is not yet, on behalf of another stage or of nobody.
     pub fn stage(&self, index: usize, asking: Option<usize>, asked_on: Span) -> Result<Arc<Stage>> {
+        let stage = self.finished(index, asking, asked_on)?;
+        stage.ok_or_else(|| self.circular(index, asked_on))
+    }
+
+    fn circular(&self, index: usize, asked_on: Span) -> Error {
         let planned = self.plan.stages.get(index);
-        let circular = || {
-            let stage = planned.map(dockerfile::plan::Stage::display_name).unwrap_or_default();
-            Error::new(Cause::Dockerfile(DockerfileCause::Circular { stage })).on(asked_on)
-        };
+        let stage = planned.map(dockerfile::plan::Stage::display_name).unwrap_or_default();
+        Error::new(Cause::Dockerfile(DockerfileCause::Circular { stage })).on(asked_on)
+    }
+
+    /// The same; `None` where nobody asks for it and nobody will.
+    fn finished(
+        &self,
+        index: usize,
+        asking: Option<usize>,
+        asked_on: Span,
+    ) -> Result<Option<Arc<Stage>>> {
+        let planned = self.plan.stages.get(index);
+        let circular = || self.circular(index, asked_on);
         match self.stages.ask(index, asking, &self.stop) {
-            Turn::Done(stage) => return Ok(stage),
+            Turn::Done(stage) => return Ok(Some(stage)),
+            Turn::Spent => return Ok(None),
             Turn::Circular => return Err(circular()),
             Turn::Stopped => return Err(Cause::Cancelled.into()),
             Turn::Build => {}
         }
-        let built = planned.ok_or_else(circular).and_then(|planned| self.build_stage(planned));
+        let depth = DEPTH.get();
+        DEPTH.set(depth + 1);
+        let built = match planned {
+            Some(_) if depth == DEEPEST => {
+                Err(Error::new(Cause::TooDeep { most: DEEPEST }).on(asked_on))
+            }
+            Some(planned) => self.build_stage(planned, false),
+            None => Err(circular()),
+        };
+        DEPTH.set(depth);
         match built {
-            Ok(stage) => {
+            Ok((stage, _)) => {
                 let stage = Arc::new(stage);
                 self.stages.finish(index, asking, Some(Arc::clone(&stage)));
-                Ok(stage)
+                Ok(Some(stage))
             }
             Err(error) => {
                 // Before anybody who waits for the stage is told, so that this error is the first.
@@ -218,7 +285,13 @@ impl Builder<'_> {
         }
     }
 
-    fn build_stage(&self, planned: &dockerfile::plan::Stage) -> Result<Stage> {
+    /// Carries out a stage's instructions; with `foretold` only their keys are found. Besides, the stages that steps read whose
+    /// results were not known, where that is foretold.
+    pub fn build_stage(
+        &self,
+        planned: &dockerfile::plan::Stage,
+        foretold: bool,
+    ) -> Result<(Stage, Vec<usize>)> {
         if let Some(platform) =
             planned.platform.as_deref().filter(|platform| !is_linux_amd64(platform))
         {
@@ -229,7 +302,9 @@ impl Builder<'_> {
         let mut stage = self.base(planned)?;
         stage.index = Some(planned.index);
         let filter = &self.options.no_cache_stages;
-        stage.uncached = planned.name.as_ref().is_some_and(|name| filter.contains(name));
+        stage.uncached |= planned.name.as_ref().is_some_and(|name| filter.contains(name));
+        stage.foretold = foretold;
+        let mut reads = Vec::new();
         let triggers = std::mem::take(&mut stage.config.config.on_build);
         let mut parsed = Vec::new();
         for text in &triggers {
@@ -243,7 +318,12 @@ impl Builder<'_> {
         }
         let instructions: Vec<&Instruction> = parsed.iter().chain(&planned.instructions).collect();
         let titles = Titles::new(planned, &instructions, self.plan.stages.len());
-        if let Some((image, fetched)) = stage.image.take() {
+        let is_new = |image: &str| {
+            let mut shown = self.shown_bases.lock().unwrap_or_else(PoisonError::into_inner);
+            shown.insert(image.to_owned())
+        };
+        let image = stage.image.take();
+        if let Some((image, fetched)) = image.filter(|(image, _)| !foretold && is_new(image)) {
             self.step(&titles.base(&image), |_| Ok(((), !fetched)))?;
         }
         let mut number = 1;
@@ -269,14 +349,23 @@ impl Builder<'_> {
                     .map_err(|error| error.on(instruction.span))?;
                 continue;
             }
+            if foretold {
+                let loaded = self.load_context(instruction, &stage);
+                let ((), known) = self.layer_step(instruction, &mut stage, StepId(0), loaded)?;
+                if !known {
+                    reads.extend(foresight::read_by(&self.plan, instruction));
+                }
+                continue;
+            }
             number += 1;
             let name = titles.step(number, &instruction.text, &stage.scope);
             self.wait_for_inputs(instruction, planned.index)?;
-            self.step(&name, |step| self.layer_step(instruction, &mut stage, step))
+            let loaded = self.load_context(instruction, &stage);
+            self.step(&name, |step| self.layer_step(instruction, &mut stage, step, loaded))
                 .map_err(|error| error.on(instruction.span))?;
         }
         take_environment(&mut stage.config, &stage.scope);
-        Ok(stage)
+        Ok((stage, reads))
     }
 
     /// Waits for the stages that an instruction reads, so that it begins when they are there.
@@ -284,6 +373,7 @@ impl Builder<'_> {
         let wait = |name: &str, line: u32| {
             let span = Span::line(line);
             match self.plan.source_named(name, span)? {
+                Source::Stage(other) if self.foresight.skips(other) => Ok(()),
                 Source::Stage(other) => self.stage(other, Some(index), span).map(drop),
                 _ => Ok(()),
             }

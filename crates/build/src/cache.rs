@@ -58,6 +58,18 @@ impl Cache {
         }))
     }
 
+    /// Whether the key stands for something, which is not looked at.
+    pub fn has(&self, key: &Digest, store: &Store) -> bool {
+        let record = fs::read(self.folder.join(key.hex())).ok();
+        match record.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok()) {
+            Some(Record { layer: None }) => true,
+            Some(Record { layer: Some(layer) }) => {
+                store.blob_size(&layer.digest).is_ok_and(|size| size == layer.size)
+            }
+            None => false,
+        }
+    }
+
     /// The key by content that a key by description led to last time.
     pub fn content_key(&self, described: &Digest) -> Option<Digest> {
         let text = fs::read_to_string(self.folder.join(described.hex())).ok()?;

@@ -104,6 +104,13 @@ pub(crate) struct Imported {
     inputs: BTreeMap<Digest, Digest>,
 }
 
+impl Imported {
+    /// Whether it has a result of this key.
+    pub fn has(&self, key: &Digest) -> bool {
+        self.records.contains_key(key)
+    }
+}
+
 /// What a build has come to know, to be written.
 #[derive(Default)]
 pub(crate) struct Known(Mutex<KnownState>);

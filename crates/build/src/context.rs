@@ -20,8 +20,12 @@ pub(crate) struct Context {
     root: PathBuf,
     ignore: IgnoreFile,
     ignore_file: Option<PathBuf>,
+    /// The size of that file.
+    ignore_bytes: u64,
     /// Of ignored directories: whether something in them is not ignored.
     held: Mutex<HashMap<Vec<u8>, bool>>,
+    /// Files that were read, and one that was not the same each time.
+    read: Mutex<Seen>,
     /// Modes say whether a file can be executed and no more: what else they are is this process's umask.
     plain_modes: bool,
 }
@@ -37,7 +41,7 @@ impl Context {
             PathBuf::from(name)
         });
         for path in beside.into_iter().chain([root.join(".dockerignore")]) {
-            let text = match fs::read(&path) {
+            let text = match read_ignore(&path) {
                 Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(source) => return Err(Error::new(Cause::Read { path, source })),
@@ -47,6 +51,7 @@ impl Context {
                 Error::new(Cause::Read { path: path.clone(), source: reason })
             })?;
             context.ignore_file = Some(path);
+            context.ignore_bytes = text.len() as u64;
             break;
         }
         Ok(context)
@@ -63,9 +68,9 @@ impl Context {
         if !fs::metadata(root).map_err(read)?.is_dir() {
             return Err(read(io::Error::from(io::ErrorKind::NotADirectory)));
         }
-        let (root, held) = (root.to_owned(), Mutex::default());
-        let (ignore, ignore_file) = (IgnoreFile::default(), None);
-        Ok(Self { root, ignore, ignore_file, held, plain_modes: false })
+        let (root, held, read) = (root.to_owned(), Mutex::default(), Mutex::default());
+        let (ignore, ignore_file, ignore_bytes) = (IgnoreFile::default(), None, 0);
+        Ok(Self { root, ignore, ignore_file, ignore_bytes, held, read, plain_modes: false })
     }
 
     /// The patterns, for the checks.
@@ -73,11 +78,42 @@ impl Context {
         &self.ignore
     }
 
+    /// The size of the ignore file, in bytes; 0 without one.
+    pub fn ignore_bytes(&self) -> u64 {
+        self.ignore_bytes
+    }
+
     /// The ignore file that hides a path which is there; `None` if it is not hidden or not there.
     pub fn hidden_by(&self, path: &[u8]) -> Option<&Path> {
         let there = fs::symlink_metadata(self.host(path)).is_ok();
         let hidden = !path.is_empty() && self.ignore.ignores(&String::from_utf8_lossy(path));
         if there && hidden { self.ignore_file.as_deref() } else { None }
+    }
+
+    /// A file that was not the same each time it was read.
+    pub fn changed(&self) -> Option<Vec<u8>> {
+        self.seen().changed.clone()
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Compares a file with what it was the first time.
+    fn look(&self, path: &[u8], file: &fs::File) {
+        // What cannot be asked for is an error of reading, or none.
+        let Ok(meta) = file.metadata() else { return };
+        let (written, state) =
+            ((meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec()));
+        let stamp = (meta.dev(), meta.ino(), meta.size(), written, state);
+        let seen = &mut *self.seen();
+        match seen.stamps.get(path) {
+            Some(known) if *known != stamp => seen.changed = Some(path.to_vec()),
+            Some(_) => {}
+            None => {
+                seen.stamps.insert(path.to_vec(), stamp);
+            }
+        }
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<Vec<u8>, bool>> {
@@ -193,8 +229,54 @@ impl Files for Context {
         const O_NOFOLLOW: i32 = 0o400_000;
         let file =
             fs::OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(self.host(path))?;
-        Ok(Box::new(file))
+        self.look(path, &file);
+        Ok(Box::new(Watched { file, path: path.to_vec(), context: self }))
     }
+}
+
+/// What is known of the files that were read.
+#[derive(Debug, Default)]
+struct Seen {
+    stamps: HashMap<Vec<u8>, Stamp>,
+    changed: Option<Vec<u8>>,
+}
+
+/// What changes when a file does: device, inode, size, and the times of its content and its state.
+type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
+
+/// A file that is read; at the end it is to be what it was at the start.
+struct Watched<'a> {
+    file: fs::File,
+    path: Vec<u8>,
+    context: &'a Context,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer)
+    }
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        self.context.look(&self.path, &self.file);
+    }
+}
+
+/// The largest ignore file that is read, in bytes.
+const LARGEST_IGNORE: u64 = 16 << 20;
+
+/// Reads an ignore file, which nobody has to be waited for and which has an end.
+fn read_ignore(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(LARGEST_IGNORE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST_IGNORE {
+        return Err(io::Error::other(format!("larger than {LARGEST_IGNORE} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// Major and minor of a `dev_t`, as makedev(3) puts them together.

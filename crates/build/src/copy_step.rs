@@ -4,19 +4,20 @@ use std::io;
 use std::sync::Arc;
 
 use dockerfile::ignore::IgnoreFile;
-use dockerfile::{CopySource, Word};
+use dockerfile::{CopySource, Instruction, InstructionKind, Span, Word};
 use oci::Digest;
 
 use crate::builder::Builder;
 use crate::cache::{Cached, key};
 use crate::context::Context;
-use crate::copy::content::content_key;
+use crate::copy::content::{Unreadable, content_key};
 use crate::copy::place::place;
 use crate::copy::select::{Selected, select};
-use crate::copy::{FetchedFile, Request, Source};
+use crate::copy::{FetchedFile, Request, Source, shown, source_error};
 use crate::error::{Cause, Error, Result};
 use crate::events::StepId;
 use crate::files::{Entry, Files, Kind, components, resolve};
+use crate::foresight::unforeseeable;
 use crate::history;
 use crate::image_tree::ImageTree;
 use crate::mode::Mode;
@@ -42,6 +43,45 @@ pub(crate) struct Transfer<'a> {
     pub remote: Option<RemoteOptions<'a>>,
 }
 
+impl<'a> Transfer<'a> {
+    /// COPY or ADD; `None` for other instructions.
+    pub fn of(kind: &'a InstructionKind) -> Option<Self> {
+        match kind {
+            InstructionKind::Copy(copy) => Some(Transfer {
+                name: "COPY",
+                sources: &copy.sources,
+                destination: &copy.destination,
+                from: copy.from.as_ref(),
+                chown: copy.chown.as_ref(),
+                chmod: copy.chmod.as_ref(),
+                exclude: &copy.exclude,
+                parents: copy.parents,
+                link: copy.link,
+                unpack: false,
+                remote: None,
+            }),
+            InstructionKind::Add(add) => Some(Transfer {
+                name: "ADD",
+                sources: &add.sources,
+                destination: &add.destination,
+                from: None,
+                chown: add.chown.as_ref(),
+                chmod: add.chmod.as_ref(),
+                exclude: &add.exclude,
+                parents: false,
+                link: add.link,
+                unpack: add.unpack.unwrap_or(true),
+                remote: Some(RemoteOptions {
+                    checksum: add.checksum.as_ref(),
+                    keep_git: add.keep_git_dir,
+                    unpack: add.unpack.unwrap_or(false),
+                }),
+            }),
+            _ => None,
+        }
+    }
+}
+
 /// What ADD says about sources from elsewhere.
 #[derive(Clone, Copy)]
 pub(crate) struct RemoteOptions<'a> {
@@ -55,6 +95,8 @@ pub(crate) struct RemoteOptions<'a> {
 pub(crate) struct From {
     origin: Origin,
     place: String,
+    /// The stage that reads.
+    asking: Option<usize>,
     /// The files of an origin that is a stage, once they are needed.
     tree: Option<Arc<ImageTree>>,
 }
@@ -65,6 +107,14 @@ impl From {
         &self.place
     }
 
+    /// A file of the host that was not the same each time it was read.
+    fn changed(&self) -> Option<Vec<u8>> {
+        match &self.origin {
+            Origin::Context(context) => context.changed(),
+            _ => None,
+        }
+    }
+
     pub fn files(&mut self, builder: &Builder<'_>) -> Result<&dyn Files> {
         match &self.origin {
             Origin::Context(context) => Ok(context.as_ref()),
@@ -72,7 +122,15 @@ impl From {
             Origin::Repository(checkout) => Ok(checkout.context.as_ref()),
             Origin::Stage(stage) => {
                 if self.tree.is_none() {
-                    self.tree = Some(stage.tree(&builder.workshop.store)?);
+                    let store = &builder.workshop.store;
+                    self.tree = Some(match stage.index.filter(|_| stage.foretold) {
+                        None => stage.tree(store)?,
+                        Some(_) if !builder.foresight.is_over() => return Err(unforeseeable()),
+                        // What was known is lost.
+                        Some(index) => {
+                            builder.stage(index, self.asking, Span::line(1))?.tree(store)?
+                        }
+                    });
                 }
                 match &self.tree {
                     Some(tree) => Ok(tree.as_ref()),
@@ -124,12 +182,13 @@ impl From {
 }
 
 impl Builder<'_> {
-    /// Carries out COPY or ADD; true if the result was known.
+    /// Carries out COPY or ADD; true if the result was known. `loaded` is what [`Builder::load_context`] found.
     pub fn copy_step(
         &self,
         transfer: &Transfer<'_>,
         stage: &mut Stage,
         step: StepId,
+        loaded: Option<Digest>,
     ) -> Result<bool> {
         let mut request = self.request(transfer, stage, step)?;
         let reads = request.sources.iter().any(|source| matches!(source, Source::Path(_)));
@@ -154,9 +213,18 @@ impl Builder<'_> {
             request.parents,
             if apart { "" } else { stage.key.as_str() },
         );
-        let excluded: Vec<&str> = transfer.exclude.iter().map(|word| word.text.as_str()).collect();
-        let content = self.input_key(&request, &excluded, &mut from)?;
-        let own_key = key([own.as_bytes(), content.as_str().as_bytes()]);
+        let content = match loaded {
+            Some(content) => content,
+            None => self.content_of(&request, &excluded(transfer), &mut from, stage)?,
+        };
+        let mut own_key = key([own.as_bytes(), content.as_str().as_bytes()]);
+        let mut chain = match apart {
+            true => key([stage.key.as_str().as_bytes(), own_key.as_str().as_bytes()]),
+            false => own_key.clone(),
+        };
+        if stage.foretold {
+            return Ok(self.foretell(stage, &own_key, chain));
+        }
         let known = self.cached(&own_key, stage);
         let hit = known.is_some();
         let result = match known {
@@ -168,13 +236,17 @@ impl Builder<'_> {
                     request.owner = Some(owner(chown, lower.as_ref(), &warn)?);
                 }
                 let result = self.copied(&request, &mut from, &lower, transfer.link)?;
+                if let Some(path) = from.changed() {
+                    let text = format!("{} changed while it was read", shown(&path));
+                    self.workshop.events.warning(&text);
+                    // What was hashed is not what was copied: nobody else is to find this.
+                    let found = format!("changed {result:?}");
+                    own_key = key([own_key.as_str().as_bytes(), found.as_bytes()]);
+                    chain = own_key.clone();
+                }
                 self.remember(&own_key, &result);
                 result
             }
-        };
-        let chain = match apart {
-            true => key([stage.key.as_str().as_bytes(), own_key.as_str().as_bytes()]),
-            false => own_key.clone(),
         };
         let by = history::copy(
             &history::Copy {
@@ -190,40 +262,95 @@ impl Builder<'_> {
         Ok(hit)
     }
 
-    /// The content of what is read. That of a stage is looked up by what made the stage first: then its files need not be there.
+    /// Reads what COPY or ADD takes from a directory that is the main context, before its own step begins: the key of the
+    /// content. `None` where there is nothing to read, and where it fails, which the step then says.
+    pub fn load_context(&self, instruction: &Instruction, stage: &Stage) -> Option<Digest> {
+        let transfer = &Transfer::of(&instruction.kind)?;
+        let Some(Origin::Context(_)) = self.context.as_ref().filter(|_| transfer.from.is_none())
+        else {
+            return None;
+        };
+        for source in transfer.sources {
+            let CopySource::Path(word) = source else { continue };
+            let text = stage.scope.expand(word).ok()?.text;
+            if transfer.remote.is_some() && !matches!(Remote::parse(&text), Ok(None)) {
+                return None;
+            }
+        }
+        // Nothing is fetched, so that the number of the step does not matter.
+        let request = self.request(transfer, stage, StepId(0)).ok()?;
+        if !request.sources.iter().any(|source| matches!(source, Source::Path(_))) {
+            return None;
+        }
+        let mut from = self.open_from(None, stage.index, 0).ok()?;
+        if let Some(known) = self.hashed().get(&same(&from, &request, &excluded(transfer))) {
+            return Some(known.clone());
+        }
+        from.select(self, &request).ok()?;
+        self.loading.during(self, || self.input_key(&request, &excluded(transfer), &mut from).ok())
+    }
+
+    /// The content of what a step of `stage` reads. If that comes from a stage whose cache was not to be asked, and is not what it was,
+    /// then the cache does not know this step either, nor what follows.
+    pub fn content_of(
+        &self,
+        request: &Request,
+        excluded: &[&str],
+        from: &mut From,
+        stage: &mut Stage,
+    ) -> Result<Digest> {
+        let before = match &from.origin {
+            Origin::Stage(source) if source.uncached => {
+                Some(self.cache.content_key(&described(source, request, excluded)))
+            }
+            _ => None,
+        };
+        let (content, _) = self.input_key(request, excluded, from)?;
+        stage.uncached |= before.is_some_and(|before| before.as_ref() != Some(&content));
+        Ok(content)
+    }
+
+    /// The content of what is read, and its size where it had to be read. That of a stage is looked up by what made the stage first:
+    /// then its files need not be there.
     pub fn input_key(
         &self,
         request: &Request,
         excluded: &[&str],
         from: &mut From,
-    ) -> Result<Digest> {
+    ) -> Result<(Digest, u64)> {
         let described = match &from.origin {
-            Origin::Stage(stage) => {
-                let sources: Vec<String> = request.sources.iter().map(Source::describe).collect();
-                let text = format!("{} {sources:?} {excluded:?} {}", stage.key, request.parents);
-                Some(key([b"input".as_slice(), text.as_bytes()]))
-            }
+            Origin::Stage(stage) => Some(described(stage, request, excluded)),
             _ => None,
         };
-        if let Some(described) = described.as_ref().filter(|_| !self.options.no_cache)
+        let uncached = matches!(&from.origin, Origin::Stage(stage) if stage.uncached);
+        if let Some(described) = described.as_ref().filter(|_| !self.options.no_cache && !uncached)
             && let Some(known) =
                 self.cache.content_key(described).or_else(|| self.imported_input(described))
         {
             self.known.input(described, &known);
-            return Ok(known);
+            return Ok((known, 0));
+        }
+        let same = same(from, request, excluded);
+        if described.is_none()
+            && let Some(known) = self.hashed().get(&same)
+        {
+            return Ok((known.clone(), 0));
         }
         let selected = from.select(self, request)?;
-        let place = from.place.clone();
         let most = self.options.largest_layer;
-        let found = content_key(request, &selected, from.files(self)?, most)
-            .map_err(|error| copy_failed(&place, &error))?;
+        let hashed = content_key(request, &selected, from.files(self)?, most)
+            .map_err(|failed| unreadable(&failed, &from.origin))?;
+        let found = hashed.key;
+        if described.is_none() {
+            self.hashed().insert(same, found.clone());
+        }
         if let Some(described) = described {
             self.known.input(&described, &found);
             if let Err(error) = self.cache.put_content_key(&described, &found) {
                 self.cache_is_unwritable(&error);
             }
         }
-        Ok(found)
+        Ok((found, hashed.bytes))
     }
 
     /// The layer that a copy makes.
@@ -259,9 +386,9 @@ impl Builder<'_> {
                 return Err(Cause::Copy { path: "the build context".to_owned(), reason }.into());
             };
             let place = "the build context".to_owned();
-            return Ok(From { origin: context.clone(), place, tree: None });
+            return Ok(From { origin: context.clone(), place, asking, tree: None });
         };
-        let span = dockerfile::Span::line(line);
+        let span = Span::line(line);
         let source = self.plan.source_named(name, span)?;
         let place = match &source {
             dockerfile::plan::Source::Stage(index) => {
@@ -273,7 +400,7 @@ impl Builder<'_> {
             dockerfile::plan::Source::Scratch => "scratch".to_owned(),
         };
         match self.origin(&source, asking, span)? {
-            Some(origin) => Ok(From { origin, place, tree: None }),
+            Some(origin) => Ok(From { origin, place, asking, tree: None }),
             None => Ok(From { place, ..self.nothing() }),
         }
     }
@@ -289,6 +416,7 @@ impl Builder<'_> {
         From {
             origin: Origin::Stage(Arc::new(stage)),
             place: "the Dockerfile".to_owned(),
+            asking: None,
             tree: None,
         }
     }
@@ -310,7 +438,7 @@ impl Builder<'_> {
                     match transfer.remote {
                         Some(options) => self
                             .maybe_remote(text, options, checksum.as_deref(), step)
-                            .map_err(|error| error.on(dockerfile::Span::line(word.line)))?,
+                            .map_err(|error| error.on(Span::line(word.line)))?,
                         None => Source::Path(text),
                     }
                 }
@@ -318,8 +446,7 @@ impl Builder<'_> {
                     let content = if file.expand {
                         dockerfile::expand::body(&file.content, &stage.scope)
                             .map_err(|cause| {
-                                Error::new(Cause::Dockerfile(cause))
-                                    .on(dockerfile::Span::line(file.line))
+                                Error::new(Cause::Dockerfile(cause)).on(Span::line(file.line))
                             })?
                             .text
                     } else {
@@ -365,6 +492,7 @@ impl Builder<'_> {
         match Remote::parse(&text)? {
             None if checksum.is_some() => Err(wrong("it is for files from a URL and repositories")),
             None => Ok(Source::Path(text)),
+            Some(_) if !self.foresight.is_over() => Err(unforeseeable()),
             Some(Remote::Http(url)) => {
                 let digest = checksum.map(Digest::parse).transpose();
                 let digest = digest.map_err(|error| wrong(&error.to_string()))?;
@@ -391,7 +519,7 @@ impl Builder<'_> {
     pub fn layer_of(&self, origin: Origin) -> Result<Cached> {
         let request = Request::whole("/".to_owned(), self.options.made_at());
         let place = "the build context".to_owned();
-        let mut from = From { origin, place, tree: None };
+        let mut from = From { origin, place, asking: None, tree: None };
         self.copied(&request, &mut from, &ImageTree::empty(&self.workshop.store)?, false)
     }
 }
@@ -400,6 +528,35 @@ fn expand(word: Option<&Word>, stage: &Stage) -> Result<Option<String>> {
     match word {
         Some(word) => Ok(Some(stage.scope.expand(word)?.text)),
         None => Ok(None),
+    }
+}
+
+/// The same text for all who read the same of the main context or of an image: it is hashed once.
+fn same(from: &From, request: &Request, excluded: &[&str]) -> String {
+    let sources: Vec<String> = request.sources.iter().map(Source::describe).collect();
+    format!("{} {sources:?} {excluded:?} {} {}", from.place, request.parents, request.literal)
+}
+
+/// The key of what is read from a stage, by what made the stage.
+fn described(stage: &Stage, request: &Request, excluded: &[&str]) -> Digest {
+    let sources: Vec<String> = request.sources.iter().map(Source::describe).collect();
+    let text = format!("{} {sources:?} {excluded:?} {}", stage.key, request.parents);
+    key([b"input".as_slice(), text.as_bytes()])
+}
+
+/// The patterns of `--exclude`, not expanded.
+fn excluded<'a>(transfer: &Transfer<'a>) -> Vec<&'a str> {
+    transfer.exclude.iter().map(|word| word.text.as_str()).collect()
+}
+
+/// Names the file, and says what to do about it.
+fn unreadable(failed: &Unreadable, origin: &Origin) -> Error {
+    let error = source_error(&failed.path, &failed.error);
+    match origin {
+        Origin::Context(_) => {
+            error.hint("what the build does not need can be named in .dockerignore")
+        }
+        _ => error,
     }
 }
 

@@ -64,6 +64,8 @@ pub enum Cause {
          give the module to a WASI host, or compile the program for Linux"
     )]
     Module { path: String },
+    #[error("ONBUILD triggers need more than {most} stages that stand on each other")]
+    TooDeep { most: usize },
     #[error("RUN --network=host is not allowed")]
     HostNetwork,
     #[error("process {command:?} did not complete successfully: exit code: {status}")]

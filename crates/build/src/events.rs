@@ -12,7 +12,7 @@ pub struct StepId(pub u32);
 
 /// Hears what a build does. Every method may be called from several threads.
 pub trait Events: Send + Sync {
-    /// A step begins.
+    /// A step begins, or one that was done goes on.
     fn started(&self, _step: StepId, _name: &str) {}
     /// It was taken from the cache.
     fn cached(&self, _step: StepId) {}
@@ -32,6 +32,8 @@ pub trait Events: Send + Sync {
     fn advance(&self, _step: StepId, _blob: &Digest, _position: u64) {}
     /// The blob is whole and verified.
     fn arrived(&self, _step: StepId, _blob: &Digest) {}
+    /// So many bytes of a part with this name are here; how many there will be is not known.
+    fn count(&self, _step: StepId, _name: &str, _bytes: u64) {}
     /// A warning that belongs to no step.
     fn warning(&self, _text: &str) {}
 }

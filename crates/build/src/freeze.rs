@@ -246,6 +246,9 @@ pub(crate) fn tell(workshop: &Workshop, step: StepId, report: &link::FrozenRepor
         left_out,
         unusable,
     } = *report;
+    if regions == 0 && over_budget == 0 && unusable == 0 {
+        return;
+    }
     let per_byte = wasm_bytes as f64 / x86_bytes.max(1) as f64;
     workshop.events.note(
         step,

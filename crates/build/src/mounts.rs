@@ -85,7 +85,7 @@ impl Made {
 
 impl Builder<'_> {
     /// Puts the variables and defaults in, and gives what a cached result depends on.
-    pub fn plan_mounts(&self, run: &Run, stage: &Stage) -> Result<(Vec<Planned>, String)> {
+    pub fn plan_mounts(&self, run: &Run, stage: &mut Stage) -> Result<(Vec<Planned>, String)> {
         let mut planned = Vec::new();
         let mut key = String::new();
         let mut agents = 0;
@@ -110,7 +110,7 @@ impl Builder<'_> {
             if reads {
                 let mut opened = self.open_from(mount.from.as_deref(), stage.index, line)?;
                 let request = Request::whole(format!("/{}", mount.source), self.options.made_at());
-                let found = self.input_key(&request, &[], &mut opened).map_err(located)?;
+                let found = self.content_of(&request, &[], &mut opened, stage).map_err(located)?;
                 content = found.to_string();
                 from = Some(opened);
             }

@@ -113,7 +113,11 @@ impl Builder<'_> {
         match source {
             Source::Scratch => Ok(None),
             Source::Stage(index) => {
-                self.stage(*index, asking, span).map(|stage| Some(Origin::Stage(stage)))
+                let stage = match self.foresight.stand_in(*index)? {
+                    Some(foretold) => foretold,
+                    None => self.stage(*index, asking, span)?,
+                };
+                Ok(Some(Origin::Stage(stage)))
             }
             Source::Image(name) => {
                 let stage = self
@@ -133,10 +137,16 @@ impl Builder<'_> {
         }
     }
 
+    /// Whether a named context is an image.
+    pub fn context_is_image(&self, name: &str) -> bool {
+        let kinds = ["docker-image:", "oci-layout:", "oci-archive:", "docker-archive:"];
+        let value = self.options.named_contexts.get(name);
+        value.is_some_and(|value| kinds.iter().any(|prefix| value.starts_with(prefix)))
+    }
+
     fn named_context(&self, name: &str) -> Result<Origin> {
         let value = self.options.named_contexts.get(name).cloned().unwrap_or_default();
-        let kinds = ["docker-image:", "oci-layout:", "oci-archive:", "docker-archive:"];
-        if kinds.iter().any(|prefix| value.starts_with(prefix)) {
+        if self.context_is_image(name) {
             if value.trim_start_matches("docker-image:").trim_start_matches("//") == "scratch" {
                 return Ok(Origin::Tree(Arc::new(ImageTree::empty(&self.workshop.store)?)));
             }

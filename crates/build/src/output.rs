@@ -263,13 +263,20 @@ pub fn ready_box(workshop: &Workshop, path: &Path) {
     }
 }
 
-/// Copies a box to a file, which appears whole or not at all.
+/// Copies a box to a file, which appears whole or not at all. Where the file system can share blocks (btrfs, XFS), nothing is
+/// written twice.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn copy_box(store: &Store, linked: &LinkedBox, destination: &Path) -> Result<()> {
     let mut source = store.open_blob(&linked.digest)?;
-    write_whole(destination, |out| io::copy(&mut source, out).map(drop))
+    let whole = store.verify(&linked.digest).ok().and_then(|()| File::open(&linked.path).ok());
+    write_whole(destination, |out| {
+        if whole.is_some_and(|blob| rustix::fs::ioctl_ficlone(&*out, blob).is_ok()) {
+            return Ok(());
+        }
+        io::copy(&mut source, out).map(drop)
+    })
 }
 
 /// Writes the image as an OCI archive (a tar), or as a layout directory if the destination is one.

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use dockerfile::plan::Plan;
 use runtime::Interrupt;
 
 use crate::stage::Stage;
@@ -15,6 +16,8 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// The stages of a plan.
 pub(crate) struct Stages {
+    /// Of each, those that it needs; one that is needed twice stands there twice.
+    needs: Vec<Vec<usize>>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -23,12 +26,16 @@ struct State {
     slots: Vec<Slot>,
     /// Of each stage, the one that it waits for.
     waits_for: Vec<Option<usize>>,
+    /// How many needed stages that are not at their end yet need it.
+    users: Vec<usize>,
 }
 
 enum Slot {
     Waiting,
     Open,
     Done(Arc<Stage>),
+    /// Done, and let go: who needs it all the same builds it again.
+    Spent,
     Failed,
 }
 
@@ -37,6 +44,8 @@ pub(crate) enum Turn {
     /// It is for the caller to build it, and to call [`Stages::finish`].
     Build,
     Done(Arc<Stage>),
+    /// It is done and let go, and nobody asks for it that needs it.
+    Spent,
     /// It needs the stage that asks.
     Circular,
     /// It has failed, or the build is to end.
@@ -44,11 +53,30 @@ pub(crate) enum Turn {
 }
 
 impl Stages {
-    /// So many stages, none begun.
-    pub fn new(count: usize) -> Self {
+    /// The stages of a plan, none begun.
+    pub fn new(plan: &Plan) -> Self {
+        let count = plan.stages.len();
         let slots = (0..count).map(|_| Slot::Waiting).collect();
+        let mut needs = vec![Vec::new(); count];
+        let mut users = vec![0; count];
+        for &index in &plan.order {
+            let needed = plan.stages.get(index).and_then(|stage| plan.needs(stage).ok());
+            let needed = needed.unwrap_or_default();
+            for &other in &needed {
+                if let Some(users) = users.get_mut(other) {
+                    *users += 1;
+                }
+            }
+            if let Some(place) = needs.get_mut(index) {
+                *place = needed;
+            }
+        }
+        if let Some(users) = users.get_mut(plan.target) {
+            *users += 1;
+        }
         Self {
-            state: Mutex::new(State { slots, waits_for: vec![None; count] }),
+            needs,
+            state: Mutex::new(State { slots, waits_for: vec![None; count], users }),
             changed: Condvar::new(),
         }
     }
@@ -72,7 +100,8 @@ impl Stages {
                     state.wait_of(asking, None);
                     return Turn::Done(stage);
                 }
-                Some(slot @ Slot::Waiting) => {
+                Some(Slot::Spent) if asking.is_none() => return Turn::Spent,
+                Some(slot @ (Slot::Waiting | Slot::Spent)) => {
                     *slot = Slot::Open;
                     state.wait_of(asking, Some(index));
                     return Turn::Build;
@@ -88,11 +117,23 @@ impl Stages {
         }
     }
 
-    /// A stage is at its end, or has failed.
+    /// A stage is at its end, or has failed. What nobody needs any more is let go: a stage's history and layers grow with those
+    /// below it. A trigger may still ask for one; then it is built again, out of the cache.
     pub fn finish(&self, index: usize, asked: Option<usize>, stage: Option<Arc<Stage>>) {
         let mut state = self.state();
+        let ended = stage.is_some();
         if let Some(slot) = state.slots.get_mut(index) {
             *slot = stage.map_or(Slot::Failed, Slot::Done);
+        }
+        for &other in self.needs.get(index).into_iter().flatten().filter(|_| ended) {
+            let State { slots, users, .. } = &mut *state;
+            let (Some(slot), Some(users)) = (slots.get_mut(other), users.get_mut(other)) else {
+                continue;
+            };
+            *users = users.saturating_sub(1);
+            if *users == 0 && matches!(slot, Slot::Done(_)) {
+                *slot = Slot::Spent;
+            }
         }
         state.wait_of(asked, None);
         self.changed.notify_all();

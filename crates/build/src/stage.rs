@@ -30,6 +30,10 @@ pub(crate) struct Stage {
     pub image: Option<(String, bool)>,
     /// This stage has had a CMD of its own.
     pub command_set: bool,
+    /// Its keys are being found, or are all that it has (`foresight`).
+    pub foretold: bool,
+    /// Of a stage that is foretold, how many results are not known.
+    pub misses: usize,
     /// The files; shared by all clones with the same layers.
     pub files: Flat,
 }
@@ -75,6 +79,8 @@ impl Stage {
             trail: Vec::new(),
             image: None,
             command_set: false,
+            foretold: false,
+            misses: 0,
             files: Flat::default(),
         }
     }

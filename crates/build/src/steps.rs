@@ -5,7 +5,7 @@ use dockerfile::{Instruction, InstructionKind, Word};
 use crate::builder::Builder;
 use crate::cache::{Cached, key};
 use crate::copy::place::plain_directory;
-use crate::copy_step::{RemoteOptions, Transfer};
+use crate::copy_step::Transfer;
 use crate::error::{Cause, Result};
 use crate::events::StepId;
 use crate::image_tree::ImageTree;
@@ -13,53 +13,22 @@ use crate::stage::Stage;
 use crate::users::owner;
 
 impl Builder<'_> {
-    /// Carries out an instruction that may make a layer; true if its result was known.
+    /// Carries out an instruction that may make a layer; true if its result was known. `loaded` is the content of what it
+    /// reads, if that is known.
     pub fn layer_step(
         &self,
         instruction: &Instruction,
         stage: &mut Stage,
         step: StepId,
+        loaded: Option<oci::Digest>,
     ) -> Result<((), bool)> {
         let cached = match &instruction.kind {
             InstructionKind::Run(run) => self.run_step(instruction, run, stage, step)?,
             InstructionKind::Workdir(word) => self.workdir_step(word, stage)?,
-            InstructionKind::Copy(copy) => {
-                let transfer = Transfer {
-                    name: "COPY",
-                    sources: &copy.sources,
-                    destination: &copy.destination,
-                    from: copy.from.as_ref(),
-                    chown: copy.chown.as_ref(),
-                    chmod: copy.chmod.as_ref(),
-                    exclude: &copy.exclude,
-                    parents: copy.parents,
-                    link: copy.link,
-                    unpack: false,
-                    remote: None,
-                };
-                self.copy_step(&transfer, stage, step)?
-            }
-            InstructionKind::Add(add) => {
-                let transfer = Transfer {
-                    name: "ADD",
-                    sources: &add.sources,
-                    destination: &add.destination,
-                    from: None,
-                    chown: add.chown.as_ref(),
-                    chmod: add.chmod.as_ref(),
-                    exclude: &add.exclude,
-                    parents: false,
-                    link: add.link,
-                    unpack: add.unpack.unwrap_or(true),
-                    remote: Some(RemoteOptions {
-                        checksum: add.checksum.as_ref(),
-                        keep_git: add.keep_git_dir,
-                        unpack: add.unpack.unwrap_or(false),
-                    }),
-                };
-                self.copy_step(&transfer, stage, step)?
-            }
-            _ => false,
+            kind => match Transfer::of(kind) {
+                Some(transfer) => self.copy_step(&transfer, stage, step, loaded)?,
+                None => false,
+            },
         };
         Ok(((), cached))
     }
@@ -82,6 +51,9 @@ impl Builder<'_> {
             user.as_bytes(),
             made_at.as_bytes(),
         ]);
+        if stage.foretold {
+            return Ok(self.foretell(stage, &key, key.clone()));
+        }
         let store = &self.workshop.store;
         let known = self.cached(&key, stage);
         let hit = known.is_some();

@@ -23,7 +23,9 @@ struct Recorder {
 
 impl Events for Recorder {
     fn started(&self, _step: StepId, name: &str) {
-        self.started.lock().unwrap().push(name.to_owned());
+        if !name.starts_with("[internal]") {
+            self.started.lock().unwrap().push(name.to_owned());
+        }
     }
     fn cached(&self, step: StepId) {
         self.cached.lock().unwrap().push(step.0);

@@ -107,7 +107,9 @@ fn a_failed_build_shows_the_lines() {
                     >>> COPY \\\n   4 | >>>   a.tx \\\n   5 | >>>   /b\n--------------------\nERROR: a.tx: not found in \
                     the build context\nhint: did you mean a.txt?\n";
     assert!(outcome.stderr.ends_with(expected), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("#2 [2/3] COPY a.txt /\n#2 DONE "), "{}", outcome.stderr);
+    let steps = "#3 [internal] load build context\n#3 transferring context: 5B done\n#3 DONE ";
+    assert!(outcome.stderr.contains(steps), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("#4 [2/3] COPY a.txt /\n#4 DONE "), "{}", outcome.stderr);
     assert!(!home.path("x.wasm").exists());
 }
 

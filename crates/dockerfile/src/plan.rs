@@ -191,8 +191,11 @@ impl Plan {
         did_you_mean(name, names).filter(|near| *near != name).map(str::to_owned)
     }
 
-    /// The stages one stage needs.
-    fn needs(&self, stage: &Stage) -> Result<Vec<usize>, Error> {
+    /// The stages one stage needs; one that it needs twice stands there twice.
+    ///
+    /// # Errors
+    /// The number of a stage that does not exist.
+    pub fn needs(&self, stage: &Stage) -> Result<Vec<usize>, Error> {
         let mut needed = Vec::new();
         if let Source::Stage(index) = stage.base {
             needed.push(index);

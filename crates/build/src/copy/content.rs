@@ -9,13 +9,26 @@ use super::select::Selected;
 use super::{DEEPEST, Request};
 use crate::files::{Entry, Files, Kind, child, resolve};
 
+/// What is read, and its size.
+pub(crate) struct Hashed {
+    pub key: Digest,
+    /// Bytes of files.
+    pub bytes: u64,
+}
+
+/// Something that cannot be read.
+pub(crate) struct Unreadable {
+    pub path: Vec<u8>,
+    pub error: io::Error,
+}
+
 /// Hashes everything that the selected sources name, if it is not more than `most` bytes of files.
 pub(crate) fn content_key(
     request: &Request,
     selected: &[Selected],
     from: &dyn Files,
     most: u64,
-) -> io::Result<Digest> {
+) -> Result<Hashed, Unreadable> {
     let mut walk = Walk {
         request,
         from,
@@ -43,7 +56,7 @@ pub(crate) fn content_key(
                 walk = Walk { from, ..inside };
             }
             Selected::Path { path, kept } => {
-                let real = resolve(from, path, true)?;
+                let real = resolve(from, path, true).map_err(at(path))?;
                 walk.text(crate::files::split(path).1);
                 if let Some(kept) = kept {
                     walk.text(kept);
@@ -53,7 +66,12 @@ pub(crate) fn content_key(
             }
         }
     }
-    Ok(walk.hasher.finish())
+    Ok(Hashed { key: walk.hasher.finish(), bytes: most - walk.left })
+}
+
+/// Says where an error came from.
+fn at(path: &[u8]) -> impl FnOnce(io::Error) -> Unreadable {
+    |error| Unreadable { path: path.to_vec(), error }
 }
 
 fn too_large(most: u64) -> io::Error {
@@ -93,23 +111,26 @@ impl Walk<'_> {
     }
 
     /// The directories that `--parents` takes along.
-    fn parents(&mut self, path: &[u8], kept: &[u8]) -> io::Result<()> {
+    fn parents(&mut self, path: &[u8], kept: &[u8]) -> Result<(), Unreadable> {
         let base = path.len().saturating_sub(kept.len());
-        for (at, _) in path.iter().enumerate().filter(|(at, byte)| **byte == b'/' && *at >= base) {
-            let real = resolve(self.from, path.get(..at).unwrap_or_default(), true)?;
-            if let Some(entry) = self.from.entry(&real)? {
+        let slashes = path.iter().enumerate().filter(|(at, byte)| **byte == b'/' && *at >= base);
+        for (end, _) in slashes {
+            let parent = path.get(..end).unwrap_or_default();
+            let real = resolve(self.from, parent, true).map_err(at(parent))?;
+            if let Some(entry) = self.from.entry(&real).map_err(at(&real))? {
                 self.head(&entry);
             }
         }
         Ok(())
     }
 
-    fn tree(&mut self, start: &[u8]) -> io::Result<()> {
+    fn tree(&mut self, start: &[u8]) -> Result<(), Unreadable> {
         let mut open = vec![(start.to_vec(), Vec::new(), 0usize)];
         while let Some((path, relative, depth)) = open.pop() {
-            let Some(entry) = self.from.entry(&path)? else { continue };
+            let Some(entry) = self.from.entry(&path).map_err(at(&path))? else { continue };
             if depth > DEEPEST {
-                return Err(io::Error::other("directories nested too deep"));
+                let error = io::Error::other(format!("more than {DEEPEST} directories deep"));
+                return Err(at(start)(error));
             }
             let excluded = !relative.is_empty() && self.request.excluded(&relative);
             if excluded && (entry.kind != Kind::Directory || !self.request.may_hold_kept(&relative))
@@ -120,13 +141,15 @@ impl Walk<'_> {
             let known = self.head(&entry);
             match entry.kind {
                 Kind::Directory => {
-                    for name in self.from.names(&path)?.into_iter().rev() {
+                    let names = self.from.names(&path).map_err(at(&path))?;
+                    for name in names.into_iter().rev() {
                         open.push((child(&path, &name), child(&relative, &name), depth + 1));
                     }
                 }
                 Kind::File(size) if known.is_none() => {
-                    self.left = self.left.checked_sub(size).ok_or_else(|| too_large(self.most))?;
-                    self.content(&path)?;
+                    let left = self.left.checked_sub(size);
+                    self.left = left.ok_or_else(|| at(&path)(too_large(self.most)))?;
+                    self.content(&path, size).map_err(at(&path))?;
                 }
                 _ => {}
             }
@@ -134,8 +157,9 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn content(&mut self, path: &[u8]) -> io::Result<()> {
-        let mut file = self.from.open(path)?;
+    /// Hashes `size` bytes of a file: one that grows meanwhile has no end.
+    fn content(&mut self, path: &[u8], size: u64) -> io::Result<()> {
+        let mut file = self.from.open(path)?.take(size);
         let mut buffer = std::mem::take(&mut self.buffer);
         let result = loop {
             match file.read(&mut buffer) {

@@ -112,11 +112,17 @@ impl Request {
 
 /// A path as people write it.
 pub(crate) fn shown(path: &[u8]) -> String {
+    let slash = if path.starts_with(b"/") { "" } else { "/" };
+    // A name may hold anything, also what moves a terminal's cursor.
+    let plain = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
     let text = String::from_utf8_lossy(path);
-    if text.starts_with('/') { text.into_owned() } else { format!("/{text}") }
+    format!("{slash}{}", text.chars().map(plain).collect::<String>())
 }
 
-fn source_error(path: &[u8], error: &io::Error) -> Error {
+pub(crate) fn source_error(path: &[u8], error: &io::Error) -> Error {
     Error::new(Cause::Copy { path: shown(path), reason: error.to_string() })
 }
 

@@ -32,6 +32,8 @@ pub struct Vertex {
     pub name: String,
     pub started: Moment,
     pub completed: Option<Moment>,
+    /// How long it took before it went on last.
+    before: Duration,
     pub cached: bool,
     pub error: Option<String>,
     /// Ended because the build was at its end: no error of its own.
@@ -43,7 +45,7 @@ pub struct Vertex {
 impl Vertex {
     /// How long it has taken until now.
     pub fn took(&self) -> Duration {
-        self.completed.unwrap_or_else(Moment::now).since(self.started)
+        self.before + self.completed.unwrap_or_else(Moment::now).since(self.started)
     }
 }
 
@@ -154,12 +156,22 @@ impl State {
 impl Events for Board {
     fn started(&self, step: StepId, name: &str) {
         let state = &mut *self.state();
+        let known = state.index.get(&step).copied();
+        if let Some((index, vertex)) =
+            known.and_then(|index| Some((index, state.vertices.get_mut(index)?)))
+        {
+            vertex.before = vertex.took();
+            (vertex.started, vertex.completed) = (Moment::now(), None);
+            state.view.changed(&state.vertices, Change::Started(index));
+            return;
+        }
         let index = state.vertices.len();
         state.index.insert(step, index);
         state.vertices.push(Vertex {
             name: name.to_owned(),
             started: Moment::now(),
             completed: None,
+            before: Duration::ZERO,
             cached: false,
             error: None,
             cancelled: false,
@@ -212,6 +224,13 @@ impl Events for Board {
     fn arrived(&self, step: StepId, blob: &Digest) {
         self.state().part(step, blob.as_str(), |part| {
             part.current = part.total.max(part.current);
+            part.completed = Some(Moment::now());
+        });
+    }
+
+    fn count(&self, step: StepId, name: &str, bytes: u64) {
+        self.state().part(step, name, |part| {
+            part.current = bytes;
             part.completed = Some(Moment::now());
         });
     }

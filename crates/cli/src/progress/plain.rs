@@ -66,6 +66,7 @@ impl View for Plain {
                 *told = Some(Instant::now());
                 waiting.lines.push_str(&format!("#{number} {}\n", part_line(part)));
             }
+            Change::Started(_) => waiting.over = false,
             Change::Completed(_) => {
                 waiting.over = true;
                 waiting.lines.push_str(&format!("#{number} {}\n", outcome(vertex)));
@@ -154,6 +155,9 @@ fn part_line(part: &Part) -> String {
             precise(part.total),
             took.as_secs_f64()
         ));
+    }
+    if part.total == 0 && part.current > 0 {
+        text.push_str(&format!(" {}", precise(part.current)));
     }
     if part.completed.is_some() {
         text.push_str(" done");

@@ -206,6 +206,7 @@ fn rows(vertex: &Vertex) -> Vec<Row<'_>> {
 
 fn part_row(part: &Part) -> Row<'_> {
     let status = match part.total {
+        0 if part.current > 0 => precise(part.current),
         0 => String::new(),
         total => {
             let figures = format!("{} / {}", precise(part.current), precise(total));
