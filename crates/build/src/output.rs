@@ -132,18 +132,6 @@ fn size_warning(len: u64) -> Option<String> {
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_some_hosts_refuse_is_warned_of() {
-        assert_eq!(size_warning(MAX_JS_MODULE), None);
-        let text = size_warning(MAX_JS_MODULE * 3 / 2).unwrap_or_default();
-        assert!(text.starts_with("the box has 1.50 GiB: browsers"), "{text}");
-    }
-}
-
 /// Refuses an image whose first program is a WebAssembly module: nothing in a box could run it, and on Linux it would be a
 /// format error at the start.
 fn refuse_module(workshop: &Workshop, built: &Built) -> Result<()> {
@@ -380,4 +368,16 @@ fn write_whole(destination: &Path, write: impl FnOnce(&mut File) -> io::Result<(
 
 fn write_error(path: &Path, source: io::Error) -> Error {
     Error::new(Cause::Write { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_some_hosts_refuse_is_warned_of() {
+        assert_eq!(size_warning(MAX_JS_MODULE), None);
+        let text = size_warning(MAX_JS_MODULE * 3 / 2).unwrap_or_default();
+        assert!(text.starts_with("the box has 1.50 GiB: browsers"), "{text}");
+    }
 }
