@@ -202,7 +202,7 @@ impl Builder<'_> {
         // A linked copy does not depend on what is below it, unless names of users have to be looked up there.
         let apart = transfer.link && chown.as_ref().is_none_or(numbers);
         let own = format!(
-            "{} chown={chown:?} chmod={:?} workdir={} to={:?} made_at={} unpack={} link={} parents={} below={}",
+            "{} chown={chown:?} chmod={:?} workdir={} to={:?} made_at={} unpack={} link={} parents={} exclude={:?} below={}",
             transfer.name,
             request.mode,
             request.workdir,
@@ -211,6 +211,8 @@ impl Builder<'_> {
             transfer.unpack,
             transfer.link,
             request.parents,
+            // Also what a source names is left out, which its content does not show.
+            excluded(transfer),
             if apart { "" } else { stage.key.as_str() },
         );
         let content = match loaded {

@@ -85,7 +85,7 @@ fn usage_errors_exit_with_2() {
         &["run", "--network", "bridge", "x.wasm"],
         &["run", "--network", "allow=example.org", "x.wasm"],
         &["run", "-p", "80:x", "x.wasm"],
-        &["run", "-p", "80-81:80", "x.wasm"],
+        &["run", "-p", "80-81:80-82", "x.wasm"],
         &["run", "--add-host", "db:nowhere", "x.wasm"],
         &["run", "-h", "not a name", "x.wasm"],
         &["build", "--network", "bridge", "context"],
