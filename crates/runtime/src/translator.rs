@@ -5,6 +5,7 @@
 //! trusted: what it asks for can make this process work while the box runs, but only so much at a time, and what is compiled
 //! can do to its memory what its own code could.
 
+mod alike;
 mod desk;
 mod pending;
 mod recorder;
@@ -173,7 +174,7 @@ impl Translator {
         self.in_flight = self.in_flight.saturating_sub(1);
         let Finished { id, outcome } = finished;
         let slot = match outcome {
-            Outcome::Ready(module) => self.enter(caller, &module),
+            Outcome::Ready(module, functions) => self.enter(caller, &module, &functions),
             Outcome::Waiting(waiting) => {
                 let forgotten = self.pending.wait(id, waiting);
                 let forgotten = forgotten.into_iter().map(|id| Install { id, slot: FORGET });
@@ -192,16 +193,21 @@ impl Translator {
     }
 
     /// Puts a region's functions, one for its root and one for each further entry, into the table one behind the other; the
-    /// place of the first.
-    fn enter<T: 'static>(&self, caller: &mut Caller<'_, T>, module: &Module) -> Option<u32> {
+    /// place of the first. They are these exports of the module.
+    fn enter<T: 'static>(
+        &self,
+        caller: &mut Caller<'_, T>,
+        module: &Module,
+        functions: &[u32],
+    ) -> Option<u32> {
         let imports = [Extern::Memory(self.memory), Extern::Table(self.table)];
         let instance = Instance::new(caller.as_context_mut(), module, &imports).ok()?;
-        let functions = module.exports().len() as u64;
-        let slot = self.table.grow(caller.as_context_mut(), functions, Ref::Func(None)).ok()?;
-        for n in 0..functions {
+        let count = functions.len() as u64;
+        let slot = self.table.grow(caller.as_context_mut(), count, Ref::Func(None)).ok()?;
+        for (place, n) in (slot..).zip(functions) {
             let function = instance.get_func(caller.as_context_mut(), &n.to_string())?;
             let function = Ref::Func(Some(function));
-            self.table.set(caller.as_context_mut(), slot + n, function).ok()?;
+            self.table.set(caller.as_context_mut(), place, function).ok()?;
         }
         u32::try_from(slot).ok()
     }

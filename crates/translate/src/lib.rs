@@ -6,11 +6,11 @@
 
 pub mod program;
 
-use ir::Block;
+use ir::{Block, Term};
 use mem::PAGE_MASK;
 use mem::desk::{BlockAt, Request};
 pub use mem::{PAGE_SIZE, desk, frozen};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 pub use wasmgen::Layout;
 use wasmgen::Region;
 pub use x86::CpuLevel;
@@ -74,11 +74,78 @@ fn next_page(block: &BlockAt) -> Option<u32> {
 /// Lines of 64 bytes in a page of 4 KiB.
 const LINES: u64 = 64;
 
-/// The module of a region for a processor; imports and export as [`wasmgen::module`] says. None if its bytes are no code.
-pub fn module(source: &Source, level: CpuLevel, layout: &Layout) -> Option<Vec<u8>> {
-    let region = source.region(&LiftOptions { level })?;
+/// A region's module, and what it is made from.
+pub struct Made {
+    /// Imports and exports as [`wasmgen::module`] says.
+    pub wasm: Vec<u8>,
+    /// What it is made from.
+    pub shape: Shape,
+}
+
+/// What a region is made from, beside the bytes that lie there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// Guest address of each block, and how many bytes of code it covers, in the order of the addresses.
+    pub blocks: Vec<(u64, u32)>,
+    /// Where it may be entered besides its root, in the order of the functions.
+    pub entries: Vec<u64>,
+}
+
+/// The module of a region for a processor. It may be entered at more places than were asked for, which come behind those: then it
+/// serves others who ask for nearly the same. None if its bytes are no code.
+pub fn module(source: &Source, level: CpuLevel, layout: &Layout) -> Option<Made> {
+    let mut region = source.region(&LiftOptions { level })?;
+    region.entries = entries(&region);
     let lines = desk::spread(source.request.root, LINES) as u32;
-    Some(wasmgen::module(&[region], layout, lines))
+    let blocks = region.blocks.iter().map(|block| (block.pc, block.len)).collect();
+    let shape = Shape { blocks, entries: region.entries.clone() };
+    Some(Made { wasm: wasmgen::module(&[region], layout, lines), shape })
+}
+
+/// Those that were asked for, then where else calls return to, loops begin, and indirect jumps lead.
+fn entries(region: &Region) -> Vec<u64> {
+    let mut more: BTreeSet<u64> = region.indirect.iter().copied().collect();
+    for block in &region.blocks {
+        match block.term {
+            Term::Call { ret, .. } | Term::CallIndirect { ret, .. } => {
+                more.insert(ret);
+            }
+            Term::Jump { target } if target <= block.pc => {
+                more.insert(target);
+            }
+            Term::Branch { taken, .. } | Term::BranchNz { taken, .. } if taken <= block.pc => {
+                more.insert(taken);
+            }
+            _ => {}
+        }
+    }
+    let is_block = |pc: &u64| region.blocks.binary_search_by_key(pc, |block| block.pc).is_ok();
+    let asked: BTreeSet<u64> = region.entries.iter().copied().collect();
+    let more = more.difference(&asked).copied().filter(is_block);
+    let more = more.filter(|pc| *pc != region.root).take(desk::MAX_BLOCKS);
+    region.entries.iter().copied().chain(more).collect()
+}
+
+impl Source {
+    /// The code of `blocks`, one behind the other, if all of it lies in the pages that were asked for.
+    pub fn code_of(&self, blocks: &[(u64, u32)]) -> Option<Vec<u8>> {
+        let mut places: BTreeMap<u64, u32> = BTreeMap::new();
+        for block in &self.request.blocks {
+            let at = block.pc & !PAGE_MASK;
+            places.insert(at, page(block.phys));
+            if let Some(next) = next_page(block) {
+                places.insert(at.wrapping_add(PAGE_SIZE as u64), next);
+            }
+        }
+        let mut code = Vec::new();
+        for &(pc, len) in blocks {
+            for at in (0..u64::from(len)).map(|n| pc.wrapping_add(n)) {
+                let page = self.pages.get(places.get(&(at & !PAGE_MASK))?)?;
+                code.push(page[(at & PAGE_MASK) as usize]);
+            }
+        }
+        Some(code)
+    }
 }
 
 /// A translated region.
@@ -147,11 +214,32 @@ mod tests {
     }
 
     #[test]
+    fn what_was_asked_for_comes_first_among_the_places_to_enter() {
+        // call 5 bytes on; jmp to itself; ret
+        let at = |pc| BlockAt { pc, phys: 0x7000 + (pc & PAGE_MASK) as u32, next: 0 };
+        let mut source = source(&[at(0x40_0100)], b"\xe8\x02\x00\x00\x00\xeb\xfe\xc3");
+        source.request.blocks.extend([at(0x40_0105), at(0x40_0107)]);
+        for (asked, entries) in [
+            (vec![], vec![0x40_0105]),
+            (vec![0x40_0107], vec![0x40_0107, 0x40_0105]),
+            (vec![0x40_0105], vec![0x40_0105]),
+        ] {
+            source.request.entries = asked;
+            let Made { shape, .. } = module(&source, CpuLevel::V2, &LAYOUT).unwrap();
+            let blocks = vec![(0x40_0100, 5), (0x40_0105, 2), (0x40_0107, 1)];
+            assert_eq!(shape, Shape { blocks, entries });
+        }
+        let code = source.code_of(&[(0x40_0107, 1), (0x40_0105, 2)]);
+        assert_eq!(code.as_deref(), Some(&b"\xc3\xeb\xfe"[..]));
+        assert_eq!(source.code_of(&[(0x40_0FFF, 2)]), None);
+    }
+
+    #[test]
     fn what_is_no_code_becomes_no_module() {
         let good = source(&[BlockAt { pc: 0x40_0100, phys: 0x7100, next: 0 }], b"\x90\xeb\xfd");
         let wasm = module(&good, CpuLevel::V2, &LAYOUT).unwrap();
-        assert!(wasm.starts_with(b"\0asm"));
+        assert!(wasm.wasm.starts_with(b"\0asm"));
         let bad = Source { pages: Pages::new(), ..good };
-        assert_eq!(module(&bad, CpuLevel::V2, &LAYOUT), None);
+        assert!(module(&bad, CpuLevel::V2, &LAYOUT).is_none());
     }
 }

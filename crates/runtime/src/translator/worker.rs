@@ -1,12 +1,13 @@
 //! The threads that compile.
 
-use link::{CacheError, CodeCache, Digest, digest_of};
+use super::alike::{Alike, Known};
+use link::{CacheError, CodeCache, digest_of};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-use translate::{CpuLevel, Layout, Source};
+use translate::{CpuLevel, Layout, Made, Source};
 use wasmtime::Module;
 
 /// Most threads that compile.
@@ -23,8 +24,11 @@ enum Job {
 /// A region's module that is not compiled.
 pub struct Waiting {
     root: u64,
-    key: Digest,
     wasm: Vec<u8>,
+    /// What others may find it by, beside its key.
+    alike: Alike,
+    known: Known,
+    functions: Vec<u32>,
 }
 
 impl Waiting {
@@ -44,8 +48,8 @@ pub struct Finished {
 
 /// See [`Finished`].
 pub enum Outcome {
-    /// A module that exports a function for its root, `0`, and one for each further entry.
-    Ready(Module),
+    /// A module, and which of its exports are the functions for the root and each further entry.
+    Ready(Module, Vec<u32>),
     /// It would have to be compiled.
     Waiting(Waiting),
     /// It cannot be had.
@@ -144,22 +148,40 @@ fn work(
     }
 }
 
-/// The key of what is kept are the bytes that are generated: they say all.
+/// The key of what is kept are the bytes that are generated: they say all. What is nearly the same serves, too.
 fn find(cache: &CodeCache, source: &Source, level: CpuLevel, layout: &Layout) -> Outcome {
-    let Some(wasm) = translate::module(source, level, layout) else { return Outcome::Failed };
-    let key = digest_of(&wasm);
-    match cache.known(&key) {
-        Some(module) => Outcome::Ready(module),
-        None => Outcome::Waiting(Waiting { root: source.request.root, key, wasm }),
+    let Some(known) = Known::of(cache, source, level, layout) else { return Outcome::Failed };
+    if let Some((key, functions)) = known.serving(source)
+        && let Some(module) = cache.known(key)
+    {
+        return Outcome::Ready(module, functions);
+    }
+    let Some(Made { wasm, shape }) = translate::module(source, level, layout) else {
+        return Outcome::Failed;
+    };
+    let functions = (0..=source.request.entries.len() as u32).collect();
+    let Some(alike) = Alike::new(digest_of(&wasm), source, shape) else { return Outcome::Failed };
+    match cache.known(&alike.key) {
+        Some(module) => {
+            known.add(alike);
+            Outcome::Ready(module, functions)
+        }
+        None => {
+            let root = source.request.root;
+            Outcome::Waiting(Waiting { root, wasm, alike, known, functions })
+        }
     }
 }
 
 fn compile(cache: &CodeCache, waiting: Waiting, effort: &Effort) -> Outcome {
-    let Waiting { root, key, wasm } = waiting;
+    let Waiting { root, wasm, alike, known, functions } = waiting;
     effort.bytes.fetch_add(wasm.len() as u64, Relaxed);
     effort.compiled.fetch_add(1, Relaxed);
-    match cache.module(&key, || Ok::<_, CacheError>(wasm)) {
-        Ok(module) => Outcome::Ready(module),
+    match cache.module(&alike.key.clone(), || Ok::<_, CacheError>(wasm)) {
+        Ok(module) => {
+            known.add(alike);
+            Outcome::Ready(module, functions)
+        }
         Err(error) => {
             // Only the first is told.
             let _ = effort.failure.set(format!("{root:#x}: {error:#}"));
