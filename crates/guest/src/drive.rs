@@ -22,7 +22,7 @@ const PIECE: u64 = 1_000_000;
 pub const HEADROOM: u64 = 48 << 20;
 
 /// Status for what is wrong with the box rather than with its program, as docker's.
-const BOX_FAILURE: i32 = 125;
+pub const BOX_FAILURE: i32 = 125;
 
 /// Status when every process waits for something that cannot come.
 const DEADLOCK: i32 = 125;

@@ -2,7 +2,7 @@
 //! and decides in between; what they give back is here.
 
 use crate::boot;
-use crate::drive::{BUDGET, HEADROOM, start_args};
+use crate::drive::{BOX_FAILURE, BUDGET, HEADROOM, start_args};
 use crate::host::{WasiHost, Ways};
 use crate::invocation::Invocation;
 use crate::stdio::Stdin;
@@ -36,7 +36,7 @@ pub fn begin() -> i32 {
     let invocation = Invocation::from_host();
     if let Some(mistake) = &invocation.mistake {
         eprintln!("boxer: {mistake}");
-        return 125;
+        return BOX_FAILURE;
     }
     FIXED_CLOCK.set(invocation.clock.is_some());
     let host = WasiHost::new(&invocation, None, Rc::new(Stdin::default()), Ways::default());
@@ -52,7 +52,7 @@ pub fn begin() -> i32 {
             eprintln!("boxer: {failure}");
             failure.status()
         }
-        None => 125,
+        None => BOX_FAILURE,
     }
 }
 
@@ -79,7 +79,7 @@ pub fn step() -> u64 {
         }
         state | left.map_or(NEVER, |ns| ns.div_ceil(1000).min(NEVER - 1)) << 24
     })
-    .unwrap_or(ENDED | 125 << 8)
+    .unwrap_or(ENDED | (BOX_FAILURE as u64) << 8)
 }
 
 /// Whether there is such a file.
@@ -112,8 +112,8 @@ pub fn end(programs: bool) -> i32 {
         Some(Ok(())) => 0,
         Some(Err(unfit)) => {
             eprintln!("boxer: no snapshot can be taken: {unfit}");
-            125
+            BOX_FAILURE
         }
-        None => 125,
+        None => BOX_FAILURE,
     }
 }

@@ -29,9 +29,9 @@ const LOOK_EVERY: u64 = 20 * MS;
 const BLIND_AFTER: u32 = 3;
 /// The longest pauses before a host is asked again for input, and whether it takes output, ns.
 const INPUT_PAUSE: u64 = 20 * MS;
+const OUTPUT_PAUSE: u64 = 10 * MS;
 /// How long a read that may block is put off for what is to happen before, ns.
 const PUT_OFF: u64 = 1000 * MS;
-const OUTPUT_PAUSE: u64 = 10 * MS;
 
 /// What is known of standard input.
 #[derive(Default)]

@@ -199,7 +199,7 @@ fn write_text(store: &mut Store<State>, instance: Instance, text: &str) -> Resul
     let room: TypedFunc<u32, u32> = export(store, instance, "boxer-life-text")?;
     let len = u32::try_from(text.len()).map_err(|_| LifeError::Missed)?;
     let start = call(store, &room, len)? as usize;
-    let memory = instance.get_memory(&mut *store, "memory");
+    let memory = instance.get_memory(&mut *store, link::MEMORY);
     let place = memory
         .and_then(|memory| memory.data_mut(&mut *store).get_mut(start..start + text.len()))
         .ok_or_else(|| RunError::Start("it has no memory".to_owned()))?;

@@ -14,26 +14,30 @@ impl Trained {
     /// Adds functions of the files in `image` that regions were found in, at the addresses where they were mapped. No time
     /// was spent in these, so they come last; those that are always hot before others.
     pub(crate) fn add_whole(&mut self, image: &[u8], besides: Besides, level: CpuLevel) {
-        self.add_functions(image, Which::Hot, level);
+        let Ok(image) = Image::open(image) else { return };
+        let files = files(image);
+        let program = |(start, biases)| Some((start, biases, Program::new(files.get(&start)?)?));
+        let programs: Vec<_> = self.places(&files).into_iter().filter_map(program).collect();
+        self.add_functions(&programs, Which::Hot, level);
         if besides == Besides::All {
-            self.add_functions(image, Which::All, level);
+            self.add_functions(&programs, Which::All, level);
         }
     }
 
-    fn add_functions(&mut self, image: &[u8], which: Which, level: CpuLevel) {
-        let Ok(image) = Image::open(image) else { return };
-        let files = files(image);
-        let places = self.places(&files);
+    /// Of programs, each with the place of its file in the image and what was added to its addresses.
+    fn add_functions(
+        &mut self,
+        programs: &[(u32, BTreeSet<u64>, Program<'_>)],
+        which: Which,
+        level: CpuLevel,
+    ) {
         // Of a function that was found hot only a part may be known.
         let found = |region: &&Hot| which == Which::Hot || region.share.is_none();
         let regions = self.regions.iter().filter(found);
         let mut known: BTreeSet<(u64, u32)> = regions.filter_map(Hot::root).collect();
-        for (start, biases) in places {
-            let Some(program) = files.get(&start).and_then(|bytes| Program::new(bytes)) else {
-                continue;
-            };
-            for bias in biases {
-                let at = Placement { phys: start, bias };
+        for (start, biases, program) in programs {
+            for &bias in biases {
+                let at = Placement { phys: *start, bias };
                 let (requests, pages) =
                     program.requests(at, which, level, |pc, phys| known.contains(&(pc, phys)));
                 for request in requests {

@@ -2,15 +2,16 @@
 //! need the guest program; without it they say so.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+mod harness;
+
+use harness::{elf, image, runtime};
 use link::{LinkError, LinkInput, Linker, Output as Form};
 use rootfs::config::{BoxConfig, CpuLevel};
-use rootfs::{Metadata, Writer};
 use runtime::{
     Besides, Input, Outcome, Output, Patience, RunOptions, Runtime, StepInput, Trained, Translation,
 };
 use std::io::Cursor;
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use translate::desk::Field;
 use wasmtime::{Config, Engine, Linker as Host, Memory, Module, Store, Val};
@@ -45,43 +46,8 @@ const WAIT: &[u8; 9] = b"\xb8\x22\x00\x00\x00\x0f\x05\xeb\xf7";
 /// 1: jmp 1b
 const SPIN: &[u8; 9] = b"\xeb\xfe\x90\x90\x90\x90\x90\x90\x90";
 
-/// A program of one segment at 0x400000.
-fn elf(code: &[u8]) -> Vec<u8> {
-    const BASE: u64 = 0x40_0000;
-    const HEAD: u64 = 64 + 56;
-    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
-    [BASE + HEAD, 64, 0].iter().for_each(|word| file.extend(word.to_le_bytes()));
-    [0_u16, 0, 64, 56, 1, 64, 0, 0].iter().for_each(|half| file.extend(half.to_le_bytes()));
-    [1_u32, 5].iter().for_each(|word| file.extend(word.to_le_bytes()));
-    let len = HEAD + code.len() as u64;
-    [0, BASE, BASE, len, len, 4096].iter().for_each(|word| file.extend(word.to_le_bytes()));
-    file.extend(code);
-    file
-}
-
-/// An image with this program as `/program`.
-fn image(program: &[u8]) -> Vec<u8> {
-    let meta = |mode| Metadata { mode, ..Metadata::default() };
-    let mut tree = Writer::new(meta(0o755));
-    tree.file(tree.root(), b"program", meta(0o755), program.len() as u64).unwrap();
-    let mut bytes = Vec::new();
-    tree.write(&mut bytes, |_| Ok(Cursor::new(program.to_vec()))).unwrap();
-    bytes
-}
-
 fn config() -> BoxConfig {
     BoxConfig { entrypoint: vec!["/program".into()], ..BoxConfig::default() }
-}
-
-/// None where there is no guest program.
-fn runtime() -> Option<&'static Runtime> {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    if link::guest_wasm().is_err() {
-        println!("skipped: no guest program");
-        return None;
-    }
-    let cache = std::env::temp_dir().join("boxer-tests/frozen");
-    Some(RUNTIME.get_or_init(|| Runtime::with_cache_dir(&cache).unwrap()))
 }
 
 fn captured() -> RunOptions {
@@ -147,7 +113,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 #[test]
 fn trainings_of_commands_that_wait_fail_or_never_end_are_over_and_found_something() {
-    let Some(runtime) = runtime() else { return };
+    let Some(runtime) = runtime("frozen") else { return };
     let short = Duration::from_secs(2);
     for (ending, total, status) in
         [(EXIT, LONG, 0), (FAIL, LONG, 3), (WAIT, LONG, 0), (SPIN, short, 124)]
@@ -218,7 +184,7 @@ fn table(memory: &[u8]) -> usize {
 
 #[test]
 fn compiled_code_runs_on_every_host_and_a_table_that_does_not_fit_is_left_alone() {
-    let Some(runtime) = runtime() else { return };
+    let Some(runtime) = runtime("frozen") else { return };
     let image = image(&program(EXIT));
     let (_, trained) = train(runtime, &image, LONG);
     let wasm = make(runtime, &image, &trained, Form::Module).unwrap();
@@ -262,7 +228,7 @@ fn compiled_code_runs_on_every_host_and_a_table_that_does_not_fit_is_left_alone(
 
 #[test]
 fn all_code_of_what_was_trained_can_become_part_of_the_box() {
-    let Some(runtime) = runtime() else { return };
+    let Some(runtime) = runtime("frozen") else { return };
     let image = image(&program(EXIT));
     let (_, hot) = train(runtime, &image, LONG);
     let (_, all) = train_besides(runtime, &image, LONG, Besides::All);
@@ -299,7 +265,7 @@ fn in_node(wasm: &[u8]) {
 
 #[test]
 fn a_component_has_compiled_code_too() {
-    let Some(runtime) = runtime() else { return };
+    let Some(runtime) = runtime("frozen") else { return };
     if link::component_guest_wasm().is_err() {
         println!("skipped: no guest program for components");
         return;
@@ -315,7 +281,7 @@ fn a_component_has_compiled_code_too() {
 
 #[test]
 fn code_of_another_image_is_refused() {
-    let Some(runtime) = runtime() else { return };
+    let Some(runtime) = runtime("frozen") else { return };
     let (_, trained) = train(runtime, &image(&program(EXIT)), LONG);
     let other = image(&program(FAIL));
     let error = make(runtime, &other, &trained, Form::Module).unwrap_err();

@@ -2,16 +2,18 @@
 //! without it they say so.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
+mod harness;
+
+use harness::{elf, image, runtime};
 use link::{LinkError, LinkInput, Linker, Output as Form};
 use rootfs::config::BoxConfig;
-use rootfs::{Metadata, Writer};
 use runtime::{
     FirstLife, Input, LifeError, Outcome, Output, Overrides, RunOptions, Runtime, Until,
 };
 use std::collections::BTreeSet;
-use std::io::{self, Cursor, Write};
+use std::io::{self, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Touches 3 MiB of memory and prints `begun`; then reads a byte, prints it, 16 random bytes and one of that memory (`*`), and
@@ -43,42 +45,6 @@ const SPIN: &[u8] = b"\xeb\xfe";
 /// An instruction that there is not.
 const KILLED: &[u8] = b"\x0f\x0b";
 
-/// A program of one segment at 0x400000.
-fn elf(code: &[u8]) -> Vec<u8> {
-    const BASE: u64 = 0x40_0000;
-    const HEAD: u64 = 64 + 56;
-    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
-    [BASE + HEAD, 64, 0].iter().for_each(|word| file.extend(word.to_le_bytes()));
-    [0_u16, 0, 64, 56, 1, 64, 0, 0].iter().for_each(|half| file.extend(half.to_le_bytes()));
-    [1_u32, 5].iter().for_each(|word| file.extend(word.to_le_bytes()));
-    let len = HEAD + code.len() as u64;
-    [0, BASE, BASE, len, len, 4096].iter().for_each(|word| file.extend(word.to_le_bytes()));
-    file.extend(code);
-    file
-}
-
-/// None where there is no guest program.
-fn runtime() -> Option<&'static Runtime> {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    if link::guest_wasm().is_err() {
-        println!("skipped: no guest program");
-        return None;
-    }
-    let cache = std::env::temp_dir().join("boxer-tests/lives");
-    Some(RUNTIME.get_or_init(|| Runtime::with_cache_dir(&cache).unwrap()))
-}
-
-/// An image with `code` as `/program`.
-fn image(code: &[u8]) -> Vec<u8> {
-    let meta = |mode| Metadata { mode, ..Metadata::default() };
-    let program = elf(code);
-    let mut tree = Writer::new(meta(0o755));
-    tree.file(tree.root(), b"program", meta(0o755), program.len() as u64).unwrap();
-    let mut bytes = Vec::new();
-    tree.write(&mut bytes, |_| Ok(Cursor::new(program.clone()))).unwrap();
-    bytes
-}
-
 fn options() -> RunOptions {
     RunOptions {
         stdin: Input::Silent,
@@ -100,7 +66,7 @@ fn make(
         Form::Module => link::guest_wasm()?,
         Form::Component => link::component_guest_wasm()?,
     };
-    let image = image(code);
+    let image = image(&elf(code));
     let config = BoxConfig { entrypoint: vec!["/program".into()], ..BoxConfig::default() };
     let input = LinkInput {
         image: &mut &*image,
@@ -150,7 +116,7 @@ fn checked(outcome: &Outcome, byte: u8) -> [u8; 16] {
 
 #[test]
 fn a_program_goes_on_where_it_was_in_every_form_and_shares_no_chance() {
-    let Some(runtime) = runtime() else { return };
+    let Some(runtime) = runtime("lives") else { return };
     let mut seen = BTreeSet::new();
     let dir = tempfile::tempdir().unwrap();
     for form in [Form::Module, Form::Component] {
@@ -174,7 +140,7 @@ fn a_plain_host_runs_it() {
     use wasmtime::{Engine, Linker as Host, Module, Store};
     use wasmtime_wasi::p1::{WasiP1Ctx, add_to_linker_sync};
     use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
-    let Some(runtime) = runtime() else { return };
+    let Some(runtime) = runtime("lives") else { return };
     let wasm = ready(runtime, READY, Form::Module).unwrap();
     let mut config = wasmtime::Config::new();
     config.cranelift_opt_level(wasmtime::OptLevel::None);
@@ -199,7 +165,7 @@ fn a_plain_host_runs_it() {
 
 #[test]
 fn a_snapshot_has_the_touched_pages_and_is_mapped() {
-    let Some(runtime) = runtime() else { return };
+    let Some(runtime) = runtime("lives") else { return };
     let plain = make(runtime, READY, Form::Module, None).unwrap();
     let wasm = ready(runtime, READY, Form::Module).unwrap();
     let more = wasm.len() - plain.len();
@@ -214,13 +180,13 @@ fn a_snapshot_has_the_touched_pages_and_is_mapped() {
 
 #[test]
 fn what_waits_for_somebody_who_connects_is_ready() {
-    let Some(runtime) = runtime() else { return };
+    let Some(runtime) = runtime("lives") else { return };
     ready(runtime, LISTEN, Form::Module).unwrap();
 }
 
 #[test]
 fn a_program_can_ask_for_it_and_learns_which_life_it_is() {
-    let Some(runtime) = runtime() else { return };
+    let Some(runtime) = runtime("lives") else { return };
     let plain = make(runtime, MARK, Form::Module, None).unwrap();
     let text = String::from_utf8(runtime.run_bytes(&plain, options()).unwrap().stdout).unwrap();
     assert!(text.starts_with("0\n") && text.len() == 35, "{text}");
@@ -240,7 +206,7 @@ fn a_program_can_ask_for_it_and_learns_which_life_it_is() {
 
 #[test]
 fn what_has_ended_is_started_by_each_start() {
-    let Some(runtime) = runtime() else { return };
+    let Some(runtime) = runtime("lives") else { return };
     let life = FirstLife::new(options(), Until::Ends, LONG);
     let wasm = make(runtime, END, Form::Module, Some(life)).unwrap();
     let missing = RunOptions { args: vec!["more".into()], ..options() };
@@ -252,7 +218,7 @@ fn what_has_ended_is_started_by_each_start() {
 
 #[test]
 fn what_comes_too_late_is_said() {
-    let Some(runtime) = runtime() else { return };
+    let Some(runtime) = runtime("lives") else { return };
     let wasm = ready(runtime, READY, Form::Module).unwrap();
     let user = Overrides { user: Some("1".into()), ..Overrides::default() };
     let tty = Overrides { tty: Some(true), ..Overrides::default() };
@@ -270,7 +236,7 @@ fn what_comes_too_late_is_said() {
 
 #[test]
 fn lives_that_come_to_no_snapshot_say_why() {
-    let Some(runtime) = runtime() else { return };
+    let Some(runtime) = runtime("lives") else { return };
     let short = Duration::from_millis(300);
     let never = || false;
     for (code, until, timeout, expected) in [
@@ -301,7 +267,7 @@ fn what_a_program_writes_can_be_what_it_is_taken_at() {
             Ok(())
         }
     }
-    let Some(runtime) = runtime() else { return };
+    let Some(runtime) = runtime("lives") else { return };
     let seen = Arc::new(AtomicBool::new(false));
     let stdout = Output::Writer(Box::new(Seen(seen.clone())));
     let holds = || seen.load(Ordering::SeqCst);
