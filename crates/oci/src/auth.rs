@@ -8,6 +8,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -175,7 +176,10 @@ impl CredentialSources {
         if name.contains(['/', '\\', '\0']) {
             return Err(fail("not a helper's name".into()));
         }
-        let mut command = Command::new(self.find_helper(&program));
+        let path = self
+            .find_helper(&program)
+            .ok_or_else(|| fail("cannot be run: there is no such program on the PATH".into()))?;
+        let mut command = Command::new(path);
         command.arg(action).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().map_err(|e| fail(format!("cannot be run: {e}")))?;
         if let Some(mut stdin) = child.stdin.take() {
@@ -217,13 +221,13 @@ impl CredentialSources {
         Err(fail(format!("failed: {}", text.trim())))
     }
 
-    fn find_helper(&self, program: &str) -> PathBuf {
-        self.helper_path
-            .iter()
-            .flat_map(env::split_paths)
+    /// Where it lies. Folders that are relative do not count: a file in whatever folder this is run in gets no passwords.
+    fn find_helper(&self, program: &str) -> Option<PathBuf> {
+        let path = self.helper_path.clone().or_else(|| env::var_os("PATH"))?;
+        env::split_paths(&path)
+            .filter(|dir| dir.is_absolute())
             .map(|dir| dir.join(program))
-            .find(|path| path.is_file())
-            .unwrap_or_else(|| program.into())
+            .find(|path| is_program(path))
     }
 }
 
@@ -280,6 +284,10 @@ impl Entry {
             _ => None, // `docker login` with a store leaves an empty entry
         })
     }
+}
+
+fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// The longest key that is the repository, a path above it, or its registry.
