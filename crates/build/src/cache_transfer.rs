@@ -1,4 +1,5 @@
-//! `--cache-from` and `--cache-to`: results of steps that travel between machines, in a registry, in a directory, or inside an image.
+//! `--cache-from` and `--cache-to`: results of steps that travel between machines, in a registry, in a directory, in the cache service of
+//! GitHub Actions, or inside an image.
 //!
 //! A cache is an OCI manifest: its layers are the results, its config ([`Records`]) says which key each has. What an image carries is
 //! the same record in its own config, about its own layers. Keys are those of the local cache: they say nothing of a machine.
@@ -7,7 +8,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use oci::{Descriptor, Digest, ImageConfig, LayerBlob, Parts, Reference, Selector, Source};
+use oci::{
+    ActionsCache, Descriptor, Digest, ImageConfig, LayerBlob, Parts, Reference, Selector, Source,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::builder::Builder;
@@ -37,6 +40,8 @@ pub enum CacheImport {
         /// By tag or digest.
         selector: Selector,
     },
+    /// The cache service of GitHub Actions.
+    Actions(ActionsCache),
 }
 
 /// Which results are written.
@@ -69,6 +74,15 @@ pub enum CacheExport {
         path: PathBuf,
         /// The name in it.
         tag: String,
+        /// Which results.
+        mode: CacheMode,
+        /// A failure is only a warning.
+        ignore_error: bool,
+    },
+    /// The cache service of GitHub Actions.
+    Actions {
+        /// Which of its caches.
+        cache: ActionsCache,
         /// Which results.
         mode: CacheMode,
         /// A failure is only a warning.
@@ -176,18 +190,23 @@ impl Builder<'_> {
     pub fn import_caches(&self) -> Result<Vec<Imported>> {
         let mut imported = Vec::new();
         for import in &self.options.cache_from {
-            let (name, source) = match import {
-                CacheImport::Registry(reference) => {
-                    (reference.familiar(), Source::Registry(reference.clone()))
-                }
-                CacheImport::Local { path, selector } => (
-                    path.display().to_string(),
-                    Source::Layout { path: path.clone(), selector: Some(selector.clone()) },
-                ),
+            let name = match import {
+                CacheImport::Registry(reference) => reference.familiar(),
+                CacheImport::Local { path, .. } => path.display().to_string(),
+                CacheImport::Actions(cache) => cache.name(),
             };
             let read = self.step(&format!("importing cache manifest from {name}"), |step| {
                 let progress = Transfers { step, events: self.workshop.events.as_ref() };
-                let parts = self.client.open_parts(&source, &self.workshop.store, &progress)?;
+                let open =
+                    |source| self.client.open_parts(&source, &self.workshop.store, &progress);
+                let parts = match import {
+                    CacheImport::Registry(reference) => open(Source::Registry(reference.clone())),
+                    CacheImport::Local { path, selector } => {
+                        let (path, selector) = (path.clone(), Some(selector.clone()));
+                        open(Source::Layout { path, selector })
+                    }
+                    CacheImport::Actions(cache) => self.client.open_actions(cache),
+                }?;
                 Ok((Imported::read(parts, &name)?, false))
             });
             match read {
@@ -257,6 +276,9 @@ impl Builder<'_> {
                 CacheExport::Local { mode, ignore_error, .. } => {
                     (*mode, *ignore_error, "exporting cache to client directory")
                 }
+                CacheExport::Actions { mode, ignore_error, .. } => {
+                    (*mode, *ignore_error, "exporting to GitHub Actions Cache")
+                }
             };
             let result = self.step(title, |step| {
                 let store = &self.workshop.store;
@@ -275,6 +297,10 @@ impl Builder<'_> {
                     CacheExport::Registry { reference, .. } => {
                         let progress = Transfers { step, events: self.workshop.events.as_ref() };
                         self.client.push(reference, store, &manifest, &progress)?;
+                    }
+                    CacheExport::Actions { cache, .. } => {
+                        let progress = Transfers { step, events: self.workshop.events.as_ref() };
+                        self.client.push_actions(cache, store, &manifest, &progress)?;
                     }
                     CacheExport::Inline => {}
                 }

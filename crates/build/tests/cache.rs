@@ -9,6 +9,7 @@ use build::{
     BuildOptions, Built, CacheExport, CacheImport, CacheMode, Events, MainContext, StepId, Workshop,
 };
 use oci::{Client, ClientOptions, Reference, Selector, Store};
+use testkit::actions_cache::{ActionsCacheServer, TOKEN};
 
 /// Names of steps by number, and what became of them.
 #[derive(Default)]
@@ -198,4 +199,27 @@ fn a_cache_travels_by_registry_and_inside_an_image() {
     // The record is in the image that was asked to carry it, and in no other.
     let carried = |built: &Built| built.image.config.extra.contains_key("boxer.buildcache.v1");
     assert!(carried(&first) && !carried(&third));
+}
+
+#[test]
+fn a_cache_travels_by_the_service_of_github_actions() {
+    let server = ActionsCacheServer::start();
+    let bench = Bench::new();
+    let cache = oci::ActionsCache { url: server.url(), token: TOKEN.into(), scope: "a".into() };
+    let export = |mode| CacheExport::Actions { cache: cache.clone(), mode, ignore_error: false };
+    let import = || vec![CacheImport::Actions(cache.clone())];
+    // Nothing is there yet, which costs nothing.
+    let (_, events, first) = bench.build("first", import(), vec![export(CacheMode::Max)]);
+    assert!(events.done_and_known().1.is_empty(), "{:?}", events.done_and_known());
+    assert_eq!(events.failed.lock().unwrap().len(), 1, "{:?}", events.failed);
+    let (_, events, second) = bench.build("second", import(), vec![export(CacheMode::Min)]);
+    assert!(events.done_and_known().0.is_empty(), "{:?}", events.done_and_known());
+    assert_eq!(first.image.digest, second.image.digest);
+    // Layers that are lost or damaged are made again.
+    server.entries(|entries| {
+        let layers = entries.iter_mut().filter(|entry| entry.key.starts_with("boxer-layer-"));
+        layers.for_each(|entry| entry.content.truncate(9));
+    });
+    let (_, _, third) = bench.build("third", import(), Vec::new());
+    assert_eq!(first.image.digest, third.image.digest);
 }

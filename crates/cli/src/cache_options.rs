@@ -4,29 +4,26 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use build::{CacheExport, CacheImport, CacheMode};
-use oci::{Digest, Reference, Selector};
+use oci::{ActionsCache, Digest, Reference, Selector};
 
 use crate::failure::Failure;
 
 /// Kinds of buildx that are refused, and why.
-const REFUSED: [(&str, &str); 3] = [
-    (
-        "gha",
-        "the cache service of GitHub Actions is not spoken; use type=local with actions/cache, or type=registry",
-    ),
+const REFUSED: [(&str, &str); 2] = [
     ("s3", "object stores are not spoken; use type=registry or type=local"),
     ("azblob", "object stores are not spoken; use type=registry or type=local"),
 ];
 const DEFAULT_TAG: &str = "latest";
+const DEFAULT_SCOPE: &str = "boxer";
 
 /// Every `--cache-from`.
 pub fn imports(words: &[String]) -> Result<Vec<CacheImport>, Failure> {
-    words.iter().map(|word| import(word)).collect()
+    words.iter().filter_map(|word| import(word).transpose()).collect()
 }
 
 /// Every `--cache-to`.
 pub fn exports(words: &[String]) -> Result<Vec<CacheExport>, Failure> {
-    words.iter().map(|word| export(word)).collect()
+    words.iter().filter_map(|word| export(word).transpose()).collect()
 }
 
 /// The fields of a `key=value,…`, each to be taken once.
@@ -84,6 +81,29 @@ impl<'a> Fields<'a> {
         Reference::parse(&text).map_err(|error| self.wrong(&error.to_string()))
     }
 
+    /// The cache of `type=gha`; outside of GitHub Actions there is none.
+    fn actions(&mut self) -> Result<Option<ActionsCache>, Failure> {
+        if self.take("version").is_some_and(|version| version != "2") {
+            return Err(self.wrong("version= is 2: GitHub has turned the first one off"));
+        }
+        let scope = self.take("scope").unwrap_or_else(|| DEFAULT_SCOPE.to_owned());
+        let mut given = |key: &str, variable: &str| {
+            let text = self.take(key).or_else(|| std::env::var(variable).ok());
+            text.filter(|text| !text.is_empty())
+        };
+        let url = given("url_v2", "ACTIONS_RESULTS_URL");
+        let token = given("token", "ACTIONS_RUNTIME_TOKEN");
+        let (Some(url), Some(token)) = (url, token) else {
+            // As with buildx: the same command serves at home.
+            tell!(
+                "boxer: warning: {} type=gha is left out: ACTIONS_RESULTS_URL and ACTIONS_RUNTIME_TOKEN are not set",
+                self.flag
+            );
+            return Ok(None);
+        };
+        Ok(Some(ActionsCache { url, token, scope }))
+    }
+
     /// Nothing may be left over.
     fn end(&self) -> Result<(), Failure> {
         match self.left.keys().next() {
@@ -107,10 +127,12 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn import(word: &str) -> Result<CacheImport, Failure> {
+/// None where it is about a service that is not here.
+fn import(word: &str) -> Result<Option<CacheImport>, Failure> {
     let mut fields = Fields::parse("--cache-from", word)?;
     let import = match fields.kind.as_str() {
-        "registry" => CacheImport::Registry(fields.reference()?),
+        "registry" => Some(CacheImport::Registry(fields.reference()?)),
+        "gha" => fields.actions()?.map(CacheImport::Actions),
         "local" => {
             let path = PathBuf::from(fields.need("src")?);
             let tag = fields.take("tag");
@@ -121,15 +143,16 @@ fn import(word: &str) -> Result<CacheImport, Failure> {
                 }
                 None => Selector::Name(tag.unwrap_or_else(|| DEFAULT_TAG.to_owned())),
             };
-            CacheImport::Local { path, selector }
+            Some(CacheImport::Local { path, selector })
         }
-        _ => return Err(fields.refuse(&["registry", "local"])),
+        _ => return Err(fields.refuse(&["registry", "local", "gha"])),
     };
     fields.end()?;
     Ok(import)
 }
 
-fn export(word: &str) -> Result<CacheExport, Failure> {
+/// As [`import`].
+fn export(word: &str) -> Result<Option<CacheExport>, Failure> {
     let mut fields = Fields::parse("--cache-to", word)?;
     let mode = match fields.take("mode").as_deref() {
         None | Some("min") => CacheMode::Min,
@@ -152,14 +175,21 @@ fn export(word: &str) -> Result<CacheExport, Failure> {
         "inline" if mode == CacheMode::Max => {
             return Err(fields.wrong("an inline cache has mode=min"));
         }
-        "inline" => CacheExport::Inline,
-        "registry" => CacheExport::Registry { reference: fields.reference()?, mode, ignore_error },
+        "inline" => Some(CacheExport::Inline),
+        "registry" => {
+            let reference = fields.reference()?;
+            Some(CacheExport::Registry { reference, mode, ignore_error })
+        }
+        "gha" => {
+            let cache = fields.actions()?;
+            cache.map(|cache| CacheExport::Actions { cache, mode, ignore_error })
+        }
         "local" => {
             let path = PathBuf::from(fields.need("dest")?);
             let tag = fields.take("tag").unwrap_or_else(|| DEFAULT_TAG.to_owned());
-            CacheExport::Local { path, tag, mode, ignore_error }
+            Some(CacheExport::Local { path, tag, mode, ignore_error })
         }
-        _ => return Err(fields.refuse(&["inline", "registry", "local"])),
+        _ => return Err(fields.refuse(&["inline", "registry", "local", "gha"])),
     };
     fields.end()?;
     Ok(export)
@@ -168,37 +198,52 @@ fn export(word: &str) -> Result<CacheExport, Failure> {
 #[cfg(test)]
 mod tests {
     use super::{CacheExport, CacheImport, CacheMode, export, import};
-    use oci::{Reference, Selector};
+    use oci::{ActionsCache, Reference, Selector};
     use std::path::PathBuf;
 
     #[test]
     fn caches_are_named_as_in_buildx() {
         let reference = || Reference::parse("r.example/c:1").unwrap_or_else(|e| panic!("{e}"));
         let from = |word: &str| import(word).map_err(|failure| failure.message);
-        assert_eq!(from("r.example/c:1"), Ok(CacheImport::Registry(reference())));
-        assert_eq!(from("type=registry,ref=r.example/c:1"), Ok(CacheImport::Registry(reference())));
-        let local = |tag: &str| CacheImport::Local {
-            path: PathBuf::from("d"),
-            selector: Selector::Name(tag.to_owned()),
+        assert_eq!(from("r.example/c:1"), Ok(Some(CacheImport::Registry(reference()))));
+        let registry = from("type=registry,ref=r.example/c:1");
+        assert_eq!(registry, Ok(Some(CacheImport::Registry(reference()))));
+        let local = |tag: &str| {
+            let (path, selector) = (PathBuf::from("d"), Selector::Name(tag.to_owned()));
+            Some(CacheImport::Local { path, selector })
         };
         assert_eq!(from("type=local,src=d"), Ok(local("latest")));
         assert_eq!(from("type=local,src=d,tag=x"), Ok(local("x")));
         let to = |word: &str| export(word).map_err(|failure| failure.message);
-        assert_eq!(to("type=inline"), Ok(CacheExport::Inline));
+        assert_eq!(to("type=inline"), Ok(Some(CacheExport::Inline)));
         let max = CacheExport::Registry {
             reference: reference(),
             mode: CacheMode::Max,
             ignore_error: true,
         };
         let word = "type=registry,ref=r.example/c:1,mode=max,ignore-error=true,image-manifest=true";
-        assert_eq!(to(word), Ok(max));
+        assert_eq!(to(word), Ok(Some(max)));
+        let cache = ActionsCache {
+            url: "https://results.example/".into(),
+            token: "t".into(),
+            scope: "s".into(),
+        };
+        let word = "type=gha,scope=s,url_v2=https://results.example/,token=t,version=2";
+        assert_eq!(from(word), Ok(Some(CacheImport::Actions(cache.clone()))));
+        assert!(
+            !format!("{:?}", from(&word.replace("token=t", "token=s3cret"))).contains("s3cret")
+        );
+        let max = CacheExport::Actions { cache, mode: CacheMode::Max, ignore_error: false };
+        assert_eq!(to(&format!("{word},mode=max")), Ok(Some(max)));
         for (word, expected) in [
-            ("type=gha", "--cache-to type=gha is not supported: "),
+            ("type=gha,version=1", "version= is 2"),
+            ("type=gha,url_v2=u,token=t,bucket=b", "bucket= is not supported"),
+            ("type=azblob", "--cache-to type=azblob is not supported: "),
             ("type=local", "it needs dest="),
             ("type=local,dest=d,mode=most", "mode= is min or max"),
             ("type=local,dest=d,scope=x", "scope= is not supported with type=local"),
             ("type=inline,mode=max", "mode=min"),
-            ("type=locla,dest=d", "type= is one of inline, registry, local"),
+            ("type=locla,dest=d", "type= is one of inline, registry, local, gha"),
             ("mode=max", "it needs type="),
             ("type=local,dest=d,compression=zstd", "compression=zstd"),
         ] {

@@ -29,6 +29,7 @@
 //!   [`BoxHandle`] `{ digest, descriptor, manifest, config: WasmConfig, wasm: Descriptor }`.
 //! * [`Client`]: `new(ClientOptions)`, `pull` (an image), `pull_box`, `pull_any`, `ensure` (the store first),
 //!   `fetch(&Source)`, `download(url)`, `push(&Reference, &Store, &Digest)` (a manifest as it is), `push_box` in one [`Form`] or both.
+//! * [`ActionsCache`]: a cache in the cache service of GitHub Actions, written by `Client::push_actions` and read by `Client::open_actions`.
 //! * [`export_layout`], [`export_archive`]: an image or box as an OCI layout directory or a deterministic tar; [`export_docker_archive`] for
 //!   `docker load`.
 //! * [`import_layout`], [`import_archive`]: the other way.
@@ -59,7 +60,9 @@ mod writer;
 
 pub use artifact::{BoxHandle, BoxOptions, WasmConfig};
 pub use attestation::Statement;
-pub use client::{Client, ClientOptions, Download, Form, Mirror, Parts, Pulled, Pushed};
+pub use client::{
+    ActionsCache, Client, ClientOptions, Download, Form, Mirror, Parts, Pulled, Pushed,
+};
 pub use config::{Health, History, ImageConfig, RootFs, RunConfig};
 pub use digest::{Digest, Hasher, VerifyingReader};
 pub use error::{Error, Result};

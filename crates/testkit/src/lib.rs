@@ -10,6 +10,7 @@
 //! * [`fake_registry::FakeRegistry`]: a registry in memory, with Bearer tokens, faults and manners on demand.
 //! * [`http::Server`]: the few lines of HTTP under it.
 //! * [`image`]: small images made on the spot.
+//! * [`actions_cache::ActionsCacheServer`]: the cache service of GitHub Actions in memory.
 //! * [`token_gate::TokenGate`]: a token server in front of a registry.
 //! * [`proxy::Proxy`]: breaks connections at a given byte.
 //!
@@ -17,6 +18,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[cfg(feature = "registry")]
+pub mod actions_cache;
 #[cfg(feature = "cpu")]
 pub mod cpu;
 #[cfg(feature = "registry")]

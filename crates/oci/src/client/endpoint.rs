@@ -195,7 +195,7 @@ impl Client {
         builder.build().map_err(|e| network(host, &e))
     }
 
-    fn http_builder(&self, host: &str) -> Result<reqwest::ClientBuilder> {
+    pub(super) fn http_builder(&self, host: &str) -> Result<reqwest::ClientBuilder> {
         let failed = |e: reqwest::Error| network(host, &e);
         let mut roots = Vec::new();
         for pem in &self.trusted(host)? {

@@ -3,6 +3,7 @@
 //! oci-client, which was under it first, answers challenges only before the first request, gives up a token's session when it
 //! expires, and hides status and headers (`Retry-After`, `OCI-Subject`, `Range` of an upload) that decide what comes next.
 
+mod actions;
 mod blob;
 mod challenge;
 mod download;
@@ -30,6 +31,7 @@ use crate::auth::CredentialSources;
 use crate::source::{import_archive, import_layout};
 use crate::writer::{Artifact, ImageHandle};
 use crate::{BoxHandle, Digest, Error, Progress, Reference, Result, Source, Store};
+pub use actions::ActionsCache;
 pub use download::Download;
 pub use form::{Form, Pulled, Pushed};
 pub use parts::Parts;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Client;
+use super::actions::{ActionsCache, Record};
 use super::blob::fetch;
 use super::endpoint::{Endpoint, Operation};
 use super::pull::check_config_size;
@@ -27,6 +28,7 @@ pub struct Parts {
 enum Origin {
     Registry(Reference),
     Layout(PathBuf),
+    Actions(ActionsCache),
 }
 
 impl Client {
@@ -63,6 +65,13 @@ impl Client {
         }
     }
 
+    /// Reads the newest manifest of a cache of GitHub Actions, and its config.
+    pub fn open_actions(&self, cache: &ActionsCache) -> Result<Parts> {
+        let Record { manifest, config } =
+            self.with_actions(cache, async |service| service.record().await)?;
+        Ok(Parts { manifest, config: config.into_bytes(), origin: Origin::Actions(cache.clone()) })
+    }
+
     /// Brings one of its blobs into the store.
     pub fn fetch_part(
         &self,
@@ -77,6 +86,9 @@ impl Client {
                 fetch(&endpoint, &self.options, blob, store, progress).await
             }),
             Origin::Layout(path) => LayoutManifest::copy_blob(path, blob, store, progress),
+            Origin::Actions(cache) => {
+                self.with_actions(cache, async |service| service.fetch(blob, store, progress).await)
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::{Descriptor, Error, Progress, Result, Store};
 /// Bytes read from the store at a time.
 const PIECE: usize = 256 << 10;
 /// Bytes of a chunk, where an upload goes in chunks.
-const CHUNK: u64 = 8 << 20;
+pub(super) const CHUNK: u64 = 8 << 20;
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(100);
 /// A registry may take so many times the longest silence to answer when it has everything: it hashes and copies.
@@ -310,15 +310,19 @@ async fn finished(answer: Response) -> std::result::Result<(), Failure> {
 
 /// Bytes of a blob in the store.
 #[derive(Clone, Copy)]
-struct Part<'a> {
-    blob: &'a Descriptor,
-    store: &'a Store,
-    start: u64,
-    size: u64,
+pub(super) struct Part<'a> {
+    pub blob: &'a Descriptor,
+    pub store: &'a Store,
+    pub start: u64,
+    pub size: u64,
 }
 
 /// A part as a request body. Damage on our disk ends the request instead of being sent.
-fn body(part: &Part<'_>, sent: Arc<AtomicU64>, broken: Arc<Mutex<Option<Error>>>) -> Result<Body> {
+pub(super) fn body(
+    part: &Part<'_>,
+    sent: Arc<AtomicU64>,
+    broken: Arc<Mutex<Option<Error>>>,
+) -> Result<Body> {
     let Part { blob, store, start, size } = *part;
     let path = store.blob_path(&blob.digest);
     if !store.has_whole_blob(&blob.digest, blob.size) {
