@@ -109,9 +109,9 @@ class Action(unittest.TestCase):
             ({"secrets": "just-a-name"}, "input secrets"),
             ({"secret_files": "a=/no/such/file"}, "/no/such/file"),
             ({"cgroup_parent": "x"}, "--cgroup-parent"),
-            ({"ulimit": "nofile=1:1"}, "--ulimit"),
+            ({"ulimit": "files=1:1"}, "--ulimit"),
             ({"platforms": "linux/amd64,linux/arm64"}, "linux/arm64"),
-            ({"cache_to": "type=gha"}, "gha"),
+            ({"cache_to": "type=s3,bucket=b"}, "s3"),
             ({"target": "other"}, "missing"),
         ]:
             with self.subTest(inputs):

@@ -2,6 +2,7 @@
 
 use rootfs::config::CpuLevel;
 use rootfs::limits::Limits;
+use rootfs::rights::Ulimit;
 use runtime::Translation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -85,6 +86,10 @@ pub struct BuildOptions {
     pub cpu: CpuLevel,
     /// What each RUN step may use.
     pub limits: Limits,
+    /// Resource limits of RUN steps other than docker's (`--ulimit`).
+    pub ulimits: Vec<Ulimit>,
+    /// Most bytes in /dev/shm of RUN steps (`--shm-size`); docker's 64 MiB where absent.
+    pub shm_size: Option<u64>,
     /// Compiling hot code in RUN steps (`--translate`).
     pub translation: Translation,
     /// Run every step even if its result is known (`--no-cache`).
@@ -125,6 +130,8 @@ impl BuildOptions {
             labels: BTreeMap::new(),
             cpu: CpuLevel::default(),
             limits: Limits::default(),
+            ulimits: Vec::new(),
+            shm_size: None,
             translation: Translation::default(),
             no_cache: false,
             no_cache_stages: BTreeSet::new(),

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use dockerfile::{Command, Instruction, Run};
 use rootfs::config::BoxConfig;
+use rootfs::rights::Rights;
 use runtime::{
     Grant, Input, LAYER_FILE, Mounted, Network, Overrides, Policy, Preopen, RunOptions, StepInput,
-    Translation,
+    Tmpfs, Translation,
 };
 
 use crate::builder::{Builder, temporary_folder};
@@ -21,7 +22,7 @@ use crate::freeze::lines;
 use crate::history;
 use crate::image_tree::ImageTree;
 use crate::mounts::Made;
-use crate::options::RunNetwork;
+use crate::options::{BuildOptions, RunNetwork};
 use crate::stage::Stage;
 
 /// A command ready to run.
@@ -35,6 +36,9 @@ struct Prepared {
 
 /// Where a script that is run as a file lies, as in BuildKit.
 const SCRIPT_FOLDER: &str = "/dev/pipes";
+
+/// Where programs share memory by name (shm_overview(7)).
+const SHARED_MEMORY: &str = "/dev/shm";
 
 impl Builder<'_> {
     /// Runs a command; true if its result was known.
@@ -67,6 +71,7 @@ impl Builder<'_> {
             format!("{network:?} {} {:?}", self.options.reproducible, self.options.hosts)
                 .as_bytes(),
             mounts_key.as_bytes(),
+            self.limits_key().as_bytes(),
             &self.guest_digest(),
         ]);
         if stage.foretold {
@@ -132,7 +137,14 @@ impl Builder<'_> {
         };
         let layer_dir = workshop.store.temp_dir()?;
         let script_dir = workshop.store.temp_dir()?;
-        let mut preopens = mounts.preopens.clone();
+        let (mut preopens, mut tmpfs) = (mounts.preopens.clone(), mounts.tmpfs.clone());
+        if let Some(size) = self.options.shm_size {
+            // As with BuildKit, the option is mounted last.
+            preopens.retain(|preopen| preopen.guest != SHARED_MEMORY);
+            tmpfs.retain(|tmpfs| tmpfs.guest != SHARED_MEMORY);
+            let (guest, size) = (SHARED_MEMORY.to_owned(), Some(size));
+            tmpfs.push(Tmpfs { guest, size, ..Tmpfs::default() });
+        }
         if let Some((name, text)) = &prepared.script {
             let script = script_dir.path().join(name);
             std::fs::write(&script, text).map_err(write_error)?;
@@ -150,11 +162,12 @@ impl Builder<'_> {
             stdout: lines(step, &workshop.events),
             stderr: lines(step, &workshop.events),
             preopens,
-            tmpfs: mounts.tmpfs.clone(),
+            tmpfs,
             sockets: mounts.sockets.clone(),
             overrides: Overrides {
                 limits: self.options.limits,
                 hosts: self.options.hosts.clone(),
+                rights: Rights { ulimits: self.options.ulimits.clone(), ..Rights::default() },
                 ..Overrides::default()
             },
             network: self.open_network(network).map_err(|error| machine(error.to_string()))?,
@@ -215,6 +228,15 @@ impl Builder<'_> {
         let hosts = self.options.hosts.iter();
         let hosts = hosts.filter_map(|(name, ip)| Some((name.clone(), ip.parse().ok()?))).collect();
         Network::new(Grant { policy, hosts, ..Grant::default() }).map(Some)
+    }
+
+    /// What of `--ulimit` and `--shm-size` a result depends on, as in BuildKit; nothing where they are docker's.
+    fn limits_key(&self) -> String {
+        let BuildOptions { ulimits, shm_size, .. } = self.options;
+        if ulimits.is_empty() && shm_size.is_none() {
+            return String::new();
+        }
+        format!("{ulimits:?} {shm_size:?}")
     }
 
     /// Another guest may run a command differently.

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use crate::attest_options::AttestArgs;
 use crate::buildx::BuildxArgs;
 use crate::call::Call;
+use crate::check_command::CheckArgs;
 use crate::docker_run::DockerArgs;
+use crate::foreign_verbs::ForeignVerb;
 use crate::init_command::InitArgs;
-use crate::limits::LimitArgs;
+use crate::limits::{LimitArgs, StepLimitArgs};
 use crate::login_commands::{LoginArgs, LogoutArgs};
 use crate::manual::{CompletionsArgs, ManArgs};
 use crate::network::NetworkArgs;
@@ -63,6 +65,8 @@ pub struct Global {
 pub enum Verb {
     /// Build a box from a Dockerfile
     Build(Box<BuildArgs>),
+    /// Check a Dockerfile and build nothing
+    Check(CheckArgs),
     /// Run a box or an image
     Run(Box<RunArgs>),
     /// Push a box (or an image) from the store to its registry
@@ -101,6 +105,8 @@ pub enum Verb {
     Completions(CompletionsArgs),
     /// Write manual pages
     Man(ManArgs),
+    #[command(flatten)]
+    Foreign(ForeignVerb),
 }
 
 /// How a build shows what it is doing.
@@ -159,6 +165,8 @@ pub struct BuildArgs {
     cpu: Option<CpuLevel>,
     #[command(flatten)]
     pub limits: LimitArgs,
+    #[command(flatten)]
+    pub step_limits: StepLimitArgs,
     /// The network of RUN steps: default (all that this host reaches but its own loopback, link-local and
     /// metadata addresses), none, or host (this host's loopback as well, at host-gateway) [default: default]
     #[arg(long, value_parser = run_network, value_name = "NETWORK")]
@@ -182,11 +190,11 @@ pub struct BuildArgs {
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub no_cache_filter: Vec<String>,
     /// Take results of steps from what another build has written: a name in a registry (a cache, or an image
-    /// with an inline cache), type=registry,ref=NAME or type=local,src=DIR[,tag=TAG] (repeatable)
+    /// with an inline cache), type=registry,ref=NAME, type=local,src=DIR[,tag=TAG] or type=gha[,scope=NAME] (repeatable)
     #[arg(long, value_name = "CACHE")]
     pub cache_from: Vec<String>,
-    /// Write results of steps for other builds: type=inline (into the image), type=registry,ref=NAME or
-    /// type=local,dest=DIR[,tag=TAG]; mode=max writes those of all steps, mode=min those that the result is
+    /// Write results of steps for other builds: type=inline (into the image), type=registry,ref=NAME,
+    /// type=local,dest=DIR[,tag=TAG] or type=gha[,scope=NAME] (the cache service of GitHub Actions); mode=max writes those of all steps, mode=min those that the result is
     /// made of [default: mode=min] (repeatable)
     #[arg(long, value_name = "CACHE")]
     pub cache_to: Vec<String>,

@@ -90,6 +90,8 @@ fn build(
         no_cache_stages: args.no_cache_filter.iter().map(|name| name.to_lowercase()).collect(),
         cpu: args.cpu(),
         limits: args.limits.limits(),
+        ulimits: args.step_limits.ulimit.clone(),
+        shm_size: args.step_limits.shm_size(),
         translation: args.translate.translation(),
         cache_from,
         cache_to,

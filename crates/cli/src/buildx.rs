@@ -48,15 +48,9 @@ const ROWS: &[Row] = &[
     one("root", &[""], "there is no server; --store names the place of everything"),
     many("security-opt", &[], "there is nothing to loosen: programs have what the box implements"),
     one("server-config", &[""], "there is no server"),
-    one(
-        "shm-size",
-        &["64m", "64mb", "67108864", "0"],
-        "/dev/shm has 64 MiB; RUN --mount=type=tmpfs,target=/dev/shm,size=SIZE gives it another size",
-    ),
     switch(
         "squash",
         &["false"],
         "the files of a box are one tree already; an image keeps its layers",
     ),
-    many("ulimit", &[], "the limits of a step are --memory, --pids-limit and their kin"),
 ];

@@ -1,7 +1,11 @@
 //! Options that limit what a box, or each RUN step of a build, may use.
 
 use build::limits::{self, Limits};
+use build::rights::Ulimit;
 use clap::Args;
+
+/// Docker's size of /dev/shm.
+const DEFAULT_SHM: u64 = 64 << 20;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
@@ -35,6 +39,26 @@ impl LimitArgs {
             cpu_time: self.cpus_time,
             pids: self.pids_limit,
         }
+    }
+}
+
+/// What docker's builds have besides; `boxer run` has these among its own.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct StepLimitArgs {
+    /// Set a resource limit of RUN steps, as nofile=1024:2048 (repeatable) [default: docker's]
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = Ulimit::parse)]
+    pub ulimit: Vec<Ulimit>,
+    /// Size of /dev/shm of RUN steps [default: 64m]
+    #[arg(long, value_parser = bytes, value_name = "SIZE")]
+    shm_size: Option<u64>,
+}
+
+impl StepLimitArgs {
+    /// The size of /dev/shm, where it is not docker's own.
+    pub fn shm_size(&self) -> Option<u64> {
+        // 0 asks docker for its default.
+        self.shm_size.filter(|size| *size != u64::MAX && *size != DEFAULT_SHM)
     }
 }
 

@@ -15,11 +15,13 @@ mod buildx;
 mod cache_options;
 mod call;
 mod cancel;
+mod check_command;
 mod config;
 mod docker_run;
 mod dockerfile_input;
 mod failure;
 mod foreign;
+mod foreign_verbs;
 mod image_commands;
 mod init_command;
 mod inspect_command;
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
     };
     let result = match &cli.verb {
         Verb::Build(args) => build_command::run(&cli.global, args, signals.as_ref()),
+        Verb::Check(args) => check_command::run(&cli.global, args, signals.as_ref()),
         Verb::Run(args) => run_command::run(&cli.global, args, signals.as_ref()),
         Verb::Push(args) => image_commands::push(&cli.global, args),
         Verb::Pull(args) => image_commands::pull(&cli.global, args),
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Verb::Completions(args) => manual::completions(args),
         Verb::Man(args) => manual::man(args),
         Verb::Volume(args) => volumes::run(&cli.global, args),
+        Verb::Foreign(verb) => foreign_verbs::run(verb),
     };
     match result {
         Ok(code) => code,

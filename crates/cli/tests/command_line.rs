@@ -73,7 +73,8 @@ fn usage_errors_exit_with_2() {
         &["build", "-t", "upper/CASE", "context"],
         &["build", "--output", "type=tarball,dest=x", "context"],
         &["build", "--build-context", "x", "context"],
-        &["build", "--cache-from", "type=gha", "context"],
+        &["build", "--cache-from", "type=s3", "context"],
+        &["build", "--cache-from", "type=gha,version=1", "context"],
         &["build", "--provenance=mode=most", "context"],
         &["build", "--attest", "type=vex", "context"],
         &["build", "--sbom=generator=scanner", "context"],
@@ -89,6 +90,9 @@ fn usage_errors_exit_with_2() {
         &["run", "--add-host", "db:nowhere", "x.wasm"],
         &["run", "-h", "not a name", "x.wasm"],
         &["build", "--network", "bridge", "context"],
+        &["build", "--ulimit", "files=1", "context"],
+        &["build", "--shm-size", "much", "context"],
+        &["check", "--format", "xml", "context"],
         &["push", "upper/CASE"],
     ] {
         let outcome = home.boxer(args);
@@ -306,9 +310,7 @@ fn what_buildx_knows_is_taken_or_refused_by_name() {
         "--root=/x",
         "--security-opt=seccomp=unconfined",
         "--server-config=/x",
-        "--shm-size=1g",
         "--squash",
-        "--ulimit=nofile=1",
     ] {
         let outcome = home.boxer(&["build", option, "context"]);
         let name = option.split('=').next().unwrap();
@@ -316,6 +318,36 @@ fn what_buildx_knows_is_taken_or_refused_by_name() {
         assert_eq!(outcome.code, 2, "{option}: {}", outcome.stderr);
         assert!(outcome.stderr.starts_with(&expected), "{option}: {}", outcome.stderr);
     }
+}
+
+#[test]
+fn what_docker_builds_from_other_files_is_refused_by_name() {
+    let home = Home::new();
+    for words in [&["bake", "--print", "-f", "docker-bake.hcl"][..], &["compose", "build", "web"]] {
+        let outcome = home.boxer(words);
+        assert_eq!(outcome.code, 2, "{words:?}: {}", outcome.stderr);
+        let expected = format!("ERROR: {} is not supported: ", words[0]);
+        assert!(outcome.stderr.starts_with(&expected), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn a_check_is_a_command_too() {
+    let home = Home::new();
+    home.dockerfile("FROM scratch AS a\nMAINTAINER me\nFROM scratch\nCOPY a.txt /\n");
+    let outcome = home.boxer(&["check", "context"]);
+    assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("WARNING: MaintainerDeprecated"), "{}", outcome.stderr);
+    let outcome = home.boxer(&["check", "--format=json", "context"]);
+    let value: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(value["warnings"][0]["ruleName"], "MaintainerDeprecated", "{}", outcome.stdout);
+    fs::write(home.path("context/other"), "ARG V\nFROM scratch AS a\nCOPY a.txt /\n").unwrap();
+    let words = ["check", "-f", "context/other", "--build-arg", "V=1", "--target", "a", "context"];
+    let outcome = home.boxer(&words);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    assert!(
+        !home.path("store/index.json").exists() || home.boxer(&["images", "-q"]).stdout.is_empty()
+    );
 }
 
 #[test]

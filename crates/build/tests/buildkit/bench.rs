@@ -155,6 +155,13 @@ impl Bench {
                 options.dockerfile_path =
                     self.write_ignore(&dockerfile, case).map(|_| dockerfile.clone());
                 options.no_cache = case.all("flag:").any(|flag| flag == "--no-cache");
+                options.ulimits = case
+                    .all("flag:--ulimit=")
+                    .map(|text| build::rights::Ulimit::parse(text).unwrap())
+                    .collect();
+                options.shm_size = case
+                    .all("flag:--shm-size=")
+                    .find_map(|text| build::limits::size(text).unwrap());
                 if tag.is_empty() {
                     options.target = case.all("target=").next().map(str::to_owned);
                 }

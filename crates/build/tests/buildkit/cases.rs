@@ -7,7 +7,7 @@ use std::path::Path;
 pub struct Case {
     pub name: String,
     /// `arg:NAME=VALUE`, `target=STAGE`, `ignore:PATTERN` (a line of the Dockerfile's own ignore file), `secret:ID=VALUE`, `ssh` (an agent
-    /// with the key `ssh-key`), `base` (builds the Dockerfile before the line `# then` first, under the name `base`).
+    /// with the key `ssh-key`), `flag:OPTION` (of the command line), `base` (builds the Dockerfile before the line `# then` first, under the name `base`).
     pub options: Vec<String>,
     pub dockerfile: String,
     pub buildkit: String,
