@@ -2,14 +2,18 @@
 //!
 //! `BOXER_GUEST_WASM` names the one for modules; otherwise it is `guest/boxer-guest.wasm` in the target
 //! directory of this build, or in the workspace's, or in `guest/` of this package, where `cargo xtask package` puts it: a package from
-//! a registry carries it. The one for components lies beside it. Without any of them the
+//! a registry carries it. Those for components and for hosts without SIMD lie beside it. Without any of them the
 //! library builds with empty guests, and refuses to link at run time.
 
 use std::path::PathBuf;
 use std::{env, fs};
 
-/// The guest program for components.
-const SOCKETS: &str = "boxer-guest-sockets.wasm";
+/// The guest programs by the names of their files, that of `BOXER_GUEST_WASM` first, and what `src/guest.rs` calls them.
+const GUESTS: [(&str, &str); 3] = [
+    ("boxer-guest.wasm", "guest.wasm"),
+    ("boxer-guest-no-simd.wasm", "guest-no-simd.wasm"),
+    ("boxer-guest-sockets.wasm", "guest-sockets.wasm"),
+];
 
 fn main() {
     println!("cargo::rerun-if-env-changed=BOXER_GUEST_WASM");
@@ -23,9 +27,9 @@ fn main() {
         Some(path) => vec![PathBuf::from(path)],
         None => own_target.into_iter().chain([workspace_target, packaged]).collect(),
     };
-    for (name, into) in [("boxer-guest.wasm", "guest.wasm"), (SOCKETS, "guest-sockets.wasm")] {
+    for (index, (name, into)) in GUESTS.into_iter().enumerate() {
         let beside =
-            |path: &PathBuf| if name == SOCKETS { path.with_file_name(name) } else { path.clone() };
+            |path: &PathBuf| if index > 0 { path.with_file_name(name) } else { path.clone() };
         let paths: Vec<PathBuf> = candidates.iter().map(beside).collect();
         for path in &paths {
             println!("cargo::rerun-if-changed={}", path.display());

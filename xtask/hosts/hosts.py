@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The same boxes under every host: hosts.py CONFIG [--host PART]… [--box NAME]… [--feature PART]…
-[--form FORM] [--verbose] [--cells FILE] [--page FILE]
+[--form FORM] [--verbose] [--page FILE]
 
-`--cells` keeps what was seen and adds what was seen before, `--page` writes it into docs/hosts.md. CONFIG is a JSON file: `boxes`: name → `compiled`, `plain`, `component` … → file; `boxer`; `cache`, `made`: folders; `mirror` of
+What was seen is kept and added to what was seen before; `--page` writes all of it into docs/hosts.md. `--host` and the others choose rows
+and columns by a part of their names: `--host none --page docs/hosts.md` runs nothing. CONFIG is a JSON file: `boxes`: name → `compiled`, `plain`, `component` … → file; `boxer`; `cache`, `made`, `cells`: folders; `mirror` of
 Debian; `hosts`: names (absent: all of `hosts.toml`); `probe`: whether hosts are judged.
 
 Each cell prints `ok`, `host: REASON` or `fail`. Where a box fails, `python.wasm` is tried on the same: the reason lies in the host if that
@@ -21,10 +22,13 @@ sys.dont_write_bytecode = True
 
 import features
 import page
-from features import Absent, Failed, Started
+from cells import Cells
+from features import OUTPUT_TITLE, Absent, Failed, Started, TooSlow
 from install import Cache, Missing
 
 SCRIPTS = Path(__file__).parent
+# The hosts whose times others are compared with: of boxes, and of the program that hosts are judged by.
+MEASURE, JUDGED_BY = "boxer run", "wasmtime"
 
 
 class Run:
@@ -91,19 +95,18 @@ class Matrix:
         self.cache = Cache(config["cache"], config.get("mirror", ""))
         with open(SCRIPTS / "hosts.toml", "rb") as file:
             rows = tomllib.load(file)
-        self.hosts = [host for host in rows["host"] if self.wants(host["name"])]
+        self.all_hosts = rows["host"]
+        self.hosts = [host for host in self.all_hosts if self.wants(host["name"])]
         self.probe = self.probe_files(rows["probe"]) if config.get("probe") else None
         self.measures = {}
         self.bad = 0
-        # What was seen, and measured: of a host with its form, a box and a feature.
-        self.cells = {}
-        self.before = {}
-        if chosen.cells and os.path.exists(chosen.cells):
-            with open(chosen.cells) as file:
-                self.before = {tuple(at): tuple(cell) for at, cell in json.load(file)}
-        for (label, box, title), (_, measured) in self.before.items():
-            if label.startswith("boxer run, ") and title == "3 MB of output" and measured:
-                self.measures[box, label.split(", ")[1]] = float(measured.split()[0])
+        self.judged = {}
+        self.told = []
+        self.cells = Cells(config["cells"])
+        for (host, form, box, title), (_, measured) in self.cells.seen.items():
+            is_measure = host == (JUDGED_BY if box == "probe" else MEASURE)
+            if is_measure and title == OUTPUT_TITLE and measured and host not in [host["name"] for host in self.hosts]:
+                self.measures[box, form] = float(measured.split()[0])
 
     def probe_files(self, row):
         """The program of others in each form."""
@@ -122,12 +125,15 @@ class Matrix:
             return False
         return not self.chosen.host or any(part in name for part in self.chosen.host)
 
+    def is_chosen(self, title):
+        return not self.chosen.feature or any(part in title for part in self.chosen.feature)
+
     def run(self):
         for host in self.hosts:
             for form in host["forms"]:
                 if self.chosen.form in (None, form):
                     self.one_host(host, form)
-                    self.keep()
+                    self.cells.keep(host["name"])
 
     def one_host(self, host, form):
         label = f"{host['name']}, {form}"
@@ -141,6 +147,8 @@ class Matrix:
         probe = None
         if host.get("judged", True) and self.probe:
             probe = self.prepared(host, form, "probe", self.probe[form], places)
+            if host["name"] == JUDGED_BY and self.is_chosen(OUTPUT_TITLE):
+                self.cells.add((JUDGED_BY, form, "probe", OUTPUT_TITLE), "ok", tried(probe, OUTPUT_TITLE)[0])
         for box, files in self.config["boxes"].items():
             kind = "component" if form == "component" else host.get("box", "compiled")
             if kind not in files or self.chosen.box and box not in self.chosen.box:
@@ -148,7 +156,7 @@ class Matrix:
             run = self.prepared(host, form, box, files[kind], places)
             told, bad = [], []
             for title in features.FEATURES:
-                if self.chosen.feature and not any(part in title for part in self.chosen.feature):
+                if not self.is_chosen(title):
                     continue
                 reason = limits.get(title)
                 measured, error = tried(run, title)
@@ -158,16 +166,20 @@ class Matrix:
                         cell, error = "fail", f"works, but hosts.toml says: {reason}"
                 elif reason:
                     cell = f"host: {reason}"
-                    if probe and tried(probe, title)[1] is None:
+                    if probe and self.judge(probe, title) is None:
                         cell, error = "fail", f"python.wasm can, but hosts.toml says: {reason}; {error}"
                     else:
                         error = None
+                elif isinstance(error, TooSlow) and probe and isinstance(slow := self.judge(probe, title), TooSlow):
+                    measured = f"{error.took:.3f} s"
+                    cell = f"host: {error.factor:.0f} times as long as boxer run; python.wasm {slow.factor:.0f} times as long as under wasmtime"
+                    error = None
                 else:
                     cell = "fail"
-                    if probe and title not in ("3 MB of output", "threads", "a pipeline"):
-                        answer = tried(probe, title)[1]
-                        error = f"{error} [python.wasm: {answer or 'can'}]"
-                self.cells[label, box, title] = (cell, measured)
+                    if probe and title not in ("threads", "a pipeline"):
+                        error = f"{error} [python.wasm: {self.judge(probe, title) or 'can'}]"
+                self.cells.add((host["name"], form, box, title), cell, measured)
+                self.told.append(cell)
                 if self.chosen.verbose:
                     print(f"    {label}: {box}: {title}: {cell if cell != 'fail' else f'fail: {error}'}", flush=True)
                 if cell.startswith("host"):
@@ -180,14 +192,12 @@ class Matrix:
                 print(f"    {line}", flush=True)
             self.bad += len(bad)
 
-    def seen(self):
-        return self.before | self.cells
-
-    def keep(self):
-        """Keeps what this run and those before have seen: a whole run takes hours, and may be made in parts."""
-        if self.chosen.cells:
-            with open(self.chosen.cells, "w") as file:
-                json.dump(list(self.seen().items()), file)
+    def judge(self, probe, title):
+        """Why the program of others fails, if it does: once for all boxes."""
+        key = (probe.host["name"], probe.form, title)
+        if key not in self.judged:
+            self.judged[key] = tried(probe, title)[1]
+        return self.judged[key]
 
     def prepared(self, host, form, box, file, places):
         """A run, after what the host needs once for each file."""
@@ -215,18 +225,17 @@ def main():
         parser.add_argument(f"--{name}", action="append", default=[])
     parser.add_argument("--form")
     parser.add_argument("--page")
-    parser.add_argument("--cells")
     parser.add_argument("--verbose", action="store_true")
     chosen = parser.parse_args()
     with open(chosen.config) as file:
         config = json.load(file)
     matrix = Matrix(config, chosen)
     matrix.run()
-    cells = [cell for cell, _ in matrix.cells.values()]
+    cells = matrix.told
     ok, failed = sum(cell.startswith("ok") for cell in cells), cells.count("fail")
     print(f"hosts: {ok} cells ok, {len(cells) - ok - failed} by the hosts' limits, {failed} fail")
     if chosen.page:
-        page.write(chosen.page, matrix.hosts, matrix.seen(), features.FEATURES)
+        page.write(chosen.page, matrix.all_hosts, matrix.cells, features.FEATURES)
     sys.exit(matrix.bad != 0)
 
 

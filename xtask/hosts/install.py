@@ -1,6 +1,6 @@
 """Hosts by their packages' names, into the user's cache: each is installed once for each version.
 
-`pip:NAME==VERSION`, `npm:NAME@VERSION`, `cargo:NAME@VERSION[ FEATURES]`, `debian:SUITE/NAME` (into a folder of its own, with the libraries
+`pip:NAME==VERSION`, `npm:NAME@VERSION` (several with blanks between), `cargo:NAME@VERSION[ FEATURES]`, `debian:SUITE/NAME` (into a folder of its own, with the libraries
 of its release), `apt:NAME` (of this machine's release, into the system: browsers).
 """
 
@@ -41,7 +41,7 @@ class Cache:
 
     def pip(self, name, folder):
         quietly([sys.executable, "-m", "venv", str(folder)])
-        quietly([str(folder / "bin/python"), "-m", "pip", "install", "--quiet", name])
+        quietly([str(folder / "bin/python"), "-m", "pip", "install", "--quiet", *name.split()])
         # Wheels may lose the right to be executed.
         for program in folder.glob("lib/python3*/site-packages/wasmtime_cli/wasmtime*"):
             program.chmod(0o755)

@@ -1,58 +1,59 @@
 """docs/hosts.md's table from what was seen: between two marks of the page."""
 
 BEGIN, END = "<!-- from the run -->\n", "<!-- end -->\n"
+MEASURED = ("sleeping idle", "waiting for input idle", "3 MB of output")
 
 
 def table(hosts, cells, features):
-    """`cells`: (label, box, feature) → what was seen."""
     lines = ["| host | version | form | command | works | the host cannot |", "|---|---|---|---|---|---|"]
     for host in hosts:
         for form in host["forms"]:
-            label = f"{host['name']}, {form}"
-            seen = {title: [cell for (at, _, feature), (cell, _) in cells.items() if (at, feature) == (label, title)] for title in features}
-            seen = {title: found for title, found in seen.items() if found}
+            seen = cells.of(host["name"], form)
             if not seen:
                 continue
-            cannot, works, fails = [], 0, []
-            for title, found in seen.items():
-                reasons = {cell.removeprefix("host: ") for cell in found if cell.startswith("host: ")}
-                if "fail" in found:
-                    fails.append(title)
-                elif reasons:
-                    cannot.append(f"{title}: {', '.join(sorted(reasons))}")
-                else:
-                    works += 1
-            limits = "; ".join(cannot) or "–"
-            if fails:
-                limits += f"; **fails**: {', '.join(fails)}"
+            boxes = sorted({box for box, _ in seen})
+            titles = [title for title in features if any((box, title) in seen for box in boxes)]
+            told = {title: [seen[box, title][0] for box in boxes if (box, title) in seen] for title in titles}
+            works = sum(all(cell.startswith("ok") for cell in said) for said in told.values())
             command = f"`{host['command']}`".replace("|", "\\|") if "command" in host else "as above"
-            boxes = len({box for (at, box, _) in cells if at == label})
             lines.append(
-                f"| {host['name']} | {host.get('version', '')} | {form}{box_of(host, form)} | {command} | {works} of {len(seen)}, {boxes} {'box' if boxes == 1 else 'boxes'} | {limits} |"
+                f"| {host['name']} | {host.get('version', '')} | {form}{box_of(host, form)} | {command} "
+                f"| {works} of {len(titles)} on {', '.join(boxes)} | {limits(told)} |"
             )
     return "\n".join(lines) + "\n"
 
 
+def limits(told):
+    """By reason, since one often takes several features."""
+    reasons = {}
+    for title, said in told.items():
+        for reason in sorted({cell.removeprefix("host: ") for cell in said if cell.startswith("host: ")}):
+            reasons.setdefault(reason, []).append(title)
+    texts = [f"{', '.join(titles)}: {reason}" for reason, titles in reasons.items()]
+    fails = [title for title, said in told.items() if "fail" in said]
+    if fails:
+        texts.append(f"**fails**: {', '.join(fails)}")
+    return "; ".join(texts) or "–"
+
+
 def box_of(host, form):
-    built = {"plain": ", built with `--translate=none`"}
+    built = {"plain": ", built with `--translate=none`", "nosimd": ", built with `--no-simd`"}
     return built.get(host.get("box"), "") if form == "module" else ""
 
 
 def figures(hosts, cells):
     """Percent of a processor while nothing happens, and seconds for 3 MB of output."""
-    titles = ("sleeping idle", "waiting for input idle", "3 MB of output")
     lines = ["| host | form | sleeping | waiting for input | 3 MB of output |", "|---|---|---|---|---|"]
     for host in hosts:
         for form in host["forms"]:
-            label = f"{host['name']}, {form}"
-            row = [worst(cells, label, title) for title in titles]
+            row = [worst(cells.of(host["name"], form), title) for title in MEASURED]
             if any(row):
                 lines.append(f"| {host['name']} | {form} | {' | '.join(cell or '–' for cell in row)} |")
     return "\n".join(lines) + "\n"
 
 
-def worst(cells, label, title):
-    measured = [value for (at, _, feature), (_, value) in cells.items() if (at, feature) == (label, title) and value]
+def worst(seen, title):
+    measured = [value for (_, feature), (_, value) in seen.items() if feature == title and value]
     return max(measured, key=lambda text: float(text.split()[0]), default=None)
 
 

@@ -1,40 +1,19 @@
 // Runs a box (a core module) in a browser, on @bjorn3/browser_wasi_shim in a worker of a page:
 // run_browser.mjs BROWSER DRIVER SHIM [--dir HOST GUEST]… [--env NAME=VALUE]… FILE [ARG…]
 // BROWSER is chromium or firefox; DRIVER and SHIM are directories that hold node_modules.
-import { createReadStream, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
+import { createReadStream, mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { options } from "./command_line.mjs";
+import * as folders from "./folders.mjs";
+import { writeAll } from "./streams.mjs";
 
 const [browserName, driver, shim, ...words] = process.argv.slice(2);
 const here = dirname(fileURLToPath(import.meta.url));
-const directories = [], env = [];
-while (words[0]?.startsWith("--")) {
-  if (words.shift() === "--dir") directories.push({ host: words.shift(), guest: words.shift() });
-  else env.push(words.shift());
-}
-const [file, ...args] = words;
-
-const read = (folder) =>
-  Object.fromEntries(
-    readdirSync(folder, { withFileTypes: true }).map((entry) => {
-      const path = join(folder, entry.name);
-      return [entry.name, entry.isDirectory() ? read(path) : readFileSync(path, "base64")];
-    }),
-  );
-const write = (contents, folder) => {
-  for (const name of readdirSync(folder)) if (!(name in contents)) rmSync(join(folder, name), { recursive: true });
-  for (const [name, entry] of Object.entries(contents)) {
-    const path = join(folder, name);
-    if (typeof entry === "string") writeFileSync(path, entry, "base64");
-    else {
-      mkdirSync(path, { recursive: true });
-      write(entry, path);
-    }
-  }
-};
+const { directories, env, file, args } = options(words);
 
 // The page asks for everything and tells everything by requests; one for input is answered when there is some.
 const input = [];
@@ -52,41 +31,29 @@ const whole = async (request) => {
   for await (const piece of request) pieces.push(piece);
   return Buffer.concat(pieces);
 };
-const put = (fd, data) => {
-  for (let at = 0; at < data.length; ) {
-    try {
-      at += writeSync(fd, data, at);
-    } catch (error) {
-      if (error.code === "EPIPE") return "closed";
-      if (error.code !== "EAGAIN") throw error;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
-    }
-  }
-  return "taken";
-};
 let browser, finish;
 const finished = new Promise((resolve) => (finish = resolve));
-const files = { "/": "browser.html", "/worker.js": "browser_worker.js" };
+const files = { "/": "browser.html", "/worker.js": "browser_worker.js", "/shim_box.mjs": "shim_box.mjs" };
 const server = createServer(async (request, response) => {
   // What shared memory is allowed for.
   response.setHeader("Cross-Origin-Opener-Policy", "same-origin");
   response.setHeader("Cross-Origin-Embedder-Policy", "require-corp");
   const path = request.url;
   if (path === "/box") {
-    response.setHeader("Content-Length", statSync(file).size);
+    response.setHeader("Content-Type", "application/wasm");
     createReadStream(file).pipe(response);
   } else if (path === "/job") {
-    const folders = directories.map(({ host, guest }) => ({ guest, contents: read(host) }));
-    response.end(JSON.stringify({ args: ["box", ...args], env, folders }));
+    const given = directories.map(({ host, guest }) => ({ guest, contents: folders.read(host) }));
+    response.end(JSON.stringify({ args, env, folders: given }));
   } else if (path === "/in") {
     asks = response;
     give();
   } else if (path === "/out/1" || path === "/out/2") {
-    response.end(put(Number(path.slice(5)), await whole(request)));
+    response.end(writeAll(Number(path.slice(5)), await whole(request)) ? "taken" : "closed");
   } else if (path === "/end") {
-    const { status, folders, error } = JSON.parse(await whole(request));
+    const { status, folders: left, error } = JSON.parse(await whole(request));
     if (error) console.error(error);
-    folders?.forEach((contents, index) => write(contents, directories[index].host));
+    left?.forEach((contents, index) => folders.write(contents, directories[index].host));
     response.end();
     finish(error ? 70 : status);
   } else if (path in files) {

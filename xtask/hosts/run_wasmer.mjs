@@ -2,20 +2,15 @@
 // MODULES is the directory that holds node_modules.
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
+import { named, options } from "./command_line.mjs";
 
 const [modules, ...words] = process.argv.slice(2);
 const { Wasmer } = await import(pathToFileURL(`${modules}/node_modules/@wasmer/sdk/dist/node.js`));
-const env = {};
-while (words[0] === "--env") {
-  words.shift();
-  const [name, ...value] = words.shift().split("=");
-  env[name] = value.join("=");
-}
-const [file, ...args] = words;
+const { env, file, args } = options(words);
 const wasmer = new Wasmer();
 const box = await wasmer.packages.load(readFileSync(file));
 const sandbox = await wasmer.sandboxes.create({ packages: [box] });
-const running = await sandbox.command(box, args, { env }).spawn({ stdin: "pipe", stdout: "pipe", stderr: "pipe" });
+const running = await sandbox.command(box, args, { env: named(env) }).spawn({ stdin: "pipe", stdout: "pipe", stderr: "pipe" });
 const forward = async (from, to) => {
   for await (const piece of from) if (!to.write(piece)) await new Promise((ready) => to.once("drain", ready));
 };

@@ -15,18 +15,25 @@ use std::process::Command;
 const TARGET: &str = "wasm32-wasip1";
 
 /// Code generation: what every host of a box has had for years, and nothing else.
-const RUSTFLAGS: &str = "-Ctarget-feature=+simd128,+bulk-memory,+multivalue,+sign-ext,+nontrapping-fptoint,+mutable-globals \
+const RUSTFLAGS: &str = "-Ctarget-feature=+bulk-memory,+multivalue,+sign-ext,+nontrapping-fptoint,+mutable-globals \
      -Cstrip=symbols -Clink-arg=-zstack-size=1048576 -Clink-arg=--export=boxer-desk -Clink-arg=--export-table \
      -Clink-arg=--growable-table -Cpanic=abort -Ccodegen-units=1";
 
-/// Builds the guest, for modules and for components with a network.
+/// What a guest has beside that, and one for hosts without SIMD has not: those do not know either what compilers take for granted today, as
+/// a number of a table that takes several bytes.
+const SIMD: &str = " -Ctarget-feature=+simd128";
+const WITHOUT_SIMD: &str = " -Ctarget-cpu=mvp";
+
+/// Builds the guest: for modules, for modules on hosts without SIMD, and for components with a network.
 pub fn run(workspace: &Workspace) -> Result<()> {
     let sockets: &[&str] = &["--features", "sockets"];
-    for (features, finished) in
-        [(&[][..], workspace.guest_wasm()), (sockets, workspace.component_guest_wasm())]
-    {
+    for (features, simd, finished) in [
+        (&[][..], SIMD, workspace.guest_wasm()),
+        (&[][..], WITHOUT_SIMD, workspace.guest_wasm_without_simd()),
+        (sockets, SIMD, workspace.component_guest_wasm()),
+    ] {
         let what = [&["--package", "boxer-guest"], features].concat();
-        let built = build(workspace, &what)?.join("boxer-guest.wasm");
+        let built = build_with(workspace, &what, simd)?.join("boxer-guest.wasm");
         install(&built, &finished)?;
         let size = std::fs::metadata(&finished)?.len();
         println!("guest: {} ({:.2} MB)", finished.display(), size as f64 / 1e6);
@@ -36,10 +43,18 @@ pub fn run(workspace: &Workspace) -> Result<()> {
 
 /// Builds what `what` (arguments of `cargo build`) selects as the guest is built; the directory of the release.
 pub fn build(workspace: &Workspace, what: &[&str]) -> Result<PathBuf> {
+    build_with(workspace, what, SIMD)
+}
+
+fn build_with(workspace: &Workspace, what: &[&str], simd: &str) -> Result<PathBuf> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let sysroot =
         PathBuf::from(process::stdout(Command::new(&rustc).args(["--print", "sysroot"]))?.trim());
-    let target_dir = workspace.target.join("guest/build");
+    let target_dir = workspace.target.join(if simd == WITHOUT_SIMD {
+        "guest/build-no-simd"
+    } else {
+        "guest/build"
+    });
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(&workspace.root)
@@ -51,7 +66,8 @@ pub fn build(workspace: &Workspace, what: &[&str]) -> Result<PathBuf> {
         .env("CARGO_PROFILE_RELEASE_LTO", "fat")
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    let mut flags = RUSTFLAGS.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let mut flags =
+        [RUSTFLAGS, simd].concat().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     if !target_is_installed(&sysroot) {
         let std = debian::prepare(&rustc, &sysroot)?;
         flags.extend(std.rustflags());

@@ -47,6 +47,7 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
         "boxer": workspace.boxer(),
         "cache": cache_dir()?.join("hosts"),
         "made": dir.join("made"),
+        "cells": dir.join(if all { "cells" } else { "cells-quick" }),
         "probe": all,
     });
     if all {
@@ -85,12 +86,16 @@ fn boxes_of(
     let mut kinds = vec![("compiled", "wasm", "auto"), ("component", "component", "auto")];
     if all {
         kinds.push(("plain", "wasm", "none"));
+        kinds.push(("nosimd", "wasm", "none"));
     }
     let mut files = json!({});
     for (kind, form, translate) in kinds {
         let file = workspace.target.join("hosts").join(format!("{name}.{kind}.wasm"));
         let mut build = boxer::command(workspace)?;
         build.arg("build").arg(format!("--translate={translate}"));
+        if kind == "nosimd" {
+            build.arg("--no-simd");
+        }
         if let Some(layout) = &layout {
             let tag = if name == "debian" { "bookworm" } else { "latest" };
             let base = format!("base=oci-layout:{}:{tag}", layout.display());

@@ -29,6 +29,11 @@ impl Workspace {
         self.target.join("guest/boxer-guest.wasm")
     }
 
+    /// The same for hosts without SIMD.
+    pub fn guest_wasm_without_simd(&self) -> PathBuf {
+        self.target.join("guest/boxer-guest-no-simd.wasm")
+    }
+
     /// The same for components with a network.
     pub fn component_guest_wasm(&self) -> PathBuf {
         self.target.join("guest/boxer-guest-sockets.wasm")

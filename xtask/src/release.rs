@@ -104,7 +104,11 @@ fn glibc_of(program: &Path) -> Result<String> {
 fn crates(workspace: &Workspace, release: &Release) -> Result<PathBuf> {
     let guests = workspace.root.join("crates/link/guest");
     make_dir(&guests)?;
-    for guest in [workspace.guest_wasm(), workspace.component_guest_wasm()] {
+    for guest in [
+        workspace.guest_wasm(),
+        workspace.guest_wasm_without_simd(),
+        workspace.component_guest_wasm(),
+    ] {
         std::fs::copy(&guest, guests.join(guest.file_name().context("guest without a name")?))?;
     }
     let target = release.out.join("cargo");

@@ -22,6 +22,8 @@ pub enum BoxForm {
     /// A core module for WASI preview 1.
     #[default]
     Module,
+    /// The same for hosts without SIMD; without compiled code, which needs it.
+    ModuleWithoutSimd,
     /// A component for WASI preview 2, which may ask for a network (wasi:sockets).
     Component,
     /// The same for hosts without wasi:sockets.
@@ -54,6 +56,7 @@ pub fn link_box(
 ) -> Result<LinkedBox> {
     let guest = match form {
         BoxForm::Component => link::component_guest_wasm()?,
+        BoxForm::ModuleWithoutSimd => link::guest_wasm_without_simd()?,
         _ => workshop.guest.ok_or(LinkError::NoGuest)?,
     };
     let key = key([
@@ -69,6 +72,7 @@ pub fn link_box(
     ]);
     let mut name = match form {
         BoxForm::Module => "link wasm",
+        BoxForm::ModuleWithoutSimd => "link wasm without SIMD",
         BoxForm::Component | BoxForm::ComponentWithoutNetwork => "link component",
     }
     .to_owned();
@@ -192,7 +196,7 @@ fn link(
             config: &BoxConfig { cpu, ..box_config(&built.image.config) },
             image_config_json: Some(&config_json),
             output: match form {
-                BoxForm::Module => link::Output::Module,
+                BoxForm::Module | BoxForm::ModuleWithoutSimd => link::Output::Module,
                 BoxForm::Component | BoxForm::ComponentWithoutNetwork => link::Output::Component,
             },
             frozen,

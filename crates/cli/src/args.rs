@@ -181,6 +181,9 @@ pub struct BuildArgs {
     pub reproducible: bool,
     #[command(flatten)]
     pub translate: BuildTranslateArgs,
+    /// Make the box for hosts without SIMD (wasm3): a module without compiled code, which needs it, and slower with floating-point numbers
+    #[arg(long)]
+    pub no_simd: bool,
     #[command(flatten)]
     pub snapshot: SnapshotArgs,
     /// Run every step, whatever the build cache knows

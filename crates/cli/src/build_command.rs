@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use build::{BoxForm, BuildOptions, Built, RunNetwork, SecretSource, Workshop};
+use build::{BoxForm, BuildOptions, Built, Choice, RunNetwork, SecretSource, Workshop};
 use dockerfile::lint::{Knowledge, Warning, check};
 use oci::{Digest, Reference};
 use runtime::Signals;
@@ -51,6 +51,7 @@ fn build(
         args.output.iter().map(|text| outputs::parse(text)).collect::<Result<Vec<_>, _>>()?;
     let tags = args.tag.iter().map(|text| Reference::parse(text)).collect::<Result<Vec<_>, _>>();
     let tags = tags.map_err(Failure::usage)?;
+    refuse_with_simd(args, &outputs)?;
     if args.push && tags.is_empty() {
         return Err(Failure::usage("--push needs a --tag to push to"));
     }
@@ -310,6 +311,26 @@ impl Job<'_> {
     }
 }
 
+/// Refuses what a box without SIMD cannot be.
+fn refuse_with_simd(args: &BuildArgs, outputs: &[Output]) -> Result<(), Failure> {
+    if !args.no_simd {
+        return Ok(());
+    }
+    let is_component =
+        |output: &Output| output.box_form().is_some_and(|form| form != BoxForm::Module);
+    if outputs.iter().any(is_component) {
+        return Err(Failure::usage(
+            "--no-simd is for modules: no host runs components and has no SIMD",
+        ));
+    }
+    if args.translate.wants_code() {
+        return Err(Failure::usage(
+            "--no-simd leaves compiled code out, which needs SIMD: it goes with neither --translate=all nor --translate-budget nor --train",
+        ));
+    }
+    Ok(())
+}
+
 /// The boxes of a build, each linked once.
 struct Links<'a> {
     job: &'a Job<'a>,
@@ -318,11 +339,18 @@ struct Links<'a> {
 
 impl Links<'_> {
     fn link(&mut self, form: BoxForm) -> Result<build::LinkedBox, Failure> {
+        let form = match form {
+            BoxForm::Module if self.job.args.no_simd => BoxForm::ModuleWithoutSimd,
+            form => form,
+        };
         if let Some((_, linked)) = self.made.iter().find(|(known, _)| *known == form) {
             return Ok(linked.clone());
         }
         let Job { workshop, built, args, .. } = self.job;
-        let freezing = args.translate.freezing(args.reproducible, args.limits.limits());
+        let mut freezing = args.translate.freezing(args.reproducible, args.limits.limits());
+        if form == BoxForm::ModuleWithoutSimd {
+            freezing.choice = Choice::None;
+        }
         let linked =
             build::link_box(workshop, built, args.cpu(), form, &freezing, &self.job.snapshot)?;
         self.made.push((form, linked.clone()));

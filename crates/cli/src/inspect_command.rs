@@ -101,7 +101,10 @@ fn wasm(path: &Path) -> Result<Value, Failure> {
     let frozen = found.frozen_json.as_deref();
     let frozen = frozen.and_then(|text| serde_json::from_slice::<Value>(text).ok());
     let compiled = frozen.as_ref().and_then(|frozen| frozen.get("regions")?.as_u64());
-    let mut needs = vec!["simd", "bulk memory"];
+    let mut needs = vec!["bulk memory"];
+    if found.has_simd {
+        needs.insert(0, "simd");
+    }
     if compiled.is_some_and(|regions| regions > 0) {
         needs.push("tail calls");
     }

@@ -113,6 +113,13 @@ impl BuildTranslateArgs {
         Translation { on: self.translate != Translate::None, ..self.tuning.translation() }
     }
 
+    /// Whether more was asked for than there is unasked.
+    pub fn wants_code(&self) -> bool {
+        self.translate == Translate::All
+            || self.translate_budget.is_some()
+            || !self.train.is_empty()
+    }
+
     /// What becomes part of the box. What a training finds depends on the time it takes, so a box that is to be the same each
     /// time gets nothing.
     pub fn freezing(&self, reproducible: bool, limits: Limits) -> Freezing {

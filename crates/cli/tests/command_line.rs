@@ -82,6 +82,8 @@ fn usage_errors_exit_with_2() {
         &["build", "--secret", "src=x", "context"],
         &["build", "-f", "-", "-"],
         &["build", "--push", "context"],
+        &["build", "--no-simd", "--translate=all", "context"],
+        &["build", "--no-simd", "-o", "type=component,dest=x.wasm", "context"],
         &["run", "-v", "nonsense", "x.wasm"],
         &["run", "--network", "bridge", "x.wasm"],
         &["run", "--network", "allow=example.org", "x.wasm"],

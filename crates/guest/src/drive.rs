@@ -5,7 +5,7 @@ use crate::exports::DESK;
 use crate::host::{WasiHost, Ways};
 use crate::invocation::{Invocation, Terminal};
 use crate::network::Way;
-use crate::stdio::Stdin;
+use crate::stdio::{Stdin, Stdout};
 use crate::waits::Waits;
 use crate::{boot, layer, wasi};
 use kernel::host::Host;
@@ -49,8 +49,13 @@ pub fn run(invocation: Invocation) -> i32 {
     let sockets = Way::to_sockets(invocation.sockets.as_ref());
     let ways = Ways { network, sockets };
     let stdin = Rc::new(Stdin::default());
-    let host = WasiHost::new(&invocation, hidden, stdin.clone(), ways.clone());
+    let stdout = Rc::new(Stdout::default());
+    let streams = (stdin.clone(), stdout.clone());
+    let host = WasiHost::new(&invocation, hidden, streams, ways.clone());
     let tty = host.is_terminal(0) && host.is_terminal(1);
+    if tty && host.edits_lines() {
+        stdin.doubt();
+    }
     machine.kernel().host = Box::new(host);
     machine.kernel().set_record_limit(boot::OWN_MEMORY - HEADROOM);
     let build = invocation.build;
@@ -58,6 +63,7 @@ pub fn run(invocation: Invocation) -> i32 {
         fixed_clock: invocation.clock.is_some(),
         control: Control::new(invocation.control.as_ref()),
         stdin,
+        stdout,
         ways,
     };
     // When code gets compiled depends on the host: where time counts instructions, nothing may.
@@ -68,6 +74,7 @@ pub fn run(invocation: Invocation) -> i32 {
                 machine.listen(&DESK);
             }
             let status = driver.run(&mut machine);
+            driver.stdout.flush();
             machine.account(&DESK);
             status
         }
@@ -111,13 +118,16 @@ pub fn start_args(invocation: Invocation, tty: bool) -> StartArgs {
 }
 
 /// Runs for a while, and lets the host put compiled code in place between the pieces.
-fn step(machine: &mut Machine) -> Step {
+fn step(machine: &mut Machine, stdout: &Stdout) -> Step {
     if !machine.listens() {
-        return machine.step(BUDGET);
+        let step = machine.step(BUDGET);
+        stdout.settle();
+        return step;
     }
     for _ in 0..BUDGET / PIECE {
         let step = machine.step(PIECE);
         machine.account(&DESK);
+        stdout.settle();
         if machine.has_business() {
             machine.exchange(&DESK, wasi::yield_to_host);
         }
@@ -134,6 +144,7 @@ struct Driver {
     fixed_clock: bool,
     control: Control,
     stdin: Rc<Stdin>,
+    stdout: Rc<Stdout>,
     ways: Ways,
 }
 
@@ -141,7 +152,7 @@ impl Driver {
     /// Runs to the end; the exit status.
     fn run(&mut self, machine: &mut Machine) -> i32 {
         loop {
-            let step = step(machine);
+            let step = step(machine, &self.stdout);
             // What the host has told may have woken somebody.
             let told = self.control.obey(machine.kernel());
             match step {
@@ -169,6 +180,7 @@ impl Driver {
     }
 
     fn wait(&mut self, machine: &mut Machine, waits: Waits, deadline: Option<u64>) {
+        self.stdout.flush();
         let host = &mut machine.kernel().host;
         let now = host.clock_monotonic();
         let timeout = deadline.map(|deadline| deadline.saturating_sub(now));

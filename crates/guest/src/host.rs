@@ -3,7 +3,7 @@
 use crate::files::Files;
 use crate::invocation::{Invocation, Terminal};
 use crate::network::Way;
-use crate::stdio::{self, STDERR, STDOUT, Stdin};
+use crate::stdio::{self, STDERR, Stdin, Stdout};
 use crate::wasi::{self, filetype};
 use abi::Errno;
 use kernel::host::{
@@ -19,6 +19,7 @@ const HOST_MOUNT: &str = "/host";
 pub struct WasiHost {
     terminal: Terminal,
     stdin: Rc<Stdin>,
+    stdout: Rc<Stdout>,
     preopens: Vec<Preopen>,
     fixed: Option<FixedWorld>,
     /// What the monotonic clock is ahead of the host's, ns (wrapping): a box that was a snapshot goes on where it was.
@@ -73,7 +74,7 @@ impl WasiHost {
     pub fn new(
         invocation: &Invocation,
         hidden: Option<&str>,
-        stdin: Rc<Stdin>,
+        (stdin, stdout): (Rc<Stdin>, Rc<Stdout>),
         ways: Ways,
     ) -> Self {
         let mut preopens = Vec::new();
@@ -102,6 +103,7 @@ impl WasiHost {
         WasiHost {
             terminal: invocation.terminal,
             stdin,
+            stdout,
             preopens,
             fixed,
             ahead: UP,
@@ -186,6 +188,8 @@ impl Host for WasiHost {
     }
 
     fn stdin_read(&mut self, buf: &mut [u8]) -> Result<usize, Errno> {
+        // It may block.
+        self.stdout.flush();
         self.stdin.read(buf)
     }
 
@@ -194,10 +198,12 @@ impl Host for WasiHost {
     }
 
     fn stdout_write(&mut self, buf: &[u8]) -> Result<usize, Errno> {
-        stdio::write(STDOUT, buf)
+        self.stdout.write(buf)
     }
 
     fn stderr_write(&mut self, buf: &[u8]) -> Result<usize, Errno> {
+        // Both may be one file.
+        self.stdout.flush();
         stdio::write(STDERR, buf)
     }
 

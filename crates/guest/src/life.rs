@@ -5,14 +5,15 @@ use crate::boot;
 use crate::drive::{BOX_FAILURE, BUDGET, HEADROOM, start_args};
 use crate::host::{WasiHost, Ways};
 use crate::invocation::Invocation;
-use crate::stdio::Stdin;
+use crate::stdio::{Stdin, Stdout};
 use machine::{Awaits, Progress, Step};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 thread_local! {
     /// Waiting takes no time: the clock jumps to the deadline.
     static FIXED_CLOCK: Cell<bool> = const { Cell::new(false) };
+    static STDOUT: RefCell<Option<Rc<Stdout>>> = const { RefCell::new(None) };
 }
 
 /// The low byte of [`step`]'s answer: programs can go on;
@@ -39,7 +40,10 @@ pub fn begin() -> i32 {
         return BOX_FAILURE;
     }
     FIXED_CLOCK.set(invocation.clock.is_some());
-    let host = WasiHost::new(&invocation, None, Rc::new(Stdin::default()), Ways::default());
+    let stdout = Rc::new(Stdout::default());
+    let streams = (Rc::new(Stdin::default()), stdout.clone());
+    STDOUT.set(Some(stdout));
+    let host = WasiHost::new(&invocation, None, streams, Ways::default());
     let started = boot::with(|machine| {
         machine.kernel().host = Box::new(host);
         machine.kernel().set_record_limit(boot::OWN_MEMORY - HEADROOM);
@@ -60,6 +64,11 @@ pub fn begin() -> i32 {
 pub fn step() -> u64 {
     boot::with(|machine| {
         let step = machine.step(BUDGET);
+        STDOUT.with_borrow(|stdout| {
+            if let Some(stdout) = stdout {
+                stdout.flush();
+            }
+        });
         if machine.kernel().snapshot_asked() {
             return ASKED;
         }
@@ -106,6 +115,7 @@ pub fn end(programs: bool) -> i32 {
         }
         let ended = machine.end_life();
         boot::leave_host(machine);
+        STDOUT.take();
         ended
     });
     match ended {

@@ -3,8 +3,9 @@
 //! - A look at standard input without waiting may tell nothing at all: node's ends before it has looked. What a wait says
 //!   counts, and where looks prove blind they take a millisecond, seldom.
 //! - A host that says that there is input and then has none (`EAGAIN`) is asked again after a while, not at once.
-//! - A host that cannot wait for input (browsers) is read from, which may block the box: only when nothing in it can run, and when
-//!   something is to happen within a second, after that.
+//! - A host that cannot wait for input (browsers), or says that there is some and then blocks (Bun at a terminal, always), is read from,
+//!   which may block the box: only when nothing in it can run, and when something is to happen within a second, after that.
+//! - Output is gathered: what comes in quick succession goes out at once, since for some hosts each write is a request to somebody else.
 //! - A stream that takes no more output for now (`EAGAIN`), or a part, is waited for: nothing is lost, and the box stands still as long.
 
 use crate::waits::Waits;
@@ -30,6 +31,10 @@ const BLIND_AFTER: u32 = 3;
 /// The longest pauses before a host is asked again for input, and whether it takes output, ns.
 const INPUT_PAUSE: u64 = 20 * MS;
 const OUTPUT_PAUSE: u64 = 10 * MS;
+/// A read of what is there takes less, ns.
+const PROMPT: u64 = 100 * MS;
+/// Reads in a row that took longer, after which a host is not believed.
+const SLOW_READS: u32 = 3;
 /// How long a read that may block is put off for what is to happen before, ns.
 const PUT_OFF: u64 = 1000 * MS;
 
@@ -47,11 +52,19 @@ pub struct Stdin {
     looked: Cell<u64>,
     /// How often in a row there was nothing although the host said so.
     empty: Cell<u32>,
-    /// The host cannot wait for input.
+    /// The host cannot tell whether there is input.
     unpolled: Cell<bool>,
+    /// Nothing is known of a terminal's host before it has said that there is nothing: until somebody types, that is the truth.
+    doubted: Cell<bool>,
+    slow: Cell<u32>,
 }
 
 impl Stdin {
+    /// Does not believe the host, which edits lines, before it has said something that only one that looks can say.
+    pub fn doubt(&self) {
+        self.doubted.set(true);
+    }
+
     /// Whether a read would give something, or the end.
     pub fn is_ready(&self) -> bool {
         if self.ready.get() || !self.read.borrow().is_empty() {
@@ -74,6 +87,12 @@ impl Stdin {
             return false;
         };
         let ready = !fds.is_empty();
+        if !ready {
+            self.doubted.set(false);
+        } else if self.doubted.get() {
+            self.unpolled.set(true);
+            return false;
+        }
         self.ready.set(ready);
         self.denied.set(!ready);
         ready
@@ -88,7 +107,9 @@ impl Stdin {
         if waiting.is_empty() {
             self.ready.set(false);
             let mut piece = vec![0; PIECE];
+            let start = wasi::clock(false);
             let read = wasi::read(STDIN, &mut piece);
+            self.judge(wasi::clock(false).saturating_sub(start));
             match read {
                 Err(Errno::EAGAIN) => self.empty.set(self.empty.get().saturating_add(1)),
                 _ => self.empty.set(0),
@@ -103,11 +124,28 @@ impl Stdin {
         Ok(len)
     }
 
+    /// What a read of `took` nanoseconds tells of the host.
+    fn judge(&self, took: u64) {
+        if took < PROMPT {
+            self.slow.set(0);
+            if self.doubted.get() {
+                self.unpolled.set(false);
+            }
+        } else if self.doubted.replace(false) {
+            self.unpolled.set(true);
+        } else {
+            self.slow.set(self.slow.get() + 1);
+            if self.slow.get() >= SLOW_READS {
+                self.unpolled.set(true);
+            }
+        }
+    }
+
     /// Adds standard input to what is waited for, or a pause if it has only pretended to have something or nobody can tell; the
     /// longest time to wait, if there is one. `others`: something else is waited for.
     pub fn watch(&self, waits: &mut Waits, others: bool) -> Option<u64> {
         match self.empty.get() {
-            _ if self.unpolled.get() => {
+            0 if self.unpolled.get() => {
                 self.ready.set(true);
                 Some(if others { PUT_OFF } else { 0 })
             }
@@ -135,6 +173,75 @@ impl Stdin {
 /// Longer from time to time.
 fn pause(times: u32) -> u64 {
     MS << times.min(8)
+}
+
+/// Standard output. What comes after a while without output goes to the host at once; what follows soon after waits for more.
+#[derive(Default)]
+pub struct Stdout {
+    gathered: RefCell<Vec<u8>>,
+    /// When something went to the host, ns.
+    wrote: Cell<u64>,
+    /// Why what was gathered did not go out: the next write hears of it.
+    failed: Cell<Option<Errno>>,
+}
+
+/// Bytes that are not gathered any longer.
+const GATHERED: usize = 64 << 10;
+/// How long output waits for more while programs run, ns.
+const GATHER_FOR: u64 = 5 * MS;
+
+impl Stdout {
+    /// Takes all of it, or says why the host does not.
+    pub fn write(&self, buf: &[u8]) -> Result<usize, Errno> {
+        let mut gathered = self.gathered.borrow_mut();
+        if gathered.is_empty() && (buf.len() >= GATHERED || self.is_due()) {
+            let written = write(STDOUT, buf);
+            self.wrote.set(wasi::clock(false));
+            return written;
+        }
+        gathered.extend_from_slice(buf);
+        let goes = gathered.len() >= GATHERED || self.is_due();
+        drop(gathered);
+        if goes {
+            self.flush();
+        }
+        self.failed.take().map_or(Ok(buf.len()), Err)
+    }
+
+    fn is_due(&self) -> bool {
+        wasi::clock(false).saturating_sub(self.wrote.get()) >= GATHER_FOR
+    }
+
+    /// Sends what has waited long enough.
+    pub fn settle(&self) {
+        if !self.gathered.borrow().is_empty() && self.is_due() {
+            self.flush();
+        }
+    }
+
+    /// Sends what was gathered.
+    pub fn flush(&self) {
+        let gathered = self.gathered.take();
+        let mut rest = gathered.as_slice();
+        while !rest.is_empty() {
+            match write(STDOUT, rest) {
+                Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+                Err(error) => {
+                    self.failed.set(Some(error));
+                    break;
+                }
+            }
+        }
+        if !gathered.is_empty() {
+            self.wrote.set(wasi::clock(false));
+        }
+    }
+}
+
+impl Drop for Stdout {
+    fn drop(&mut self) {
+        self.flush();
+    }
 }
 
 /// Writes to standard output or error: all of it, or what went before an error.

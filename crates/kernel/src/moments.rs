@@ -272,7 +272,7 @@ impl Kernel {
         };
         match self.network.listeners().into_iter().find(|(key, _)| waiting(*key)) {
             Some((_, port)) => Awaits::Client(port),
-            None if self.wants_stdin() => Awaits::Input,
+            None if self.wants_stdin(true) => Awaits::Input,
             None => Awaits::Nothing,
         }
     }

@@ -84,7 +84,7 @@ impl Kernel {
                     continue;
                 }
                 let network = self.host.network().is_some() || self.host.sockets_way().is_some();
-                let (deadline, stdin) = (self.next_deadline(), self.wants_stdin());
+                let (deadline, stdin) = (self.next_deadline(), self.wants_stdin(true));
                 self.idle = true;
                 return Sched::Idle { deadline, stdin, network };
             };
@@ -339,16 +339,20 @@ impl Kernel {
         }
     }
 
-    pub(crate) fn wants_stdin(&self) -> bool {
+    /// Whether what comes from outside is asked for: by who waits for it, and by a terminal, whose Ctrl-C is for those who do not. But a
+    /// host that edits lines ends us by that itself, and its reads may block until a whole line is there: in an `idle` box not before
+    /// nobody has anything else to wait for.
+    pub(crate) fn wants_stdin(&self, idle: bool) -> bool {
         let mut threads = self.tasks.threads();
         let console = self.shared.registry::<tty::Terminals>().console();
-        console.is_some_and(|console| console.takes_host_input())
+        let waits = idle && self.host.edits_lines() && self.next_deadline().is_some();
+        !waits && console.is_some_and(|console| console.takes_host_input())
             || threads.any(|t| matches!(&t.run, Run::Blocked(w) if w.waits_for(WaitKey::STDIN)))
     }
 
     /// Wakes the readers of standard input if there is something to read; a terminal takes it up, reader or not.
     fn poll_stdin(&mut self, idle: bool) -> bool {
-        let mut ready = self.wants_stdin() && self.host.stdin_ready();
+        let mut ready = self.wants_stdin(idle) && self.host.stdin_ready();
         if ready && let Some(console) = self.shared.registry::<tty::Terminals>().console() {
             ready = console.pull_console(&mut Cx::new(self, crate::fs::Cred::root()));
         }

@@ -2,7 +2,9 @@
 
 use crate::{CONFIG_SECTION, FROZEN_SECTION, LinkError};
 use std::io::{Read, Seek, SeekFrom};
-use wasmparser::{BinaryReader, ComponentImportSectionReader, ImportSectionReader};
+use wasmparser::{
+    BinaryReader, CodeSectionReader, ComponentImportSectionReader, ImportSectionReader,
+};
 
 /// The form of a Wasm file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Inspection {
     pub file_size: u64,
     /// Bytes of the code section (of a component: of all core modules in it, which include data).
     pub code_size: u64,
+    /// Whether there is an instruction on vectors (SIMD) in the code; a component counts as having one.
+    pub has_simd: bool,
     /// Bytes of the data section, which holds the root filesystem.
     pub data_size: u64,
     /// The OCI image configuration (JSON), when the file has one.
@@ -35,7 +39,7 @@ pub struct Inspection {
 /// More than any import or configuration section needs; a larger one is refused.
 const MAX_SECTION: u64 = 64 << 20;
 
-/// Reads the sections of a Wasm file, skipping code and data.
+/// Reads the sections of a Wasm file, skipping data.
 pub fn inspect(file: &mut (impl Read + Seek)) -> Result<Inspection, LinkError> {
     let file_size = file.seek(SeekFrom::End(0)).map_err(io)?;
     file.seek(SeekFrom::Start(0)).map_err(io)?;
@@ -55,6 +59,7 @@ pub fn inspect(file: &mut (impl Read + Seek)) -> Result<Inspection, LinkError> {
         imports: Vec::new(),
         file_size,
         code_size: 0,
+        has_simd: format == Format::Component,
         data_size: 0,
         image_config_json: None,
         frozen_json: None,
@@ -103,7 +108,10 @@ fn section(
                 found.imports.push(format!("{}.{}", import.module, import.name));
             }
         }
-        (Format::Module, 10) => found.code_size += len,
+        (Format::Module, 10) => {
+            found.code_size += len;
+            found.has_simd = len > MAX_SECTION || has_simd(&read(file, len)?)?;
+        }
         (Format::Module, 11) => found.data_size += len,
         (Format::Component, 1) => found.code_size += len,
         (Format::Component, 10) => {
@@ -117,6 +125,22 @@ fn section(
         _ => {}
     }
     Ok(())
+}
+
+/// The first byte of each instruction on vectors.
+const VECTOR_PREFIX: u8 = 0xfd;
+
+fn has_simd(code: &[u8]) -> Result<bool, LinkError> {
+    for body in CodeSectionReader::new(BinaryReader::new(code, 0)).map_err(not_wasm)? {
+        let mut operators = body.map_err(not_wasm)?.get_operators_reader().map_err(not_wasm)?;
+        while !operators.eof() {
+            if code.get(operators.original_position()) == Some(&VECTOR_PREFIX) {
+                return Ok(true);
+            }
+            operators.read().map_err(not_wasm)?;
+        }
+    }
+    Ok(false)
 }
 
 fn read(file: &mut impl Read, len: u64) -> Result<Vec<u8>, LinkError> {

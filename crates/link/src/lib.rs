@@ -46,7 +46,7 @@ pub use content::Content;
 pub use digest::{Digest, digest_of, hex};
 pub use engine::engine;
 pub use frozen::{Frozen, FrozenReport};
-pub use guest::{component_guest_wasm, guest_wasm};
+pub use guest::{component_guest_wasm, guest_wasm, guest_wasm_without_simd};
 pub use inspect::{Format, Inspection, inspect};
 pub use life::Life;
 pub use place::{Segment, place};

@@ -143,9 +143,11 @@ struct Plain {
 
 impl Plain {
     fn new(wasm: &[u8]) -> Plain {
-        let mut config = Config::new();
-        config.cranelift_opt_level(wasmtime::OptLevel::None);
-        let engine = Engine::new(&config).unwrap();
+        Plain::with(&mut Config::new(), wasm)
+    }
+
+    fn with(config: &mut Config, wasm: &[u8]) -> Plain {
+        let engine = Engine::new(config.cranelift_opt_level(wasmtime::OptLevel::None)).unwrap();
         let module = Module::new(&engine, wasm).unwrap();
         Plain { engine, module }
     }
@@ -243,6 +245,36 @@ fn all_code_of_what_was_trained_can_become_part_of_the_box() {
     });
     // The loop that prints is run eight times, and from the start the other one is not interpreted.
     assert!(ran[1] > ran[0] + 50, "{ran:?}");
+}
+
+#[test]
+fn a_box_without_simd_runs_on_hosts_that_have_none_and_other_boxes_tell_that_they_need_it() {
+    let Some(runtime) = runtime("frozen") else { return };
+    let image = image(&program(EXIT));
+    let link = |guest| {
+        let input = LinkInput {
+            image: &mut &*image,
+            image_len: image.len() as u64,
+            boot_len: 4096,
+            config: &config(),
+            image_config_json: None,
+            output: Form::Module,
+            frozen: None,
+        };
+        let mut wasm = Vec::new();
+        Linker::new(guest, runtime.cache().clone()).link(input, &mut wasm).unwrap();
+        let needs_simd = link::inspect(&mut Cursor::new(&wasm)).unwrap().has_simd;
+        (wasm, needs_simd)
+    };
+    assert!(link(link::guest_wasm().unwrap()).1);
+    let (wasm, needs_simd) = link(link::guest_wasm_without_simd().unwrap());
+    assert!(!needs_simd);
+    let host = &mut Config::new();
+    host.wasm_relaxed_simd(false)
+        .wasm_simd(false)
+        .wasm_reference_types(false)
+        .wasm_tail_call(false);
+    assert_eq!(Plain::with(host, &wasm).run(&[], |_| {}).0, PRINTED);
 }
 
 /// The same in Node, if there is one that can.
