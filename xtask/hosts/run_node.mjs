@@ -7,5 +7,9 @@ const { directories, env, file, args } = options(process.argv.slice(2));
 const preopens = Object.fromEntries(directories.map(({ host, guest }) => [guest, host]));
 const wasi = new WASI({ version: "preview1", args: ["box", ...args], env: named(env), preopens, returnOnExit: true });
 const module = await WebAssembly.compile(readFileSync(file));
-const instance = await WebAssembly.instantiate(module, wasi.getImportObject?.() ?? { wasi_snapshot_preview1: wasi.wasiImport });
+const functions = { ...wasi.wasiImport };
+// Bun has not all of them, and who does not call them need not miss them.
+const NOSYS = 52;
+for (const { name } of WebAssembly.Module.imports(module)) functions[name] ??= () => NOSYS;
+const instance = await WebAssembly.instantiate(module, { wasi_snapshot_preview1: functions });
 process.exitCode = wasi.start(instance);

@@ -12,8 +12,8 @@ use abi::Errno;
 use abi::signal::{SIGINT, SIGQUIT, SIGTSTP};
 use abi::tty::*;
 use harness::Sys;
-use kernel::StartSpec;
 use kernel::file::tty::discipline::Discipline;
+use kernel::{Sched, StartSpec};
 
 /// What is typed, what each read gives, what is shown.
 type Case = (&'static [u8], &'static [&'static [u8]], &'static [u8]);
@@ -138,4 +138,33 @@ fn the_terminal_of_a_box_is_the_first_pseudo_terminal() {
     let mut plain = Sys::new();
     let console = plain.string("/dev/console");
     assert_eq!(plain.err(2, &[console, 2, 0]), Errno::ENOENT);
+}
+
+#[test]
+fn a_terminal_that_edits_lines_itself_is_read_for_readers_and_by_who_waits_for_nothing_else() {
+    for (edits, call, wanted) in [
+        // nanosleep, pause, read
+        (false, 35, true),
+        (true, 35, false),
+        (true, 34, true),
+        (true, 0, true),
+    ] {
+        let (mut k, outside) = Sys::kernel(64 << 20);
+        outside.edits_lines.set(edits);
+        let spec = StartSpec { argv: vec![b"/init".to_vec()], tty: true, ..StartSpec::default() };
+        let tid = k.start(spec).unwrap();
+        let mut sys = Sys { k, tid, outside };
+        sys.run(tid);
+        let at = sys.map(4096);
+        sys.poke64(at, 2);
+        match call {
+            0 => sys.blocks(0, &[0, at, 10]),
+            _ => sys.blocks(call, &[at, 0]),
+        }
+        let idle = sys.k.schedule();
+        assert!(
+            matches!(idle, Sched::Idle { stdin, .. } if stdin == wanted),
+            "{edits} {call}: {idle:?}"
+        );
+    }
 }

@@ -270,10 +270,7 @@ fn a_box_without_simd_runs_on_hosts_that_have_none_and_other_boxes_tell_that_the
     let (wasm, needs_simd) = link(link::guest_wasm_without_simd().unwrap());
     assert!(!needs_simd);
     let host = &mut Config::new();
-    host.wasm_relaxed_simd(false)
-        .wasm_simd(false)
-        .wasm_reference_types(false)
-        .wasm_tail_call(false);
+    host.wasm_relaxed_simd(false).wasm_simd(false).wasm_tail_call(false);
     assert_eq!(Plain::with(host, &wasm).run(&[], |_| {}).0, PRINTED);
 }
 

@@ -18,6 +18,7 @@ pub struct Outside {
     pub stdin: RefCell<VecDeque<u8>>,
     pub stdout: RefCell<Vec<u8>>,
     pub log: RefCell<Vec<String>>,
+    pub edits_lines: Cell<bool>,
 }
 
 struct FakeHost(Rc<Outside>);
@@ -44,6 +45,9 @@ impl Host for FakeHost {
             *slot = byte;
         }
         Ok(n)
+    }
+    fn edits_lines(&self) -> bool {
+        self.0.edits_lines.get()
     }
     fn stdin_ready(&mut self) -> bool {
         !self.0.stdin.borrow().is_empty()
