@@ -9,9 +9,9 @@ use oci::{Health, ImageConfig};
 use crate::config::exposed;
 use crate::error::Result;
 
-/// RUN, with the build arguments that it sees.
+/// RUN, with the build arguments that its stage declares.
 pub(crate) fn run(shown: &str, scope: &Scope) -> String {
-    let args = scope.args().filter(|(name, _)| !PREDEFINED.contains(name));
+    let args = scope.stage_args().filter(|(name, _)| !PREDEFINED.contains(name));
     let args: Vec<String> = args.map(|(name, value)| format!("{name}={value}")).collect();
     let count = if args.is_empty() { String::new() } else { format!("|{} ", args.len()) };
     let args: String = args.iter().map(|arg| format!("{arg} ")).collect();

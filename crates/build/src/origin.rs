@@ -71,6 +71,7 @@ impl Builder<'_> {
             Some(Origin::Stage(stage)) => {
                 let mut stage = (*stage).clone();
                 stage.command_set = false;
+                stage.scope.begin_stage();
                 stage
             }
             Some(origin) => self.stage_of_files(&planned.base_name, origin)?,

@@ -138,6 +138,8 @@ pub struct Scope {
     env: Table,
     /// The declared ARGs.
     args: Table,
+    /// Those that this stage itself declares, as often as it does.
+    own: Vec<String>,
 }
 
 /// Names and values in the order in which the names came, found by name.
@@ -168,7 +170,7 @@ impl Scope {
     /// No variables.
     pub fn new(escape: char) -> Self {
         let empty = Table::default;
-        Self { escape, seen: empty(), env: empty(), args: empty() }
+        Self { escape, seen: empty(), env: empty(), args: empty(), own: Vec::new() }
     }
 
     /// Declares an ARG. Without a value it leaves what was there as it was.
@@ -177,6 +179,12 @@ impl Scope {
             self.seen.set(name, value);
         }
         self.args.set(name, value.unwrap_or_default());
+        self.own.push(name.to_owned());
+    }
+
+    /// From here on it is the scope of a stage that is built on this one.
+    pub fn begin_stage(&mut self) {
+        self.own.clear();
     }
 
     /// Sets an ENV, in place if it exists.
@@ -196,6 +204,14 @@ impl Scope {
             .entries
             .iter()
             .map(|(name, value)| (name.as_str(), self.seen.get(name).unwrap_or(value.as_str())))
+    }
+
+    /// The ARGs of this stage alone, one entry for each declaration, with the values that RUN sees: what history names.
+    pub fn stage_args(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.own.iter().map(|name| {
+            let value = self.seen.get(name).or_else(|| self.args.get(name));
+            (name.as_str(), value.unwrap_or_default())
+        })
     }
 
     /// What RUN gets.

@@ -104,6 +104,7 @@ pub fn start_args(invocation: Invocation, tty: bool) -> StartArgs {
         workdir: invocation.workdir,
         user: invocation.user,
         hostname: invocation.hostname,
+        build: invocation.build,
         naming: invocation.naming,
         cpu: invocation.cpu,
         limits: invocation.limits,

@@ -22,6 +22,8 @@ pub struct StartArgs {
     pub user: Option<String>,
     /// Replaces the image's host name; without either it is made up.
     pub hostname: Option<String>,
+    /// It is a step of a build, whose environment has no HOSTNAME.
+    pub build: bool,
     /// Hosts and name servers of `/etc/hosts` and `/etc/resolv.conf`.
     pub naming: Naming,
     /// The processor that the programs see, instead of the box's own.
@@ -112,6 +114,7 @@ impl Machine {
             cwd: if workdir.is_empty() { b"/".to_vec() } else { workdir.into_bytes() },
             user: args.user.unwrap_or_else(|| config.user.clone()),
             hostname: args.hostname.unwrap_or_else(|| config.hostname.clone()).into_bytes(),
+            quiet_hostname: args.build,
             naming: args.naming,
             tty: args.tty,
             init: args.init,

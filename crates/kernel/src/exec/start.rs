@@ -30,6 +30,8 @@ pub struct StartSpec {
     pub user: String,
     /// Host name; empty = twelve hexadecimal digits by entropy.
     pub hostname: Vec<u8>,
+    /// It does not stand in the environment (RUN steps of BuildKit have no HOSTNAME).
+    pub quiet_hostname: bool,
     /// Hosts and name servers.
     pub naming: Naming,
     /// Standard streams are a terminal (`docker run -t`).
@@ -238,7 +240,7 @@ impl Kernel {
         if !has(&env, "PATH=") {
             env.insert(0, format!("PATH={DEFAULT_PATH}").into_bytes());
         }
-        if !has(&env, "HOSTNAME=") {
+        if !spec.quiet_hostname && !has(&env, "HOSTNAME=") {
             env.push([b"HOSTNAME=", self.hostname.as_slice()].concat());
         }
         if spec.tty && !has(&env, "TERM=") {
