@@ -16,27 +16,42 @@ use crate::session;
 pub enum Output {
     /// A box as a file.
     Box(BoxForm, PathBuf),
-    /// The image as an OCI archive, or a layout where the place is a directory.
-    Oci(PathBuf),
+    /// The image as an OCI archive, or a layout where the place is a directory, which `folder` makes.
+    Oci { path: PathBuf, names: Vec<Reference>, folder: bool },
     /// The image for `docker load`.
-    Docker(PathBuf),
+    Docker { path: PathBuf, names: Vec<Reference> },
     /// The files as one tar.
     Tar(PathBuf),
     /// The files in a directory.
     Local(PathBuf),
-    /// The Linux image under a name in the store (each tag's if none is given), and in its registry with `push`.
-    Image { name: Option<Reference>, push: bool },
-    /// The box in the registry of a name (each tag's if none is given).
-    PushedBox { name: Option<Reference>, form: Form },
+    /// The Linux image under names in the store (the tags if none is given), and in their registries with `push`.
+    Image { names: Vec<Reference>, push: bool },
+    /// The box in the registries of names (the tags if none is given).
+    PushedBox { names: Vec<Reference>, form: Form },
 }
 
 const KINDS: [&str; 8] =
     ["wasm", "component", "oci", "docker", "tar", "local", "image", "registry"];
 
-/// `PATH`, or `type=T,dest=PATH` with `network=none` for a component.
+/// What buildx has besides, and is not carried out; what asks for what is done anyway is let pass.
+const OTHERS: [(&str, &str); 10] = [
+    ("annotation", ""),
+    ("compression", "gzip"),
+    ("compression-level", ""),
+    ("dangling-name-prefix", ""),
+    ("force-compression", "false"),
+    ("name-canonical", "false"),
+    ("oci-mediatypes", "true"),
+    ("push-by-digest", "false"),
+    // With SOURCE_DATE_EPOCH no file is younger.
+    ("rewrite-timestamp", "true"),
+    ("unpack", "false"),
+];
+
+/// `PATH`, or `type=T,dest=PATH` with `network=none` for a component; a field in quotes may have commas: `"name=A,B"`.
 pub fn parse(text: &str) -> Result<Output, Failure> {
-    let fields: Vec<&str> = text.split(',').collect();
-    let named = |field: &&str| {
+    let fields = fields(text);
+    let named = |field: &String| {
         matches!(
             field.split_once('='),
             Some(("type" | "dest" | "name" | "push" | "network" | "as", _))
@@ -45,29 +60,33 @@ pub fn parse(text: &str) -> Result<Output, Failure> {
     if !fields.iter().all(named) && !text.starts_with("type=") {
         return Ok(Output::Box(BoxForm::Module, PathBuf::from(text)));
     }
-    let (mut kind, mut dest, mut name, mut push) = ("wasm".to_owned(), None, None, false);
+    let (mut kind, mut dest, mut push) = ("wasm".to_owned(), None, false);
+    let (mut names, mut folder) = (Vec::new(), None);
     let (mut network, mut form) = (None, None);
     let wrong = |what: &str| Failure::usage(format!("invalid --output {text:?}: {what}"));
-    for field in fields {
+    for field in &fields {
         match field.split_once('=') {
             Some(("type", value)) => kind = value.to_owned(),
             Some(("dest", value)) if !value.is_empty() => dest = Some(PathBuf::from(value)),
-            Some(("name", value)) => name = Some(Reference::parse(value).map_err(Failure::usage)?),
+            Some(("name", value)) => {
+                for name in value.split(',') {
+                    names.push(Reference::parse(name).map_err(Failure::usage)?);
+                }
+            }
+            Some(("tar", value @ ("true" | "false"))) => folder = Some(value == "false"),
             Some(("network", "none")) => network = Some(BoxForm::ComponentWithoutNetwork),
             Some(("network", "host")) => network = Some(BoxForm::Component),
             Some(("as", value)) => form = Some(value.parse::<Form>().map_err(|e| wrong(&e))?),
             Some(("push", value @ ("true" | "false"))) => push = value == "true",
-            Some((
-                key @ ("compression" | "oci-mediatypes" | "annotation" | "force-compression"),
-                _,
-            )) => {
-                return Err(wrong(&format!("{key}= is not supported")));
-            }
-            _ => {
-                return Err(wrong(&format!(
-                    "{field:?} is none of type=, dest=, name=, push=, as=, network=host and network=none"
-                )));
-            }
+            other => match other.and_then(|(key, value)| Some((other_field(key)?, value))) {
+                Some(((_, idle), value)) if value == idle => {}
+                Some(((key, _), _)) => return Err(wrong(&format!("{key}= is not supported"))),
+                None => {
+                    return Err(wrong(&format!(
+                        "{field:?} is none of type=, dest=, name=, push=, tar=, as=, network=host and network=none"
+                    )));
+                }
+            },
         }
     }
     if !KINDS.contains(&kind.as_str()) {
@@ -91,28 +110,52 @@ pub fn parse(text: &str) -> Result<Output, Failure> {
                 "type={kind} goes to a store or registry and takes no dest="
             )));
         }
-        ("image", None) if form.is_none() => return Ok(Output::Image { name, push }),
+        _ if folder.is_some() && kind != "oci" => return Err(wrong("tar= belongs to type=oci")),
+        ("image", None) if form.is_none() => return Ok(Output::Image { names, push }),
         ("registry", None) => {
             return Ok(match form {
-                Some(form) => Output::PushedBox { name, form },
-                None => Output::Image { name, push: true },
+                Some(form) => Output::PushedBox { names, form },
+                None => Output::Image { names, push: true },
             });
         }
         _ if form.is_some() => return Err(wrong("as= belongs to type=registry")),
-        _ if name.is_some() || push => {
-            return Err(wrong("name= and push= belong to type=image and type=registry"));
+        _ if push => return Err(wrong("push= belongs to type=image and type=registry")),
+        ("oci" | "docker", _) => {}
+        _ if !names.is_empty() => {
+            return Err(wrong("name= belongs to type=image, registry, oci and docker"));
         }
         _ => {}
     }
     let dest = dest.ok_or_else(|| Failure::usage(format!("--output {text:?} needs dest=PATH")))?;
     Ok(match kind.as_str() {
-        "oci" => Output::Oci(dest),
-        "docker" => Output::Docker(dest),
+        "oci" => Output::Oci { path: dest, names, folder: folder.unwrap_or(false) },
+        "docker" => Output::Docker { path: dest, names },
         "tar" => Output::Tar(dest),
         "local" => Output::Local(dest),
         "component" => Output::Box(network.unwrap_or(BoxForm::Component), dest),
         _ => Output::Box(BoxForm::Module, dest),
     })
+}
+
+/// A line of CSV.
+fn fields(text: &str) -> Vec<String> {
+    let (mut fields, mut quoted) = (vec![String::new()], false);
+    for letter in text.chars() {
+        match letter {
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            letter => {
+                if let Some(field) = fields.last_mut() {
+                    field.push(letter);
+                }
+            }
+        }
+    }
+    fields
+}
+
+fn other_field(key: &str) -> Option<(&'static str, &'static str)> {
+    OTHERS.into_iter().find(|(known, _)| *known == key)
 }
 
 impl Output {
@@ -129,8 +172,8 @@ impl Output {
         match self {
             Output::Box(BoxForm::Module, _) => "exporting to wasm",
             Output::Box(..) => "exporting to component",
-            Output::Oci(_) => "exporting to oci image format",
-            Output::Docker(_) => "exporting to docker image format",
+            Output::Oci { .. } => "exporting to oci image format",
+            Output::Docker { .. } => "exporting to docker image format",
             Output::Tar(_) => "exporting to client tarball",
             Output::Local(_) => "exporting to client directory",
             Output::Image { .. } => "exporting to image",
@@ -141,7 +184,7 @@ impl Output {
 
     /// Whether the image itself is written, with its manifest.
     pub fn is_image(&self) -> bool {
-        matches!(self, Output::Oci(_) | Output::Docker(_) | Output::Image { .. })
+        matches!(self, Output::Oci { .. } | Output::Docker { .. } | Output::Image { .. })
     }
 
     /// Writes it; gives a remark for people.
@@ -166,19 +209,25 @@ impl Output {
                 }
                 path
             }
-            Output::Oci(path) => {
+            Output::Oci { path, names, folder } => {
+                let name = names.first().or(tags.first());
+                if *folder {
+                    let fail = |error| Failure::new(format!("{}: {error}", path.display()));
+                    std::fs::create_dir_all(path).map_err(fail)?;
+                }
                 match to_stdout(path) {
                     true => oci::export_archive(
                         &workshop.store,
                         &built.image.digest,
                         &mut std::io::stdout().lock(),
-                        tags.first(),
+                        name,
                     )?,
-                    false => build::write_oci(workshop, built, tags.first(), path)?,
+                    false => build::write_oci(workshop, built, name, path)?,
                 }
                 path
             }
-            Output::Docker(path) => {
+            Output::Docker { path, names } => {
+                let tags = if names.is_empty() { tags } else { names };
                 let (store, digest) = (&workshop.store, &built.image.digest);
                 match to_stdout(path) {
                     true => {
@@ -202,13 +251,13 @@ impl Output {
                 build::write_local(workshop, built, path)?;
                 path
             }
-            Output::Image { name, push } => {
-                return image(global, workshop, built, name.as_ref(), tags, push.then_some(step));
+            Output::Image { names, push } => {
+                return image(global, workshop, built, names, tags, push.then_some(step));
             }
-            Output::PushedBox { name, form } => {
+            Output::PushedBox { names, form } => {
                 let linked = link(BoxForm::default())?;
                 let handle = build::store_box(workshop, built, &linked, None)?;
-                return push_box(global, workshop, &handle, *form, name.as_ref(), tags, step);
+                return push_box(global, workshop, &handle, *form, names, tags, step);
             }
         };
         Ok(format!("writing {}", place.display()))
@@ -219,14 +268,11 @@ fn image(
     global: &Global,
     workshop: &Workshop,
     built: &Built,
-    name: Option<&Reference>,
+    names: &[Reference],
     tags: &[Reference],
     push: Option<&Step>,
 ) -> Result<String, Failure> {
-    let names: Vec<&Reference> = match name {
-        Some(name) => vec![name],
-        None => tags.iter().collect(),
-    };
+    let names = if names.is_empty() { tags } else { names };
     if names.is_empty() {
         return Err(Failure::usage("--output type=image needs name=NAME or a --tag"));
     }
@@ -253,14 +299,11 @@ fn push_box(
     workshop: &Workshop,
     handle: &oci::BoxHandle,
     form: Form,
-    name: Option<&Reference>,
+    names: &[Reference],
     tags: &[Reference],
     step: &Step,
 ) -> Result<String, Failure> {
-    let names: Vec<&Reference> = match name {
-        Some(name) => vec![name],
-        None => tags.iter().collect(),
-    };
+    let names = if names.is_empty() { tags } else { names };
     if names.is_empty() {
         return Err(Failure::usage("--output type=registry needs name=NAME or a --tag"));
     }
@@ -291,7 +334,7 @@ fn copy_to_stdout(file: &mut dyn std::io::Read) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BoxForm, Form, Output, parse};
+    use super::{BoxForm, Form, Output, Reference, parse};
     use std::path::PathBuf;
 
     #[test]
@@ -303,17 +346,34 @@ mod tests {
         let without = of("type=component,network=none,dest=a=b.wasm");
         assert_eq!(without, Ok(Output::Box(BoxForm::ComponentWithoutNetwork, path())));
         assert!(of("type=wasm,network=none,dest=x").is_err_and(|text| text.contains("network=")));
-        assert_eq!(of("type=oci,dest=x.tar"), Ok(Output::Oci(PathBuf::from("x.tar"))));
+        let oci = |folder, names: &[&str]| {
+            let names = names.iter().map(|name| Reference::parse(name).unwrap()).collect();
+            Ok(Output::Oci { path: PathBuf::from("x"), names, folder })
+        };
+        assert_eq!(of("type=oci,dest=x"), oci(false, &[]));
+        assert_eq!(of("type=oci,dest=x,tar=false,compression=gzip"), oci(true, &[]));
+        assert_eq!(of("type=oci,\"name=a,b:1\",dest=x"), oci(false, &["a", "b:1"]));
         assert_eq!(of("type=local,dest=out"), Ok(Output::Local(PathBuf::from("out"))));
         assert_eq!(of("dest=out,type=tar"), Ok(Output::Tar(PathBuf::from("out"))));
-        assert_eq!(of("type=image,push=true"), Ok(Output::Image { name: None, push: true }));
-        assert_eq!(of("type=registry"), Ok(Output::Image { name: None, push: true }));
-        let both = Output::PushedBox { name: None, form: Form::Both };
+        assert_eq!(of("type=image,push=true"), Ok(Output::Image { names: Vec::new(), push: true }));
+        assert_eq!(of("type=registry"), Ok(Output::Image { names: Vec::new(), push: true }));
+        let both = Output::PushedBox { names: Vec::new(), form: Form::Both };
         assert_eq!(of("type=registry,as=both"), Ok(both));
         assert!(of("type=image,as=both").is_err_and(|text| text.contains("as= belongs")));
         assert!(of("type=registry,as=index").is_err_and(|text| text.contains("artifact, image")));
         assert!(of("type=wsm,dest=x").is_err_and(|text| text.contains("unsupported output type")));
-        for bad in ["type=wasm", "type=image,dest=x", "type=oci,dest=x,push=true", "type=oci,x=y"] {
+        for key in ["compression=zstd", "rewrite-timestamp=false", "push-by-digest=true"] {
+            let text = of(&format!("type=image,{key}"));
+            assert!(text.is_err_and(|text| text.contains("= is not supported")), "{key}");
+        }
+        for bad in [
+            "type=wasm",
+            "type=image,dest=x",
+            "type=oci,dest=x,push=true",
+            "type=oci,x=y",
+            "type=tar,dest=x,name=a",
+            "type=docker,dest=x,tar=false",
+        ] {
             assert!(of(bad).is_err(), "{bad}");
         }
     }
