@@ -58,7 +58,7 @@ class Started:
             streams = (subprocess.PIPE,) * 3
         stdin, stdout, stderr = streams
         self.process = subprocess.Popen(
-            command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment, start_new_session=True, bufsize=0,
+            command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment, cwd=tempfile.gettempdir(), start_new_session=True, bufsize=0,
             preexec_fn=become_foreground if terminal else hear_interrupts,
         )
         if terminal:

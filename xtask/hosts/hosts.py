@@ -26,7 +26,7 @@ from cells import Cells
 from features import OUTPUT_TITLE, Absent, Failed, Started, TooSlow
 from install import Cache, Missing
 
-SCRIPTS = Path(__file__).parent
+SCRIPTS = Path(__file__).resolve().parent
 # The hosts whose times others are compared with: of boxes, and of the program that hosts are judged by.
 MEASURE, JUDGED_BY = "boxer run", "wasmtime"
 
@@ -177,14 +177,18 @@ class Matrix:
                 else:
                     cell = "fail"
                     if probe and title not in ("threads", "a pipeline"):
-                        error = f"{error} [python.wasm: {self.judge(probe, title) or 'can'}]"
+                        answer = self.judge(probe, title) or "can"
+                        if isinstance(error, TooSlow):
+                            measured = f"{error.took:.3f} s"
+                            cell = f"fail: {error.factor:.0f} times as long as boxer run"
+                        error = f"{error} [python.wasm: {answer}]"
                 self.cells.add((host["name"], form, box, title), cell, measured)
                 self.told.append(cell)
                 if self.chosen.verbose:
-                    print(f"    {label}: {box}: {title}: {cell if cell != 'fail' else f'fail: {error}'}", flush=True)
+                    print(f"    {label}: {box}: {title}: {f'fail: {error}' if cell.startswith('fail') else cell}", flush=True)
                 if cell.startswith("host"):
                     told.append(title)
-                elif cell == "fail":
+                elif cell.startswith("fail"):
                     bad.append(f"{title}: {error}")
             limited = f" (but by the host's limits: {', '.join(told)})" if told else ""
             print(f"host: {label}: {box}: {'FAILED' if bad else 'ok' + limited}", flush=True)
@@ -232,7 +236,7 @@ def main():
     matrix = Matrix(config, chosen)
     matrix.run()
     cells = matrix.told
-    ok, failed = sum(cell.startswith("ok") for cell in cells), cells.count("fail")
+    ok, failed = sum(cell.startswith("ok") for cell in cells), sum(cell.startswith("fail") for cell in cells)
     print(f"hosts: {ok} cells ok, {len(cells) - ok - failed} by the hosts' limits, {failed} fail")
     if chosen.page:
         page.write(chosen.page, matrix.all_hosts, matrix.cells, features.FEATURES)

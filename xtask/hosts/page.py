@@ -1,5 +1,7 @@
 """docs/hosts.md's table from what was seen: between two marks of the page."""
 
+import re
+
 BEGIN, END = "<!-- from the run -->\n", "<!-- end -->\n"
 MEASURED = ("sleeping idle", "waiting for input idle", "3 MB of output")
 
@@ -27,13 +29,20 @@ def limits(told):
     """By reason, since one often takes several features."""
     reasons = {}
     for title, said in told.items():
-        for reason in sorted({cell.removeprefix("host: ") for cell in said if cell.startswith("host: ")}):
+        for reason in worst_of({cell.removeprefix("host: ") for cell in said if cell.startswith("host: ")}):
             reasons.setdefault(reason, []).append(title)
     texts = [f"{', '.join(titles)}: {reason}" for reason, titles in reasons.items()]
-    fails = [title for title, said in told.items() if "fail" in said]
-    if fails:
-        texts.append(f"**fails**: {', '.join(fails)}")
+    for title, said in told.items():
+        for cell in worst_of({cell for cell in said if cell.startswith("fail")}):
+            texts.append(f"**{title}**: {cell.removeprefix('fail: ') if ':' in cell else 'fails'}")
     return "; ".join(texts) or "–"
+
+
+def worst_of(texts):
+    """All that are said, but of those that tell how many times as long something takes the largest."""
+    times = re.compile(r"(\d+) times as long")
+    slow = [text for text in texts if times.search(text)]
+    return sorted(texts - set(slow)) + sorted(slow, key=lambda text: int(times.search(text)[1]))[-1:]
 
 
 def box_of(host, form):

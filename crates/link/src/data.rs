@@ -51,11 +51,22 @@ impl<'a> Data<'a> {
     pub fn new(module: &'a [u8], image: Image<'a>) -> Result<Data<'a>, LinkError> {
         let mut passive = Vec::new();
         let mut pieces = vec![Piece { address: image.address, len: image.len, bytes: None }];
+        let mut counted = false;
         for payload in Parser::new(0).parse_all(module) {
-            let Payload::DataSection(section) = payload.map_err(damaged)? else { continue };
+            let section = match payload.map_err(damaged)? {
+                Payload::DataSection(section) => section,
+                Payload::DataCountSection { .. } => {
+                    counted = true;
+                    continue;
+                }
+                _ => continue,
+            };
             for segment in section {
                 let segment = segment.map_err(damaged)?;
                 match &segment.kind {
+                    // Code may name a segment only where they are counted before it: else these are empty ones that the snapshot has left, and some hosts
+                    // (wasm3) know no such kind.
+                    DataKind::Passive if !counted => {}
                     // A segment's encoding is copied as it is.
                     DataKind::Passive => passive.push(
                         module
