@@ -7,6 +7,7 @@ use crate::buildx::BuildxArgs;
 use crate::call::Call;
 use crate::check_command::CheckArgs;
 use crate::docker_run::DockerArgs;
+use crate::examples;
 use crate::foreign_verbs::ForeignVerb;
 use crate::init_command::InitArgs;
 use crate::limits::{LimitArgs, StepLimitArgs};
@@ -23,7 +24,7 @@ use oci::Form;
 /// Turns a Dockerfile or OCI image into one WebAssembly file that runs its linux/amd64 programs on
 /// any WASI host.
 #[derive(Debug, Parser)]
-#[command(name = "boxer", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "boxer", version, propagate_version = true, max_term_width = 100, after_help = examples::BOXER)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -64,42 +65,60 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Build a box from a Dockerfile
+    #[command(after_help = examples::BUILD)]
     Build(Box<BuildArgs>),
     /// Check a Dockerfile and build nothing
     Check(CheckArgs),
     /// Run a box or an image
+    #[command(after_help = examples::RUN)]
     Run(Box<RunArgs>),
     /// Push a box (or an image) from the store to its registry
+    #[command(after_help = examples::PUSH)]
     Push(PushArgs),
     /// Pull an image or a box into the store
+    #[command(after_help = examples::PULL)]
     Pull(PullArgs),
     /// Log in to a registry
+    #[command(after_help = examples::LOGIN)]
     Login(LoginArgs),
     /// Forget the credentials for a registry
+    #[command(after_help = examples::LOGOUT)]
     Logout(LogoutArgs),
     /// List the images and boxes in the store
+    #[command(after_help = examples::IMAGES)]
     Images(ImagesArgs),
     /// Show the config, layers, sizes and imports of an image or box as JSON
+    #[command(after_help = examples::INSPECT)]
     Inspect(InspectArgs),
     /// Take names of boxes and images away; `prune` then frees their space
+    #[command(after_help = examples::RMI)]
     Rmi(RmiArgs),
     /// Give a box or image another name
+    #[command(after_help = examples::TAG)]
     Tag(TagArgs),
     /// Write a box or image as an archive
+    #[command(after_help = examples::SAVE)]
     Save(SaveArgs),
     /// Bring the boxes or images of an archive into the store
+    #[command(after_help = examples::LOAD)]
     Load(LoadArgs),
     /// Show how an image was made
+    #[command(after_help = examples::HISTORY)]
     History(HistoryArgs),
     /// Remove what no name leads to, and what killed builds have left
+    #[command(after_help = examples::PRUNE)]
     Prune(PruneArgs),
     /// Show what the store holds and how much of it can be freed
+    #[command(after_help = examples::DF)]
     Df,
     /// List the files that were added (A), changed (C) or deleted (D) between two images
+    #[command(after_help = examples::DIFF)]
     Diff(DiffArgs),
     /// List, make and remove named volumes
+    #[command(after_help = examples::VOLUME)]
     Volume(VolumeArgs),
     /// Write a Dockerfile and a .dockerignore for the project at hand
+    #[command(after_help = examples::INIT)]
     Init(InitArgs),
     /// Write a script that completes commands and options in a shell
     Completions(CompletionsArgs),

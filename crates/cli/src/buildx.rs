@@ -37,6 +37,11 @@ const ROWS: &[Row] = &[
     )
     .short('D'),
     switch("detach", &["false"], "there is no daemon that could go on building"),
+    switch(
+        "disable-content-trust",
+        &["true"],
+        "Notary's signatures are not looked at; digests are",
+    ),
     // A step leaves nothing behind, whether it failed or not.
     switch("force-rm", &["true", "false"], "it is true or false"),
     one("invoke", &[""], "build the stage with --target and `boxer run -it` it"),

@@ -19,6 +19,7 @@ mod check_command;
 mod config;
 mod docker_run;
 mod dockerfile_input;
+mod examples;
 mod failure;
 mod foreign;
 mod foreign_verbs;

@@ -304,6 +304,7 @@ fn what_buildx_knows_is_taken_or_refused_by_name() {
         "--cpuset-mems=0",
         "--debug",
         "--detach",
+        "--disable-content-trust=false",
         "--invoke=sh",
         "--isolation=hyperv",
         "--memory-swap=1g",

@@ -1,0 +1,133 @@
+//! What `--help` shows of each command in use. Every line is parsed by a test.
+
+pub const BOXER: &str = "Examples:
+  boxer init && boxer build -t app . && boxer run app
+  boxer build -o app.wasm . && wasmtime app.wasm
+  boxer run -it debian:12 bash";
+
+pub const BUILD: &str = "Examples:
+  boxer build -t app .                        # a box in the store, for `boxer run app`
+  boxer build -o app.wasm .                   # a box as a file, for any WASI host
+  boxer build -f docker/Dockerfile --target test --build-arg VERSION=2 .
+  boxer build --secret id=npmrc,src=$HOME/.npmrc --ssh default -t app .
+  boxer build -t app 'https://example.org/app.git#main:service'
+  boxer build -o type=component,dest=app.wasm -o type=oci,dest=app.tar .
+  boxer build --push -t registry.example/app:1 --sbom --provenance .
+  boxer build --push -t registry.example/app:1 --cache-from registry.example/app:cache \\
+    --cache-to type=registry,ref=registry.example/app:cache,mode=max .
+  boxer build --reproducible --snapshot=ready -o app.wasm .";
+
+pub const RUN: &str = "Examples:
+  boxer run app --version                     # words behind the name are the program's
+  boxer run -it debian:12 bash
+  boxer run -p 8080:80 -v ./site:/usr/share/nginx/html:ro web
+  boxer run --network allow=api.example:443 -e TOKEN app
+  boxer run --memory 512m --timeout 30s --read-only sandbox.wasm python3 -c 'print(1)'";
+
+pub const PUSH: &str = "Examples:
+  boxer push registry.example/app:1           # the box, for Wasm runtimes
+  boxer push --as both registry.example/app:1 # and as an image for podman, Docker and containerd
+  boxer push --image registry.example/app:1   # the Linux image that it was made of";
+
+pub const PULL: &str = "Examples:
+  boxer pull debian:bookworm-slim
+  boxer pull --attestations registry.example/app:1";
+
+pub const LOGIN: &str = "Examples:
+  boxer login -u ann registry.example
+  echo \"$TOKEN\" | boxer login -u ann --password-stdin ghcr.io";
+
+pub const LOGOUT: &str = "Example:
+  boxer logout ghcr.io";
+
+pub const IMAGES: &str = "Examples:
+  boxer images
+  boxer images -q app";
+
+pub const INSPECT: &str = "Examples:
+  boxer inspect app.wasm
+  boxer inspect --image app | jq .config";
+
+pub const RMI: &str = "Example:
+  boxer rmi app:old && boxer prune";
+
+pub const TAG: &str = "Example:
+  boxer tag app registry.example/app:1 && boxer push registry.example/app:1";
+
+pub const SAVE: &str = "Examples:
+  boxer save -o app.tar app
+  boxer save --image app | docker load";
+
+pub const LOAD: &str = "Examples:
+  boxer load -i app.tar
+  docker save debian:12 | boxer load";
+
+pub const HISTORY: &str = "Example:
+  boxer history --no-trunc app";
+
+pub const PRUNE: &str = "Examples:
+  boxer prune
+  boxer prune --all                           # the caches of builds as well
+  boxer prune --repair                        # reads everything, and removes what is damaged";
+
+pub const DF: &str = "Example:
+  boxer df";
+
+pub const DIFF: &str = "Example:
+  boxer diff app:1 app:2";
+
+pub const VOLUME: &str = "Example:
+  boxer volume create data && boxer run -v data:/var/lib/data app";
+
+pub const INIT: &str = "Examples:
+  boxer init && boxer build -t app .
+  boxer init services/web";
+
+#[cfg(test)]
+mod tests {
+    use crate::args::Cli;
+    use clap::{Command, CommandFactory as _, Parser as _};
+
+    /// The words of each call of boxer in a line of a shell.
+    fn calls(line: &str) -> Vec<Vec<String>> {
+        let (mut all, mut words, mut word, mut quote) = (Vec::new(), Vec::new(), None, None);
+        let line = line.split(" # ").next().unwrap_or_default().trim();
+        for letter in line.chars().chain([' ', '|']) {
+            match (quote, letter) {
+                (Some(open), letter) if letter == open => quote = None,
+                (None, '\'' | '"') => {
+                    quote = Some(letter);
+                    word.get_or_insert_with(String::new);
+                }
+                (None, ' ') => words.extend(word.take()),
+                (None, '|' | '&' | '>') => all.push(std::mem::take(&mut words)),
+                (_, letter) => word.get_or_insert_with(String::new).push(letter),
+            }
+        }
+        all.retain(|words| words.first().is_some_and(|program| program == "boxer"));
+        all
+    }
+
+    fn try_all(command: &Command) {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(help.starts_with("Example"), "{} has no examples", command.get_name());
+        let mut tried = 0;
+        for line in help.replace("\\\n", " ").lines().filter(|line| line.starts_with("  ")) {
+            for words in calls(line) {
+                if let Err(error) = Cli::try_parse_from(&words) {
+                    panic!("{line}\n{error}");
+                }
+                tried += 1;
+            }
+        }
+        assert!(tried > 0, "{help}");
+    }
+
+    #[test]
+    fn every_command_is_shown_in_use() {
+        let command = Cli::command();
+        try_all(&command);
+        let verbs = command.get_subcommands();
+        verbs.filter(|verb| !verb.is_hide_set() && verb.get_name() != "help").for_each(try_all);
+    }
+}
