@@ -1,7 +1,12 @@
 """What was seen on each host, a file for each, so that a run of all, which takes an hour, may be made in parts and by several at once."""
 
 import json
+import os
 from pathlib import Path
+
+
+def read(path):
+    return {tuple(at): tuple(cell) for at, cell in json.loads(path.read_text())}
 
 
 class Cells:
@@ -10,18 +15,20 @@ class Cells:
     def __init__(self, folder):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.seen = {}
-        for path in sorted(self.folder.glob("*.json")):
-            self.seen |= {tuple(at): tuple(cell) for at, cell in json.loads(path.read_text())}
+        self.seen, self.added = {}, {}
+        for path in self.folder.glob("*.json"):
+            self.seen |= read(path)
 
     def add(self, at, cell, measured):
-        self.seen[at] = (cell, measured)
+        self.seen[at] = self.added[at] = (cell, measured)
 
     def keep(self, host):
-        """Writes what is known of a host."""
+        """Adds what was seen of a host to what others may have written meanwhile."""
         path = self.folder / f"{host.replace(' ', '-')}.json"
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps([cell for cell in self.seen.items() if cell[0][0] == host], indent=0))
+        known = read(path) if path.exists() else {}
+        known |= {at: seen for at, seen in self.added.items() if at[0] == host}
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(list(known.items()), indent=0))
         partial.rename(path)
 
     def of(self, host, form):

@@ -357,7 +357,7 @@ def idle(run, sh, py):
     """Once what is started has come to rest."""
     with run.start(sh=sh, py=py) as started:
         expect(started.line(), b"ready\n")
-        deadline = time.monotonic() + (30 if run.interprets else 10)
+        deadline = time.monotonic() + (60 if run.interprets else 30)
         while started.work(0.5) > IDLE and time.monotonic() < deadline:
             pass
         work = started.work(3)

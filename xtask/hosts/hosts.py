@@ -133,7 +133,6 @@ class Matrix:
             for form in host["forms"]:
                 if self.chosen.form in (None, form):
                     self.one_host(host, form)
-                    self.cells.keep(host["name"])
 
     def one_host(self, host, form):
         label = f"{host['name']}, {form}"
@@ -151,7 +150,7 @@ class Matrix:
                 self.cells.add((JUDGED_BY, form, "probe", OUTPUT_TITLE), "ok", tried(probe, OUTPUT_TITLE)[0])
         for box, files in self.config["boxes"].items():
             kind = "component" if form == "component" else host.get("box", "compiled")
-            if kind not in files or self.chosen.box and box not in self.chosen.box:
+            if kind not in files or box not in host.get("boxes", [box]) or self.chosen.box and box not in self.chosen.box:
                 continue
             run = self.prepared(host, form, box, files[kind], places)
             told, bad = [], []
@@ -195,6 +194,7 @@ class Matrix:
             for line in bad:
                 print(f"    {line}", flush=True)
             self.bad += len(bad)
+            self.cells.keep(host["name"])
 
     def judge(self, probe, title):
         """Why the program of others fails, if it does: once for all boxes."""

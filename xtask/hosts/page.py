@@ -16,11 +16,13 @@ def table(hosts, cells, features):
             boxes = sorted({box for box, _ in seen})
             titles = [title for title in features if any((box, title) in seen for box in boxes)]
             told = {title: [seen[box, title][0] for box in boxes if (box, title) in seen] for title in titles}
+            tried = {box: sum((box, title) in seen for title in titles) for box in boxes}
+            on = [box if tried[box] == len(titles) else f"{box} ({tried[box]} of them)" for box in boxes]
             works = sum(all(cell.startswith("ok") for cell in said) for said in told.values())
             command = f"`{host['command']}`".replace("|", "\\|") if "command" in host else "as above"
             lines.append(
                 f"| {host['name']} | {host.get('version', '')} | {form}{box_of(host, form)} | {command} "
-                f"| {works} of {len(titles)} on {', '.join(boxes)} | {limits(told)} |"
+                f"| {works} of {len(titles)} on {', '.join(on)} | {limits(told)} |"
             )
     return "\n".join(lines) + "\n"
 
