@@ -49,7 +49,7 @@ impl Choice {
     pub fn default_budget(self) -> u64 {
         match self {
             Choice::None => 0,
-            Choice::Auto => 4 << 20,
+            Choice::Auto => 8 << 20,
             Choice::All => 64 << 20,
         }
     }
@@ -64,6 +64,14 @@ const GIVEN: Patience = Patience { total: Duration::from_secs(60), idle: Duratio
 const TIME_OVER: i32 = 124;
 
 impl Freezing {
+    /// How much of the budget is for what no training found: small boxes stay small.
+    pub(crate) fn spare(&self) -> u64 {
+        match self.choice {
+            Choice::None | Choice::Auto => self.budget / 8,
+            Choice::All => self.budget,
+        }
+    }
+
     /// What tells two boxes of an image apart.
     pub(crate) fn key(&self) -> Vec<u8> {
         match self.choice {

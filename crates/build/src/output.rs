@@ -94,7 +94,8 @@ pub fn link_box(
     refuse_module(workshop, built)?;
     let attempt = |known: Known| {
         let trained = freeze::trained(workshop, built, cpu, freezing, known)?;
-        let frozen = trained.as_ref().map(|trained| trained.frozen(cpu, freezing.budget));
+        let frozen =
+            trained.as_ref().map(|trained| trained.frozen(cpu, freezing.budget, freezing.spare()));
         let step = built.next_step();
         events::step(workshop.events.as_ref(), step, name, || {
             let input = Input { guest, cpu, form, frozen, snapshot, step };

@@ -90,7 +90,7 @@ pub struct BuildTranslateArgs {
         hide_default_value = true
     )]
     translate: Translate,
-    /// Most bytes that such code may take, as 512k or 8m; what takes most time for its size comes first [default: 4m,
+    /// Most bytes that such code may take, as 512k or 8m; what takes most time for its size comes first [default: 8m,
     /// with --translate=all 64m]
     #[arg(long, value_parser = size, value_name = "SIZE")]
     translate_budget: Option<u64>,

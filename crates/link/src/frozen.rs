@@ -24,6 +24,8 @@ pub struct Frozen<'a> {
     pub pages: &'a Pages,
     /// Most bytes of Wasm that the functions may take; what comes later is left out.
     pub budget: u64,
+    /// Most bytes that those of them may take in which no time was spent.
+    pub spare: u64,
 }
 
 /// What became of the requests.
@@ -132,11 +134,16 @@ impl Frozen<'_> {
         let worth = |size: u64, share: u64| (u128::from(share) << 64) / u128::from(size.max(1));
         usable.sort_by_key(|(_, size, share, ..)| Reverse(worth(*size, *share)));
         let mut entered = BTreeSet::new();
+        let mut spare = self.spare;
         for (request, size, share, x86_bytes, wasm) in usable {
-            if report.wasm_bytes + size > self.budget {
+            let fits = share > 0 || size <= spare;
+            if !fits || report.wasm_bytes + size > self.budget {
                 report.over_budget += 1;
                 report.left_out += share * 1_000_000 / all;
                 continue;
+            }
+            if share == 0 {
+                spare -= size;
             }
             report.regions += 1;
             report.wasm_bytes += size;

@@ -44,14 +44,14 @@ impl Trained {
         self.regions.iter().filter(|region| region.share.is_some()).count()
     }
 
-    /// What the linker needs; at most `budget` bytes of Wasm become part of the box.
-    pub fn frozen(&self, level: CpuLevel, budget: u64) -> Frozen<'_> {
+    /// What the linker needs; at most `budget` bytes of Wasm become part of the box, and `spare` of what no training found.
+    pub fn frozen(&self, level: CpuLevel, budget: u64, spare: u64) -> Frozen<'_> {
         let requests = self
             .regions
             .iter()
             .map(|region| (&region.request, region.share.unwrap_or(0)))
             .collect();
-        Frozen { level, requests, pages: &self.pages, budget }
+        Frozen { level, requests, pages: &self.pages, budget, spare }
     }
 
     /// Adds what another training found; of what both found the larger share counts.

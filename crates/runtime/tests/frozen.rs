@@ -100,7 +100,7 @@ fn make(
         config: &config(),
         image_config_json: None,
         output,
-        frozen: Some(trained.frozen(CpuLevel::V2, 1 << 20)),
+        frozen: Some(trained.frozen(CpuLevel::V2, 1 << 20, 1 << 20)),
     };
     let mut out = Vec::new();
     let report = Linker::new(guest, runtime.cache().clone()).link(input, &mut out)?.unwrap();
