@@ -4,6 +4,7 @@
 use link::{CodeCache, Digest, digest_of, hex, trust};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use translate::{CpuLevel, Layout, Shape, Source};
 
 /// Version of the files.
@@ -79,6 +80,16 @@ impl Alike {
     }
 }
 
+/// What tells this program from others, with another translator: its version, and size and time of its file.
+fn translator() -> &'static str {
+    static TRANSLATOR: OnceLock<String> = OnceLock::new();
+    TRANSLATOR.get_or_init(|| {
+        let meta = std::env::current_exe().and_then(std::fs::metadata);
+        let file = meta.and_then(|meta| Ok((meta.len(), meta.modified()?))).ok();
+        format!("{} {file:?}", env!("CARGO_PKG_VERSION"))
+    })
+}
+
 /// The compiled regions of one root.
 pub struct Known {
     path: PathBuf,
@@ -86,7 +97,8 @@ pub struct Known {
 }
 
 impl Known {
-    /// Those with the root of `source`, the page that this lies in, and for the same guest and processor.
+    /// Those with the root of `source`, the page that this lies in, and for the same guest and processor, made by this program:
+    /// another one may translate otherwise.
     pub fn of(
         cache: &CodeCache,
         source: &Source,
@@ -96,7 +108,8 @@ impl Known {
         let root = source.request.blocks.iter().find(|block| block.pc == source.request.root)?;
         let page = source.pages.get(&(root.phys & !(translate::PAGE_SIZE as u32 - 1)))?;
         let Layout { cpu, read, write, shared, helper } = *layout;
-        let about = format!("{:x} {level:?} {cpu} {read} {write} {shared} {helper}", root.pc);
+        let by = translator();
+        let about = format!("{:x} {level:?} {cpu} {read} {write} {shared} {helper} {by}", root.pc);
         let key = digest_of(&[about.as_bytes(), page.as_slice()].concat());
         let path = cache.dir().join(format!("{}.{}", hex(&key), link::NOTES));
         let alike = trust::read_own(&path).and_then(|bytes| decode(&bytes)).unwrap_or_default();
