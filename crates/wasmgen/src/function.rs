@@ -11,7 +11,7 @@ use crate::slots::Slots;
 use crate::spread::Spread;
 use crate::transfer::{self, Target};
 use crate::vector::float;
-use crate::{Layout, Region, arithmetic, flags, float_flow, memory, vector};
+use crate::{Layout, Region, arithmetic, flags, float_flow, home, memory, vector};
 use ir::{Class, Term};
 use mem::desk::{INTERPRET, shared};
 use std::collections::{BTreeSet, HashSet};
@@ -69,6 +69,8 @@ struct Body<'a> {
     live: Live,
     /// Floats that each node looks at in its end.
     wanted: Vec<Known>,
+    /// Registers that are in locals within a node alone.
+    at_home: Slots,
     /// What holds at each node's start.
     entry: Vec<Entry>,
     labels: Vec<(Label, u32)>,
@@ -86,12 +88,18 @@ impl<'a> Body<'a> {
     fn new(nodes: Vec<Node>, region: &Region, layout: &'a Layout, number: u32) -> Body<'a> {
         let graph = Graph::new(nodes, &region.indirect, &region.entries);
         let wanted = float_flow::wanted(&graph);
-        let entry = entries(&graph, &wanted);
-        let dirty: Vec<Slots> = entry.iter().map(|entry| entry.dirty).collect();
-        let live = Live::new(&graph, &dirty, &wanted);
+        let hold = |at_home| {
+            let entry = entries(&graph, &wanted, at_home);
+            let dirty: Vec<Slots> = entry.iter().map(|entry| entry.dirty).collect();
+            let live = Live::new(&graph, &dirty, &wanted, at_home);
+            (entry, dirty, live)
+        };
+        let (_, dirty, live) = hold(Slots::default());
+        let at_home = home::choose(&graph, &wanted, &dirty, &live);
+        let (entry, _, live) = hold(at_home);
         let mut e = Emitter::new(layout, number);
         graph.nodes.iter().flat_map(|node| &node.insts).for_each(|inst| e.float.note(inst));
-        Body { root: region.root, graph, e, live, wanted, entry, labels: Vec::new() }
+        Body { root: region.root, graph, e, live, wanted, at_home, entry, labels: Vec::new() }
     }
 
     fn emit(&mut self) {
@@ -177,6 +185,7 @@ impl<'a> Body<'a> {
         let checked = check_target(node, &insts);
         let live = self.live.within(&self.graph, id, &insts, self.wanted[id]);
         let mut accesses = memory::Accesses::new(&insts);
+        self.e.reload(live.first().copied().unwrap_or_default().and(self.at_home));
         for (at, inst) in insts.iter().enumerate() {
             let pc = node.pc_of(at);
             if let Some((place, slot)) = checked
@@ -198,6 +207,8 @@ impl<'a> Body<'a> {
         }
         float_flow::look(&mut self.e, node, &insts, self.wanted[id]);
         transfer::count(&mut self.e, node.marks.len());
+        self.e.spill(self.e.dirty.and(self.at_home));
+        self.e.dirty = self.e.dirty.without(self.at_home);
         match end {
             End::Leave(pc) => self.e.leave(pc),
             End::Dispatch => self.dispatch(id),
@@ -510,8 +521,9 @@ fn leave_unless_canonical(e: &mut Emitter, slot: u8, pc: u64) {
     e.leave_if(pc);
 }
 
-/// What holds at each node's start: a data-flow analysis over forward and backward edges.
-fn entries(graph: &Graph, wanted: &[Known]) -> Vec<Entry> {
+/// What holds at each node's start if the registers `at_home` are written back in each node's end: a data-flow analysis over forward
+/// and backward edges.
+fn entries(graph: &Graph, wanted: &[Known], at_home: Slots) -> Vec<Entry> {
     let start = Entry::default();
     let mut entries: Vec<Option<Entry>> = vec![None; graph.nodes.len()];
     entries[graph.root] = Some(start);
@@ -522,6 +534,7 @@ fn entries(graph: &Graph, wanted: &[Known]) -> Vec<Entry> {
             let Some(entry) = entries[id] else { continue };
             let mut after = leave(graph, id, entry);
             after.known = after.known.join(wanted[id]);
+            after.dirty = after.dirty.without(at_home);
             let onward = graph.onward(id).map(|to| (to, after));
             for (to, after) in onward.chain(graph.afresh(id).map(|to| (to, start))) {
                 let new = match entries[to] {

@@ -194,7 +194,7 @@ impl Graph {
     }
 
     /// The loops, outer ones before inner ones: the head, and for each node whether it is within.
-    fn loops(&self) -> Vec<(Id, Vec<bool>)> {
+    pub fn loops(&self) -> Vec<(Id, Vec<bool>)> {
         let mut predecessors = vec![Vec::new(); self.nodes.len()];
         for &from in &self.sequence {
             for &to in &self.successors[from] {

@@ -28,6 +28,7 @@ mod flags;
 mod float_flow;
 mod function;
 mod graph;
+mod home;
 mod known;
 mod liveness;
 mod memory;

@@ -13,8 +13,8 @@ pub struct Live(Vec<Slots>);
 
 impl Live {
     /// A data-flow analysis against the flow. `dirty`: what may be newer than memory where each node begins; a way out stores all
-    /// of it, whichever way led there. `wanted`: floats that each node looks at in its end.
-    pub fn new(graph: &Graph, dirty: &[Slots], wanted: &[Known]) -> Live {
+    /// of it, whichever way led there. `wanted`: floats that each node looks at in its end. `at_home`: registers that each node loads itself.
+    pub fn new(graph: &Graph, dirty: &[Slots], wanted: &[Known], at_home: Slots) -> Live {
         let mut live = Live(dirty.to_vec());
         let mut changed = true;
         while changed {
@@ -22,7 +22,7 @@ impl Live {
             for &id in graph.sequence.iter().rev() {
                 let insts = graph.nodes[id].insts.iter().rev();
                 let before = insts.fold(live.at_end(graph, id, wanted[id]), live_before);
-                let before = before.or(dirty[id]);
+                let before = before.without(at_home).or(dirty[id]);
                 if before != live.0[id] {
                     live.0[id] = before;
                     changed = true;
@@ -50,12 +50,16 @@ impl Live {
         all
     }
 
-    fn at_end(&self, graph: &Graph, id: Id, wanted: Known) -> Slots {
-        let node = &graph.nodes[id];
-        let mut live = term_slot(node)
+    /// What the end of node `id` reads itself.
+    pub fn term(&self, graph: &Graph, id: Id, wanted: Known) -> Slots {
+        term_slot(&graph.nodes[id])
             .map_or(Slots::default(), |slot| Slots { ints: 1 << slot, vectors: 0 })
             .lasting()
-            .or(looked_at(wanted));
+            .or(looked_at(wanted))
+    }
+
+    fn at_end(&self, graph: &Graph, id: Id, wanted: Known) -> Slots {
+        let mut live = self.term(graph, id, wanted);
         if !graph.settles(id) {
             for to in graph.onward(id) {
                 live = live.or(self.0[to]);
@@ -72,7 +76,7 @@ pub fn dirty_after(dirty: Slots, inst: &Inst) -> Slots {
 }
 
 /// What must be in its local before `inst`, if `live` must after. An opaque op finds all in memory, and all is loaded again.
-fn live_before(live: Slots, inst: &Inst) -> Slots {
+pub fn live_before(live: Slots, inst: &Inst) -> Slots {
     if is_opaque(inst.op) {
         return Slots::default();
     }

@@ -21,6 +21,11 @@ impl Slots {
         Slots { ints: self.ints | other.ints, vectors: self.vectors | other.vectors }
     }
 
+    /// What is in both.
+    pub fn and(self, other: Slots) -> Slots {
+        Slots { ints: self.ints & other.ints, vectors: self.vectors & other.vectors }
+    }
+
     /// What is not in `other`.
     pub fn without(self, other: Slots) -> Slots {
         Slots { ints: self.ints & !other.ints, vectors: self.vectors & !other.vectors }
