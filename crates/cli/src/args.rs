@@ -9,6 +9,7 @@ use crate::check_command::CheckArgs;
 use crate::docker_run::DockerArgs;
 use crate::examples;
 use crate::foreign_verbs::ForeignVerb;
+use crate::freeze_commands::{ForkArgs, FreezeArgs, FreezingArgs};
 use crate::init_command::InitArgs;
 use crate::limits::{LimitArgs, StepLimitArgs};
 use crate::login_commands::{LoginArgs, LogoutArgs};
@@ -72,6 +73,12 @@ pub enum Verb {
     /// Run a box or an image
     #[command(after_help = examples::RUN)]
     Run(Box<RunArgs>),
+    /// Write a box that runs, where it is, as a box that goes on from there
+    Freeze(FreezeArgs),
+    /// Start further boxes from where one is that runs, and wait for their ends
+    Fork(ForkArgs),
+    /// List the boxes that run under a name
+    Ps,
     /// Push a box (or an image) from the store to its registry
     #[command(after_help = examples::PUSH)]
     Push(PushArgs),
@@ -376,6 +383,8 @@ pub struct RunArgs {
     pub translate: TranslateArgs,
     #[command(flatten)]
     pub network: NetworkArgs,
+    #[command(flatten)]
+    pub freezing: FreezingArgs,
     #[command(flatten)]
     pub docker: DockerArgs,
 }

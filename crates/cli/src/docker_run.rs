@@ -76,12 +76,11 @@ const ROWS: &[Row] = &[
     one("uts", &[""], NAMESPACE),
     one("volume-driver", &["", "local"], "volumes are directories of the store"),
     many("volumes-from", &[], "name the volumes with -v NAME:DIR"),
-    // Names, labels and ways to stop are for asking a daemon, and health checks are its own. Nobody can ask for them here, so they
+    // Labels and ways to stop are for asking a daemon, and health checks are its own. Nobody can ask for them here, so they
     // are let pass, as `--rm` is.
     many_passed("annotation"),
     many_passed("label").short('l'),
     many_passed("label-file"),
-    one_passed("name"),
     switch_passed("no-healthcheck"),
     one_passed("stop-signal"),
     one_passed("stop-timeout"),

@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
-use oci::{Artifact, Kind, NoProgress, Progress, Reference};
+use oci::{Artifact, Digest, Kind, NoProgress, Progress, Reference, Store};
 
 use crate::args::{Global, ImagesArgs, PullArgs, PushArgs};
 use crate::failure::Failure;
+use crate::freeze_commands::PARENT;
 use crate::progress::{Transfers, megabytes};
 use crate::session;
 
@@ -80,25 +81,43 @@ pub fn images(global: &Global, args: &ImagesArgs) -> Result<ExitCode, Failure> {
             Kind::Box => "box",
             Kind::Other => "other",
         };
-        rows.push([name, kind.to_owned(), entry.digest.to_string(), megabytes(entry.size)]);
+        let parent = match entry.kind {
+            Kind::Box => parent_of(&store, &entry.digest),
+            _ => String::new(),
+        };
+        let digest = entry.digest.to_string();
+        rows.push([name, kind.to_owned(), digest, megabytes(entry.size), parent]);
     }
     if args.quiet {
         rows.iter().for_each(|row| say!("{}", row[2]));
         return Ok(ExitCode::SUCCESS);
     }
-    let header = ["NAME", "KIND", "DIGEST", "SIZE"].map(str::to_owned);
-    let all: Vec<&[String; 4]> = std::iter::once(&header).chain(&rows).collect();
+    // Who has frozen nothing needs no column for it.
+    let parents = rows.iter().any(|row| !row[4].is_empty());
+    let last = if parents { "PARENT" } else { "" };
+    let header = ["NAME", "KIND", "DIGEST", "SIZE", last].map(str::to_owned);
+    let all: Vec<&[String; 5]> = std::iter::once(&header).chain(&rows).collect();
     let width =
         |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths = [width(0), width(1), width(2)];
-    for row in all {
-        let [name, kind, digest, size] = row;
-        say!(
-            "{name:<a$}   {kind:<b$}   {digest:<c$}   {size}",
-            a = widths[0],
-            b = widths[1],
-            c = widths[2]
-        );
+    let [a, b, c, d] = [width(0), width(1), width(2), width(3)];
+    for [name, kind, digest, size, parent] in all {
+        let line = format!("{name:<a$}   {kind:<b$}   {digest:<c$}   {size:<d$}   {parent}");
+        say!("{}", line.trim_end());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The file that a frozen box came from: a name that leads to it, or its digest.
+fn parent_of(store: &Store, digest: &Digest) -> String {
+    let Ok(Artifact::Box(frozen)) = store.artifact_by_digest(digest) else { return String::new() };
+    let Some(parent) = frozen.manifest.annotations.get(PARENT) else { return String::new() };
+    let boxes = store.images().unwrap_or_default().into_iter().filter(|e| e.kind == Kind::Box);
+    let named = boxes.filter_map(|entry| Some((entry.name?, entry.digest)));
+    let is_parent = |digest: &Digest| {
+        matches!(store.artifact_by_digest(digest), Ok(Artifact::Box(handle))
+            if handle.wasm.digest.as_str() == parent)
+    };
+    let found = named.into_iter().find(|(_, digest)| is_parent(digest));
+    let found = found.and_then(|(name, _)| Reference::parse(&name).ok());
+    found.map_or_else(|| parent.clone(), |reference| reference.familiar())
 }

@@ -76,6 +76,15 @@ pub fn image_config(path: &Path) -> Result<Value, Failure> {
     Ok(read(path)?.1)
 }
 
+/// What a Wasm file says of the life that it goes on with; none if it begins with its programs.
+pub fn life(path: &Path) -> Result<Option<Value>, Failure> {
+    Ok(life_of(&read(path)?.0))
+}
+
+fn life_of(found: &link::Inspection) -> Option<Value> {
+    serde_json::from_slice(found.life_json.as_deref()?).ok()
+}
+
 /// What a Wasm file consists of, and the image config inside.
 fn read(path: &Path) -> Result<(link::Inspection, Value), Failure> {
     let fail = |error: &dyn std::fmt::Display| Failure::new(format!("{}: {error}", path.display()));
@@ -119,6 +128,7 @@ fn wasm(path: &Path) -> Result<Value, Failure> {
         "dataSize": found.data_size,
         "imports": found.imports,
         "frozen": frozen,
+        "life": life_of(&found),
         "needs": needs,
         "mayAskFor": asks(&config, &found),
         "config": config,

@@ -23,6 +23,7 @@ mod examples;
 mod failure;
 mod foreign;
 mod foreign_verbs;
+mod freeze_commands;
 mod image_commands;
 mod init_command;
 mod inspect_command;
@@ -35,6 +36,7 @@ mod outputs;
 mod progress;
 mod rights;
 mod run_command;
+mod running;
 mod session;
 mod snapshot_options;
 mod ssh_options;
@@ -63,6 +65,9 @@ fn main() -> ExitCode {
         Verb::Build(args) => build_command::run(&cli.global, args, signals.as_ref()),
         Verb::Check(args) => check_command::run(&cli.global, args, signals.as_ref()),
         Verb::Run(args) => run_command::run(&cli.global, args, signals.as_ref()),
+        Verb::Freeze(args) => freeze_commands::freeze(&cli.global, args),
+        Verb::Fork(args) => freeze_commands::fork(args),
+        Verb::Ps => freeze_commands::ps(),
         Verb::Push(args) => image_commands::push(&cli.global, args),
         Verb::Pull(args) => image_commands::pull(&cli.global, args),
         Verb::Login(args) => login_commands::login(&cli.global, args),

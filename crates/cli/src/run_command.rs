@@ -49,14 +49,18 @@ fn start(global: &Global, args: &RunArgs, signals: Option<&Signals>) -> Result<E
     if let Some(grant) = &mut grant {
         args.network.publish_exposed(grant, &path)?;
     }
+    let prepared = args.freezing.prepare(args.name())?;
+    let (freezer, registration) = prepared.unzip();
     let runtime = session::runtime()?;
     if args.tty {
         // While code is compiled, Ctrl-C still ends the command.
         runtime.prepare_file(&path).map_err(Failure::new)?;
     }
     options.network = grant.map(network::open).transpose()?;
+    options.freezer = freezer;
     let forwarding = attach(args, signals, &mut options)?;
     let outcome = runtime.run_file(&path, options);
+    drop(registration);
     // The terminal is as it was before anything is said.
     drop(forwarding);
     let outcome = outcome.map_err(Failure::new)?;
@@ -79,6 +83,12 @@ fn attach(
         None
     };
     options.descriptors.push(descriptor);
+    if let Some(freezer) = &options.freezer {
+        freezer.told_by(control.try_clone().map_err(failed)?);
+        if let Some(number) = args.freezing.signal() {
+            signals.freeze_on(number, freezer.clone());
+        }
+    }
     signals.forward(control, terminal).map(Some).map_err(failed)
 }
 
@@ -186,6 +196,7 @@ fn options(args: &RunArgs, mounts: &Mounts) -> Result<RunOptions, Failure> {
         descriptors: Vec::new(),
         translation: args.translate.translation(args.debug),
         idle: None,
+        freezer: None,
     })
 }
 

@@ -37,9 +37,14 @@ pub fn with<T>(work: impl FnOnce(&mut Machine) -> T) -> Option<T> {
     MACHINE.with_borrow_mut(|kept| kept.as_mut().map(work))
 }
 
-/// The machine without its host.
-pub fn leave_host(machine: &mut Machine) {
-    machine.kernel().host = Box::new(NoHost);
+/// Takes the machine's host away.
+pub fn leave_host(machine: &mut Machine) -> Box<dyn Host> {
+    std::mem::replace(&mut machine.kernel().host, Box::new(NoHost))
+}
+
+/// Keeps a machine for [`take`].
+pub fn put(machine: Machine) {
+    MACHINE.set(Some(machine));
 }
 
 /// The booted machine.

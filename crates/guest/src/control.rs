@@ -11,13 +11,15 @@ pub struct Control {
     channel: Option<Channel>,
     /// The beginning of a message.
     part: Vec<u8>,
+    /// The host wants to freeze the box.
+    freeze: bool,
 }
 
 impl Control {
     /// The stream there. A host that lets reads of it block does not get it read: the box would stand still.
     pub fn new(place: Option<&Place>) -> Control {
         let channel = place.and_then(Place::open).filter(Channel::is_nonblocking);
-        Control { channel, part: Vec::new() }
+        Control { channel, part: Vec::new(), freeze: false }
     }
 
     /// Adds the stream to what is waited for, if there is one.
@@ -25,6 +27,11 @@ impl Control {
         if let Some(channel) = &self.channel {
             channel.watch(waits, true, false);
         }
+    }
+
+    /// Whether the host has asked to freeze the box, since the last call.
+    pub fn take_freeze(&mut self) -> bool {
+        std::mem::take(&mut self.freeze)
     }
 
     /// Carries out what the host has sent; whether that was anything.
@@ -42,6 +49,7 @@ impl Control {
             match <[u8; MESSAGE]>::try_from(message).ok().and_then(Message::decode) {
                 Some(Message::Signal(signal)) => kernel.signal_init(u32::from(signal)),
                 Some(Message::Window { rows, columns }) => kernel.resize_console(rows, columns),
+                Some(Message::Freeze) => self.freeze = true,
                 None => {}
             }
         }

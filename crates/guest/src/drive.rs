@@ -7,7 +7,7 @@ use crate::invocation::{Invocation, Terminal};
 use crate::network::Way;
 use crate::stdio::{Stdin, Stdout};
 use crate::waits::Waits;
-use crate::{boot, layer, wasi};
+use crate::{boot, freeze, layer, wasi};
 use kernel::host::Host;
 use machine::{Machine, StartArgs, Step};
 use std::rc::Rc;
@@ -29,6 +29,7 @@ const DEADLOCK: i32 = 125;
 
 /// Starts the first program and runs until it ends; the box's exit status.
 pub fn run(invocation: Invocation) -> i32 {
+    freeze::begin();
     let Some(mut machine) = boot::take() else {
         eprintln!("boxer: this is the bare guest program; link it with a root filesystem first");
         return BOX_FAILURE;
@@ -48,7 +49,7 @@ pub fn run(invocation: Invocation) -> i32 {
     };
     let sockets = Way::to_sockets(invocation.sockets.as_ref());
     let ways = Ways { network, sockets };
-    let stdin = Rc::new(Stdin::default());
+    let stdin = Rc::new(Stdin::new());
     let stdout = Rc::new(Stdout::default());
     let streams = (stdin.clone(), stdout.clone());
     let host = WasiHost::new(&invocation, hidden, streams, ways.clone());
@@ -69,15 +70,24 @@ pub fn run(invocation: Invocation) -> i32 {
     // When code gets compiled depends on the host: where time counts instructions, nothing may.
     let listens = !driver.fixed_clock;
     let status = match machine.start(start_args(invocation, tty)) {
-        Ok(()) => {
+        Ok(()) => loop {
             if listens {
                 machine.listen(&DESK);
             }
-            let status = driver.run(&mut machine);
+            let end = driver.run(&mut machine);
             driver.stdout.flush();
             machine.account(&DESK);
-            status
-        }
+            match end {
+                End::Status(status) => break status,
+                End::Freeze => match freeze::offer(machine, &driver.stdin) {
+                    (left, None) => machine = left,
+                    (left, Some(status)) => {
+                        machine = left;
+                        break status;
+                    }
+                },
+            }
+        },
         Err(failure) => {
             eprintln!("boxer: {failure}");
             failure.status()
@@ -149,17 +159,28 @@ struct Driver {
     ways: Ways,
 }
 
+/// Why the machine stands still.
+enum End {
+    /// The box has ended.
+    Status(i32),
+    /// The host wants to freeze it.
+    Freeze,
+}
+
 impl Driver {
-    /// Runs to the end; the exit status.
-    fn run(&mut self, machine: &mut Machine) -> i32 {
+    /// Runs to the end.
+    fn run(&mut self, machine: &mut Machine) -> End {
         loop {
             let step = step(machine, &self.stdout);
             // What the host has told may have woken somebody.
             let told = self.control.obey(machine.kernel());
+            if self.control.take_freeze() && !matches!(step, Step::Exit(_)) {
+                return End::Freeze;
+            }
             match step {
                 Step::Ready => machine.kernel().look_at_console(),
                 Step::Wait { .. } if told => {}
-                Step::Exit(status) => return status,
+                Step::Exit(status) => return End::Status(status),
                 Step::Wait { deadline, stdin, network } => {
                     let mut waits = Waits::default();
                     for way in self.ways.all().filter(|_| network) {
@@ -172,7 +193,7 @@ impl Driver {
                     let deadline = deadline.into_iter().chain(paused).min();
                     if waits.is_empty() && deadline.is_none() {
                         eprintln!("boxer: every process waits for something that cannot come");
-                        return DEADLOCK;
+                        return End::Status(DEADLOCK);
                     }
                     self.wait(machine, waits, deadline);
                 }

@@ -4,12 +4,24 @@
 
 use crate::{boot, life};
 use mem::desk::Desk;
+use mux::freeze::Moment;
 use rootfs::config::BoxConfig;
 use std::cell::Cell;
 
 /// Where a host that compiles hot code and this box exchange it.
 #[unsafe(export_name = "boxer-desk")]
 pub static DESK: Desk = Desk::new();
+
+/// Where this box and a host that freezes it meet.
+#[unsafe(export_name = "boxer-life")]
+pub static LIFE: Moment = Moment::new();
+
+/// What boxes export as `_start`: that of the C library refuses to be called again in the life that follows a frozen one, and
+/// prepares nothing that is needed here (booting does not go through it either).
+#[unsafe(export_name = "boxer-start")]
+extern "C" fn boxer_start() {
+    crate::main();
+}
 
 /// Size of a Wasm page.
 const WASM_PAGE: usize = 65536;

@@ -114,7 +114,7 @@ pub fn end(programs: bool) -> i32 {
             machine.kernel().end_programs();
         }
         let ended = machine.end_life();
-        boot::leave_host(machine);
+        drop(boot::leave_host(machine));
         STDOUT.take();
         ended
     });

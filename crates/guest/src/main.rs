@@ -9,6 +9,7 @@ mod control;
 mod drive;
 mod exports;
 mod files;
+mod freeze;
 mod host;
 mod invocation;
 mod layer;

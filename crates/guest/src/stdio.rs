@@ -59,10 +59,31 @@ pub struct Stdin {
     slow: Cell<u32>,
 }
 
+thread_local! {
+    /// What [`Stdin::leave`] has left.
+    static LEFT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 impl Stdin {
     /// Does not believe the host, which edits lines, before it has said something that only one that looks can say.
     pub fn doubt(&self) {
         self.doubted.set(true);
+    }
+
+    /// A stream that begins with what a frozen life has left, if this is the next one.
+    pub fn new() -> Stdin {
+        let read = LEFT.take().into();
+        Stdin { read: RefCell::new(read), ..Stdin::default() }
+    }
+
+    /// Leaves what was read and not asked for to the next life.
+    pub fn leave(&self) {
+        LEFT.set(self.read.borrow().iter().copied().collect());
+    }
+
+    /// There is no next life but this one.
+    pub fn keep(&self) {
+        LEFT.take();
     }
 
     /// Whether a read would give something, or the end.

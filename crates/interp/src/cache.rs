@@ -183,6 +183,17 @@ impl Engine {
         self.forget_links();
     }
 
+    /// Forgets the host that compiled code, and the regions that it gave: where this state goes, there are none. Regions that came
+    /// with the box are found again.
+    pub fn forget_host(&mut self) {
+        if self.translated.as_ref().is_some_and(|translated| translated.has_regions()) {
+            self.clear();
+        }
+        if let Some(translated) = &mut self.translated {
+            translated.forget_host();
+        }
+    }
+
     /// Where the code for guest address `pc` starts, compiled if need be. [`Engine::sync`] came before.
     pub(crate) fn find<E: Env>(&mut self, env: &mut E, pc: u64) -> Result<u32, Fault> {
         let slot = jump_slot(pc);

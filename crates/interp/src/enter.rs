@@ -43,6 +43,13 @@ impl Engine {
         self.translated.get_or_insert_default().frozen = Some(frozen);
     }
 
+    /// Enters none of those that came with the box.
+    pub fn leave_frozen(&mut self) {
+        if let Some(translated) = &mut self.translated {
+            translated.frozen = None;
+        }
+    }
+
     /// Makes ready what regions share with the interpreter.
     pub fn expect_regions(&mut self) {
         self.translated.get_or_insert_default();

@@ -463,6 +463,26 @@ impl Translated {
         }
     }
 
+    /// Whether there are regions, asked for or installed.
+    pub fn has_regions(&self) -> bool {
+        self.table.len() > self.free.len()
+    }
+
+    /// Forgets the host and all regions; answers that it still owes are not for those to come. No compiled block enters one.
+    pub fn forget_host(&mut self) {
+        self.listens = false;
+        self.countdown = i64::MAX;
+        (self.requests, self.heat) = (Vec::new(), Vec::new());
+        self.outstanding = 0;
+        (self.table, self.free) = (Vec::new(), Vec::new());
+        (self.by_root, self.by_frame) = (FixedMap::default(), FixedMap::default());
+        (self.hits, self.exits, self.covered) = Default::default();
+        (self.indirect, self.functions) = (BTreeSet::new(), BTreeSet::new());
+        for jump in &self.shared.jumps {
+            jump.epoch.store(0, Relaxed);
+        }
+    }
+
     /// What entering a region takes, in this epoch of the environment.
     pub fn enter(&self, number: u32, epoch: u32) -> Option<Enter> {
         let region = self.table.get(number as usize)?.as_ref()?;

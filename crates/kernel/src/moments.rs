@@ -1,4 +1,4 @@
-//! The lives of a box: a snapshot ends one, each start of it begins another. [`TABLE`] says of each kind of state what becomes of
+//! The lives of a box: a snapshot, or freezing it while it runs, ends one, and each start of that begins another. [`TABLE`] says of each kind of state what becomes of
 //! it; the rows that the kernel carries out are functions of this module, in the order in which they are called. Everything that
 //! no row names lies in memory and stays as it is.
 
@@ -12,10 +12,13 @@ use rootfs::limits::Limits;
 use crate::etc::Naming;
 use crate::file::socket::{Probe, Progress};
 use crate::file::timerfd::TimerFd;
+use crate::file::tty::Terminals;
 use crate::fs::walk::{Lookup, resolve};
 use crate::fs::{Cred, Cx};
 use crate::task::{ProcessId, Run, Tasks, ThreadId};
 use crate::{Kernel, WaitKey, mounts};
+
+mod held;
 
 /// What becomes of state when a life begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub enum Fate {
     GoesOn,
     /// It is dropped when the snapshot is taken.
     Dropped,
+    /// Programs see it break (`ECONNRESET`).
+    Reset,
     /// Whoever asks for another gets an error.
     Refused,
 }
@@ -90,13 +95,13 @@ pub const TABLE: &[Row] = &[
         "decoded code",
         Fate::Kept,
         By::Machine,
-        "dropped where the box has code compiled by a training, which takes its place",
+        "dropped where there is compiled code, which takes its place or has taken it",
     ),
     row(
         "code that a host has compiled",
         Fate::Dropped,
         By::Machine,
-        "there is none: nothing is compiled while a snapshot is made; each start compiles what is hot there",
+        "each start compiles what is hot there; while a snapshot is built nothing is compiled",
     ),
     row(
         "CLOCK_MONOTONIC, the time-stamp counter",
@@ -166,10 +171,23 @@ pub const TABLE: &[Row] = &[
         "written anew",
     ),
     row(
-        "host directories, volumes, tmpfs, sockets of the host",
+        "host directories and volumes in which no program has a file open, is, or has a file mapped",
         Fate::New,
         By::Kernel(directories),
-        "mounted when the box starts; a snapshot has none",
+        "those that the start is given are mounted; a snapshot that is built has none",
+    ),
+    row(
+        "files and directories of the host that are open, mapped, or the working directory of a program; sockets of the host",
+        Fate::Refused,
+        By::Guest,
+        "freezing says which they are, and the box goes on",
+    ),
+    row("tmpfs that is mounted", Fate::Kept, By::Memory, "what the start gives is mounted over it"),
+    row(
+        "connections with the outside",
+        Fate::Reset,
+        By::Kernel(outside),
+        "ECONNRESET; flows of datagrams begin anew, questions to the resolver fail",
     ),
     row(
         "listening sockets, connections inside the box",
@@ -181,15 +199,21 @@ pub const TABLE: &[Row] = &[
         "the way out, network interfaces but lo",
         Fate::New,
         By::Guest,
-        "while a snapshot is made there is only the loopback",
+        "while a snapshot is built there is only the loopback",
     ),
     row(
         "standard input, output and error",
         Fate::New,
         By::Guest,
-        "the host's streams; to programs they stay what they were, no terminal",
+        "the host's streams; to programs they stay what they were, a terminal or none. Input that was read for them and that they have not taken comes first",
     ),
-    row("a terminal (-t)", Fate::Refused, By::Guest, "the programs were started without one"),
+    row("size of the terminal", Fate::New, By::Kernel(window), "programs hear of it by SIGWINCH"),
+    row(
+        "a terminal (-t) for programs that were started without one",
+        Fate::Refused,
+        By::Guest,
+        "they have asked already",
+    ),
     row(
         "arguments, --entrypoint, --user, --workdir, --init, --cpu, capabilities, ulimits, --read-only",
         Fate::Refused,
@@ -203,7 +227,7 @@ pub const TABLE: &[Row] = &[
         "asked at each start",
     ),
     row(
-        "a network, host directories, a terminal, input while a snapshot is made",
+        "a network, host directories, a terminal, input while a snapshot is built",
         Fate::Refused,
         By::Build,
         "so that nothing of the build's host is in it",
@@ -235,20 +259,25 @@ pub enum Awaits {
 }
 
 /// Why no snapshot can be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unfit {
-    /// Files of the host are part of the tree.
-    HostFiles,
-    /// There may be connections to the outside.
-    Network,
+    /// These files of the host are open, mapped or working directories.
+    HostFiles(Vec<String>),
+    /// Sockets of the host are in the tree.
+    Sockets,
+    /// No program is left.
+    Over,
 }
 
 impl std::fmt::Display for Unfit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Unfit::HostFiles => "directories of the host are mounted",
-            Unfit::Network => "the box has a way out",
-        })
+        match self {
+            Unfit::HostFiles(names) => {
+                write!(f, "programs hold files of the host: {}", names.join(", "))
+            }
+            Unfit::Sockets => f.write_str("sockets of the host are mounted"),
+            Unfit::Over => f.write_str("its programs have ended"),
+        }
     }
 }
 
@@ -301,16 +330,23 @@ impl Kernel {
         self.mm.reap();
     }
 
-    /// Ends this life: the state may be put away, and [`Kernel::begin_life`] comes next.
+    /// Ends this life: the state may be put away, and [`Kernel::begin_life`] comes next, or [`Kernel::live_on`]. The state is as it
+    /// was but for what nobody can see.
     ///
     /// # Errors
     /// Something of the host is part of the state.
     pub fn end_life(&mut self) -> Result<(), Unfit> {
-        if self.host.network().is_some() || self.host.sockets_way().is_some() {
-            return Err(Unfit::Network);
+        if self.exit.is_some() {
+            return Err(Unfit::Over);
         }
-        if self.shared.mounts.borrow().iter().any(|root| root.mount().fstype == HOST_FILES) {
-            return Err(Unfit::HostFiles);
+        if self.host.sockets_way().is_some() {
+            return Err(Unfit::Sockets);
+        }
+        // Descriptors of the host that nobody holds any more are closed while there is this host.
+        drop(Cx::new(self, Cred::root()));
+        let held = self.held_host_files();
+        if !held.is_empty() {
+            return Err(Unfit::HostFiles(held));
         }
         self.account();
         self.mm.reap();
@@ -323,6 +359,16 @@ impl Kernel {
         self.life.passes.set(false);
         self.stopped = Some((self.now(), self.host.clock_realtime()));
         Ok(())
+    }
+
+    /// Takes [`Kernel::end_life`] back: this life goes on with its host, as if nothing had been.
+    pub fn live_on(&mut self) {
+        self.stopped = None;
+    }
+
+    /// Whether the first program was given a terminal.
+    pub fn has_console(&self) -> bool {
+        self.shared.registry::<Terminals>().console().is_some()
     }
 
     /// Whether [`Kernel::end_life`] came and no life began since.
@@ -385,9 +431,6 @@ impl Kernel {
         env
     }
 }
-
-/// File system type of host directories.
-const HOST_FILES: &str = "9p";
 
 /// `NAME` of `NAME=value`.
 fn name(entry: &[u8]) -> &[u8] {
@@ -484,7 +527,18 @@ fn names(kernel: &mut Kernel, beginning: &Beginning) {
     }
 }
 
+fn outside(kernel: &mut Kernel, _: &Beginning) {
+    kernel.network.forget_outside(&kernel.wakes);
+}
+
+fn window(kernel: &mut Kernel, _: &Beginning) {
+    if let Some((rows, columns)) = kernel.host.window_size() {
+        kernel.resize_console(rows, columns);
+    }
+}
+
 fn directories(kernel: &mut Kernel, _: &Beginning) {
+    mounts::unmount_host(&kernel.shared);
     if !kernel.has_programs() {
         return;
     }

@@ -8,7 +8,7 @@ use abi::Errno;
 use abi::stat::{
     CGROUP2_SUPER_MAGIC, DEVPTS_SUPER_MAGIC, MQUEUE_MAGIC, OVERLAYFS_SUPER_MAGIC, PROC_SUPER_MAGIC,
     ST_NODEV, ST_NOEXEC, ST_NOSUID, ST_RDONLY, ST_RELATIME, SYSFS_MAGIC, TMPFS_MAGIC, V9FS_MAGIC,
-    makedev,
+    makedev, minor,
 };
 
 use crate::file::socket::Forwards;
@@ -63,13 +63,17 @@ pub struct Spec<'a> {
 
 /// A device number for a further filesystem.
 pub fn new_dev(shared: &Shared) -> u64 {
+    let mounts = shared.mounts.borrow();
+    // Mounts may have gone since, and no two file systems share a number.
+    let after = mounts.iter().map(|root| minor(root.mount().dev) + 1).max();
     // Unnamed device numbers: major 0.
-    makedev(0, 64 + shared.mounts.borrow().len() as u32)
+    makedev(0, after.unwrap_or(0).max(64 + mounts.len() as u32))
 }
 
 fn new_root(shared: &Shared, inode: InodeRef, parent: u32, spec: Spec) -> Rc<Dentry> {
+    let after = shared.mounts.borrow().iter().map(|root| root.mount().id + 1).max();
     let mount = Mount {
-        id: 512 + shared.mounts.borrow().len() as u32,
+        id: after.unwrap_or(512),
         parent,
         dev: spec.dev,
         fstype: spec.fstype,
@@ -331,6 +335,16 @@ pub fn mount_given(cx: &mut Cx, root: &Rc<Dentry>) -> Result<(), (Vec<u8>, Errno
     Ok(())
 }
 
+/// File system type of host directories.
+pub const HOST_FILES: &str = "9p";
+
+/// Takes what [`mount_given`] has mounted of the host's directories out of the tree: nobody holds a file there
+/// (`moments::held`), and another host may give others.
+pub fn unmount_host(shared: &Shared) {
+    // Later ones may lie over earlier ones.
+    shared.mounts.borrow_mut().retain(|root| root.mount().fstype != HOST_FILES || !root.unmount());
+}
+
 /// A socket that the outside serves, in a file system of its own.
 fn mount_socket(cx: &mut Cx, root: &Rc<Dentry>, path: &[u8], socket: &HostSocket) -> Res<()> {
     const NAME: &[u8] = b"socket";
@@ -373,7 +387,7 @@ fn mount_preopen(cx: &mut Cx, root: &Rc<Dentry>, path: &[u8], preopen: &Preopen)
         copy_tree(cx, image.inode().clone(), inode.clone())?;
     }
     let spec = Spec {
-        fstype: "9p",
+        fstype: HOST_FILES,
         source: "host",
         root: within,
         flags: ST_RELATIME | read_only,

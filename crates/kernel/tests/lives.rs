@@ -216,15 +216,13 @@ fn what_programs_leave_stays_when_they_are_ended() {
 }
 
 #[test]
-fn host_directories_are_in_no_snapshot() {
+fn host_directories_go_unless_somebody_holds_a_file_there() {
     let mut sys = Sys::new();
-    assert_eq!(sys.k.end_life(), Ok(()));
-    assert!(sys.k.is_between_lives());
     let root = sys.k.root.clone();
     let mut cx = kernel::fs::Cx::new(&mut sys.k, kernel::fs::Cred::root());
     let inode = kernel::fs::hostfs::root(99, kernel::HostFd(3));
     let spec = kernel::mounts::Spec {
-        fstype: "9p",
+        fstype: kernel::mounts::HOST_FILES,
         source: "host",
         root: "/".to_owned(),
         flags: 0,
@@ -234,7 +232,24 @@ fn host_directories_are_in_no_snapshot() {
     };
     let kind = kernel::fs::Kind::Dir;
     kernel::mounts::mount_at(&mut cx, &root, b"/host", kind, inode, spec).unwrap();
-    assert_eq!(sys.k.end_life(), Err(Unfit::HostFiles));
+    drop(cx);
+    let mounted = |sys: &Sys| {
+        let mounts = sys.k.shared.mounts.borrow();
+        mounts.iter().filter(|root| root.mount().fstype == kernel::mounts::HOST_FILES).count()
+    };
+    let name = sys.string("/host");
+    let fd = sys.ok(2, &[name, 0o10_000_000]); // O_PATH: this host lists nothing
+    assert_eq!(sys.k.end_life(), Err(Unfit::HostFiles(vec!["/host".to_owned()])));
+    assert!(!sys.k.is_between_lives());
+    sys.ok(3, &[fd]);
+    // A life that goes on keeps it.
+    assert_eq!(sys.k.end_life(), Ok(()));
+    assert!(sys.k.is_between_lives());
+    sys.k.live_on();
+    assert!(!sys.k.is_between_lives() && mounted(&sys) == 1);
+    next_life(&mut sys, SECOND, 1, &Beginning::default());
+    assert_eq!(mounted(&sys), 0);
+    assert!(sys.k.has_file(b"/host"), "the place where it was mounted stays");
 }
 
 /// What stands around the table in `docs/snapshots.md`.
@@ -253,6 +268,7 @@ fn the_page_has_the_table_of_the_kernel() {
             Fate::New => "new",
             Fate::GoesOn => "goes on",
             Fate::Dropped => "dropped at the snapshot",
+            Fate::Reset => "reset",
             Fate::Refused => "refused",
         };
         let by = match row.by {

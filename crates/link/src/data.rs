@@ -1,9 +1,10 @@
 //! A box's data section: wizer's many segments and the image as few, laid so that a host can map the largest one.
 
-use crate::LinkError;
 use crate::image::Image;
-use crate::place::{PAGE, WORTH_MAPPING};
+use crate::place::{Extent, PAGE, WORTH_MAPPING};
 use crate::section::{Counted, damaged, put, section_bytes};
+use crate::{Content, LinkError};
+use std::fs::File;
 use wasm_encoder::{CustomSection, Encode, SectionId};
 use wasmparser::{DataKind, Operator, Parser, Payload};
 
@@ -22,7 +23,7 @@ pub struct Data<'a> {
     runs: Vec<Run<'a>>,
     /// The first run that is worth mapping.
     first: usize,
-    image: Image<'a>,
+    image: Option<Image<'a>>,
 }
 
 /// A segment made from several, with zeros before and between them.
@@ -36,8 +37,18 @@ struct Run<'a> {
 struct Piece<'a> {
     address: usize,
     len: usize,
-    /// None for the image.
-    bytes: Option<&'a [u8]>,
+    bytes: Bytes<'a>,
+}
+
+/// Where bytes are.
+#[derive(Clone, Copy)]
+enum Bytes<'a> {
+    /// In memory.
+    Here(&'a [u8]),
+    /// They are the root filesystem's image.
+    Image,
+    /// In a file, from this place on.
+    In(&'a File, u64),
 }
 
 impl Piece<'_> {
@@ -50,7 +61,8 @@ impl<'a> Data<'a> {
     /// The data of a snapshot, and the image, which is read when the section is written.
     pub fn new(module: &'a [u8], image: Image<'a>) -> Result<Data<'a>, LinkError> {
         let mut passive = Vec::new();
-        let mut pieces = vec![Piece { address: image.address, len: image.len, bytes: None }];
+        let mut pieces =
+            vec![Piece { address: image.address, len: image.len, bytes: Bytes::Image }];
         let mut counted = false;
         for payload in Parser::new(0).parse_all(module) {
             let section = match payload.map_err(damaged)? {
@@ -75,12 +87,30 @@ impl<'a> Data<'a> {
                     ),
                     DataKind::Active { offset_expr, .. } => {
                         let address = constant(offset_expr)? as usize;
-                        let (len, bytes) = (segment.data.len(), Some(segment.data));
+                        let (len, bytes) = (segment.data.len(), Bytes::Here(segment.data));
                         pieces.push(Piece { address, len, bytes });
                     }
                 }
             }
         }
+        Data::laid(passive, pieces, Some(image))
+    }
+
+    /// The data of a memory that consists of these extents, and passive segments as they are encoded.
+    pub fn of_memory(passive: Vec<&'a [u8]>, extents: &'a [Extent]) -> Result<Data<'a>, LinkError> {
+        let piece = |extent: &'a Extent| Piece {
+            address: extent.address as usize,
+            len: extent.len as usize,
+            bytes: Bytes::In(&extent.file, extent.offset),
+        };
+        Data::laid(passive, extents.iter().map(piece).collect(), None)
+    }
+
+    fn laid(
+        passive: Vec<&'a [u8]>,
+        mut pieces: Vec<Piece<'a>>,
+        image: Option<Image<'a>>,
+    ) -> Result<Data<'a>, LinkError> {
         pieces.retain(|piece| piece.len > 0);
         // In order of address wasmtime can make its own image of memory in one pass, too.
         pieces.sort_by_key(|piece| piece.address);
@@ -97,7 +127,7 @@ impl<'a> Data<'a> {
         // Sections and segments have lengths of 32 bits.
         let encoded: usize = runs.iter().map(Run::encoded_len).sum();
         if encoded > u32::MAX as usize - (1 << 20) {
-            return Err(LinkError::ImageTooLarge(image.len as u64));
+            return Err(LinkError::ImageTooLarge(encoded as u64));
         }
         Ok(Data { passive, runs, first, image })
     }
@@ -132,8 +162,13 @@ impl<'a> Data<'a> {
             for piece in &run.pieces {
                 put(out, &vec![0; piece.address - at])?;
                 match piece.bytes {
-                    Some(bytes) => put(out, bytes)?,
-                    None => self.image.write(out)?,
+                    Bytes::Here(bytes) => put(out, bytes)?,
+                    Bytes::Image => {
+                        if let Some(image) = &mut self.image {
+                            image.write(out)?;
+                        }
+                    }
+                    Bytes::In(file, offset) => copy(file, offset, piece.len, out)?,
                 }
                 at = piece.end();
             }
@@ -153,6 +188,28 @@ impl<'a> Data<'a> {
         head
     }
 }
+
+/// Writes `len` bytes of a file from `offset` on.
+fn copy(
+    file: &File,
+    mut offset: u64,
+    mut len: usize,
+    out: &mut Counted<'_>,
+) -> Result<(), LinkError> {
+    let mut buffer = vec![0; len.min(COPY_BUFFER)];
+    while len > 0 {
+        let most = buffer.len().min(len);
+        let part = buffer.get_mut(..most).unwrap_or_default();
+        Content::File(file)
+            .read_at(part, offset)
+            .map_err(|source| LinkError::Io { what: "read the box's memory", source })?;
+        put(out, part)?;
+        (offset, len) = (offset + most as u64, len - most);
+    }
+    Ok(())
+}
+
+const COPY_BUFFER: usize = 256 << 10;
 
 /// The first run that a host would map, or the largest one.
 fn first_large(runs: &[Run<'_>]) -> usize {

@@ -6,19 +6,26 @@ use crate::data::Data;
 use crate::image::Image;
 use crate::section::{Counted, damaged, put, section_bytes};
 use crate::snapshot::State;
-use crate::{CONFIG_SECTION, FROZEN_SECTION, LinkError, component};
+use crate::{CONFIG_SECTION, FROZEN_SECTION, LIFE_EXPORT, LinkError, component};
 use std::io::{Read, Write};
 use translate::Pages;
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{CustomSection, DataCountSection, ExportSection, ImportSection, RawSection};
 use wasmparser::{ExportSectionReader, ImportSectionReader, Parser, Payload};
 
-/// What a WASI command exports, and what a host needs that compiles hot code (nothing for a component's host: it sees
+/// What a WASI command exports, and what a host needs that compiles hot code, or freezes the box (nothing for a component's host: it sees
 /// only what goes through interfaces).
-const KEPT_EXPORTS: [&str; 4] = ["memory", "_start", "__indirect_function_table", "boxer-desk"];
+const KEPT_EXPORTS: [&str; 5] =
+    ["memory", START, "__indirect_function_table", "boxer-desk", LIFE_EXPORT];
+
+/// What a host calls to run a box.
+const START: &str = "_start";
+
+/// What the guest program has for that, if it has it: [`START`] of its C library works once, and a frozen box is started again.
+const START_AGAIN: &str = "boxer-start";
 
 /// What a component's core module exports: `cabi_realloc` is memory for what its imports return.
-const COMPONENT_EXPORTS: [&str; 3] = ["memory", "_start", "cabi_realloc"];
+const COMPONENT_EXPORTS: [&str; 3] = ["memory", START, "cabi_realloc"];
 
 /// Which host the module's imports are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,8 +133,14 @@ fn keep_exports(
     names: &[&str],
 ) -> Result<ExportSection, LinkError> {
     let mut kept = ExportSection::new();
-    for export in exports.clone() {
-        let export = export.map_err(damaged)?;
+    let all: Vec<_> = exports.clone().into_iter().collect::<Result<_, _>>().map_err(damaged)?;
+    let again = all.iter().any(|export| export.name == START_AGAIN);
+    for mut export in all {
+        if export.name == if again { START_AGAIN } else { START } {
+            export.name = START;
+        } else if export.name == START {
+            continue;
+        }
         if names.contains(&export.name) {
             RoundtripReencoder.parse_export(&mut kept, export).map_err(damaged)?;
         }

@@ -1,6 +1,6 @@
 //! What a box asks of its host and what it holds, read without loading the image.
 
-use crate::{CONFIG_SECTION, FROZEN_SECTION, LinkError};
+use crate::{CONFIG_SECTION, FROZEN_SECTION, LIFE_SECTION, LinkError};
 use std::io::{Read, Seek, SeekFrom};
 use wasmparser::{
     BinaryReader, CodeSectionReader, ComponentImportSectionReader, ImportSectionReader,
@@ -34,6 +34,8 @@ pub struct Inspection {
     pub image_config_json: Option<Vec<u8>>,
     /// What [`crate::FROZEN_SECTION`] says (JSON), when the file has one.
     pub frozen_json: Option<Vec<u8>>,
+    /// What [`crate::LIFE_SECTION`] says (JSON), when the file has one.
+    pub life_json: Option<Vec<u8>>,
 }
 
 /// More than any import or configuration section needs; a larger one is refused.
@@ -63,6 +65,7 @@ pub fn inspect(file: &mut (impl Read + Seek)) -> Result<Inspection, LinkError> {
         data_size: 0,
         image_config_json: None,
         frozen_json: None,
+        life_json: None,
     };
     let mut at = header.len() as u64;
     while at < file_size {
@@ -93,6 +96,7 @@ fn section(
             let place = match reader.read_string().map_err(not_wasm)? {
                 CONFIG_SECTION => &mut found.image_config_json,
                 FROZEN_SECTION => &mut found.frozen_json,
+                LIFE_SECTION => &mut found.life_json,
                 _ => return Ok(()),
             };
             let rest = reader.bytes_remaining();

@@ -14,7 +14,8 @@
 //! | `boxer-life-begin() -> i32`, `boxer-life-step() -> i64`, `boxer-life-text(len: i32) -> i32`, `boxer-life-file() -> i32`, `boxer-life-ask(port: i32) -> i32`, `boxer-life-end(keep: i32) -> i32` | a life before the state is taken, for whoever has a host ([`Life`]; `guest::life` has their meaning) |
 //! | `boxer-component()` | if it is there, called first where the result is a component |
 //! | `wizer-initialize()` | boots and mounts; calls no import |
-//! | `_start()` | runs the box as a WASI command |
+//! | `boxer-start()` | runs the box as a WASI command, and the box's `_start`; can be called in a copy of memory made during such a call |
+//! | `boxer-life` | where a host that freezes the box meets it (`mux::freeze`); kept in modules |
 //! | `boxer-desk`, `__indirect_function_table` | where a host that compiles hot code finds requests (`mem::desk`) and puts functions; kept in modules |
 //!
 //! This crate knows neither Linux nor Dockerfiles, and gives a box no host: that is `runtime`'s part.
@@ -35,6 +36,7 @@ mod inspect;
 mod life;
 mod place;
 mod prune;
+mod refill;
 mod section;
 mod snapshot;
 mod split;
@@ -49,8 +51,9 @@ pub use frozen::{Frozen, FrozenReport};
 pub use guest::{component_guest_wasm, guest_wasm, guest_wasm_without_simd};
 pub use inspect::{Format, Inspection, inspect};
 pub use life::Life;
-pub use place::{Segment, place};
+pub use place::{Extent, PAGE, Segment, place};
 pub use prune::NOTES;
+pub use refill::refill;
 pub use split::{Contents, MEMORY, Split, split};
 
 use rootfs::config::BoxConfig;
@@ -58,6 +61,13 @@ use std::io::{Read, Write};
 
 /// Name of the custom section that holds the OCI image configuration (JSON).
 pub const CONFIG_SECTION: &str = "boxer.config";
+
+/// Name of the custom section that says which life a box goes on with, and which box it came from (JSON, `runtime::Frozen`). A box
+/// that starts with its programs has none.
+pub const LIFE_SECTION: &str = "boxer.life";
+
+/// Name of the exported global by which a running box can be frozen.
+pub const LIFE_EXPORT: &str = "boxer-life";
 
 /// The largest image that fits a box: the 4 GiB of linear memory less room for the guest itself.
 pub const MAX_IMAGE: u64 = (4 << 30) - (512 << 20);

@@ -6,7 +6,9 @@ use crate::Content;
 use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap, mremap_fixed, munmap};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::ptr::null_mut;
+use std::sync::Arc;
 use wasmtime::{AsContextMut, Memory};
 
 /// Pages are mapped whole.
@@ -26,7 +28,20 @@ pub struct Segment {
     pub offset: u64,
 }
 
-/// Gives a part of `memory` the bytes of `content` that `segment` says. Whole pages are mapped where address and offset have
+/// Bytes of linear memory and where they lie in a file.
+#[derive(Clone, Debug)]
+pub struct Extent {
+    /// First byte in linear memory.
+    pub address: u32,
+    /// Number of bytes.
+    pub len: u32,
+    /// Where they are.
+    pub file: Arc<File>,
+    /// Place of the first one there.
+    pub offset: u64,
+}
+
+/// Gives a part of `memory` the bytes of `content` that `segment` says, and tells which addresses show pages of the file now. Whole pages are mapped where address and offset have
 /// the same place in a page; all else is copied. Nothing else of the file can be seen in memory. What is written to the
 /// file while it is mapped may or may not show, and reading beyond its end when it has become shorter is SIGBUS.
 ///
@@ -37,7 +52,7 @@ pub fn place(
     memory: Memory,
     segment: Segment,
     content: Content<'_>,
-) -> io::Result<()> {
+) -> io::Result<Range<u32>> {
     let Segment { address, len, offset } = segment;
     let (address, len) = (address as usize, len as usize);
     let bytes = memory
@@ -55,10 +70,13 @@ pub fn place(
         if map(&mut bytes[head..head + pages], file, offset + head as u64).is_ok() {
             content.read_at(&mut bytes[..head], offset)?;
             let tail = head + pages;
-            return content.read_at(&mut bytes[tail..], offset + tail as u64);
+            content.read_at(&mut bytes[tail..], offset + tail as u64)?;
+            // No more than the segment's, which are 32 bits.
+            return Ok((address + head) as u32..(address + tail) as u32);
         }
     }
-    content.read_at(bytes, offset)
+    content.read_at(bytes, offset)?;
+    Ok(segment.address..segment.address)
 }
 
 /// Replaces whole pages of a linear memory by a file's, at `offset`, which must be in it.

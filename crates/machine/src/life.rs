@@ -12,11 +12,17 @@ impl Machine {
     /// Something of the host is part of the state.
     pub fn end_life(&mut self) -> Result<(), Unfit> {
         self.kernel.end_life()?;
+        self.engine.forget_host();
         if !self.frozen.is_empty() {
             // Regions that come with the box take the place of blocks that were decoded without them.
             self.engine.clear();
         }
         Ok(())
+    }
+
+    /// Takes [`Machine::end_life`] back: the box goes on with the host that it has, which is listened to anew.
+    pub fn live_on(&mut self) {
+        self.kernel.live_on();
     }
 
     /// Begins a life of a box that was a snapshot.
@@ -25,8 +31,9 @@ impl Machine {
             if let Some(what) = self.too_late(args) {
                 return Err(StartFailure::TooLate(what));
             }
-            if !args.interpret {
-                self.thaw();
+            match args.interpret {
+                true => self.engine.leave_frozen(),
+                false => self.thaw(),
             }
         }
         let bytes = |words: &[String]| words.iter().map(|w| w.clone().into_bytes()).collect();
@@ -50,7 +57,7 @@ impl Machine {
             (args.user.is_some(), "a user"),
             (args.cpu.is_some_and(|cpu| cpu != self.level()), "another processor"),
             (args.init, "--init"),
-            (args.tty_wanted, "a terminal"),
+            (args.tty_wanted && !self.kernel.has_console(), "a terminal"),
             (args.rights != Rights::default(), "other rights, groups or ulimits"),
         ];
         all.into_iter().find(|(asked, _)| *asked).map(|(_, what)| what)

@@ -13,6 +13,7 @@ pub mod control;
 mod extension;
 pub mod files;
 mod flow;
+pub mod freeze;
 mod link;
 mod packet;
 pub mod publish;

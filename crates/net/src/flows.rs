@@ -7,6 +7,7 @@ use crate::serve::reborrow;
 use crate::socket::{Datagram, ErrorMessage, Link, SocketId, State, UdpFlow};
 use abi::Errno;
 use abi::inet::{IPPROTO_UDP, SO_EE_ORIGIN_LOCAL};
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -60,6 +61,32 @@ impl Net {
             && self.udp_out.is_empty()
             && self.asked.is_empty())
             || self.resolver.deadline().is_some()
+    }
+
+    /// The way out is gone for good, and another may come: connections that went through it are reset (`ECONNRESET`), questions to
+    /// its resolver fail. Whoever listens still does.
+    pub fn forget_outside(&mut self) {
+        if self.families.take().is_none() {
+            return;
+        }
+        for conn in self.flows.keys().copied().collect::<Vec<_>>() {
+            match self.udp_peers.get(&conn) {
+                // As a host does that gives up a silent flow: the next datagram opens another.
+                Some(_) => self.drop_flow(conn),
+                None => self.flow_failed(conn, Errno::ECONNRESET),
+            }
+        }
+        self.flows.clear();
+        self.udp_flows.clear();
+        self.udp_out.clear();
+        self.ended.clear();
+        let rests: usize = std::mem::take(&mut self.draining).values().map(VecDeque::len).sum();
+        self.uncharge(rests);
+        for number in self.resolver.outstanding() {
+            let answer = self.resolver.answer(number, None);
+            self.hand_over(answer);
+        }
+        self.interfaces = Interfaces::default();
     }
 
     fn flush(&mut self, outside: &mut dyn Outside) {

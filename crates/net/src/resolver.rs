@@ -115,6 +115,11 @@ impl<C> Resolver<C> {
         None
     }
 
+    /// The numbers of the questions that wait for the host.
+    pub fn outstanding(&self) -> Vec<u32> {
+        self.pending.keys().copied().collect()
+    }
+
     /// The host has answered ([`Event::Answer`](crate::Event::Answer)): what goes to whom.
     pub fn answer(&mut self, number: u32, message: Option<Vec<u8>>) -> Option<(C, Vec<u8>)> {
         let Pending { client, query, size, .. } = self.pending.remove(&number)?;

@@ -4,10 +4,12 @@
 
 use crate::error::RunError;
 use link::{CodeCache, Content, Contents, Digest, NOTES, Segment, Split, digest_of, hex, trust};
+use rustix::fs::{MemfdFlags, memfd_create};
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The form of a box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +80,18 @@ impl<'a> Source<'a> {
         match &self.held {
             Held::File(file, _) => Content::File(file),
             Held::Bytes(bytes) => Content::Bytes(bytes),
+        }
+    }
+
+    /// The box's file, to be kept; what is in memory is written to one there.
+    pub fn keep(&self) -> std::io::Result<Arc<File>> {
+        match &self.held {
+            Held::File(file, _) => file.try_clone().map(Arc::new),
+            Held::Bytes(bytes) => {
+                let mut file = File::from(memfd_create("boxer", MemfdFlags::CLOEXEC)?);
+                file.write_all(bytes)?;
+                Ok(Arc::new(file))
+            }
         }
     }
 

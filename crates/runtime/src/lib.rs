@@ -8,6 +8,8 @@
 mod bridge;
 mod descriptor;
 mod error;
+mod freeze;
+mod frozen;
 mod identity;
 mod interrupt;
 mod life;
@@ -27,6 +29,8 @@ mod whole;
 
 pub use descriptor::Descriptor;
 pub use error::RunError;
+pub use freeze::{FreezeError, FreezeOn, Freezer, Next};
+pub use frozen::{Fork, Frozen};
 pub use interrupt::Interrupt;
 pub use life::{FirstLife, LifeError, Until};
 pub use network::{
@@ -34,7 +38,7 @@ pub use network::{
 };
 pub use options::{Mounted, Overrides, Preopen, RunOptions, Tmpfs};
 pub use run::Outcome;
-pub use signals::{Forwarding, Signals};
+pub use signals::{FORWARDED, Forwarding, Signals};
 pub use step::{LAYER_FILE, StepInput};
 pub use stream::{Input, Output};
 pub use terminal::{RawTerminal, is_terminal, size as terminal_size};

@@ -3,9 +3,10 @@
 use crate::error::{RunError, start_error};
 use crate::identity::{Parts, Source};
 use crate::truncated;
-use link::{CacheError, CodeCache, Contents, Digest, MEMORY, place};
+use link::{CacheError, CodeCache, Contents, Digest, MEMORY, Segment, place};
+use std::ops::Range;
 use wasmtime::component::Component;
-use wasmtime::{AsContextMut, Instance, Linker, Module};
+use wasmtime::{AsContextMut, Instance, InstancePre, Module};
 
 /// A box's compiled code, and what its memory has to be filled with.
 pub struct Loaded {
@@ -39,23 +40,29 @@ pub fn component(cache: &CodeCache, source: &Source<'_>) -> Result<(Component, D
     Ok((cache.component(&key, || source.read())?, key))
 }
 
+/// Segments and the addresses of each that show pages of the box's file.
+pub type Mapped = Vec<(Segment, Range<u32>)>;
+
 impl Loaded {
-    /// An instance that has not been started, for which `source` must stay as it is: its memory is mapped.
+    /// An instance that has not been started, for which `source` must stay as it is: its memory is mapped. And which addresses of
+    /// which segments are.
     pub fn instantiate<T: 'static>(
         &self,
-        linker: &Linker<T>,
+        code: &InstancePre<T>,
         mut store: impl AsContextMut<Data = T>,
         source: &Source<'_>,
-    ) -> Result<Instance, RunError> {
-        let instance = linker.instantiate(&mut store, &self.module).map_err(start_error)?;
-        let Some(contents) = &self.contents else { return Ok(instance) };
+    ) -> Result<(Instance, Mapped), RunError> {
+        let instance = code.instantiate(&mut store).map_err(start_error)?;
+        let mut mapped = Vec::new();
+        let Some(contents) = &self.contents else { return Ok((instance, mapped)) };
         let missing = || RunError::Start("it exports no memory".to_owned());
         let memory = instance.get_memory(&mut store, MEMORY).ok_or_else(missing)?;
         memory.grow(&mut store, contents.pages).map_err(start_error)?;
         truncated::explain();
         for segment in &contents.segments {
-            place(&mut store, memory, *segment, source.content()).map_err(|e| source.error(e))?;
+            let range = place(&mut store, memory, *segment, source.content());
+            mapped.push((*segment, range.map_err(|error| source.error(error))?));
         }
-        Ok(instance)
+        Ok((instance, mapped))
     }
 }

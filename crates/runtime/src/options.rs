@@ -2,6 +2,7 @@
 
 use crate::descriptor::{self, Descriptor};
 use crate::error::RunError;
+use crate::freeze::Freezer;
 use crate::interrupt::Interrupt;
 use crate::network::{Network, Served};
 use crate::stream::{Input, Output};
@@ -151,6 +152,8 @@ pub struct RunOptions {
     pub interrupt: Option<Interrupt>,
     /// Ends a module that has waited for so long.
     pub idle: Option<Duration>,
+    /// Freezes it while it runs.
+    pub freezer: Option<Freezer>,
 }
 
 impl Preopen {

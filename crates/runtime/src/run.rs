@@ -3,6 +3,7 @@
 use crate::bridge::Bridge;
 use crate::descriptor::Descriptor;
 use crate::error::{RunError, start_error};
+use crate::freeze::{self, Freezer, Freezing, Ground};
 use crate::identity::{Form, Source};
 use crate::interrupt::Interrupt;
 use crate::load;
@@ -34,18 +35,34 @@ pub struct Outcome {
 pub fn run(
     cache: &CodeCache,
     source: &Source<'_>,
-    options: RunOptions,
+    mut options: RunOptions,
 ) -> Result<Outcome, RunError> {
     match source.form {
         Form::Module => {
             let loaded = load::module(cache, source)?;
+            let freezer = listen(&mut options)?;
             let translation = options.translation.clone();
             let (mut store, sinks) = module_store(cache, options)?;
-            let instance = loaded.instantiate(&preview1::linker(cache)?, &mut store, source)?;
+            let linker = preview1::linker(cache)?;
+            let code = linker.instantiate_pre(&loaded.module).map_err(start_error)?;
+            let (instance, mapped) = loaded.instantiate(&code, &mut store, source)?;
+            if let Some(freezer) = freezer {
+                let file = source.keep().map_err(|error| source.error(error))?;
+                let backing = mapped
+                    .into_iter()
+                    .filter_map(|(segment, range)| freeze::mapped(segment, range, &file))
+                    .collect();
+                let ground = Ground { cache: cache.clone(), code: loaded.module, source: file };
+                let freezing = Freezing::attach(&mut store, instance, &freezer, ground, backing);
+                store.data_mut().freeze_by(freezer, freezing);
+            }
             call_start(cache, &mut store, instance, &translation)
                 .map(|status| sinks.outcome(status))
         }
         Form::Component => {
+            if let Some(freezer) = options.freezer.take() {
+                freezer.refuse_component();
+            }
             let (component, _) = load::component(cache, source)?;
             let mut linker = wasmtime::component::Linker::<P2>::new(cache.engine());
             p2::add_to_linker_sync(&mut linker).map_err(start_error)?;
@@ -132,6 +149,22 @@ pub fn module_store(
     let waker = waker.map_err(|error| RunError::Start(error.to_string()))?;
     let streams = Streams::new(options.stdin.into_source(), out, extra, files, waker);
     Ok((Store::new(cache.engine(), State::new(wasi, streams, options.idle)), sinks))
+}
+
+/// What freezes the box, which can be told from now on.
+pub fn listen(options: &mut RunOptions) -> Result<Option<Freezer>, RunError> {
+    const CONTROL: &str = "BOXER_CONTROL";
+    let freezer = options.freezer.take();
+    if let Some(freezer) = &freezer
+        && !freezer.has_control()
+        && !options.descriptors.iter().any(|descriptor| descriptor.variable == CONTROL)
+    {
+        let made = Descriptor::new(CONTROL);
+        let (descriptor, ours) = made.map_err(|error| RunError::Start(error.to_string()))?;
+        options.descriptors.push(descriptor);
+        freezer.told_by(ours);
+    }
+    Ok(freezer)
 }
 
 /// Begins to serve the network that a box is granted; its stream is one more descriptor.

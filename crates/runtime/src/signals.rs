@@ -1,5 +1,6 @@
 //! Signals that this process gets: they end it, or go to the box that it runs.
 
+use crate::freeze::Freezer;
 use crate::terminal::{self, RawTerminal};
 use mux::control::Control;
 use std::io::Write;
@@ -13,8 +14,9 @@ const SIGINT: u16 = 2;
 const SIGTERM: u16 = 15;
 const SIGWINCH: u16 = 28;
 
-/// What a box is told beside SIGINT: HUP QUIT USR1 USR2 ALRM TERM WINCH.
-const FORWARDED: [u16; 7] = [1, 3, 10, 12, 14, 15, SIGWINCH];
+/// What a box is told beside SIGINT and SIGWINCH: names and Linux's numbers.
+pub const FORWARDED: [(&str, u16); 6] =
+    [("HUP", 1), ("QUIT", 3), ("USR1", 10), ("USR2", 12), ("ALRM", 14), ("TERM", 15)];
 
 /// A second interrupt within this time ends the box whatever it does.
 const IMPATIENCE: Duration = Duration::from_secs(3);
@@ -32,6 +34,8 @@ struct Target {
     terminal: Option<RawTerminal>,
     interrupted: Option<Instant>,
     hook: Option<Hook>,
+    /// A signal that freezes the box instead.
+    freeze: Option<(u16, Freezer)>,
 }
 
 /// Hears of a signal.
@@ -43,6 +47,11 @@ impl Signals {
         let target = Arc::new(Mutex::new(Target::default()));
         watch(&target, "interrupt", &[SIGINT])?;
         Ok(Signals { target })
+    }
+
+    /// Once signals go to a box, this one freezes it instead ([`Freezer::fire`]).
+    pub fn freeze_on(&self, number: u16, freezer: Freezer) {
+        lock(&self.target).freeze = Some((number, freezer));
     }
 
     /// From now on SIGHUP, SIGINT and SIGTERM are told to `hook`, on a thread of its own, and do not end this process.
@@ -66,7 +75,8 @@ impl Signals {
             target.terminal = terminal;
         }
         let forwarding = Forwarding { target: Arc::clone(&self.target) };
-        watch(&self.target, "signals", &FORWARDED)?;
+        let numbers: Vec<u16> = FORWARDED.iter().map(|(_, number)| *number).collect();
+        watch(&self.target, "signals", &[numbers, vec![SIGWINCH]].concat())?;
         Ok(forwarding)
     }
 }
@@ -116,6 +126,9 @@ impl Target {
     fn take(&mut self, number: u16) {
         if let Some(hook) = &mut self.hook {
             return hook(number);
+        }
+        if let Some((_, freezer)) = self.freeze.as_ref().filter(|(freezes, _)| *freezes == number) {
+            return freezer.fire();
         }
         if number == SIGINT {
             let now = Instant::now();

@@ -124,6 +124,18 @@ impl Dentry {
         *self.mounted.borrow_mut() = Some(root.clone());
     }
 
+    /// Takes the filesystem with this root from where it was mounted; what was mounted over it comes in its place. Whether
+    /// it was mounted at all.
+    pub fn unmount(&self) -> bool {
+        let Some(below) = self.covers.take() else { return false };
+        let above = self.mounted.take();
+        if let Some(above) = &above {
+            *above.covers.borrow_mut() = Some(below.clone());
+        }
+        *below.mounted.borrow_mut() = above;
+        true
+    }
+
     /// Whether a filesystem is mounted here.
     pub fn is_mountpoint(&self) -> bool {
         self.mounted.borrow().is_some()

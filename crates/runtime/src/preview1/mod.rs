@@ -11,6 +11,7 @@ pub use files::{Files, open_dir};
 pub use streams::Streams;
 
 use crate::error::{RunError, start_error};
+use crate::freeze::{Freezer, Freezing};
 use crate::translator::Translator;
 use link::CodeCache;
 use std::time::Duration;
@@ -32,12 +33,22 @@ pub struct State {
     pub translator: Option<Translator>,
     /// Ends the module when it has waited for so long.
     idle: Option<Duration>,
+    /// What is needed to freeze it.
+    freezing: Option<Freezing>,
 }
 
 impl State {
     /// The state of one run.
     pub fn new(mut wasi: WasiCtxBuilder, streams: Streams, idle: Option<Duration>) -> State {
-        State { wasi: wasi.build_p1(), streams, translator: None, idle }
+        State { wasi: wasi.build_p1(), streams, translator: None, idle, freezing: None }
+    }
+}
+
+impl State {
+    /// Lets the box be frozen, perhaps when what `freezer` expects comes to pass.
+    pub fn freeze_by(&mut self, freezer: Freezer, freezing: Option<Freezing>) {
+        self.freezing = freezing;
+        self.streams.freezer = Some(freezer).filter(|_| self.freezing.is_some());
     }
 }
 
@@ -129,8 +140,16 @@ fn shadow(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let wait = |mut caller: Caller<'_, State>, subs: i32, events: i32, count: i32, done: i32| {
         check(&caller)?;
         let (bytes, state) = memory(&mut caller)?;
-        let idle = state.idle;
-        match poll::poll(&state.streams, bytes, subs as u32, events as u32, count as u32, idle) {
+        let (subs_at, events_at, len) = (subs as u32, events as u32, count as u32);
+        let freeze = state.streams.freezer.as_ref().and_then(Freezer::idle);
+        let idle = state.idle.into_iter().chain(freeze).min();
+        let mut polled = poll::poll(&state.streams, bytes, subs_at, events_at, len, idle);
+        if idle == freeze && polled == Some(Err(errno::TIMEDOUT)) {
+            // The box is told, and hears it at once.
+            state.streams.freezer.iter().for_each(Freezer::fire);
+            polled = poll::poll(&state.streams, bytes, subs_at, events_at, len, state.idle);
+        }
+        match polled {
             Some(Err(errno::TIMEDOUT)) => Err(I32Exit(0).into()),
             Some(result) => {
                 let result = errno::of(result.and_then(|ready| store(bytes, done, ready)));
@@ -152,6 +171,10 @@ fn shadow(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     // The box is alone on its thread: all it can let go on is the translator.
     let yield_here = |mut caller: Caller<'_, State>| -> wasmtime::Result<i32> {
         check(&caller)?;
+        if let Some(freezing) = caller.data_mut().freezing.take() {
+            freezing.visit(&mut caller);
+            caller.data_mut().freezing = Some(freezing);
+        }
         if let Some(mut translator) = caller.data_mut().translator.take() {
             translator.visit(&mut caller);
             caller.data_mut().translator = Some(translator);

@@ -3,6 +3,7 @@
 use super::errno;
 use super::files::Files;
 use crate::descriptor;
+use crate::freeze::Freezer;
 use crate::interrupt::Waker;
 use crate::stream::{Sink, Source};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -28,6 +29,10 @@ pub struct Streams {
     files: Option<(i32, Files)>,
     /// Ends the run from outside.
     interrupt: Option<Waker>,
+    /// Freezes the box, perhaps at the end of its input or when it waits.
+    pub freezer: Option<Freezer>,
+    /// The end of standard input has come, and the box is frozen before it hears of that.
+    withheld: bool,
 }
 
 /// When a stream can be used.
@@ -57,7 +62,7 @@ impl Streams {
             std::io::stderr().as_fd().try_clone_to_owned().ok(),
         ];
         let extra = numbers.zip(extra).collect();
-        Streams { stdin, out, host, extra, files, interrupt }
+        Streams { stdin, out, host, extra, files, interrupt, freezer: None, withheld: false }
     }
 
     /// What can be read once the run is to end.
@@ -81,6 +86,7 @@ impl Streams {
 
     /// Reads: bytes, 0 at the end.
     pub fn read(&mut self, fd: i32, buf: &mut [u8]) -> Result<usize, i32> {
+        let wanted = buf.len();
         if let Some((_, files)) = self.files.as_mut().filter(|(number, _)| *number == fd) {
             return Ok(files.answer(buf));
         }
@@ -96,6 +102,15 @@ impl Streams {
             (_, Some(stream)) => stream.read(buf),
             (_, None) => return Err(errno::BADF),
         };
+        if fd == STDIN
+            && wanted > 0
+            && let (Ok(0), Some(freezer)) = (&read, &self.freezer)
+            && freezer.takes_end_of_input()
+        {
+            self.withheld = true;
+            freezer.fire();
+            return Err(errno::AGAIN);
+        }
         read.map_err(|error| errno::from_io(&error))
     }
 
@@ -131,6 +146,12 @@ impl Streams {
         }
         Some(match (fd, write, self.extra.get(&fd)) {
             (_, _, Some(stream)) => Readiness::Of(stream.as_fd()),
+            (STDIN, false, _)
+                if self.withheld
+                    && self.freezer.as_ref().is_some_and(Freezer::takes_end_of_input) =>
+            {
+                Readiness::Never
+            }
             (STDIN, false, _) => match &self.stdin {
                 Source::Host => self.host(fd).map_or(Readiness::Now, Readiness::Of),
                 Source::Bytes(_) => Readiness::Now,

@@ -54,6 +54,11 @@ impl Network {
         self.net.borrow().resolver.deadline()
     }
 
+    /// The way out is gone, and another may come: [`Net::forget_outside`].
+    pub fn forget_outside(&self, wakes: &WakeSink) {
+        self.with(wakes, Net::forget_outside);
+    }
+
     /// Forgets that random numbers were seeded: the next life of the box shall have its own.
     pub fn unseed(&self) {
         self.seeded.set(false);
