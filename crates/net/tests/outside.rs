@@ -303,6 +303,36 @@ fn incoming_connections_go_to_whoever_listens() {
 }
 
 #[test]
+fn another_way_out_knows_nothing_of_the_last_ones_connections() {
+    let (mut net, mut fake) = outside();
+    let (client, flow) = connected(&mut net, &mut fake);
+    let server = socket(&mut net, Kind::Tcp);
+    let any = SocketAddr::from(([0, 0, 0, 0], 8080));
+    net.bind(server, &encode(any, Family::V4), true).unwrap();
+    net.listen(server, 4).unwrap();
+    fake.incoming(8080, 2000);
+    net.pump(Some(&mut fake));
+    let child = net.accept(server).unwrap();
+    net.forget_outside();
+    for id in [client, child] {
+        assert_ne!(net.poll_stream(id) & (POLLERR | POLLHUP), 0);
+        assert_eq!(net.get_mut(id).unwrap().take_error(), Err(Errno::ECONNRESET));
+    }
+    // The next one gives the same numbers again, and reaches who listens.
+    let mut next = Fake { next: flow.0 - 1, ..Fake::default() };
+    next.events.push_back(Event::Data(flow, b"late".to_vec()));
+    let incoming = next.incoming(8080, 3000);
+    assert_eq!(incoming, flow);
+    net.pump(Some(&mut next));
+    assert_eq!(net.poll_stream(client) & POLLIN, POLLIN, "the end, and no data");
+    let child = net.accept(server).unwrap();
+    assert_eq!(net.get(child).unwrap().peer, Some(peer(3000)));
+    assert_eq!(net.buffered(), 0);
+    let (again, _) = connected(&mut net, &mut next);
+    assert_ne!(net.poll_stream(again) & POLLOUT, 0);
+}
+
+#[test]
 fn the_hosts_loopback_is_not_the_boxes() {
     let (mut net, mut fake) = outside();
     let id = socket(&mut net, Kind::Tcp);

@@ -91,7 +91,12 @@ impl Frozen {
     ///
     /// # Errors
     /// What it is given cannot be had, or there is no memory.
-    pub fn start(&self, mut options: RunOptions) -> Result<Fork, RunError> {
+    pub fn start(&self, options: RunOptions) -> Result<Fork, RunError> {
+        let freezer = options.freezer.clone();
+        self.start_with(options).inspect_err(|_| freezer.iter().for_each(Freezer::end))
+    }
+
+    fn start_with(&self, mut options: RunOptions) -> Result<Fork, RunError> {
         let Taken { ground, pages, extents } = &self.0.taken;
         let freezer = listen(&mut options)?;
         let translation = options.translation.clone();

@@ -74,14 +74,18 @@ impl Runtime {
     /// is modified the program may see either, and one that becomes shorter ends this process (SIGBUS) with a message. A file may be
     /// removed, or another renamed to its name.
     pub fn run_file(&self, path: &Path, options: RunOptions) -> Result<Outcome, RunError> {
-        let source = identity::Source::file(path)?;
-        run::run(&self.cache, &source, options)
+        freeze::while_it_runs(options.freezer.clone(), || {
+            let source = identity::Source::file(path)?;
+            run::run(&self.cache, &source, options)
+        })
     }
 
     /// Runs a box held in memory.
     pub fn run_bytes(&self, wasm: &[u8], options: RunOptions) -> Result<Outcome, RunError> {
-        let source = identity::Source::bytes(wasm)?;
-        run::run(&self.cache, &source, options)
+        freeze::while_it_runs(options.freezer.clone(), || {
+            let source = identity::Source::bytes(wasm)?;
+            run::run(&self.cache, &source, options)
+        })
     }
 
     /// Compiles the box in a file, so that running it later starts at once.

@@ -13,10 +13,10 @@ mod worker;
 
 use crate::network::Report;
 use desk::{Asked, View};
-use link::CodeCache;
+use link::{CodeCache, Digest};
 use pending::Pendings;
 pub use recorder::{Recorded, Recorder};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use translate::desk::{FORGET, Field, Install, VERSION};
 use wasmtime::{AsContextMut, Caller, Extern, Instance, Memory, Module, Ref, Store, Table, Val};
 use worker::{Finished, Outcome, Worker};
@@ -81,6 +81,8 @@ pub struct Translator {
     worker: Worker,
     in_flight: usize,
     pending: Pendings,
+    /// Places of the regions that are in the table, and which exports lie there.
+    entered: HashMap<Digest, (u32, Vec<u32>)>,
     answers: VecDeque<Install>,
     counts: Counts,
     wait: bool,
@@ -121,6 +123,7 @@ impl Translator {
             worker: Worker::start(&cache.regions(), options.wait).ok()?,
             in_flight: 0,
             pending: Pendings::new(options.sample.max(1)),
+            entered: HashMap::new(),
             answers: VecDeque::new(),
             counts: Counts::default(),
             wait: options.wait,
@@ -174,7 +177,21 @@ impl Translator {
         self.in_flight = self.in_flight.saturating_sub(1);
         let Finished { id, outcome } = finished;
         let slot = match outcome {
-            Outcome::Ready(module, functions) => self.enter(caller, &module, &functions),
+            Outcome::Ready(key, module, functions) => {
+                let known = self.entered.get(&key).filter(|(_, entered)| *entered == functions);
+                match known.map(|(slot, _)| *slot) {
+                    // The box has forgotten it: its state was taken meanwhile.
+                    Some(slot) => {
+                        self.answers.push_back(Install { id, slot });
+                        return;
+                    }
+                    None => {
+                        let slot = self.enter(caller, &module, &functions);
+                        self.entered.extend(slot.map(|slot| (key, (slot, functions))));
+                        slot
+                    }
+                }
+            }
             Outcome::Waiting(waiting) => {
                 let forgotten = self.pending.wait(id, waiting);
                 let forgotten = forgotten.into_iter().map(|id| Install { id, slot: FORGET });

@@ -291,6 +291,12 @@ fn what_cannot_be_frozen_says_why() {
     };
     assert_eq!(asked(&make(runtime, END, Form::Module)), Err(FreezeError::Over));
     assert_eq!(asked(&make(runtime, END, Form::Component)), Err(FreezeError::Component));
+    // One that never starts is over, too.
+    let freezer = Freezer::new();
+    let other = freezer.clone();
+    let waiting = std::thread::spawn(move || other.freeze(|_| (Next::GoesOn, ())));
+    runtime.run_file("/nowhere/box.wasm".as_ref(), options(Some(&freezer))).unwrap_err();
+    assert_eq!(waiting.join().unwrap(), Err(FreezeError::Over));
     let toy = wat::parse_str(r#"(module (memory (export "memory") 1) (func (export "_start")))"#);
     assert_eq!(asked(&toy.unwrap()), Err(FreezeError::Version));
 }

@@ -168,7 +168,7 @@ impl Freezer {
     }
 
     /// The box is over.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         let mut state = self.state();
         if !matches!(state.phase, Phase::Cannot(_)) {
             state.phase = Phase::Cannot(FreezeError::Over);

@@ -16,6 +16,13 @@ use std::fs::File;
 use std::sync::Arc;
 use wasmtime::Module;
 
+/// Runs a box that this freezes: whoever still waits for it afterwards hears that it is over, even if it never started.
+pub fn while_it_runs<T>(freezer: Option<Freezer>, run: impl FnOnce() -> T) -> T {
+    let result = run();
+    freezer.iter().for_each(Freezer::end);
+    result
+}
+
 /// What a box has in common with those that start from it.
 #[derive(Clone)]
 pub struct Ground {

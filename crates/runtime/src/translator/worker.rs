@@ -1,7 +1,7 @@
 //! The threads that compile.
 
 use super::alike::{Alike, Known};
-use link::{CacheError, CodeCache, digest_of};
+use link::{CacheError, CodeCache, Digest, digest_of};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -48,8 +48,8 @@ pub struct Finished {
 
 /// See [`Finished`].
 pub enum Outcome {
-    /// A module, and which of its exports are the functions for the root and each further entry.
-    Ready(Module, Vec<u32>),
+    /// A module, under this key, and which of its exports are the functions for the root and each further entry.
+    Ready(Digest, Module, Vec<u32>),
     /// It would have to be compiled.
     Waiting(Waiting),
     /// It cannot be had.
@@ -154,7 +154,7 @@ fn find(cache: &CodeCache, source: &Source, level: CpuLevel, layout: &Layout) ->
     if let Some((key, functions)) = known.serving(source)
         && let Some(module) = cache.known(key)
     {
-        return Outcome::Ready(module, functions);
+        return Outcome::Ready(*key, module, functions);
     }
     let Some(Made { wasm, shape }) = translate::module(source, level, layout) else {
         return Outcome::Failed;
@@ -163,8 +163,9 @@ fn find(cache: &CodeCache, source: &Source, level: CpuLevel, layout: &Layout) ->
     let Some(alike) = Alike::new(digest_of(&wasm), source, shape) else { return Outcome::Failed };
     match cache.known(&alike.key) {
         Some(module) => {
+            let key = alike.key;
             known.add(alike);
-            Outcome::Ready(module, functions)
+            Outcome::Ready(key, module, functions)
         }
         None => {
             let root = source.request.root;
@@ -179,8 +180,9 @@ fn compile(cache: &CodeCache, waiting: Waiting, effort: &Effort) -> Outcome {
     effort.compiled.fetch_add(1, Relaxed);
     match cache.module(&alike.key.clone(), || Ok::<_, CacheError>(wasm)) {
         Ok(module) => {
+            let key = alike.key;
             known.add(alike);
-            Outcome::Ready(module, functions)
+            Outcome::Ready(key, module, functions)
         }
         Err(error) => {
             // Only the first is told.
