@@ -9,6 +9,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,8 @@ const ABOUT: &str = "about.json";
 const SOCKET: &str = "control";
 /// Longest line of a question or an answer, in bytes.
 const MAX_LINE: u64 = 64 << 10;
+/// How long a question may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How the states begin that forks start from; the number of the process that uses it follows.
 const STATE: &str = ".fork-";
 
@@ -58,10 +62,14 @@ pub enum Answer {
 pub struct Registration {
     dir: PathBuf,
     _lock: File,
+    /// Held while a question is answered.
+    answering: Arc<Mutex<()>>,
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        // Who has ended the box by freezing it is still to hear of that.
+        let _answered = self.answering.lock();
         // While it is locked, so that nobody else's is removed.
         let _ = std::fs::remove_dir_all(&self.dir);
     }
@@ -98,7 +106,8 @@ pub fn register(
             break lock;
         }
     };
-    let registration = Registration { dir: dir.clone(), _lock: lock };
+    let answering = Arc::new(Mutex::new(()));
+    let registration = Registration { dir: dir.clone(), _lock: lock, answering: answering.clone() };
     let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let started = started.map_or(0, |time| time.as_secs());
     let about = About { pid: std::process::id(), source: source.to_owned(), started };
@@ -108,6 +117,9 @@ pub fn register(
     let listener = at_socket(&dir, |path| UnixListener::bind(path)).map_err(failed)?;
     let serve = move || {
         for stream in listener.incoming().flatten() {
+            let _answering = answering.lock();
+            // Who asks nothing holds nobody up.
+            let _ = stream.set_read_timeout(Some(PATIENCE));
             serve(&stream, &answer);
         }
     };
