@@ -74,10 +74,13 @@ pub enum Verb {
     #[command(after_help = examples::RUN)]
     Run(Box<RunArgs>),
     /// Write a box that runs, where it is, as a box that goes on from there
+    #[command(after_help = examples::FREEZE)]
     Freeze(FreezeArgs),
     /// Start further boxes from where one is that runs, and wait for their ends
+    #[command(after_help = examples::FORK)]
     Fork(ForkArgs),
     /// List the boxes that run under a name
+    #[command(after_help = examples::PS)]
     Ps,
     /// Push a box (or an image) from the store to its registry
     #[command(after_help = examples::PUSH)]

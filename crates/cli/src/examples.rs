@@ -24,6 +24,17 @@ pub const RUN: &str = "Examples:
   boxer run --network allow=api.example:443 -e TOKEN app
   boxer run --memory 512m --timeout 30s --read-only sandbox.wasm python3 -c 'print(1)'";
 
+pub const FREEZE: &str = "Examples:
+  boxer freeze -o state.wasm work             # of `boxer run --name work …`; `boxer run state.wasm` goes on
+  boxer freeze --keep-running -t work:before work";
+
+pub const FORK: &str = "Examples:
+  boxer fork --count 4 work
+  boxer fork work -- --network none -e TRY=2";
+
+pub const PS: &str = "Example:
+  boxer ps";
+
 pub const PUSH: &str = "Examples:
   boxer push registry.example/app:1           # the box, for Wasm runtimes
   boxer push --as both registry.example/app:1 # and as an image for podman, Docker and containerd
