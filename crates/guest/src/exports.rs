@@ -20,7 +20,7 @@ pub static LIFE: Moment = Moment::new();
 /// prepares nothing that is needed here (booting does not go through it either).
 #[unsafe(export_name = "boxer-start")]
 extern "C" fn boxer_start() {
-    crate::main();
+    crate::start();
 }
 
 /// Size of a Wasm page.

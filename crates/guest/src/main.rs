@@ -27,6 +27,11 @@ mod wasi;
 static HEAP: mem::CountingHeap = mem::CountingHeap;
 
 fn main() {
+    start();
+}
+
+/// Runs the image's program, or goes on in what was frozen.
+fn start() {
     let invocation = invocation::Invocation::from_host();
     let most = invocation.largest_status.unwrap_or_else(largest_status);
     let status = (drive::run(invocation) & 0xff) as u32;
