@@ -76,7 +76,7 @@ fn attach(
 ) -> Result<Option<Forwarding>, Failure> {
     let Some(signals) = signals else { return Ok(None) };
     let failed = |error: std::io::Error| Failure::new(format!("cannot attach to the box: {error}"));
-    let (descriptor, control) = Descriptor::new("BOXER_CONTROL").map_err(failed)?;
+    let (descriptor, control) = Descriptor::new(Descriptor::CONTROL).map_err(failed)?;
     let terminal = if args.tty && args.interactive {
         Some(RawTerminal::enter().map_err(failed)?)
     } else {

@@ -18,6 +18,9 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
+    /// The variable of the stream on which a box hears [`mux::control`].
+    pub const CONTROL: &'static str = "BOXER_CONTROL";
+
     /// A descriptor, and this process's end of it (in blocking mode).
     pub fn new(variable: &'static str) -> io::Result<(Descriptor, UnixStream)> {
         let (end, ours) = UnixStream::pair()?;

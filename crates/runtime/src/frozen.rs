@@ -2,12 +2,12 @@
 
 use crate::error::{RunError, start_error};
 use crate::freeze::{FreezeError, FreezeOn, Freezer, Freezing, Next, Taken, mapped};
+use crate::load::grown;
 use crate::options::RunOptions;
 use crate::preview1::{self, State};
 use crate::run::{Outcome, Sinks, call_start, listen, module_store};
 use crate::translator::Translation;
-use crate::truncated;
-use link::{CodeCache, Content, Extent, LinkError, MEMORY, Segment, place};
+use link::{CodeCache, Content, Extent, LinkError, Segment, place};
 use std::io::Write;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::SystemTime;
@@ -102,11 +102,7 @@ impl Frozen {
         let translation = options.translation.clone();
         let (mut store, sinks) = module_store(&ground.cache, options)?;
         let instance = self.code()?.instantiate(&mut store).map_err(start_error)?;
-        let missing = || RunError::Start("it exports no memory".to_owned());
-        let memory = instance.get_memory(&mut store, MEMORY).ok_or_else(missing)?;
-        let pages = pages.saturating_sub(memory.size(&store));
-        memory.grow(&mut store, pages).map_err(start_error)?;
-        truncated::explain();
+        let memory = grown(instance, &mut store, |there| pages.saturating_sub(there))?;
         let mut backing = Vec::new();
         for Extent { address, len, file, offset } in extents {
             let segment = Segment { address: *address, len: *len, offset: *offset };

@@ -6,7 +6,7 @@ use crate::truncated;
 use link::{CacheError, CodeCache, Contents, Digest, MEMORY, Segment, place};
 use std::ops::Range;
 use wasmtime::component::Component;
-use wasmtime::{AsContextMut, Instance, InstancePre, Module};
+use wasmtime::{AsContextMut, Instance, InstancePre, Memory, Module};
 
 /// A box's compiled code, and what its memory has to be filled with.
 pub struct Loaded {
@@ -43,6 +43,21 @@ pub fn component(cache: &CodeCache, source: &Source<'_>) -> Result<(Component, D
 /// Segments and the addresses of each that show pages of the box's file.
 pub type Mapped = Vec<(Segment, Range<u32>)>;
 
+/// The memory of an instance that has not been started, with as many more pages as `more` says of those it has, for files to be
+/// mapped there.
+pub fn grown(
+    instance: Instance,
+    mut store: impl AsContextMut,
+    more: impl FnOnce(u64) -> u64,
+) -> Result<Memory, RunError> {
+    let missing = || RunError::Start("it exports no memory".to_owned());
+    let memory = instance.get_memory(&mut store, MEMORY).ok_or_else(missing)?;
+    let more = more(memory.size(&store));
+    memory.grow(&mut store, more).map_err(start_error)?;
+    truncated::explain();
+    Ok(memory)
+}
+
 impl Loaded {
     /// An instance that has not been started, for which `source` must stay as it is: its memory is mapped. And which addresses of
     /// which segments are.
@@ -55,10 +70,7 @@ impl Loaded {
         let instance = code.instantiate(&mut store).map_err(start_error)?;
         let mut mapped = Vec::new();
         let Some(contents) = &self.contents else { return Ok((instance, mapped)) };
-        let missing = || RunError::Start("it exports no memory".to_owned());
-        let memory = instance.get_memory(&mut store, MEMORY).ok_or_else(missing)?;
-        memory.grow(&mut store, contents.pages).map_err(start_error)?;
-        truncated::explain();
+        let memory = grown(instance, &mut store, |_| contents.pages)?;
         for segment in &contents.segments {
             let range = place(&mut store, memory, *segment, source.content());
             mapped.push((*segment, range.map_err(|error| source.error(error))?));

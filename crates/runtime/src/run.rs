@@ -153,13 +153,12 @@ pub fn module_store(
 
 /// What freezes the box, which can be told from now on.
 pub fn listen(options: &mut RunOptions) -> Result<Option<Freezer>, RunError> {
-    const CONTROL: &str = "BOXER_CONTROL";
     let freezer = options.freezer.take();
     if let Some(freezer) = &freezer
         && !freezer.has_control()
-        && !options.descriptors.iter().any(|descriptor| descriptor.variable == CONTROL)
+        && !options.descriptors.iter().any(|descriptor| descriptor.variable == Descriptor::CONTROL)
     {
-        let made = Descriptor::new(CONTROL);
+        let made = Descriptor::new(Descriptor::CONTROL);
         let (descriptor, ours) = made.map_err(|error| RunError::Start(error.to_string()))?;
         options.descriptors.push(descriptor);
         freezer.told_by(ours);

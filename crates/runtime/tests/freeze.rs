@@ -4,9 +4,8 @@
 
 mod harness;
 
-use harness::{elf, image, runtime};
+use harness::{config, elf, guest, image, input, runtime};
 use link::{LinkInput, Linker, Output as Form};
-use rootfs::config::BoxConfig;
 use runtime::{
     FreezeError, FreezeOn, Freezer, Frozen, Input, Next, Outcome, Output, RunError, RunOptions,
     Runtime, Translation,
@@ -41,23 +40,11 @@ const END: &[u8] = b"\x31\xff\x6a\x3c\x58\x0f\x05";
 const FROZEN: u8 = 147;
 
 fn make(runtime: &Runtime, code: &[u8], form: Form) -> Vec<u8> {
-    let guest = match form {
-        Form::Module => link::guest_wasm().unwrap(),
-        Form::Component => link::component_guest_wasm().unwrap(),
-    };
-    let image = image(&elf(code));
-    let config = BoxConfig { entrypoint: vec!["/program".into()], ..BoxConfig::default() };
-    let input = LinkInput {
-        image: &mut &*image,
-        image_len: image.len() as u64,
-        boot_len: image.len() as u64,
-        config: &config,
-        image_config_json: Some(b"{}"),
-        output: form,
-        frozen: None,
-    };
+    let (image, config) = (image(&elf(code)), config());
+    let mut image = &*image;
+    let input = LinkInput { image_config_json: Some(b"{}"), ..input(&mut image, &config, form) };
     let mut out = Vec::new();
-    Linker::new(guest, runtime.cache().clone()).link(input, &mut out).unwrap();
+    Linker::new(guest(form).unwrap(), runtime.cache().clone()).link(input, &mut out).unwrap();
     out
 }
 

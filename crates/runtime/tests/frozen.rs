@@ -4,9 +4,9 @@
 
 mod harness;
 
-use harness::{elf, image, runtime};
+use harness::{config, elf, guest, image, input, runtime};
 use link::{LinkError, LinkInput, Linker, Output as Form};
-use rootfs::config::{BoxConfig, CpuLevel};
+use rootfs::config::CpuLevel;
 use runtime::{
     Besides, Input, Outcome, Output, Patience, RunOptions, Runtime, StepInput, Trained, Translation,
 };
@@ -45,10 +45,6 @@ const FAIL: &[u8; 9] = b"\x6a\x03\x5f\x6a\x3c\x58\x0f\x05\x90";
 const WAIT: &[u8; 9] = b"\xb8\x22\x00\x00\x00\x0f\x05\xeb\xf7";
 /// 1: jmp 1b
 const SPIN: &[u8; 9] = b"\xeb\xfe\x90\x90\x90\x90\x90\x90\x90";
-
-fn config() -> BoxConfig {
-    BoxConfig { entrypoint: vec!["/program".into()], ..BoxConfig::default() }
-}
 
 fn captured() -> RunOptions {
     RunOptions {
@@ -89,21 +85,12 @@ fn make(
     trained: &Trained,
     output: Form,
 ) -> Result<Vec<u8>, LinkError> {
-    let guest = match output {
-        Form::Module => link::guest_wasm()?,
-        Form::Component => link::component_guest_wasm()?,
-    };
-    let input = LinkInput {
-        image: &mut &*image,
-        image_len: image.len() as u64,
-        boot_len: 4096,
-        config: &config(),
-        image_config_json: None,
-        output,
-        frozen: Some(trained.frozen(CpuLevel::V2, 1 << 20, 1 << 20)),
-    };
+    let (mut image, config) = (image, config());
+    let frozen = Some(trained.frozen(CpuLevel::V2, 1 << 20, 1 << 20));
+    let input = LinkInput { boot_len: 4096, frozen, ..input(&mut image, &config, output) };
     let mut out = Vec::new();
-    let report = Linker::new(guest, runtime.cache().clone()).link(input, &mut out)?.unwrap();
+    let report =
+        Linker::new(guest(output)?, runtime.cache().clone()).link(input, &mut out)?.unwrap();
     assert!(report.regions > 0 && report.entries > 0, "{report:?}");
     assert_eq!((report.over_budget, report.unusable), (0, 0));
     Ok(out)
@@ -252,15 +239,8 @@ fn a_box_without_simd_runs_on_hosts_that_have_none_and_other_boxes_tell_that_the
     let Some(runtime) = runtime("frozen") else { return };
     let image = image(&program(EXIT));
     let link = |guest| {
-        let input = LinkInput {
-            image: &mut &*image,
-            image_len: image.len() as u64,
-            boot_len: 4096,
-            config: &config(),
-            image_config_json: None,
-            output: Form::Module,
-            frozen: None,
-        };
+        let (mut image, config) = (&*image, config());
+        let input = LinkInput { boot_len: 4096, ..input(&mut image, &config, Form::Module) };
         let mut wasm = Vec::new();
         Linker::new(guest, runtime.cache().clone()).link(input, &mut wasm).unwrap();
         let needs_simd = link::inspect(&mut Cursor::new(&wasm)).unwrap().has_simd;

@@ -4,9 +4,8 @@
 
 mod harness;
 
-use harness::{elf, image, runtime};
-use link::{LinkError, LinkInput, Linker, Output as Form};
-use rootfs::config::BoxConfig;
+use harness::{config, elf, guest, image, input, runtime};
+use link::{LinkError, Linker, Output as Form};
 use runtime::{
     FirstLife, Input, LifeError, Outcome, Output, Overrides, RunOptions, Runtime, Until,
 };
@@ -62,23 +61,11 @@ fn make(
     form: Form,
     life: Option<FirstLife<'_>>,
 ) -> Result<Vec<u8>, LinkError> {
-    let guest = match form {
-        Form::Module => link::guest_wasm()?,
-        Form::Component => link::component_guest_wasm()?,
-    };
-    let image = image(&elf(code));
-    let config = BoxConfig { entrypoint: vec!["/program".into()], ..BoxConfig::default() };
-    let input = LinkInput {
-        image: &mut &*image,
-        image_len: image.len() as u64,
-        boot_len: image.len() as u64,
-        config: &config,
-        image_config_json: None,
-        output: form,
-        frozen: None,
-    };
+    let (image, config) = (image(&elf(code)), config());
+    let mut image = &*image;
+    let input = input(&mut image, &config, form);
     let mut out = Vec::new();
-    let linker = Linker::new(guest, runtime.cache().clone());
+    let linker = Linker::new(guest(form)?, runtime.cache().clone());
     match life {
         Some(mut life) => linker.link_after(input, &mut life, &mut out)?,
         None => linker.link(input, &mut out)?,

@@ -178,7 +178,7 @@ fn compile(cache: &CodeCache, waiting: Waiting, effort: &Effort) -> Outcome {
     let Waiting { root, wasm, alike, known, functions } = waiting;
     effort.bytes.fetch_add(wasm.len() as u64, Relaxed);
     effort.compiled.fetch_add(1, Relaxed);
-    match cache.module(&alike.key.clone(), || Ok::<_, CacheError>(wasm)) {
+    match cache.module(&alike.key, || Ok::<_, CacheError>(wasm)) {
         Ok(module) => {
             let key = alike.key;
             known.add(alike);

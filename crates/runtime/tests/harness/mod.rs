@@ -1,5 +1,7 @@
 //! A program in an image, and what runs it.
 
+use link::{LinkError, LinkInput, Output as Form};
+use rootfs::config::BoxConfig;
 use rootfs::{Metadata, Writer};
 use runtime::Runtime;
 use std::io::Cursor;
@@ -27,6 +29,26 @@ pub fn image(program: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     tree.write(&mut bytes, |_| Ok(Cursor::new(program.to_vec()))).unwrap();
     bytes
+}
+
+/// For a box of this image that starts its program.
+pub fn input<'a>(image: &'a mut &[u8], config: &'a BoxConfig, output: Form) -> LinkInput<'a> {
+    let image_len = image.len() as u64;
+    let (image_config_json, frozen) = (None, None);
+    LinkInput { image, image_len, boot_len: image_len, config, image_config_json, output, frozen }
+}
+
+/// What [`image`] is started with.
+pub fn config() -> BoxConfig {
+    BoxConfig { entrypoint: vec!["/program".into()], ..BoxConfig::default() }
+}
+
+/// The guest program for boxes of this form.
+pub fn guest(form: Form) -> Result<&'static [u8], LinkError> {
+    match form {
+        Form::Module => link::guest_wasm(),
+        Form::Component => link::component_guest_wasm(),
+    }
 }
 
 /// With a cache of this name, one in each test program. None where there is no guest program.
