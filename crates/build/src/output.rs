@@ -84,7 +84,7 @@ pub fn link_box(
     // A damaged box counts as none.
     let store = &workshop.store;
     if let Some(Cached::Layer(blob)) = Cache::beside(store).get(&key, store) {
-        let path = store.blob_path(&blob.digest);
+        let path = store.blob_file(&blob.digest)?;
         let linked = LinkedBox { path, digest: blob.digest, known: true };
         let step = built.next_step();
         let linked = events::step(workshop.events.as_ref(), step, name, || Ok((linked, true)))?;

@@ -5,7 +5,7 @@ use std::process::{Child, Command, ExitCode};
 use std::time::Duration;
 
 use clap::Args;
-use oci::{BoxOptions, Reference};
+use oci::{BoxOptions, Digest, Reference};
 use runtime::{FreezeOn, Freezer, Frozen, Next};
 
 use crate::args::Global;
@@ -189,6 +189,7 @@ fn freeze_to(global: &Global, args: &FreezeArgs) -> Result<ExitCode, Failure> {
         let parent = crate::inspect_command::life(&to)?;
         if let Some(parent) = parent.as_ref().and_then(|life| life.get("parent")?.as_str()) {
             options.annotations.insert(PARENT.to_owned(), parent.to_owned());
+            options.like = Digest::parse(parent).ok();
         }
         let handle = store.write_box(&to, options, Some(&target))?;
         say!("{}", handle.digest);

@@ -26,7 +26,7 @@ pub fn run(global: &Global, args: &InspectArgs) -> Result<ExitCode, Failure> {
         };
         match found {
             Artifact::Box(handle) => {
-                let mut value = wasm(&store.blob_path(&handle.wasm.digest))?;
+                let mut value = wasm(&store.blob_file(&handle.wasm.digest)?)?;
                 set(&mut value, "name", json!(reference.canonical()));
                 set(&mut value, "digest", json!(handle.digest));
                 set(&mut value, "artifactConfig", json!(handle.config));

@@ -112,7 +112,7 @@ pub fn find(global: &Global, name: &str, pull: Pull) -> Result<PathBuf, Failure>
     };
     match artifact {
         // Loading it has verified the file.
-        Artifact::Box(handle) => Ok(store.blob_path(&handle.wasm.digest)),
+        Artifact::Box(handle) => Ok(store.blob_file(&handle.wasm.digest)?),
         Artifact::Image(image) => {
             let workshop = session::workshop(global, Arc::new(NoEvents), Interrupt::new())?;
             Ok(build::link_box(

@@ -117,6 +117,22 @@ fn a_box_that_runs_is_frozen_and_forked_by_its_name() {
     let inspected = String::from_utf8(home.ok(&["inspect", "kept"], "")).unwrap();
     assert!(inspected.contains("\"parent\": \"sha256:"), "{inspected}");
 
+    // Frozen again, it is as large as what has changed since, however much is in it.
+    let mut again = home.start(&["run", "--name", "again", "kept"]);
+    home.wait_for("again");
+    home.ok(&["freeze", "again", "-t", "second"], "");
+    drop(again.stdin.take());
+    assert_eq!(again.wait().unwrap().code(), Some(147));
+    let difference = fs::read_dir(home.path("store/differences")).unwrap().next().unwrap().unwrap();
+    let size = difference.metadata().unwrap().len();
+    assert!(size < 8 << 20, "{size} of more than 50 MB");
+    for _ in 0..2 {
+        assert_eq!(home.ok(&["run", "second"], "2").first(), Some(&b'2'));
+        home.ok(&["rmi", "kept"], "");
+        home.ok(&["prune"], "");
+        home.ok(&["tag", "second", "kept"], "");
+    }
+
     // Two lives with chance of their own: a byte that nobody gives, and 16 random ones.
     let forks = home.ok(&["fork", "work", "--count", "2"], "");
     assert_eq!(forks.len(), 34);

@@ -18,7 +18,7 @@ struct Other {
     monotonic: Rc<Cell<u64>>,
     ahead: u64,
     realtime: u64,
-    chance: u8,
+    chance: u64,
 }
 
 impl Host for Other {
@@ -33,8 +33,8 @@ impl Host for Other {
     }
     fn random(&mut self, buf: &mut [u8]) {
         for byte in buf {
-            self.chance = self.chance.wrapping_mul(5).wrapping_add(7);
-            *byte = self.chance;
+            self.chance = self.chance.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(7);
+            *byte = (self.chance >> 56) as u8;
         }
     }
     fn stdin_read(&mut self, _: &mut [u8]) -> Result<usize, Errno> {
@@ -56,7 +56,8 @@ fn next_life(sys: &mut Sys, later: u64, chance: u8, beginning: &Beginning) -> Rc
     sys.k.end_life().unwrap();
     let realtime = sys.k.host.clock_realtime() + later;
     let monotonic = Rc::new(Cell::new(0));
-    sys.k.host = Box::new(Other { monotonic: monotonic.clone(), ahead: 0, realtime, chance });
+    sys.k.host =
+        Box::new(Other { monotonic: monotonic.clone(), ahead: 0, realtime, chance: chance.into() });
     sys.k.begin_life(beginning);
     monotonic
 }
@@ -131,16 +132,24 @@ fn lives_share_no_randomness_and_know_their_number() {
     let mut sys = Sys::new();
     let at = sys.map(4096);
     let mut seen = std::collections::BTreeSet::new();
-    for life in 0..20_u8 {
+    assert_eq!(read(&mut sys, at, "/dev/boxer/snapshot").first(), Some(&b'0'));
+    for life in 1..20_u8 {
+        next_life(&mut sys, SECOND, life.wrapping_mul(11).wrapping_add(3), &Beginning::default());
         let text = String::from_utf8(read(&mut sys, at, "/dev/boxer/snapshot")).unwrap();
         let (number, id) = text.trim_end().split_once('\n').unwrap();
         assert_eq!(number, life.to_string());
         assert_eq!(id.len(), 32);
         assert!(seen.insert(id.to_owned()), "life {life} has the number of another");
+        // random(4): boot_id is the same at each reading, and uuid never.
+        let mut random = |name| read(&mut sys, at, &format!("/proc/sys/kernel/random/{name}"));
+        let boot = random("boot_id");
+        assert_eq!(random("boot_id"), boot);
+        for uuid in [boot, random("uuid"), random("uuid")] {
+            assert!(seen.insert(String::from_utf8(uuid).unwrap()), "life {life} shares a UUID");
+        }
         sys.ok(318, &[at, 16, 0]);
         let word = format!("{:x}", sys.peek64(at));
         assert!(seen.insert(word), "life {life} shares a random number");
-        next_life(&mut sys, SECOND, life.wrapping_mul(11).wrapping_add(3), &Beginning::default());
     }
 }
 

@@ -63,6 +63,9 @@ pub struct BoxOptions {
     pub author: Option<String>,
     /// Annotations of the manifest.
     pub annotations: BTreeMap<String, String>,
+    /// The blob that its file is much like, such as the box that it was frozen from: the store keeps the difference
+    /// ([`Store::put_like`]).
+    pub like: Option<Digest>,
 }
 
 /// A box whose blobs are all in the store.
@@ -76,7 +79,7 @@ pub struct BoxHandle {
     pub manifest: Manifest,
     /// The config.
     pub config: WasmConfig,
-    /// The module or component; its file is `store.blob_path(&wasm.digest)`.
+    /// The module or component; its file is `store.blob_file(&wasm.digest)`.
     pub wasm: Descriptor,
 }
 
@@ -99,9 +102,10 @@ impl Store {
     /// As [`Store::write_box`], without an entry that keeps it.
     pub(crate) fn put_box(&self, path: &Path, options: BoxOptions) -> Result<BoxHandle> {
         let component = read_world(path)?;
-        let (digest, size) = match self.blob_at(path) {
-            Some(known) => known, // linked straight into the store
-            None => {
+        let (digest, size) = match (self.blob_at(path), &options.like) {
+            (Some(known), _) => known, // linked straight into the store
+            (None, Some(base)) => self.put_like(path, base)?,
+            (None, None) => {
                 let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
                 self.put_reader(&mut file, None)?
             }

@@ -86,8 +86,13 @@ impl Store {
         let digest = self.extract_module(name, manifest, &module)?;
         let mut annotations = manifest.annotations.clone();
         annotations.remove(VARIANT.0);
-        let options = BoxOptions { created: config.created, author: config.author, annotations };
-        let found = self.put_box(&self.blob_path(&digest), options)?;
+        let options = BoxOptions {
+            created: config.created,
+            author: config.author,
+            annotations,
+            ..BoxOptions::default()
+        };
+        let found = self.put_box(&self.blob_file(&digest)?, options)?;
         self.keep_wasi_image(image, &found.digest)?;
         Ok(found)
     }

@@ -14,6 +14,7 @@ use abi::poll::{READABLE, WRITABLE};
 
 use super::{FileOps, OpenFile};
 use crate::fs::{Cx, Res};
+use crate::host::Host;
 use crate::wait::WaitKey;
 
 /// Major number of the devices: of those that Linux leaves to everybody (devices.txt).
@@ -39,6 +40,16 @@ pub struct Life {
 }
 
 impl Life {
+    /// Random bits that no other life has, drawn from the host when somebody asks for them first.
+    pub fn identify(&self, host: &mut dyn Host) -> u128 {
+        if self.id.get() == 0 {
+            let mut bytes = [0; 16];
+            host.random(&mut bytes);
+            self.id.set(u128::from_le_bytes(bytes));
+        }
+        self.id.get()
+    }
+
     fn text(&self, minor: u32) -> Vec<u8> {
         if minor == ENV {
             return self
@@ -83,11 +94,7 @@ impl FileOps for Device {
 
     fn read_at(&self, cx: &mut Cx, _: &OpenFile, at: u64, buf: &mut [u8]) -> Res<usize> {
         let life = cx.shared.registry::<Life>();
-        if life.id.get() == 0 {
-            let mut bytes = [0; 16];
-            cx.host().random(&mut bytes);
-            life.id.set(u128::from_le_bytes(bytes));
-        }
+        life.identify(cx.host());
         self.read.set(Some(life.number.get()));
         let text = life.text(self.minor);
         let rest = usize::try_from(at).ok().and_then(|at| text.get(at..)).unwrap_or_default();

@@ -39,7 +39,15 @@ impl Kernel {
             "sys/kernel/hostname" => String::from_utf8_lossy(&self.hostname).into_owned() + "\n",
             "sys/kernel/osrelease" => format!("{RELEASE}\n"),
             "sys/kernel/version" => format!("{VERSION}\n"),
-            "sys/kernel/random/boot_id" | "sys/kernel/random/uuid" => self.uuid() + "\n",
+            // As /dev/boxer/snapshot: another for each life, the same as long as it lasts (random(4)).
+            "sys/kernel/random/boot_id" => {
+                uuid(self.life.identify(&mut *self.host).to_ne_bytes()) + "\n"
+            }
+            "sys/kernel/random/uuid" => {
+                let mut bytes = [0; 16];
+                self.host.random(&mut bytes);
+                uuid(bytes) + "\n"
+            }
             "sys/fs/aio-nr" => format!("{}\n", self.aio.requests()),
             "sysvipc/msg" => self.proc_msg(),
             "sysvipc/sem" => self.proc_sem(),
@@ -50,16 +58,6 @@ impl Kernel {
                 _ => String::new(),
             },
         }
-    }
-
-    /// A random UUID (version 4).
-    fn uuid(&mut self) -> String {
-        let mut b = [0; 16];
-        self.host.random(&mut b);
-        b[6] = b[6] & 0x0f | 0x40;
-        b[8] = b[8] & 0x3f | 0x80;
-        let hex: String = b.iter().map(|x| format!("{x:02x}")).collect();
-        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
     }
 
     /// CPU time of all processes in hundredths of a second.
@@ -115,4 +113,12 @@ impl Kernel {
             self.tasks.last_id()
         )
     }
+}
+
+/// A UUID (version 4) of random bytes.
+fn uuid(mut b: [u8; 16]) -> String {
+    b[6] = b[6] & 0x0f | 0x40;
+    b[8] = b[8] & 0x3f | 0x80;
+    let hex: String = b.iter().map(|x| format!("{x:02x}")).collect();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }

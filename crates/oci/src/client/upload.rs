@@ -324,13 +324,13 @@ pub(super) fn body(
     broken: Arc<Mutex<Option<Error>>>,
 ) -> Result<Body> {
     let Part { blob, store, start, size } = *part;
-    let path = store.blob_path(&blob.digest);
     if !store.has_whole_blob(&blob.digest, blob.size) {
         return Err(Error::CorruptStore {
-            path,
+            path: store.blob_path(&blob.digest),
             reason: "the blob is missing or has the wrong size".into(),
         });
     }
+    let path = store.blob_file(&blob.digest)?;
     // The whole is hashed on the way; of a part it was found whole above.
     let reader: Box<dyn Read + Send> = if (start, size) == (0, blob.size) {
         Box::new(store.open_blob(&blob.digest)?)

@@ -9,20 +9,27 @@ use crate::digest::{Hasher, VerifyingReader};
 use crate::{Digest, Error, Result};
 
 impl Store {
-    /// Where the blob is, or would be. A file there is whole: it arrived by rename after its digest was checked.
+    /// Where the blob is, or would be. A file there is whole: it arrived by rename after its digest was checked. A blob that is kept as
+    /// a difference has none there until [`blob_file`](Self::blob_file) is asked for it.
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.path().join("blobs").join(digest.algorithm()).join(digest.hex())
     }
 
-    /// Whether the blob is here.
+    /// Whether the blob is here, whole or as a difference.
     pub fn has_blob(&self, digest: &Digest) -> bool {
-        self.blob_path(digest).is_file()
+        self.blob_path(digest).is_file() || self.is_difference(digest)
     }
 
     /// Size of the blob, in bytes.
     pub fn blob_size(&self, digest: &Digest) -> Result<u64> {
         let path = self.blob_path(digest);
-        fs::metadata(&path).map(|m| m.len()).map_err(|e| self.blob_error(&path, e))
+        match fs::metadata(&path) {
+            Ok(meta) => Ok(meta.len()),
+            Err(e) => {
+                let size = self.base_of(digest).map(|(_, size)| size);
+                size.ok_or_else(|| self.blob_error(&path, e))
+            }
+        }
     }
 
     /// The blob this path is, if it is one of the store's.
@@ -66,7 +73,7 @@ impl Store {
         self.writer_with(Hasher::sha256())
     }
 
-    fn writer_like(&self, digest: &Digest) -> Result<BlobWriter> {
+    pub(super) fn writer_like(&self, digest: &Digest) -> Result<BlobWriter> {
         self.writer_with(Hasher::like(digest))
     }
 
@@ -76,7 +83,7 @@ impl Store {
 
     /// The blob as a stream that fails at its end if the bytes on disk are no longer the digest's.
     pub fn open_blob(&self, digest: &Digest) -> Result<VerifyingReader<File>> {
-        let path = self.blob_path(digest);
+        let path = self.blob_file(digest)?;
         let file = File::open(&path).map_err(|e| self.blob_error(&path, e))?;
         Ok(VerifyingReader::of_store(file, digest.clone(), path))
     }
@@ -103,7 +110,7 @@ impl Store {
         Ok(bytes)
     }
 
-    fn blob_error(&self, path: &Path, e: io::Error) -> Error {
+    pub(super) fn blob_error(&self, path: &Path, e: io::Error) -> Error {
         match e.kind() {
             io::ErrorKind::NotFound => {
                 Error::CorruptStore { path: path.into(), reason: "the blob is missing".into() }
@@ -114,20 +121,31 @@ impl Store {
 
     /// Removes a blob found to be damaged.
     pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<()> {
-        let path = self.blob_path(digest);
         self.forget_verified(digest);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(&path, e)),
-            _ => Ok(()),
+        for path in [self.blob_path(digest), self.difference_path(digest)] {
+            match fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io(&path, e)),
+                _ => {}
+            }
         }
+        Ok(())
     }
 
     /// Reads every blob, removes those that are no longer their digest's, and gives them; the next pull of an image
     /// that lacks one brings it back.
     pub fn repair(&self) -> Result<Vec<Digest>> {
         let mut damaged = Vec::new();
-        for (digest, _) in self.all_blobs()? {
-            match self.open_blob(&digest)?.finish().map_err(|e| Error::from_read(self.path(), e)) {
+        // What was put together will be so again: the difference is what counts.
+        for (digest, _) in self.all_differences()? {
+            self.remove_copy(&digest)?;
+        }
+        let mut all = self.all_blobs()?;
+        all.extend(self.all_differences()?);
+        for (digest, _) in all {
+            let read = self
+                .open_blob(&digest)
+                .and_then(|blob| blob.finish().map_err(|e| Error::from_read(self.path(), e)));
+            match read {
                 Ok(()) => self.note_verified(&digest),
                 Err(Error::CorruptStore { .. }) => {
                     self.remove_blob(&digest)?;
@@ -197,7 +215,7 @@ impl BlobWriter {
     fn place(self, digest: &Digest) -> Result<()> {
         let path = self.store.blob_path(digest);
         // What is known to be whole stays; anything else is replaced, however it looks.
-        if self.store.has_whole_blob(digest, self.size) {
+        if path.is_file() && self.store.has_whole_blob(digest, self.size) {
             return Ok(());
         }
         if let Some(dir) = path.parent() {

@@ -10,15 +10,19 @@ use super::Store;
 use crate::{Digest, Error, Result};
 
 impl Store {
-    /// Blobs that no name leads to, with their sizes in bytes.
+    /// Blobs that no name leads to, with the bytes they take, and what of others can be put together again.
     pub fn garbage(&self) -> Result<Vec<(Digest, u64)>> {
         let reachable = self.reachable()?;
         let mut garbage = self.all_blobs()?;
-        garbage.retain(|(digest, _)| !reachable.contains(digest));
+        garbage.retain(|(digest, _)| !reachable.contains(digest) || self.is_difference(digest));
+        let mut differences = self.all_differences()?;
+        differences.retain(|(digest, _)| !reachable.contains(digest));
+        garbage.extend(differences);
+        garbage.sort();
         Ok(garbage)
     }
 
-    /// All blobs with their sizes in bytes, in order of digest.
+    /// All blobs that have files of their own, with their sizes in bytes, in order of digest.
     pub(super) fn all_blobs(&self) -> Result<Vec<(Digest, u64)>> {
         let mut blobs = Vec::new();
         for algorithm in ["sha256", "sha512"] {
@@ -61,8 +65,12 @@ impl Store {
 
     fn sweep(&self) -> Result<u64> {
         let mut freed = 0u64;
+        let reachable = self.reachable()?;
         for (digest, size) in self.garbage()? {
-            self.remove_blob(&digest)?;
+            match reachable.contains(&digest) {
+                true => self.remove_copy(&digest)?,
+                false => self.remove_blob(&digest)?,
+            }
             freed = freed.saturating_add(size);
         }
         for dir in ["partial", "tmp"] {
@@ -134,7 +142,7 @@ pub(super) fn size_below(dir: &Path) -> u64 {
     folders(dir).iter().map(|path| size_below(path)).sum::<u64>().saturating_add(here)
 }
 
-fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn files(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -28,7 +28,7 @@ pub struct Entry {
     pub digest: Digest,
     /// What it is.
     pub kind: Kind,
-    /// Config and layers together, in bytes.
+    /// Config and layers together, in bytes; of what is kept as a difference to another blob, that.
     pub size: u64,
     /// Why the manifest cannot be read, where the store is damaged.
     pub damage: Option<String>,
@@ -164,7 +164,8 @@ impl Store {
                         let size = manifest
                             .layers
                             .iter()
-                            .fold(manifest.config.size, |sum, l| sum.saturating_add(l.size));
+                            .map(|l| self.size_of_difference(&l.digest).unwrap_or(l.size))
+                            .fold(manifest.config.size, u64::saturating_add);
                         Entry { name, digest, kind, size, damage: None }
                     }
                     Err(e) => Entry {
@@ -223,7 +224,14 @@ impl Store {
             let manifest = self.read_manifest(&descriptor)?;
             seen.insert(descriptor.digest);
             seen.insert(manifest.config.digest);
-            seen.extend(manifest.layers.into_iter().map(|l| l.digest));
+            for layer in manifest.layers {
+                let mut needed = Some(layer.digest);
+                // A difference needs what it is one to.
+                while let Some(digest) = needed.filter(|digest| !seen.contains(digest)) {
+                    needed = self.base_of(&digest).map(|(base, _)| base);
+                    seen.insert(digest);
+                }
+            }
         }
         Ok(seen)
     }

@@ -4,6 +4,7 @@
 //! does `index.json` (written the same way, under a lock) name it. A kill in between leaves garbage and nothing else.
 
 mod blob;
+mod difference;
 mod garbage;
 mod index;
 mod verify;
@@ -132,7 +133,6 @@ pub(crate) fn check_layout_version(path: &Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Opens (creates) a file that exists only to be locked.
 /// Makes the folders of a store and takes its lock.
 fn hold(root: &Path) -> Result<File> {
     for dir in ["blobs/sha256", "partial", "tmp", "locks"] {
@@ -145,6 +145,7 @@ fn hold(root: &Path) -> Result<File> {
     Ok(in_use)
 }
 
+/// Opens (creates) a file that exists only to be locked.
 fn open_lock(path: &Path) -> Result<File> {
     File::options()
         .create(true)

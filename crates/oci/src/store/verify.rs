@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Store;
+use super::difference::MAX_DEPTH;
 use crate::{Descriptor, Digest, Error, Result};
 
 impl Store {
@@ -14,8 +15,7 @@ impl Store {
     /// # Errors
     /// [`Error::CorruptStore`] if it is missing or no longer its digest's.
     pub fn verify(&self, digest: &Digest) -> Result<()> {
-        let stamp = self.stamp(digest);
-        if stamp.is_some() && stamp == fs::read_to_string(self.stamp_path(digest)).ok() {
+        if self.is_noted(digest) {
             return Ok(());
         }
         self.open_blob(digest)?.finish().map_err(|e| Error::from_read(self.path(), e))?;
@@ -26,7 +26,8 @@ impl Store {
     /// Whether the blob is here, has `size` bytes and is its digest's. One that is not counts as absent, so that whoever has it puts
     /// it here again.
     pub(crate) fn has_whole_blob(&self, digest: &Digest, size: u64) -> bool {
-        fs::metadata(self.blob_path(digest)).is_ok_and(|m| m.is_file() && m.len() == size)
+        self.has_blob(digest)
+            && self.blob_size(digest).is_ok_and(|there| there == size)
             && self.verify(digest).is_ok()
     }
 
@@ -42,8 +43,13 @@ impl Store {
 
     /// Remembers that a blob has just been hashed. A store that cannot be written to hashes again.
     pub(super) fn note_verified(&self, digest: &Digest) {
-        if let Some(stamp) = self.stamp(digest) {
-            let path = self.stamp_path(digest);
+        self.note_verified_as(digest, &self.blob_path(digest));
+    }
+
+    /// As [`note_verified`](Self::note_verified), of the file that the blob is kept in.
+    pub(super) fn note_verified_as(&self, digest: &Digest, kept: &Path) {
+        if let Some(stamp) = stamp(kept) {
+            let path = self.stamp_path(digest, kept);
             if let Some(folder) = path.parent() {
                 let _ = fs::create_dir_all(folder);
             }
@@ -52,23 +58,47 @@ impl Store {
     }
 
     pub(super) fn forget_verified(&self, digest: &Digest) {
-        let _ = fs::remove_file(self.stamp_path(digest));
+        for kept in [self.blob_path(digest), self.difference_path(digest)] {
+            let _ = fs::remove_file(self.stamp_path(digest, &kept));
+        }
     }
 
-    fn stamp_path(&self, digest: &Digest) -> PathBuf {
-        self.path().join("verified").join(digest.file_name())
+    /// Whether nothing has changed since the blob was hashed: its file, or the difference it is kept as and what that is one to.
+    fn is_noted(&self, digest: &Digest) -> bool {
+        let noted = |digest: &Digest, kept: &Path| {
+            let stamp = stamp(kept);
+            stamp.is_some() && stamp == fs::read_to_string(self.stamp_path(digest, kept)).ok()
+        };
+        let mut at = digest.clone();
+        for _ in 0..=MAX_DEPTH {
+            if self.blob_path(&at).is_file() {
+                return noted(&at, &self.blob_path(&at));
+            }
+            match self.base_of(&at) {
+                Some((base, _)) if noted(&at, &self.difference_path(&at)) => at = base,
+                _ => return false,
+            }
+        }
+        false
     }
 
-    fn stamp(&self, digest: &Digest) -> Option<String> {
-        let meta = fs::metadata(self.blob_path(digest)).ok()?;
-        Some(format!(
-            "{} {} {}.{:09} {}.{:09}\n",
-            meta.len(),
-            meta.ino(),
-            meta.mtime(),
-            meta.mtime_nsec(),
-            meta.ctime(),
-            meta.ctime_nsec()
-        ))
+    fn stamp_path(&self, digest: &Digest, kept: &Path) -> PathBuf {
+        let is_difference = kept == self.difference_path(digest);
+        let suffix = if is_difference { ".difference" } else { "" };
+        self.path().join("verified").join(digest.file_name() + suffix)
     }
+}
+
+/// By what a file is known that nobody has changed.
+fn stamp(path: &Path) -> Option<String> {
+    let meta = fs::metadata(path).ok()?;
+    Some(format!(
+        "{} {} {}.{:09} {}.{:09}\n",
+        meta.len(),
+        meta.ino(),
+        meta.mtime(),
+        meta.mtime_nsec(),
+        meta.ctime(),
+        meta.ctime_nsec()
+    ))
 }
