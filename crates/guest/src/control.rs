@@ -34,9 +34,9 @@ impl Control {
         std::mem::take(&mut self.freeze)
     }
 
-    /// Carries out what the host has sent; whether that was anything.
-    pub fn obey(&mut self, kernel: &mut Kernel) -> bool {
-        let Some(channel) = &mut self.channel else { return false };
+    /// Carries out what the host has sent.
+    pub fn obey(&mut self, kernel: &mut Kernel) {
+        let Some(channel) = &mut self.channel else { return };
         let mut buf = [0; 256];
         match channel.read(&mut buf) {
             Ok(0) => self.channel = None,
@@ -53,6 +53,5 @@ impl Control {
                 None => {}
             }
         }
-        whole > 0
     }
 }

@@ -1,4 +1,4 @@
-//! Runs the machine to its end as a WASI command.
+//! Runs the machine, turn by turn: to its end as a WASI command, or as far as a host that steps it says ([`crate::step`]).
 
 use crate::control::Control;
 use crate::exports::DESK;
@@ -16,7 +16,7 @@ use std::rc::Rc;
 pub const BUDGET: u64 = 10_000_000;
 
 /// Guest instructions between two looks at a host that compiles: soon enough to profit, and 2 ms of interpreting.
-const PIECE: u64 = 1_000_000;
+pub const PIECE: u64 = 1_000_000;
 
 /// Bytes of its own memory that the kernel leaves free for what one system call may need.
 pub const HEADROOM: u64 = 48 << 20;
@@ -29,78 +29,212 @@ const DEADLOCK: i32 = 125;
 
 /// Starts the first program and runs until it ends; the box's exit status.
 pub fn run(invocation: Invocation) -> i32 {
-    freeze::begin();
-    let Some(mut machine) = boot::take() else {
-        eprintln!("boxer: this is the bare guest program; link it with a root filesystem first");
-        return BOX_FAILURE;
+    let mut run = match Run::begin(invocation) {
+        Ok(run) => run,
+        Err(status) => return status,
     };
-    if let Some(mistake) = &invocation.mistake {
-        eprintln!("boxer: {mistake}");
-        return BOX_FAILURE;
-    }
-    let hidden = invocation.build.then_some(layer::DIR);
-    let nameserver = invocation.naming.servers.first().cloned();
-    let network = match Way::open(invocation.network.as_ref(), nameserver, &invocation.ports) {
-        Ok(network) => network,
-        Err(failure) => {
-            eprintln!("boxer: {failure}");
-            return BOX_FAILURE;
+    loop {
+        run = match run.turn(BUDGET) {
+            Turn::GoesOn(run) => run,
+            Turn::Waits(run, waits, timeout) => {
+                run.wait(waits, timeout);
+                run
+            }
+            Turn::Ended(status) => return status,
         }
-    };
-    let sockets = Way::to_sockets(invocation.sockets.as_ref());
-    let ways = Ways { network, sockets };
-    let stdin = Rc::new(Stdin::new());
-    let stdout = Rc::new(Stdout::default());
-    let streams = (stdin.clone(), stdout.clone());
-    let host = WasiHost::new(&invocation, hidden, streams, ways.clone());
-    let tty = host.is_terminal(0) && host.is_terminal(1);
-    if tty && host.edits_lines() {
-        stdin.doubt();
     }
-    machine.kernel().host = Box::new(host);
-    machine.kernel().set_record_limit(boot::OWN_MEMORY - HEADROOM);
-    let build = invocation.build;
-    let mut driver = Driver {
-        fixed_clock: invocation.clock.is_some(),
-        control: Control::new(invocation.control.as_ref()),
-        stdin,
-        stdout,
-        ways,
-    };
-    // When code gets compiled depends on the host: where time counts instructions, nothing may.
-    let listens = !driver.fixed_clock;
-    let status = match machine.start(start_args(invocation, tty)) {
-        Ok(()) => loop {
-            if listens {
-                machine.listen(&DESK);
-            }
-            let end = driver.run(&mut machine);
-            driver.stdout.flush();
-            machine.account(&DESK);
-            match end {
-                End::Status(status) => break status,
-                End::Freeze => match freeze::offer(machine, &driver.stdin) {
-                    (left, None) => machine = left,
-                    (left, Some(status)) => {
-                        machine = left;
-                        break status;
-                    }
-                },
-            }
-        },
-        Err(failure) => {
+}
+
+/// A box under way, and what it waits for beside what its machine does.
+pub struct Run {
+    machine: Machine,
+    /// It could not start: the status.
+    failed: Option<i32>,
+    /// Waiting takes no time: the clock jumps to the deadline.
+    fixed_clock: bool,
+    /// When it began to wait for somebody outside, if the clock does not tell, ns.
+    waits_since: Option<u64>,
+    control: Control,
+    stdin: Rc<Stdin>,
+    stdout: Rc<Stdout>,
+    ways: Ways,
+    build: bool,
+}
+
+/// What comes after a turn.
+pub enum Turn {
+    /// The next one.
+    GoesOn(Box<Run>),
+    /// The next one, when something of this has come to pass or, if there is one, the timeout in nanoseconds is over.
+    Waits(Box<Run>, Waits, Option<u64>),
+    /// Nothing: the box has ended with this status.
+    Ended(i32),
+}
+
+impl Run {
+    /// Starts the first program, or goes on in what was frozen.
+    ///
+    /// # Errors
+    /// The box cannot run, and ends with this status.
+    pub fn begin(invocation: Invocation) -> Result<Box<Run>, i32> {
+        freeze::begin();
+        let Some(mut machine) = boot::take() else {
+            eprintln!(
+                "boxer: this is the bare guest program; link it with a root filesystem first"
+            );
+            return Err(BOX_FAILURE);
+        };
+        if let Some(mistake) = &invocation.mistake {
+            eprintln!("boxer: {mistake}");
+            return Err(BOX_FAILURE);
+        }
+        let hidden = invocation.build.then_some(layer::DIR);
+        let nameserver = invocation.naming.servers.first().cloned();
+        let network = Way::open(invocation.network.as_ref(), nameserver, &invocation.ports);
+        let network = network.map_err(|failure| {
+            eprintln!("boxer: {failure}");
+            BOX_FAILURE
+        })?;
+        let sockets = Way::to_sockets(invocation.sockets.as_ref());
+        let ways = Ways { network, sockets };
+        let stdin = Rc::new(Stdin::new());
+        let stdout = Rc::new(Stdout::default());
+        let streams = (stdin.clone(), stdout.clone());
+        let host = WasiHost::new(&invocation, hidden, streams, ways.clone());
+        let tty = host.is_terminal(0) && host.is_terminal(1);
+        if tty && host.edits_lines() {
+            stdin.doubt();
+        }
+        machine.kernel().host = Box::new(host);
+        machine.kernel().set_record_limit(boot::OWN_MEMORY - HEADROOM);
+        let build = invocation.build;
+        let fixed_clock = invocation.clock.is_some();
+        let control = Control::new(invocation.control.as_ref());
+        let failed = machine.start(start_args(invocation, tty)).err().map(|failure| {
             eprintln!("boxer: {failure}");
             failure.status()
+        });
+        let waits_since = None;
+        let mut run =
+            Run { machine, failed, fixed_clock, waits_since, control, stdin, stdout, ways, build };
+        run.listen();
+        Ok(Box::new(run))
+    }
+
+    /// Lets the host compile what is hot.
+    fn listen(&mut self) {
+        // When code gets compiled depends on the host: where time counts instructions, nothing may.
+        if !self.fixed_clock {
+            self.machine.listen(&DESK);
         }
-    };
-    for way in driver.ways.all() {
-        way.finish();
     }
-    if build && let Err(error) = layer::export(&mut machine) {
-        eprintln!("boxer: cannot write the layer: {error}");
-        return BOX_FAILURE;
+
+    /// Runs for about `budget` guest instructions, and does what the host asks for.
+    pub fn turn(mut self: Box<Self>, budget: u64) -> Turn {
+        if let Some(status) = self.failed {
+            return self.end(status);
+        }
+        if let Some(since) = self.waits_since.take() {
+            let waited = wasi::clock(false).saturating_sub(since);
+            self.machine.kernel().host.advance(waited);
+        }
+        // First, so that what the host has told before it gave input holds when a program reads that.
+        self.control.obey(self.machine.kernel());
+        if self.control.take_freeze() {
+            return self.freeze();
+        }
+        self.stdout.turn();
+        match step(&mut self.machine, &self.stdout, budget) {
+            Step::Ready => self.machine.kernel().look_at_console(),
+            Step::Exit(status) => return self.end(status),
+            Step::Wait { deadline, stdin, network } => {
+                return self.waits(deadline, stdin, network);
+            }
+        }
+        Turn::GoesOn(self)
     }
-    status
+
+    /// Every process waits, for what the machine says.
+    fn waits(mut self: Box<Self>, deadline: Option<u64>, stdin: bool, network: bool) -> Turn {
+        let mut waits = Waits::default();
+        for way in self.ways.all().filter(|_| network) {
+            way.flush(&mut waits);
+        }
+        self.control.watch(&mut waits);
+        let others = deadline.is_some() || !waits.is_empty();
+        let pause = if stdin { self.stdin.watch(&mut waits, others) } else { None };
+        let host = &mut self.machine.kernel().host;
+        let now = host.clock_monotonic();
+        let left = deadline.map(|deadline| deadline.saturating_sub(now));
+        let timeout = left.into_iter().chain(pause).min();
+        if waits.is_empty() && timeout.is_none() {
+            eprintln!("boxer: every process waits for something that cannot come");
+            return self.end(DEADLOCK);
+        }
+        self.stdout.flush();
+        if self.fixed_clock && self.ways.all().next().is_some() {
+            // Somebody outside is waited for: that takes the time it takes.
+            self.waits_since = Some(wasi::clock(false));
+        } else if let Some(timeout) = timeout
+            && self.fixed_clock
+        {
+            host.advance(timeout);
+            return Turn::GoesOn(self);
+        }
+        Turn::Waits(self, waits, timeout)
+    }
+
+    /// Waits for what a turn has said.
+    fn wait(&self, waits: Waits, timeout: Option<u64>) {
+        let start = wasi::clock(false);
+        if waits.wait(timeout) && !self.fixed_clock {
+            self.stdin.told(wasi::clock(false).saturating_sub(start));
+        }
+    }
+
+    /// Offers the state to the host, which wants to freeze it.
+    fn freeze(mut self: Box<Self>) -> Turn {
+        self.rest();
+        let (machine, ends) = freeze::offer(self.machine, &self.stdin);
+        let mut run = Box::new(Run { machine, ..*self });
+        match ends {
+            Some(status) => run.end(status),
+            None => {
+                run.listen();
+                Turn::GoesOn(run)
+            }
+        }
+    }
+
+    /// Leaves nothing half done.
+    fn rest(&mut self) {
+        self.stdout.flush();
+        self.machine.account(&DESK);
+    }
+
+    fn end(mut self: Box<Self>, status: i32) -> Turn {
+        self.rest();
+        for way in self.ways.all() {
+            way.finish();
+        }
+        if self.build
+            && let Err(error) = layer::export(&mut self.machine)
+        {
+            eprintln!("boxer: cannot write the layer: {error}");
+            return Turn::Ended(BOX_FAILURE);
+        }
+        Turn::Ended(status)
+    }
+
+    /// Whether the last turn ended for what was written in it.
+    pub fn wrote_much(&self) -> bool {
+        self.stdout.wrote_much()
+    }
+
+    /// TCP ports at which programs listen, in order.
+    pub fn listening_ports(&mut self) -> Vec<u16> {
+        self.machine.kernel().listening_ports()
+    }
 }
 
 pub fn start_args(invocation: Invocation, tty: bool) -> StartArgs {
@@ -129,97 +263,22 @@ pub fn start_args(invocation: Invocation, tty: bool) -> StartArgs {
 }
 
 /// Runs for a while, and lets the host put compiled code in place between the pieces.
-fn step(machine: &mut Machine, stdout: &Stdout) -> Step {
+fn step(machine: &mut Machine, stdout: &Stdout, budget: u64) -> Step {
     if !machine.listens() {
-        let step = machine.step(BUDGET);
+        let step = machine.step(budget);
         stdout.settle();
         return step;
     }
-    for _ in 0..BUDGET / PIECE {
-        let step = machine.step(PIECE);
+    for _ in 0..budget.div_ceil(PIECE) {
+        let step = machine.step(PIECE.min(budget));
         machine.account(&DESK);
         stdout.settle();
         if machine.has_business() {
             machine.exchange(&DESK, wasi::yield_to_host);
         }
-        if step != Step::Ready {
+        if step != Step::Ready || stdout.wrote_much() {
             return step;
         }
     }
     Step::Ready
-}
-
-/// What drives the machine, and what it waits for beside the machine's own.
-struct Driver {
-    /// Waiting takes no time: the clock jumps to the deadline.
-    fixed_clock: bool,
-    control: Control,
-    stdin: Rc<Stdin>,
-    stdout: Rc<Stdout>,
-    ways: Ways,
-}
-
-/// Why the machine stands still.
-enum End {
-    /// The box has ended.
-    Status(i32),
-    /// The host wants to freeze it.
-    Freeze,
-}
-
-impl Driver {
-    /// Runs to the end.
-    fn run(&mut self, machine: &mut Machine) -> End {
-        loop {
-            let step = step(machine, &self.stdout);
-            // What the host has told may have woken somebody.
-            let told = self.control.obey(machine.kernel());
-            if self.control.take_freeze() && !matches!(step, Step::Exit(_)) {
-                return End::Freeze;
-            }
-            match step {
-                Step::Ready => machine.kernel().look_at_console(),
-                Step::Wait { .. } if told => {}
-                Step::Exit(status) => return End::Status(status),
-                Step::Wait { deadline, stdin, network } => {
-                    let mut waits = Waits::default();
-                    for way in self.ways.all().filter(|_| network) {
-                        way.flush(&mut waits);
-                    }
-                    self.control.watch(&mut waits);
-                    let others = deadline.is_some() || !waits.is_empty();
-                    let pause = if stdin { self.stdin.watch(&mut waits, others) } else { None };
-                    let paused = pause.map(|ns| machine.kernel().host.clock_monotonic() + ns);
-                    let deadline = deadline.into_iter().chain(paused).min();
-                    if waits.is_empty() && deadline.is_none() {
-                        eprintln!("boxer: every process waits for something that cannot come");
-                        return End::Status(DEADLOCK);
-                    }
-                    self.wait(machine, waits, deadline);
-                }
-            }
-        }
-    }
-
-    fn wait(&mut self, machine: &mut Machine, waits: Waits, deadline: Option<u64>) {
-        self.stdout.flush();
-        let host = &mut machine.kernel().host;
-        let now = host.clock_monotonic();
-        let timeout = deadline.map(|deadline| deadline.saturating_sub(now));
-        if self.fixed_clock && self.ways.all().next().is_some() {
-            // Somebody outside is waited for: that takes the time it takes.
-            let start = wasi::clock(false);
-            waits.wait(timeout);
-            host.advance(wasi::clock(false).saturating_sub(start));
-        } else if let Some(timeout) = timeout
-            && self.fixed_clock
-        {
-            host.advance(timeout);
-        } else {
-            let start = wasi::clock(false);
-            if waits.wait(timeout) {
-                self.stdin.told(wasi::clock(false).saturating_sub(start));
-            }
-        }
-    }
 }

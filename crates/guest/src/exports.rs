@@ -2,7 +2,7 @@
 //! has the contract.
 #![allow(unsafe_code)] // exported symbols, and memory that comes from memory.grow
 
-use crate::{boot, life};
+use crate::{boot, life, step};
 use mem::desk::Desk;
 use mux::freeze::Moment;
 use rootfs::config::BoxConfig;
@@ -21,6 +21,22 @@ pub static LIFE: Moment = Moment::new();
 #[unsafe(export_name = "boxer-start")]
 extern "C" fn boxer_start() {
     crate::start();
+}
+
+/// Starts the box for a host that steps it ([`crate::step`]).
+#[unsafe(export_name = "boxer-begin")]
+extern "C" fn boxer_begin() -> i32 {
+    step::begin()
+}
+
+#[unsafe(export_name = "boxer-step")]
+extern "C" fn boxer_step(ms: u32) -> u64 {
+    step::step(ms)
+}
+
+#[unsafe(export_name = "boxer-ports")]
+extern "C" fn boxer_ports() -> u64 {
+    step::ports()
 }
 
 /// Size of a Wasm page.

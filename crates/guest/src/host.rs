@@ -204,7 +204,12 @@ impl Host for WasiHost {
     fn stderr_write(&mut self, buf: &[u8]) -> Result<usize, Errno> {
         // Both may be one file.
         self.stdout.flush();
+        self.stdout.count(buf.len());
         stdio::write(STDERR, buf)
+    }
+
+    fn wrote_much(&self) -> bool {
+        self.stdout.wrote_much()
     }
 
     fn log(&mut self, line: &str) {

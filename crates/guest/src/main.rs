@@ -19,6 +19,7 @@ mod network;
 #[cfg(feature = "sockets")]
 mod sockets;
 mod stdio;
+mod step;
 mod waits;
 mod wasi;
 

@@ -204,16 +204,21 @@ pub struct Stdout {
     wrote: Cell<u64>,
     /// Why what was gathered did not go out: the next write hears of it.
     failed: Cell<Option<Errno>>,
+    /// Bytes that programs have written since the last turn began, standard error's too.
+    written: Cell<usize>,
 }
 
 /// Bytes that are not gathered any longer.
 const GATHERED: usize = 64 << 10;
+/// Bytes after which a turn ends: a host that steps the box holds no more for a reader who is behind.
+const MUCH: usize = 256 << 10;
 /// How long output waits for more while programs run, ns.
 const GATHER_FOR: u64 = 5 * MS;
 
 impl Stdout {
     /// Takes all of it, or says why the host does not.
     pub fn write(&self, buf: &[u8]) -> Result<usize, Errno> {
+        self.count(buf.len());
         let mut gathered = self.gathered.borrow_mut();
         if gathered.is_empty() && (buf.len() >= GATHERED || self.is_due()) {
             let written = write(STDOUT, buf);
@@ -227,6 +232,21 @@ impl Stdout {
             self.flush();
         }
         self.failed.take().map_or(Ok(buf.len()), Err)
+    }
+
+    /// Programs have written so many bytes.
+    pub fn count(&self, bytes: usize) {
+        self.written.set(self.written.get().saturating_add(bytes));
+    }
+
+    /// Whether a turn should end for what was written in it.
+    pub fn wrote_much(&self) -> bool {
+        self.written.get() >= MUCH
+    }
+
+    /// A turn begins.
+    pub fn turn(&self) {
+        self.written.set(0);
     }
 
     fn is_due(&self) -> bool {

@@ -166,6 +166,11 @@ pub trait Host {
     fn stdout_write(&mut self, buf: &[u8]) -> Result<usize, Errno>;
     /// Writes to standard error: bytes written.
     fn stderr_write(&mut self, buf: &[u8]) -> Result<usize, Errno>;
+
+    /// Whether so much output was written since the driver looked last that it should look again: who reads it may be behind.
+    fn wrote_much(&self) -> bool {
+        false
+    }
     /// Whether standard stream `fd` (0, 1, 2) is a terminal.
     fn is_terminal(&self, fd: u32) -> bool {
         false

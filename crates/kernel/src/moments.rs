@@ -306,6 +306,11 @@ impl Kernel {
         }
     }
 
+    /// TCP ports at which programs listen, in order.
+    pub fn listening_ports(&self) -> Vec<u16> {
+        self.network.listening_ports()
+    }
+
     /// Whether programs live.
     pub fn has_programs(&self) -> bool {
         self.tasks.threads().next().is_some()

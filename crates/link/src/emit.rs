@@ -13,10 +13,18 @@ use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{CustomSection, DataCountSection, ExportSection, ImportSection, RawSection};
 use wasmparser::{ExportSectionReader, ImportSectionReader, Parser, Payload};
 
-/// What a WASI command exports, and what a host needs that compiles hot code, or freezes the box (nothing for a component's host: it sees
-/// only what goes through interfaces).
-const KEPT_EXPORTS: [&str; 5] =
-    ["memory", START, "__indirect_function_table", "boxer-desk", LIFE_EXPORT];
+/// What a WASI command exports, and what a host needs that compiles hot code, freezes the box, or steps it (nothing for a component's
+/// host: it sees only what goes through interfaces).
+const KEPT_EXPORTS: [&str; 8] = [
+    "memory",
+    START,
+    "__indirect_function_table",
+    "boxer-desk",
+    LIFE_EXPORT,
+    "boxer-begin",
+    "boxer-step",
+    "boxer-ports",
+];
 
 /// What a host calls to run a box.
 const START: &str = "_start";

@@ -118,7 +118,7 @@ impl Machine {
         self.engine.retired()
     }
 
-    /// Runs until about `budget` guest instructions were retired, everybody waits, or the box has ended.
+    /// Runs until about `budget` guest instructions were retired, much was written, everybody waits, or the box has ended.
     pub fn step(&mut self, budget: u64) -> Step {
         let end = self.engine.retired().saturating_add(budget);
         loop {
@@ -135,7 +135,7 @@ impl Machine {
                     return Step::Exit(status);
                 }
             }
-            if self.engine.retired() >= end {
+            if self.engine.retired() >= end || self.kernel.host.wrote_much() {
                 return Step::Ready;
             }
         }
@@ -170,7 +170,7 @@ impl Machine {
                 Flow::Share => end = end.min(start + SHORT_SLICE),
                 Flow::Continue => {}
             }
-            if self.engine.retired() >= end {
+            if self.engine.retired() >= end || self.kernel.host.wrote_much() {
                 return;
             }
         }

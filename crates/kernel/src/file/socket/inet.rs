@@ -76,6 +76,18 @@ impl Network {
         listening.map(|(id, socket)| (WaitKey::network(id.0), socket.local.port())).collect()
     }
 
+    /// TCP ports at which somebody listens, in order.
+    pub fn listening_ports(&self) -> Vec<u16> {
+        let net = self.net.borrow();
+        let listens =
+            |socket: &net::Socket| socket.kind == Kind::Tcp && socket.tcp.state == State::Listen;
+        let listening = net.sockets().filter(|(_, socket)| listens(socket));
+        let mut ports: Vec<u16> = listening.map(|(_, socket)| socket.local.port()).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
     /// Exchanges data with the outside, at `clock` (monotonic, realtime ns).
     pub fn pump(
         &self,
