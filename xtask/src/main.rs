@@ -9,6 +9,7 @@ mod fixtures;
 mod fuzz;
 mod guest;
 mod hosts;
+mod js;
 mod network;
 mod packages;
 mod paths;
@@ -42,6 +43,7 @@ cargo xtask NAME
             own and build a box there; with --crates the crates are compiled, too
   hosts     run a small box under the hosts of the tests, or three boxes, each with all features, under every host: [--all]
             [--host PART] [--box NAME] [--form FORM] [--feature PART] [--verbose]; --all needs the network once and up to two hours
+  js        compile packages/js and try it in Node and Chromium: [TEST-NAME...]
   programs  compare programs in a box with the same in a chroot: [--real] [NAME-PART...]; --real is the long list
             (openssl, python's tests, stress-ng, ffmpeg, gmp, zlib), which needs the network once and up to an hour
   suites    compare python's, Go's and stress-ng's own tests in a box with the same in a chroot, case by case: [NAME-PART...];
@@ -84,6 +86,7 @@ fn run() -> Result<()> {
         "network" => network::run(&workspace),
         "terminal" => terminal::run(&workspace, &rest),
         "hosts" => hosts::run(&workspace, &rest),
+        "js" => js::run(&workspace, &rest),
         "package" => release::run(&workspace, &rest),
         "demo" => demo::run(&workspace),
         "replay-cpu" => replay::build_and_run(&workspace, rest),

@@ -2,8 +2,8 @@
 
 use crate::paths::Workspace;
 use crate::{
-    boxer, examples, faults, fixtures, guest, hosts, network, packages, process, programs, replay,
-    terminal, tidy,
+    boxer, examples, faults, fixtures, guest, hosts, js, network, packages, process, programs,
+    replay, terminal, tidy,
 };
 use anyhow::Result;
 use std::process::Command;
@@ -51,6 +51,8 @@ pub fn run(workspace: &Workspace, rest: &[String]) -> Result<()> {
     )?;
     step("hosts");
     hosts::run(workspace, &[])?;
+    step("js");
+    js::run(workspace, &[])?;
     step("network");
     network::run(workspace)?;
     step("terminal");

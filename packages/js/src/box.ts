@@ -1,0 +1,350 @@
+/** A box: one file of boxer's, loaded and run. */
+
+import { BoxError } from "./errors.js";
+import { type FetchInit, fetchFrom } from "./http.js";
+import { DESCRIPTOR, type FromWorker, STDIN, type ToWorker } from "./messages.js";
+import type { Platform, WorkerHandle } from "./platform.js";
+import { VARIABLES } from "./preview1.js";
+import { BoxProcess, type Wire } from "./process.js";
+import { attach, type BoxTerminal, type TerminalOptions } from "./terminal.js";
+import { concat, customSection, type Extent, refill, type Segment, type Source, takeApart } from "./wasm.js";
+import { WispServer } from "./wisp.js";
+
+/** Bounds of a box (`boxer run --help` describes them). Without one, what there is. */
+export interface Limits {
+  /** Memory of programs, `"512m"` or bytes. When it is used up the largest process is killed. */
+  memory?: string | number;
+  /** Files that are written. */
+  storage?: string | number;
+  /** Threads at once. */
+  pids?: number;
+  /** Time from the start, `"10s"`, after which the box ends with status 124. */
+  timeout?: string;
+  /** CPU time of all programs, after which it ends with status 152. */
+  cpuTime?: string;
+}
+
+export interface OpenOptions {
+  /** Breaks loading off, and later terminates the box. */
+  signal?: AbortSignal;
+  limits?: Limits;
+  hostname?: string;
+  /** Where the worker's script is, if a bundler has moved it. */
+  workerUrl?: string | URL;
+}
+
+export interface SpawnOptions {
+  /** Laid over the image's environment. */
+  env?: Record<string, string>;
+  cwd?: string;
+  /** `name`, `uid`, `name:group`, as in a Dockerfile. */
+  user?: string;
+  /** The standard streams are a terminal of that size (80 × 24). Its output is all on `stdout`. */
+  tty?: boolean | { cols: number; rows: number };
+}
+
+export interface FreezeOptions {
+  /** The box goes on; otherwise it ends with status 147, as with `boxer freeze`. */
+  keepRunning?: boolean;
+}
+
+/** A program has begun to listen at a TCP port, or does so no more. */
+export type PortListener = (port: number, type: "open" | "close") => void;
+
+/** Where a box's bytes are: a URL (in Node also a path), the bytes, a Blob, a Response. */
+export type BoxBytes = string | URL | ArrayBuffer | ArrayBufferView | Blob | Response;
+
+interface File {
+  module: WebAssembly.Module;
+  source: Source | undefined;
+  segments: Segment[];
+}
+
+/** What a host that steps boxes calls. */
+const NEEDED = ["memory", "boxer-begin", "boxer-step", "boxer-ports"];
+const HANGUP = "the box was terminated";
+
+export class Box {
+  /** @internal Set by the entry for Node or browsers. */
+  static platform: Platform;
+
+  /**
+   * Loads a box: from a URL (in Node also a path), from its bytes, from a Blob (of `freeze`, of a file input), from a Response, or compiled
+   * already (then it cannot be frozen). Nothing runs before {@link spawn}.
+   */
+  static async open(what: BoxBytes | WebAssembly.Module, options: OpenOptions = {}): Promise<Box> {
+    options.signal?.throwIfAborted();
+    const file = await load(what, options.signal);
+    options.signal?.throwIfAborted();
+    return new Box(file, options);
+  }
+
+  #file: File;
+  #options: OpenOptions;
+  #worker: WorkerHandle | undefined;
+  #process: BoxProcess | undefined;
+  #network: WispServer;
+  #over: BoxError | undefined;
+  #portListeners = new Set<PortListener>();
+  #ports: number[] = [];
+  #freezing: { resolve: (blob: Blob) => void; reject: (error: unknown) => void } | undefined;
+
+  private constructor(file: File, options: OpenOptions) {
+    this.#file = file;
+    this.#options = options;
+    this.#network = new WispServer((bytes) => this.#post({ type: "input", fd: DESCRIPTOR.network, bytes }, [bytes.buffer as ArrayBuffer]));
+    options.signal?.addEventListener("abort", () => this.terminate(), { once: true });
+  }
+
+  /**
+   * Starts a program in the box: `command` with `args` in place of the image's ENTRYPOINT and CMD, or without a command the image's own (for
+   * boxes with a snapshot and frozen ones: what was under way). A box runs one program so far, which may start others: another call is an error.
+   */
+  async spawn(command?: string, args: string[] = [], options: SpawnOptions = {}): Promise<BoxProcess> {
+    if (this.#over) throw this.#over;
+    if (this.#process) throw new BoxError("busy", "a box runs one program, which may start others; open another box for a second one");
+    const env = environment(command, options, this.#options);
+    for (const text of [...args, ...env]) if (text.includes("\0")) throw new BoxError("invalid-argument", "arguments and variables hold no zero byte");
+    const { module, source, segments } = this.#file;
+    const process = new BoxProcess(this.#wire());
+    this.#process = process;
+    this.#worker = Box.platform.worker({ message: (message) => this.#heard(message), failed: (error) => this.#fail(crash(error)) }, this.#options.workerUrl);
+    const input: [number, Uint8Array][] = [[DESCRIPTOR.network, WispServer.greeting()]];
+    this.#post({ type: "start", module, source, segments, args: ["box", ...args], env, tty: Boolean(options.tty), input });
+    if (this.#portListeners.size) this.#post({ type: "watch-ports" });
+    return process;
+  }
+
+  /** The program that was started. */
+  get process(): BoxProcess | undefined {
+    return this.#process;
+  }
+
+  /** Starts a program at a terminal on the page: xterm.js (`@xterm/xterm`), which the page brings. */
+  async terminal(element: HTMLElement, options: TerminalOptions = {}): Promise<BoxTerminal> {
+    return attach(element, options, (tty) => this.spawn(options.command, options.args, { ...options, tty }));
+  }
+
+  /**
+   * Asks an HTTP server in the box, which listens at 0.0.0.0 and `port`: as `fetch` does, but for cookies and caches. Redirects are
+   * followed on the same server. Names of hosts in the URL only tell the server who is meant.
+   */
+  async fetch(port: number, input: string | URL | Request, init?: FetchInit): Promise<Response> {
+    this.#running();
+    return fetchFrom((port) => this.#network.connect(port), port, input, init);
+  }
+
+  /** Calls `listener` when a program begins to listen at a TCP port, and when it does so no more. Returns how to stop that. */
+  on(event: "port", listener: PortListener): () => void {
+    if (event !== "port") throw new BoxError("invalid-argument", `there is no event ${String(event)}`);
+    this.#portListeners.add(listener);
+    if (this.#worker) this.#post({ type: "watch-ports" });
+    for (const port of this.#ports) queueMicrotask(() => listener(port, "open"));
+    return () => void this.#portListeners.delete(listener);
+  }
+
+  /** Resolves when a program listens at the port. */
+  async waitForPort(port: number): Promise<void> {
+    const process = this.#running();
+    let stop: (() => void) | undefined;
+    const opened = new Promise<void>((resolve) => (stop = this.on("port", (which, type) => which === port && type === "open" && resolve())));
+    const ended = process.exit.then((status) => {
+      throw new BoxError("ended", `the program has ended with status ${status}`);
+    });
+    try {
+      await Promise.race([opened, ended]);
+    } finally {
+      stop?.();
+    }
+  }
+
+  /**
+   * The box as it is now, as a file: {@link Box.open} and {@link spawn} without a command go on from there, as do `boxer run` and other hosts. It ends
+   * with status 147 unless `keepRunning` is given.
+   */
+  async freeze({ keepRunning = false }: FreezeOptions = {}): Promise<Blob> {
+    this.#running();
+    if (!this.#file.source) throw new BoxError("cannot-freeze", "a box that was opened as a WebAssembly.Module cannot be frozen; open its bytes");
+    if (this.#freezing) throw new BoxError("busy", "the box is being frozen already");
+    const frozen = new Promise<Blob>((resolve, reject) => (this.#freezing = { resolve, reject }));
+    this.#post({ type: "freeze", keepRunning });
+    this.#control(3, 0, 0);
+    return frozen;
+  }
+
+  /** Ends the box at once, whatever it does. What waits for it fails with code `"terminated"`. */
+  terminate(): void {
+    this.#fail(new BoxError("terminated", HANGUP, { cause: this.#options.signal?.reason }));
+  }
+
+  async [Symbol.asyncDispose]() {
+    this.terminate();
+  }
+
+  #running(): BoxProcess {
+    if (this.#over) throw this.#over;
+    if (!this.#process) throw new BoxError("not-started", "no program has been started");
+    return this.#process;
+  }
+
+  #wire(): Wire {
+    return {
+      input: (fd, bytes) => this.#post({ type: "input", fd, bytes }, [bytes.buffer as ArrayBuffer]),
+      end: (fd) => this.#post({ type: "end", fd }),
+      used: (fd, bytes) => this.#post({ type: "used", fd, bytes }),
+      closed: (fd) => this.#post({ type: "closed", fd }),
+      signal: (signal) => this.#control(1, signal, 0),
+      resize: ({ cols, rows }) => this.#control(2, rows, cols),
+    };
+  }
+
+  /** A message of `mux::control`. */
+  #control(kind: number, first: number, second: number) {
+    const bytes = Uint8Array.of(kind, 0, first & 0xff, first >> 8, second & 0xff, second >> 8, 0, 0);
+    this.#post({ type: "input", fd: DESCRIPTOR.control, bytes });
+  }
+
+  #post(message: ToWorker, transfer: ArrayBuffer[] = []) {
+    this.#worker?.post(message, transfer);
+  }
+
+  #heard(message: FromWorker) {
+    switch (message.type) {
+      case "output":
+        if (message.fd === DESCRIPTOR.network) this.#network.arrived(message.bytes);
+        else this.#process?._output(message.fd, message.bytes);
+        return;
+      case "taken":
+        if (message.fd === STDIN) this.#process?._taken(message.bytes);
+        return;
+      case "ports":
+        this.#tellPorts(message.ports);
+        return;
+      case "frozen":
+        void this.#frozen(message.pages, message.extents);
+        return;
+      case "unfit":
+        this.#freezing?.reject(new BoxError("cannot-freeze", `the box cannot be frozen now: ${message.reason}`));
+        this.#freezing = undefined;
+        return;
+      case "exit":
+        this.#end(new BoxError("ended", `the box has ended with status ${message.status}`));
+        this.#process?._exit(message.status);
+        return;
+      case "crash":
+        this.#fail(crash(Object.assign(new Error(message.reason), { stack: message.stack })));
+        return;
+    }
+  }
+
+  #tellPorts(ports: number[]) {
+    const tell = (list: number[], other: number[], type: "open" | "close") => {
+      for (const port of list) if (!other.includes(port)) for (const listener of [...this.#portListeners]) listener(port, type);
+    };
+    const before = this.#ports;
+    this.#ports = ports;
+    tell(before, ports, "close");
+    tell(ports, before, "open");
+  }
+
+  async #frozen(pages: number, extents: Extent[]) {
+    const freezing = this.#freezing;
+    this.#freezing = undefined;
+    const source = this.#file.source!;
+    try {
+      const before = (await customSection(source, "boxer.life")) as { number?: number } | undefined;
+      const life = { number: (before?.number ?? 0) + 1, frozenAt: Math.floor(Date.now() / 1000) };
+      freezing?.resolve(await refill(source, pages, extents, life));
+    } catch (error) {
+      freezing?.reject(error);
+    }
+  }
+
+  /** The box is over, for this reason. */
+  #end(error: BoxError) {
+    this.#over ??= error;
+    this.#worker?.terminate();
+    this.#worker = undefined;
+    this.#network.fail(this.#over);
+    // A file that is under way is written whole; one that was only asked for is none.
+    if (this.#freezing) this.#freezing.reject(this.#over);
+    this.#freezing = undefined;
+    this.#tellPorts([]);
+  }
+
+  #fail(error: BoxError) {
+    if (this.#over) return;
+    this.#end(error);
+    this.#process?._fail(error);
+  }
+}
+
+async function load(what: BoxBytes | WebAssembly.Module, signal: AbortSignal | undefined): Promise<File> {
+  if (what instanceof WebAssembly.Module) return { module: checked(what), source: undefined, segments: [] };
+  const source = await bytesOf(what as BoxBytes, signal);
+  const { code, segments } = await takeApart(source);
+  let module: WebAssembly.Module;
+  try {
+    module = await WebAssembly.compile(concat(code) as Uint8Array<ArrayBuffer>);
+  } catch (cause) {
+    const message = (cause as Error).message;
+    // A policy that forbids compiling is an EvalError or says so.
+    const forbidden = cause instanceof WebAssembly.CompileError && !/Content Security Policy|disallowed by embedder/.test(message);
+    throw forbidden
+      ? new BoxError("not-a-box", `the file does not compile: it is damaged, or this engine lacks what it needs (\`boxer inspect\` lists that): ${message}`, { cause })
+      : new BoxError("unsupported", `WebAssembly cannot be compiled here: ${message}`, { cause });
+  }
+  return { module: checked(module), source, segments };
+}
+
+async function bytesOf(what: BoxBytes, signal: AbortSignal | undefined): Promise<Source> {
+  if (typeof what === "string" || what instanceof URL) return Box.platform.load(what, signal);
+  if (what instanceof Response) {
+    if (!what.ok) throw new BoxError("unreachable", `${what.url}: status ${what.status}`);
+    return what.blob();
+  }
+  if (what instanceof Blob) return what;
+  if (ArrayBuffer.isView(what)) return Box.platform.keep(new Uint8Array(what.buffer, what.byteOffset, what.byteLength));
+  if (what instanceof ArrayBuffer || (typeof SharedArrayBuffer !== "undefined" && (what as unknown) instanceof SharedArrayBuffer)) {
+    return Box.platform.keep(new Uint8Array(what));
+  }
+  throw new BoxError("invalid-argument", "a box is opened from a URL, bytes, a Blob, a Response or a WebAssembly.Module");
+}
+
+/** A module of ours that can be stepped. */
+function checked(module: WebAssembly.Module): WebAssembly.Module {
+  const exports = WebAssembly.Module.exports(module).map(({ name }) => name);
+  const foreign = WebAssembly.Module.imports(module).find(({ module, kind }) => module !== "wasi_snapshot_preview1" || kind !== "function");
+  if (foreign || !exports.includes("memory") || !exports.includes("boxer-desk")) throw new BoxError("not-a-box", "the module is no box of boxer's");
+  if (!NEEDED.every((name) => exports.includes(name))) {
+    throw new BoxError("too-old", "the box was built by a boxer whose boxes run on plain WASI hosts only; build it again");
+  }
+  return module;
+}
+
+function environment(command: string | undefined, options: SpawnOptions, { limits = {}, hostname }: OpenOptions): string[] {
+  const env = [...VARIABLES];
+  const steer = (name: string, value: string | number | undefined) => {
+    if (value !== undefined) env.push(`BOXER_${name}=${value}`);
+  };
+  steer("ENTRYPOINT", command);
+  steer("WORKDIR", options.cwd);
+  steer("USER", options.user);
+  steer("HOSTNAME", hostname);
+  const { cols, rows } = typeof options.tty === "object" ? options.tty : { cols: 80, rows: 24 };
+  steer("TTY", options.tty ? `${cols}x${rows}` : "0");
+  steer("MEMORY", limits.memory);
+  steer("STORAGE", limits.storage);
+  steer("PIDS", limits.pids);
+  steer("TIMEOUT", limits.timeout);
+  steer("CPU_TIME", limits.cpuTime);
+  for (const [name, value] of Object.entries(options.env ?? {})) {
+    if (!name || name.includes("=") || name.startsWith("BOXER_")) throw new BoxError("invalid-argument", `${JSON.stringify(name)} is no name of a variable, or one that steers boxes`);
+    env.push(`${name}=${value}`);
+  }
+  return env;
+}
+
+function crash(cause: unknown): BoxError {
+  return new BoxError("crashed", `the box broke: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+}

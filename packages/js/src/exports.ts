@@ -1,0 +1,5 @@
+export { BoxError, type BoxErrorCode } from "./errors.js";
+export type { FetchInit } from "./http.js";
+export { type BoxProcess, SIGNALS, type Signal } from "./process.js";
+export type { BoxBytes, FreezeOptions, Limits, PortListener, SpawnOptions } from "./box.js";
+export type { BoxTerminal, TerminalOptions, XTerm } from "./terminal.js";

@@ -1,0 +1,12 @@
+/** The worker under Node. */
+
+import { parentPort } from "node:worker_threads";
+import { Engine } from "./engine.js";
+import type { ToWorker } from "./messages.js";
+
+const port = parentPort!;
+const engine = new Engine({
+  post: (message, transfer) => port.postMessage(message, transfer),
+  soon: (work) => void setImmediate(work),
+});
+port.on("message", (message: ToWorker) => engine.heard(message));

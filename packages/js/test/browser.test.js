@@ -1,0 +1,137 @@
+// In Chromium, by a page from a static server without special headers but a strict policy for scripts: BOX=FILE node --test test/browser.test.js
+// BOX is a box of Dockerfile.examples/web, or any of Debian with python3 for all but the example's page. SCREENSHOTS: where pictures go.
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import test, { after, before } from "node:test";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+import { cases } from "./cases.js";
+import { serve } from "./static.js";
+
+const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src data:";
+const root = fileURLToPath(new URL("..", import.meta.url));
+const file = process.env.BOX;
+assert.ok(file, "BOX is not set: a box of Debian with python3");
+const modules = { "/xterm/": join(root, "node_modules/@xterm/xterm/") };
+const shots = process.env.SCREENSHOTS;
+
+let browser, server, page;
+const messages = [];
+
+before(async () => {
+  browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--disable-gpu"] });
+  server = await serve({ "/dist/": join(root, "dist/"), "/test/": join(root, "test/"), "/box.wasm": file, ...modules }, POLICY);
+  page = await browser.newPage();
+  page.on("pageerror", (error) => messages.push(String(error)));
+  page.on("console", (message) => message.type() === "error" && messages.push(message.text()));
+  await page.goto(`${server.origin}/test/page.html`);
+  await page.waitForFunction(() => window.ready, null, { timeout: 60_000 });
+});
+
+after(async () => {
+  await browser?.close();
+  server?.close();
+});
+
+for (const name of Object.keys(cases)) {
+  test(name, { timeout: 180_000 }, async () => assert.equal(await page.evaluate((name) => window.runCase(name), name), null));
+}
+
+test("from a URL, in a page that has no shared memory", async () => {
+  assert.equal(await page.evaluate(() => window.fromUrl()), "from a URL\n");
+  assert.equal(await page.evaluate(() => crossOriginIsolated), false);
+});
+
+test("a policy without wasm-unsafe-eval is named", async () => {
+  const strict = await serve({ "/dist/": join(root, "dist/"), "/test/": join(root, "test/"), "/box.wasm": file, ...modules }, POLICY.replace(" 'wasm-unsafe-eval'", ""));
+  const other = await browser.newPage();
+  await other.goto(`${strict.origin}/test/page.html`);
+  await other.waitForFunction(() => window.ready);
+  const error = await other.evaluate(() => window.fromUrl().catch(({ code, message }) => `${code}: ${message}`));
+  assert.match(error, /^unsupported: WebAssembly cannot be compiled here/);
+  await other.close();
+  strict.close();
+});
+
+test("xterm.js: keys, output, Ctrl-C, a new size", { timeout: 120_000 }, async () => {
+  const shows = (text) => page.waitForFunction((text) => window.screen_().includes(text), text, { timeout: 60_000 });
+  await page.evaluate(() => window.openTerminal());
+  await shows("$");
+  await page.click("#terminal");
+  await page.keyboard.type("echo typed in a page");
+  await page.keyboard.press("Enter");
+  await shows("\ntyped in a page");
+  const before = await page.evaluate(() => [window.terminal.xterm.rows, window.terminal.xterm.cols].join(" "));
+  await page.keyboard.type("stty size");
+  await page.keyboard.press("Enter");
+  await shows(`\n${before}\n`);
+  await page.keyboard.type("sleep 1000");
+  await page.keyboard.press("Enter");
+  await page.waitForTimeout(300);
+  await page.keyboard.press("Control+c");
+  await shows("^C");
+  await page.evaluate(() => (document.getElementById("terminal").style.width = "500px"));
+  await page.waitForFunction((before) => [window.terminal.xterm.rows, window.terminal.xterm.cols].join(" ") !== before, before);
+  const size = await page.evaluate(() => [window.terminal.xterm.rows, window.terminal.xterm.cols].join(" "));
+  await page.keyboard.type("stty size");
+  await page.keyboard.press("Enter");
+  await shows(`\n${size}\n`);
+  if (shots) await page.screenshot({ path: join(shots, "terminal.png") });
+  await page.evaluate(() => window.terminal.dispose());
+  assert.equal(await page.evaluate(() => window.terminal.process.exit), 129);
+});
+
+test("boxes that wait take no CPU", { timeout: 120_000 }, async () => {
+  const session = await browser.newBrowserCDPSession();
+  const cpu = async () => {
+    const { processInfo } = await session.send("SystemInfo.getProcessInfo");
+    return processInfo.filter(({ type }) => type === "renderer").reduce((sum, { cpuTime }) => sum + cpuTime, 0);
+  };
+  await page.evaluate(() => window.startIdle());
+  await page.waitForTimeout(2000);
+  const SECONDS = 4;
+  const from = await cpu();
+  await page.waitForTimeout(SECONDS * 1000);
+  const share = ((await cpu()) - from) / SECONDS;
+  await page.evaluate(() => window.stopIdle());
+  assert.ok(share <= 0.02, `three boxes that wait took ${(share * 100).toFixed(1)} % of a processor`);
+});
+
+test("the page says nothing else is wrong", () => assert.deepEqual(messages.filter((text) => !/status of 404/.test(text)), []));
+
+const site = fileURLToPath(new URL("../../../Dockerfile.examples/web/site/", import.meta.url));
+const example = process.env.WEB_BOX;
+test("the example's page", { timeout: 240_000, skip: !(example && existsSync(site)) && "WEB_BOX is not set: a box of Dockerfile.examples/web" }, async () => {
+  const places = { "/": site, "/web.wasm": example, "/node_modules/boxer-js/dist/": join(root, "dist/"), "/node_modules/@xterm/xterm/": join(root, "node_modules/@xterm/xterm/") };
+  const plain = await serve(places);
+  const context = await browser.newContext({ viewport: { width: 1100, height: 620 } });
+  const page = await context.newPage();
+  const errors = [];
+  page.on("pageerror", (error) => errors.push(String(error)));
+  await page.goto(`${plain.origin}/`);
+  const frame = page.frameLocator("#frame");
+  await frame.getByText("Served from the box").waitFor({ timeout: 120_000 });
+  assert.equal(await frame.locator("body").evaluate((body) => getComputedStyle(body).backgroundColor), "rgb(244, 247, 250)");
+  await page.click("#terminal");
+  await page.keyboard.type("sed -i 's/Served from/Changed in/' index.html; ls; python3 -c 'print(6 * 7)'");
+  await page.keyboard.press("Enter");
+  await page.locator(".xterm-rows", { hasText: "42" }).waitFor();
+  await page.click("#reload");
+  await frame.getByText("Changed in the box").waitFor();
+  if (shots) await page.screenshot({ path: join(shots, "web.png") });
+  await frame.getByRole("link", { name: "Another file" }).click();
+  await frame.getByText("hello from the box").waitFor();
+  await page.setViewportSize({ width: 360, height: 640 });
+  await page.waitForTimeout(500);
+  if (shots) await page.screenshot({ path: join(shots, "web-360.png") });
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 360);
+  await page.click("#terminal");
+  await page.keyboard.type("exit 4");
+  await page.keyboard.press("Enter");
+  await page.getByText("ended with status 4").waitFor();
+  assert.deepEqual(errors, []);
+  await context.close();
+  plain.close();
+});

@@ -1,0 +1,33 @@
+// What the tests call in a page.
+import { Box } from "/dist/browser.js";
+import { Terminal } from "/xterm/lib/xterm.mjs";
+import { cases, idle } from "./cases.js";
+
+const file = "/box.wasm";
+// The bytes are loaded once, as a page with many boxes would.
+const blob = await (await fetch(file)).blob();
+const t = { Box, file, open: (options) => Box.open(blob, options), bytes: () => blob.arrayBuffer() };
+
+window.runCase = async (name) => {
+  try {
+    await cases[name](t);
+  } catch (error) {
+    return String(error.stack ?? error) + (error.cause ? `\ncause: ${error.cause}` : "");
+  }
+  return null;
+};
+window.startIdle = async () => void (window.stopIdle = await idle(t));
+window.fromUrl = async () => {
+  const process = await (await Box.open(file)).spawn("echo", ["from a URL"]);
+  return new Response(process.stdout).text();
+};
+window.openTerminal = async () => {
+  const box = await t.open();
+  const options = { command: "bash", args: ["--norc", "-i"], env: { PS1: "$ ", TERM: "xterm-256color" }, xterm: Terminal };
+  window.terminal = await box.terminal(document.getElementById("terminal"), options);
+};
+window.screen_ = () => {
+  const { active } = window.terminal.xterm.buffer;
+  return Array.from({ length: active.length }, (_, row) => active.getLine(row).translateToString(true)).join("\n").trimEnd();
+};
+window.ready = true;

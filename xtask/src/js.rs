@@ -1,0 +1,62 @@
+//! `cargo xtask js [WORD…]`: the package `packages/js`, compiled and tried in Node and in Chromium on the box of
+//! `Dockerfile.examples/web`. Words choose tests by their names.
+
+use crate::examples::{self, Hub};
+use crate::paths::{Workspace, make_dir};
+use crate::{packages, process};
+use anyhow::{Context, Result, bail};
+use std::path::Path;
+use std::process::Command;
+
+/// What the package may have, compressed, in bytes.
+const MOST: u64 = 300_000;
+
+/// Compiles, packs and tries the package.
+pub fn run(workspace: &Workspace, words: &[String]) -> Result<()> {
+    packages::ensure(&[packages::DEMO, packages::TESTS, packages::JS])?;
+    let package = workspace.root.join("packages/js");
+    install(&package)?;
+    process::run(npm(&package).args(["run", "--silent", "build"]))?;
+    let size = packed(&package)?;
+    if size > MOST {
+        bail!("js: the package has {size} bytes, more than {MOST}");
+    }
+    println!("js: the package has {:.1} kB", size as f64 / 1e3);
+    let folder = workspace.root.join("Dockerfile.examples/web");
+    let wasm = examples::build(workspace, &Hub::start(workspace)?, &folder, &["wasm"])?.remove(0);
+    let shots = workspace.target.join("js");
+    make_dir(&shots)?;
+    let mut test = Command::new("node");
+    test.args(["--test", "--test-concurrency=1"]).current_dir(&package);
+    for word in words {
+        test.arg(format!("--test-name-pattern={word}"));
+    }
+    test.args(["test/node.test.js", "test/browser.test.js"]);
+    test.env("BOX", &wasm).env("WEB_BOX", &wasm).env("SCREENSHOTS", &shots);
+    process::run(&mut test)
+}
+
+/// Installs what the package is compiled and tested with, unless that was done for this list.
+fn install(package: &Path) -> Result<()> {
+    let lock = std::fs::read(package.join("package-lock.json"))?;
+    let mark = package.join("node_modules/.installed");
+    if std::fs::read(&mark).is_ok_and(|installed| installed == lock) {
+        return Ok(());
+    }
+    process::quiet(npm(package).args(["ci", "--no-audit", "--no-fund"]))?;
+    Ok(std::fs::write(mark, lock)?)
+}
+
+/// The size of what `npm pack` makes.
+fn packed(package: &Path) -> Result<u64> {
+    let told =
+        process::stdout(npm(package).args(["pack", "--dry-run", "--json", "--ignore-scripts"]))?;
+    let told: serde_json::Value = serde_json::from_str(&told)?;
+    told[0]["size"].as_u64().context("npm pack does not say the size")
+}
+
+fn npm(package: &Path) -> Command {
+    let mut npm = Command::new("npm");
+    npm.current_dir(package);
+    npm
+}
