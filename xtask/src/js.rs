@@ -1,4 +1,4 @@
-//! `cargo xtask js [WORD…]`: the package `packages/js`, compiled and tried in Node and in Chromium on the box of
+//! `cargo xtask js [WORD…]`: the package `packages/js`, compiled and tried in Node, Chromium and Firefox on the box of
 //! `Dockerfile.examples/web`. Words choose tests by their names.
 
 use crate::examples::{self, Hub};
@@ -31,7 +31,7 @@ pub fn run(workspace: &Workspace, words: &[String]) -> Result<()> {
     for word in words {
         test.arg(format!("--test-name-pattern={word}"));
     }
-    test.args(["test/node.test.js", "test/browser.test.js"]);
+    test.args(["test/node.test.js", "test/browser.test.js", "test/firefox.test.js"]);
     test.env("BOX", &wasm).env("WEB_BOX", &wasm).env("SCREENSHOTS", &shots);
     process::run(&mut test)
 }

@@ -37,8 +37,9 @@ pub const TESTS: &[Need] = &[
 /// What boxes for all hosts are made of, besides.
 pub const HOSTS: &[Need] = &[("/bin/busybox", "busybox-static")];
 
-/// The browser in which packages/js is tried, besides.
-pub const JS: &[Need] = &[("/usr/bin/chromium", "chromium")];
+/// The browsers in which packages/js is tried, besides.
+pub const JS: &[Need] =
+    &[("/usr/bin/chromium", "chromium"), ("/usr/bin/firefox-esr", "firefox-esr")];
 
 /// What asks the examples' servers.
 pub const EXAMPLES: &[Need] = &[("/usr/bin/curl", "curl"), ("/usr/bin/psql", "postgresql-client")];
