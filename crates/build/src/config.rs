@@ -73,7 +73,7 @@ pub(crate) fn apply(
         InstructionKind::Shell(words) => run.shell = Some(words.clone()),
         InstructionKind::StopSignal(word) => {
             let signal = expand(word)?;
-            if !is_signal(&signal) {
+            if rootfs::signal::number(&signal).is_none() {
                 return Err(located(word, Cause::Signal { signal }));
             }
             run.stop_signal = Some(signal);
@@ -176,26 +176,6 @@ fn ports(word: &str) -> std::result::Result<Vec<String>, Cause> {
         return Err(fail("the range runs backwards"));
     }
     Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
-}
-
-fn is_signal(text: &str) -> bool {
-    const NAMES: &[&str] = &[
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "IOT", "BUS", "FPE", "KILL", "USR1", "SEGV",
-        "USR2", "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CLD", "CONT", "STOP", "TSTP", "TTIN",
-        "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "POLL", "PWR", "SYS",
-    ];
-    if let Ok(number) = text.parse::<u32>() {
-        return (1..=64).contains(&number);
-    }
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let real_time = |edge: &str, sign: char| {
-        name.strip_prefix(edge).is_some_and(|rest| {
-            rest.is_empty()
-                || rest.strip_prefix(sign).is_some_and(|n| n.parse::<u8>().is_ok_and(|n| n <= 30))
-        })
-    };
-    NAMES.contains(&name) || real_time("RTMIN", '+') || real_time("RTMAX", '-')
 }
 
 /// `--label` of the command line, after everything else.

@@ -1,6 +1,7 @@
 //! Runs the machine, turn by turn: to its end as a WASI command, or as far as a host that steps it says ([`crate::step`]).
 
 use crate::control::Control;
+use crate::exec::{self, Exec};
 use crate::exports::DESK;
 use crate::host::{WasiHost, Ways};
 use crate::invocation::{Invocation, Terminal};
@@ -50,11 +51,14 @@ pub struct Run {
     machine: Machine,
     /// It could not start: the status.
     failed: Option<i32>,
+    /// It has ended: the status, and when the host last took something of what there was for it, ns.
+    ended: Option<(i32, u64)>,
     /// Waiting takes no time: the clock jumps to the deadline.
     fixed_clock: bool,
     /// When it began to wait for somebody outside, if the clock does not tell, ns.
     waits_since: Option<u64>,
     control: Control,
+    exec: Exec,
     stdin: Rc<Stdin>,
     stdout: Rc<Stdout>,
     ways: Ways,
@@ -110,13 +114,25 @@ impl Run {
         let build = invocation.build;
         let fixed_clock = invocation.clock.is_some();
         let control = Control::new(invocation.control.as_ref());
+        let exec = Exec::new(invocation.exec.as_ref());
         let failed = machine.start(start_args(invocation, tty)).err().map(|failure| {
             eprintln!("boxer: {failure}");
             failure.status()
         });
         let waits_since = None;
-        let mut run =
-            Run { machine, failed, fixed_clock, waits_since, control, stdin, stdout, ways, build };
+        let mut run = Run {
+            machine,
+            failed,
+            ended: None,
+            fixed_clock,
+            waits_since,
+            control,
+            exec,
+            stdin,
+            stdout,
+            ways,
+            build,
+        };
         run.listen();
         Ok(Box::new(run))
     }
@@ -134,6 +150,9 @@ impl Run {
         if let Some(status) = self.failed {
             return self.end(status);
         }
+        if let Some((status, since)) = self.ended {
+            return self.tell_ends(status, since);
+        }
         if let Some(since) = self.waits_since.take() {
             let waited = wasi::clock(false).saturating_sub(since);
             self.machine.kernel().host.advance(waited);
@@ -143,15 +162,57 @@ impl Run {
         if self.control.take_freeze() {
             return self.freeze();
         }
+        self.exec.exchange(&mut self.machine);
         self.stdout.turn();
-        match step(&mut self.machine, &self.stdout, budget) {
+        match self.step(budget) {
             Step::Ready => self.machine.kernel().look_at_console(),
-            Step::Exit(status) => return self.end(status),
+            Step::Exit(status) => {
+                self.rest();
+                return self.tell_ends(status, wasi::clock(false));
+            }
             Step::Wait { deadline, stdin, network } => {
-                return self.waits(deadline, stdin, network);
+                // What programs have written may be taken, and what they have not taken goes to them.
+                if !self.exec.exchange(&mut self.machine) {
+                    return self.waits(deadline, stdin, network);
+                }
             }
         }
         Turn::GoesOn(self)
+    }
+
+    /// Runs for a while, and between the pieces lets the host put compiled code in place and reach into the box.
+    fn step(&mut self, budget: u64) -> Step {
+        if !self.machine.listens() && !self.exec.is_open() {
+            let step = self.machine.step(budget);
+            self.stdout.settle();
+            return step;
+        }
+        for _ in 0..budget.div_ceil(PIECE) {
+            let step = self.machine.step(PIECE.min(budget));
+            self.machine.account(&DESK);
+            self.stdout.settle();
+            if self.machine.has_business() {
+                self.machine.exchange(&DESK, wasi::yield_to_host);
+            }
+            if step != Step::Ready || self.stdout.wrote_much() {
+                return step;
+            }
+            self.exec.exchange(&mut self.machine);
+        }
+        Step::Ready
+    }
+
+    /// The box has ended: the host hears of what its processes have written there and how they ended, unless it does not listen.
+    fn tell_ends(mut self: Box<Self>, status: i32, since: u64) -> Turn {
+        let now = wasi::clock(false);
+        let moved = self.exec.exchange(&mut self.machine);
+        if self.exec.is_done() || (!moved && now.saturating_sub(since) >= exec::PATIENCE) {
+            return self.end(status);
+        }
+        self.ended = Some((status, if moved { now } else { since }));
+        let mut waits = Waits::default();
+        self.exec.watch(&mut waits);
+        Turn::Waits(self, waits, Some(exec::PATIENCE / 20))
     }
 
     /// Every process waits, for what the machine says.
@@ -161,6 +222,7 @@ impl Run {
             way.flush(&mut waits);
         }
         self.control.watch(&mut waits);
+        self.exec.watch(&mut waits);
         let others = deadline.is_some() || !waits.is_empty();
         let pause = if stdin { self.stdin.watch(&mut waits, others) } else { None };
         let host = &mut self.machine.kernel().host;
@@ -257,28 +319,8 @@ pub fn start_args(invocation: Invocation, tty: bool) -> StartArgs {
         tty_wanted: matches!(invocation.terminal, Terminal::Lines | Terminal::Yes(_)),
         interpret: invocation.interpret,
         init: invocation.init,
+        pause: invocation.pause,
         strace: invocation.strace,
         debug: invocation.debug,
     }
-}
-
-/// Runs for a while, and lets the host put compiled code in place between the pieces.
-fn step(machine: &mut Machine, stdout: &Stdout, budget: u64) -> Step {
-    if !machine.listens() {
-        let step = machine.step(budget);
-        stdout.settle();
-        return step;
-    }
-    for _ in 0..budget.div_ceil(PIECE) {
-        let step = machine.step(PIECE.min(budget));
-        machine.account(&DESK);
-        stdout.settle();
-        if machine.has_business() {
-            machine.exchange(&DESK, wasi::yield_to_host);
-        }
-        if step != Step::Ready || stdout.wrote_much() {
-            return step;
-        }
-    }
-    Step::Ready
 }

@@ -67,6 +67,8 @@ pub struct Invocation {
     pub interpret: bool,
     /// `BOXER_INIT=1`: a first process of its own runs the program.
     pub init: bool,
+    /// `BOXER_INIT=pause`: that process alone runs, and no program.
+    pub pause: bool,
     /// `BOXER_STRACE=1`: print system calls.
     pub strace: bool,
     /// `BOXER_DEBUG=1`: report what is unknown.
@@ -78,6 +80,8 @@ pub struct Invocation {
     pub clock: Option<u64>,
     /// `BOXER_CONTROL`: the stream on which the host sends signals and the terminal's size.
     pub control: Option<Place>,
+    /// `BOXER_EXEC`: the stream on which the host starts processes and reaches files.
+    pub exec: Option<Place>,
     /// `BOXER_FILES=FD`: the descriptor that answers what WASI cannot about files.
     pub files: Option<wasi::Fd>,
     /// `BOXER_MOUNTS`: what is mounted beside whole directories.
@@ -113,11 +117,13 @@ impl Invocation {
             largest_status: None,
             interpret: false,
             init: false,
+            pause: false,
             strace: false,
             debug: false,
             build: false,
             clock: None,
             control: None,
+            exec: None,
             files: None,
             mounts: Mounts::default(),
             network: None,
@@ -163,12 +169,13 @@ impl Invocation {
             }
             b"EXIT_MAX" => self.largest_status = number(value),
             b"TRANSLATE" => self.interpret = value == b"none",
-            b"INIT" => self.init = on,
+            b"INIT" => (self.init, self.pause) = (on && value != b"pause", value == b"pause"),
             b"STRACE" => self.strace = on,
             b"DEBUG" => self.debug = on,
             b"BUILD" => self.build = on,
             b"CLOCK" => self.clock = number(value),
             b"CONTROL" => self.control = Place::parse(value),
+            b"EXEC" => self.exec = Place::parse(value),
             b"MOUNTS" => self.mounts = Mounts::new(&String::from_utf8_lossy(value)),
             b"FILES" => self.files = number(value),
             b"NET" => self.network = Place::parse(value),

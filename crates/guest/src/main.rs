@@ -7,6 +7,7 @@ mod boot;
 mod channel;
 mod control;
 mod drive;
+mod exec;
 mod exports;
 mod files;
 mod freeze;

@@ -7,6 +7,8 @@ use abi::{Context, Errno};
 use mem::{Phys, Purpose};
 
 use crate::aio::Contexts;
+use crate::attach::Attached;
+use crate::exec::StartSpec;
 use crate::fs::{Cx, Dentry, Shared};
 use crate::ipc::Ipc;
 use crate::mm::Mm;
@@ -89,6 +91,10 @@ pub struct Kernel {
     pub(crate) stopped: Option<(u64, u64)>,
     /// The first program's environment.
     pub(crate) first_env: Vec<Vec<u8>>,
+    /// How the first program was started: what further ones are given, too. Its environment is without what depends on user and terminal.
+    pub(crate) given: StartSpec,
+    /// What the host has started, opened and watches in the box.
+    pub(crate) attached: Attached,
     pub(crate) rounds: u32,
     /// Where system calls keep bytes on their way; what it holds between calls means nothing.
     pub(crate) scratch: Vec<u8>,
@@ -164,6 +170,8 @@ impl Kernel {
             asleep: 0,
             stopped: None,
             first_env: Vec::new(),
+            given: StartSpec::default(),
+            attached: Attached::default(),
             rounds: 0,
             scratch: Vec::new(),
             probe: None,

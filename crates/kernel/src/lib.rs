@@ -11,6 +11,7 @@
 //! by `mm.phys.take_code_writes()`.
 
 pub mod aio;
+pub mod attach;
 pub mod bpf;
 pub mod etc;
 mod exception;

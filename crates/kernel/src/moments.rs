@@ -207,6 +207,12 @@ pub const TABLE: &[Row] = &[
         By::Guest,
         "the host's streams; to programs they stay what they were, a terminal or none. Input that was read for them and that they have not taken comes first",
     ),
+    row(
+        "standard streams of processes that the host has started in the box (`boxer exec`), files that it has open, its watches",
+        Fate::Reset,
+        By::Kernel(attached),
+        "the processes go on: their input ends, output fails (EPIPE, SIGPIPE), a terminal hangs up (SIGHUP). In the box that was frozen and goes on they stay",
+    ),
     row("size of the terminal", Fate::New, By::Kernel(window), "programs hear of it by SIGWINCH"),
     row(
         "a terminal (-t) for programs that were started without one",
@@ -534,6 +540,10 @@ fn names(kernel: &mut Kernel, beginning: &Beginning) {
 
 fn outside(kernel: &mut Kernel, _: &Beginning) {
     kernel.network.forget_outside(&kernel.wakes);
+}
+
+fn attached(kernel: &mut Kernel, _: &Beginning) {
+    kernel.attached = Default::default();
 }
 
 fn window(kernel: &mut Kernel, _: &Beginning) {

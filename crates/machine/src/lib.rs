@@ -113,6 +113,13 @@ impl Machine {
         &mut self.kernel
     }
 
+    /// The signal that asks the box to end: the image's STOPSIGNAL, or SIGTERM.
+    pub fn stop_signal(&self) -> u32 {
+        const SIGTERM: u8 = 15;
+        let named = self.config.stop_signal.as_deref().and_then(rootfs::signal::number);
+        u32::from(named.unwrap_or(SIGTERM))
+    }
+
     /// Guest instructions retired.
     pub fn retired(&self) -> u64 {
         self.engine.retired()

@@ -57,6 +57,7 @@ impl Machine {
             (args.user.is_some(), "a user"),
             (args.cpu.is_some_and(|cpu| cpu != self.level()), "another processor"),
             (args.init, "--init"),
+            (args.pause, "--pause"),
             (args.tty_wanted && !self.kernel.has_console(), "a terminal"),
             (args.rights != Rights::default(), "other rights, groups or ulimits"),
         ];

@@ -36,6 +36,8 @@ pub struct StartArgs {
     pub interpret: bool,
     /// A first process of its own runs the program (`docker run --init`).
     pub init: bool,
+    /// That process alone runs, and no program of the image.
+    pub pause: bool,
     /// What the box may use.
     pub limits: Limits,
     /// What its first process may do.
@@ -100,12 +102,18 @@ impl Machine {
             Some(words) => words.clone(),
             None => config.entrypoint.clone(),
         };
-        if !args.args.is_empty() {
+        if args.pause {
+            argv.clear();
+        } else if !args.args.is_empty() {
             argv.extend(args.args);
         } else if args.entrypoint.is_none() {
             argv.extend(config.cmd.iter().cloned());
         }
-        let Some(program) = argv.first().cloned() else { return Err(StartFailure::NoCommand) };
+        let program = match argv.first() {
+            Some(program) => program.clone(),
+            None if args.pause => String::new(),
+            None => return Err(StartFailure::NoCommand),
+        };
         let workdir = args.workdir.unwrap_or_else(|| config.workdir.clone());
         let bytes = |words: &[String]| words.iter().map(|w| w.clone().into_bytes()).collect();
         let spec = StartSpec {
@@ -118,6 +126,7 @@ impl Machine {
             naming: args.naming,
             tty: args.tty,
             init: args.init,
+            pause: args.pause,
             rights: args.rights,
         };
         match self.kernel.start(spec) {

@@ -10,6 +10,7 @@
 
 mod client;
 pub mod control;
+pub mod exec;
 mod extension;
 pub mod files;
 mod flow;

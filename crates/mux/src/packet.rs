@@ -260,6 +260,10 @@ impl<'a> Reader<'a> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
+    pub fn u64(&mut self) -> Result<u64, Broken> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
     fn address(&mut self) -> Result<Option<SocketAddr>, Broken> {
         let ip: IpAddr = match self.u8()? {
             0 => return Ok(None),

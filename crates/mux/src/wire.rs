@@ -73,11 +73,16 @@ impl Wire {
 
     /// Appends a packet.
     pub fn put(&mut self, stream: u32, packet: &Packet<'_>) {
+        self.put_by(|out| packet.encode(stream, out));
+    }
+
+    /// Appends what `encode` appends: a packet with its length before it.
+    pub fn put_by(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         if self.written > 0 && self.written >= self.output.len() / 2 {
             self.output.drain(..self.written);
             self.written = 0;
         }
-        packet.encode(stream, &mut self.output);
+        encode(&mut self.output);
     }
 
     /// What waits to be written.

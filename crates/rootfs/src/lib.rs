@@ -18,6 +18,7 @@ mod format;
 pub mod limits;
 mod reader;
 pub mod rights;
+pub mod signal;
 mod writer;
 
 pub use error::Error;

@@ -19,6 +19,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "strace",
             "sched",
             "exec",
+            "attach",
             "world",
             "exception",
             "ipc",

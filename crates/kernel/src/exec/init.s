@@ -1,6 +1,6 @@
 # The program behind `--init`: docker-init's work, as tini(1) does it. It runs the program that its arguments name (path,
 # then the program's own arguments), passes every signal on to it, reaps whatever it inherits, and ends as the program did.
-# `init.rs` holds what `as` makes of this.
+# `init.rs` holds what `as` makes of this. Without arguments it runs nothing and waits for a signal that ends it (`boxer run --pause`).
     .intel_syntax noprefix
     .globl _start
 _start:
@@ -18,6 +18,9 @@ _start:
     mov r10d, 8
     mov eax, 14                     # rt_sigprocmask
     syscall
+    xor r13d, r13d                  # no program
+    cmp qword ptr [rbx], 1
+    je next
     mov eax, 57                     # fork
     syscall
     test eax, eax
@@ -37,6 +40,8 @@ next:
     cmp eax, 17                     # SIGCHLD
     je reap
     mov edi, r13d
+    test edi, edi
+    jz paused
     mov esi, eax
     mov eax, 62                     # kill
     syscall
@@ -61,6 +66,15 @@ reaped:
     and edi, 0x7f
     jz exited
     add edi, 128
+    jmp exit
+paused:
+    cmp eax, 18                     # SIGCONT, SIGURG, SIGWINCH: nothing to most programs
+    je next
+    cmp eax, 23
+    je next
+    cmp eax, 28
+    je next
+    lea edi, [rax + 128]
     jmp exit
 exited:
     mov edi, r14d

@@ -15,7 +15,7 @@ use crate::fs::{Cred, Cx, PathCx};
 use crate::mm::Limits;
 use crate::mounts;
 use crate::task::{Creds, INIT, Process, Run, Thread};
-use crate::{Kernel, ThreadId};
+use crate::{Kernel, ProcessId, ThreadId};
 
 /// What the box shall run.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +38,8 @@ pub struct StartSpec {
     pub tty: bool,
     /// A first process of its own runs the program (`docker run --init`).
     pub init: bool,
+    /// That process alone runs, and no program (`argv` is empty).
+    pub pause: bool,
     /// Capabilities, further groups, limits, whether the image's files can be changed.
     pub rights: Rights,
 }
@@ -63,6 +65,10 @@ pub enum StartError {
     Cwd(String, Errno),
     /// Standard streams could not be set up.
     Streams(Errno),
+    /// A further process: there are too many, or no memory.
+    Limit(Errno),
+    /// A further process: the first has ended, or has not begun.
+    Over,
 }
 
 impl StartError {
@@ -103,6 +109,8 @@ impl std::fmt::Display for StartError {
             }
             StartError::Cwd(dir, errno) => write!(f, "cannot enter {dir:?}: {}", errno.text()),
             StartError::Streams(errno) => write!(f, "cannot open standard streams: {errno}"),
+            StartError::Limit(errno) => write!(f, "cannot start a process: {}", errno.text()),
+            StartError::Over => f.write_str("the first program of the box does not run"),
         }
     }
 }
@@ -110,19 +118,24 @@ impl std::fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 /// PATH where the environment has none.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const DEFAULT_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Largest /etc/passwd or /etc/group that is read.
 const ACCOUNTS_MAX: usize = 4 << 20;
 
 impl Kernel {
     /// Starts the first process.
     pub fn start(&mut self, spec: StartSpec) -> Result<ThreadId, StartError> {
-        let Some(program) = spec.argv.first().cloned() else { return Err(StartError::NoCommand) };
+        let program = match spec.argv.first() {
+            Some(program) => program.clone(),
+            None if spec.pause => init::PATH.to_vec(),
+            None => return Err(StartError::NoCommand),
+        };
         self.boot_ns = self.now();
         self.slice_start = self.boot_ns;
         self.start_clock();
         self.name_host(&spec.hostname);
-        let tid = self.first_thread();
+        let tid = self.bare_process(INIT);
         let result = self.start_program(tid, &program, spec);
         if result.is_err() {
             // Nothing of a process that never was stays behind.
@@ -145,10 +158,10 @@ impl Kernel {
         }
     }
 
-    /// Process 1 with an empty address space, as root at `/`.
-    fn first_thread(&mut self) -> ThreadId {
-        let tid = ThreadId(INIT.0);
-        let mut process = Process::new(INIT, crate::ProcessId(0), self.boot_ns);
+    /// A process without a parent, with an empty address space, as root at `/`; the current one.
+    pub(crate) fn bare_process(&mut self, pid: ProcessId) -> ThreadId {
+        let tid = ThreadId(pid.0);
+        let mut process = Process::new(pid, ProcessId(0), self.now());
         process.threads.insert(tid);
         self.tasks.add_process(process);
         let space = self.mm.new_space(Limits::default());
@@ -156,7 +169,7 @@ impl Kernel {
         let files = crate::file::FdTable::new(&self.shared);
         self.tasks.add_thread(Thread {
             tid,
-            pid: INIT,
+            pid,
             ctx: Context::default(),
             space,
             files: Rc::new(RefCell::new(files)),
@@ -178,7 +191,7 @@ impl Kernel {
             robust_list: (0, 0),
             vfork_done: true,
             cpu_ns: 0,
-            vruntime: 0,
+            vruntime: self.tasks.vruntime,
             sys_ns: 0,
             fault: (0, 0, 0),
             death_signal: 0,
@@ -224,8 +237,9 @@ impl Kernel {
             let mut cx = self.cx(tid);
             mounts::add_console(&mut cx, &root).map_err(StartError::Streams)?;
         }
+        self.make_cwd(tid, &spec.cwd)?;
         self.enter_cwd(tid, &spec.cwd)?;
-        let (creds, home) = self.find_user(tid, &spec.user, &spec.rights)?;
+        let (creds, home) = self.find_user(&spec.user, &spec.rights)?;
         for limit in &spec.rights.ulimits {
             let limits = &mut self.tasks[INIT].limits.0;
             if let Some(place) = limits.get_mut(limit.resource) {
@@ -235,21 +249,26 @@ impl Kernel {
         let files = self.standard_files(tid, spec.tty).map_err(StartError::Streams)?;
         self.tasks[tid].files = Rc::new(RefCell::new(files));
         self.tasks[tid].creds = creds;
-        let mut env = spec.env;
-        let has = |env: &[Vec<u8>], name: &str| env.iter().any(|e| e.starts_with(name.as_bytes()));
+        let mut env = spec.env.clone();
         if !has(&env, "PATH=") {
             env.insert(0, format!("PATH={DEFAULT_PATH}").into_bytes());
         }
         if !spec.quiet_hostname && !has(&env, "HOSTNAME=") {
             env.push([b"HOSTNAME=", self.hostname.as_slice()].concat());
         }
-        if spec.tty && !has(&env, "TERM=") {
-            env.push(b"TERM=xterm".to_vec());
-        }
-        if !has(&env, "HOME=") {
-            env.push(format!("HOME={home}").into_bytes());
-        }
+        // What further processes start with.
+        self.given = StartSpec { env: env.clone(), argv: Vec::new(), ..spec.clone() };
+        personal(&mut env, spec.tty, &home);
         self.first_env.clone_from(&env);
+        if spec.pause {
+            init::lay(&mut self.cx(tid), &root)
+                .map_err(|errno| StartError::NotExecutable(shown(init::PATH), errno))?;
+            if spec.rights.read_only {
+                mounts::protect(&root);
+            }
+            let result = self.exec_with(tid, AT_FDCWD, init::PATH.to_vec(), init::alone(), env, 0);
+            return result.map_err(|errno| StartError::NotExecutable(shown(program), errno));
+        }
         let path = self.find_in_path(tid, program, &env)?;
         let (mut first, mut argv) = (path.clone(), spec.argv);
         if spec.init {
@@ -268,13 +287,24 @@ impl Kernel {
             mounts::protect(&root);
         }
         let result = self.exec_with(tid, AT_FDCWD, first, argv, env, 0);
-        result.map_err(|errno| match errno {
-            Errno::ENOENT | Errno::ENOTDIR if self.is_executable(tid, &path) => {
+        result.map_err(|errno| self.exec_error(tid, program, &path, errno))
+    }
+
+    /// Why `program`, found at `path`, is not executed.
+    pub(crate) fn exec_error(
+        &mut self,
+        tid: ThreadId,
+        program: &[u8],
+        path: &[u8],
+        errno: Errno,
+    ) -> StartError {
+        match errno {
+            Errno::ENOENT | Errno::ENOTDIR if self.is_executable(tid, path) => {
                 StartError::NoInterpreter(shown(program))
             }
             Errno::ENOENT | Errno::ENOTDIR => StartError::NotFound(shown(program)),
             errno => StartError::NotExecutable(shown(program), errno),
-        })
+        }
     }
 
     /// `/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf` over the image's.
@@ -298,7 +328,7 @@ impl Kernel {
     }
 
     /// Looks a name without slash up in PATH, as docker's runtime does.
-    fn find_in_path(
+    pub(crate) fn find_in_path(
         &mut self,
         tid: ThreadId,
         program: &[u8],
@@ -330,8 +360,8 @@ impl Kernel {
         })
     }
 
-    /// Makes the working directory, if need be, and enters it.
-    fn enter_cwd(&mut self, tid: ThreadId, cwd: &[u8]) -> Result<(), StartError> {
+    /// Makes the working directory, if need be.
+    fn make_cwd(&mut self, tid: ThreadId, cwd: &[u8]) -> Result<(), StartError> {
         let fail = |errno| StartError::Cwd(shown(cwd), errno);
         let at = self.tasks[tid].fs.borrow().clone();
         let mut cx = self.cx(tid);
@@ -344,7 +374,16 @@ impl Kernel {
             }
             so_far.push(b'/');
         }
-        let dir = resolve(&mut cx, &at, &at.root, &so_far, Lookup::FOLLOW).map_err(fail)?;
+        Ok(())
+    }
+
+    /// Enters the working directory.
+    pub(crate) fn enter_cwd(&mut self, tid: ThreadId, cwd: &[u8]) -> Result<(), StartError> {
+        let fail = |errno| StartError::Cwd(shown(cwd), errno);
+        let at = self.tasks[tid].fs.borrow().clone();
+        let mut cx = self.cx(tid);
+        let path = [b"/", cwd].concat();
+        let dir = resolve(&mut cx, &at, &at.root, &path, Lookup::FOLLOW).map_err(fail)?;
         if dir.inode().kind() != crate::fs::Kind::Dir {
             return Err(fail(Errno::ENOTDIR));
         }
@@ -353,10 +392,11 @@ impl Kernel {
     }
 
     /// A small text file, or nothing.
-    fn read_accounts(&mut self, tid: ThreadId, path: &str) -> String {
-        let at = self.tasks[tid].fs.borrow().clone();
-        let mut cx = self.cx(tid);
-        let Ok(dentry) = resolve(&mut cx, &at, &at.root, path.as_bytes(), Lookup::FOLLOW) else {
+    fn read_accounts(&mut self, path: &str) -> String {
+        let root = self.root.clone();
+        let mut cx = Cx::new(self, Cred::root());
+        let at = mounts::at_root(&root);
+        let Ok(dentry) = resolve(&mut cx, &at, &root, path.as_bytes(), Lookup::FOLLOW) else {
             return String::new();
         };
         let mut text = Vec::new();
@@ -371,14 +411,13 @@ impl Kernel {
     }
 
     /// Ids and home directory for docker's `USER`.
-    fn find_user(
+    pub(crate) fn find_user(
         &mut self,
-        tid: ThreadId,
         user: &str,
         rights: &Rights,
     ) -> Result<(Creds, String), StartError> {
-        let passwd = self.read_accounts(tid, "/etc/passwd");
-        let group = self.read_accounts(tid, "/etc/group");
+        let passwd = self.read_accounts("/etc/passwd");
+        let group = self.read_accounts("/etc/group");
         let (mut creds, home) =
             accounts(&passwd, &group, user).ok_or_else(|| StartError::User(user.into()))?;
         let mut groups = creds.groups.to_vec();
@@ -394,6 +433,21 @@ impl Kernel {
         }
         creds.no_new_privs = rights.no_new_privileges;
         Ok((creds, home))
+    }
+}
+
+/// Whether the environment has a variable; `name` ends with `=`.
+pub(crate) fn has(env: &[Vec<u8>], name: &str) -> bool {
+    env.iter().any(|entry| entry.starts_with(name.as_bytes()))
+}
+
+/// Adds what depends on a process's terminal and user.
+pub(crate) fn personal(env: &mut Vec<Vec<u8>>, tty: bool, home: &str) {
+    if tty && !has(env, "TERM=") {
+        env.push(b"TERM=xterm".to_vec());
+    }
+    if !has(env, "HOME=") {
+        env.push(format!("HOME={home}").into_bytes());
     }
 }
 

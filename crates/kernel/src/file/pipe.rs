@@ -42,6 +42,8 @@ pub struct Pipe {
     /// Lengths of what was written, in order: packets of `O_DIRECT`, and runs of bytes without borders between them.
     runs: RefCell<VecDeque<Run>>,
     capacity: Cell<usize>,
+    /// What is written is lost, and there is always room.
+    drains: Cell<bool>,
     readers: Cell<u32>,
     writers: Cell<u32>,
     /// How often an end for reading, and one for writing, was opened: whoever opens a FIFO waits for the other.
@@ -58,6 +60,7 @@ impl Pipe {
             buffer: RefCell::default(),
             runs: RefCell::default(),
             capacity: Cell::new(CAPACITY),
+            drains: Cell::new(false),
             readers: Cell::new(0),
             writers: Cell::new(0),
             opens: Cell::new((0, 0)),
@@ -75,6 +78,10 @@ impl Pipe {
         Rc::new(PipeEnd { pipe: self.clone(), reads, writes, seen: self.opens.get() })
     }
 
+    fn has_no_reader(&self) -> bool {
+        self.readers.get() == 0 && !self.drains.get()
+    }
+
     fn wake_both(&self) {
         self.readable.wake();
         self.writable.wake();
@@ -82,12 +89,18 @@ impl Pipe {
 
     /// Bytes that can be written at once. A packet takes a page of its own.
     fn room(&self) -> usize {
+        if self.drains.get() {
+            return self.capacity.get();
+        }
         let runs = self.runs.borrow();
         let used = self.buffer.borrow().len() + runs.iter().map(|r| r.waste).sum::<usize>();
         self.capacity.get().saturating_sub(used)
     }
 
     fn push(&self, bytes: &[u8], packet: bool) {
+        if self.drains.get() {
+            return;
+        }
         self.buffer.borrow_mut().extend(bytes);
         let mut runs = self.runs.borrow_mut();
         match runs.back_mut() {
@@ -102,7 +115,7 @@ impl Pipe {
     /// Takes as much of `bytes` as fits in pages, when the first lies at `within` its page: splice(2) moves pages.
     fn push_pages(&self, bytes: &[u8], within: usize) -> usize {
         let len = bytes.len().min(self.room().saturating_sub(within));
-        if len > 0 {
+        if len > 0 && !self.drains.get() {
             self.buffer.borrow_mut().extend(&bytes[..len]);
             let waste = (within + len).next_multiple_of(PIPE_BUF) - len;
             self.runs.borrow_mut().push_back(Run { len, packet: false, waste });
@@ -185,9 +198,17 @@ impl PipeEnd {
         }
     }
 
+    /// From now on what is written to the pipe is lost, whether anybody reads or not.
+    pub fn drain(&self) {
+        self.pipe.drains.set(true);
+        self.pipe.buffer.borrow_mut().clear();
+        self.pipe.runs.borrow_mut().clear();
+        self.pipe.writable.wake();
+    }
+
     /// splice(2) of a file's bytes, the first of which lies at `within` its page: bytes taken.
     pub fn splice_in(&self, bytes: &[u8], within: usize) -> Res<usize> {
-        if self.pipe.readers.get() == 0 {
+        if self.pipe.has_no_reader() {
             return Err(Errno::EPIPE);
         }
         let n = self.pipe.push_pages(bytes, within);
@@ -301,7 +322,7 @@ impl FileOps for PipeEnd {
     }
 
     fn write(&self, _cx: &mut Cx, file: &OpenFile, buf: &[u8]) -> Res<usize> {
-        if self.pipe.readers.get() == 0 {
+        if self.pipe.has_no_reader() {
             return Err(Errno::EPIPE);
         }
         let room = self.pipe.room();
@@ -337,7 +358,7 @@ impl FileOps for PipeEnd {
             if self.pipe.room() >= PIPE_BUF {
                 events |= WRITABLE;
             }
-            if self.pipe.readers.get() == 0 {
+            if self.pipe.has_no_reader() {
                 events |= POLLERR;
             }
         }

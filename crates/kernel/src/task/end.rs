@@ -117,6 +117,7 @@ impl Kernel {
             self.host.log(&line);
         }
         self.tasks[pid].zombie = Some(status);
+        self.attached.note_end(pid, status);
         self.tasks[pid].life.reach(Stage::Zombie);
         self.tasks[pid].timers.clear();
         self.tasks[pid].itimers = Default::default();
@@ -156,6 +157,8 @@ impl Kernel {
     /// Everything ends with the first process.
     pub(crate) fn end_box(&mut self, status: i32) {
         self.exit = Some(status);
+        // As the end of a namespace does (pid_namespaces(7)).
+        self.attached.note_all_ended(SIGKILL as i32);
         let others: Vec<ThreadId> = self.tasks.threads().map(|t| t.tid).collect();
         for tid in others {
             // Files are closed so that host files are complete.

@@ -252,6 +252,21 @@ impl Tty {
         }
     }
 
+    /// Whether what the other side types is kept.
+    pub fn has_room(&self) -> bool {
+        self.line.borrow().has_room()
+    }
+
+    /// Whether programs had it open and none has any more.
+    pub fn is_left(&self) -> bool {
+        self.slaves.get() == 0 && self.was_open.get()
+    }
+
+    /// Lets programs open it (TIOCSPTLCK).
+    pub fn unlock(&self) {
+        self.locked.set(false);
+    }
+
     /// Its foreground process group, 0 = none.
     pub fn foreground(&self) -> u32 {
         self.foreground.get()
@@ -636,7 +651,7 @@ impl FileOps for Master {
             tty.notifier.wake();
             return Ok(head + n);
         }
-        if tty.slaves.get() == 0 && tty.was_open.get() {
+        if tty.is_left() {
             return Err(Errno::EIO);
         }
         Err(Errno::EAGAIN)
@@ -648,7 +663,7 @@ impl FileOps for Master {
     }
 
     fn poll(&self, _cx: &mut Cx) -> u32 {
-        let hup = self.tty.slaves.get() == 0 && self.tty.was_open.get();
+        let hup = self.tty.is_left();
         let line = self.tty.line.borrow();
         let readable = if line.output.is_empty() { 0 } else { READABLE };
         let status = if self.tty.status.get() == 0 { 0 } else { READABLE | POLLPRI };
