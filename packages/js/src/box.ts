@@ -1,6 +1,8 @@
 /** A box: one file of boxer's, loaded and run. */
 
 import { BoxError } from "./errors.js";
+import { ExecClient } from "./exec.js";
+import { BoxFiles } from "./fs.js";
 import { type FetchInit, fetchFrom } from "./http.js";
 import { DESCRIPTOR, type FromWorker, STDIN, type ToWorker } from "./messages.js";
 import type { Platform, WorkerHandle } from "./platform.js";
@@ -82,8 +84,10 @@ export class Box {
   #file: File;
   #options: OpenOptions;
   #worker: WorkerHandle | undefined;
-  #process: BoxProcess | undefined;
+  /** The box's own program, or the first process of a box without one. */
+  #main: BoxProcess | undefined;
   #network: WispServer;
+  #exec: ExecClient;
   #over: BoxError | undefined;
   #portListeners = new Set<PortListener>();
   #ports: number[] = [];
@@ -92,37 +96,75 @@ export class Box {
   private constructor(file: File, options: OpenOptions) {
     this.#file = file;
     this.#options = options;
-    this.#network = new WispServer((bytes) => this.#post({ type: "input", fd: DESCRIPTOR.network, bytes }, [bytes.buffer as ArrayBuffer]));
+    const sends = (fd: number) => (bytes: Uint8Array) => this.#post({ type: "input", fd, bytes }, [bytes.buffer as ArrayBuffer]);
+    this.#network = new WispServer(sends(DESCRIPTOR.network));
+    this.#exec = new ExecClient(sends(DESCRIPTOR.exec));
     options.signal?.addEventListener("abort", () => this.terminate(), { once: true });
   }
 
   /**
-   * Starts a program in the box: `command` with `args` in place of the image's ENTRYPOINT and CMD, or without a command the image's own (for
-   * boxes with a snapshot and frozen ones: what was under way). A box runs one program so far, which may start others: another call is an error.
+   * Starts the box's own program: `command` with `args` in place of the image's ENTRYPOINT and CMD, or without a command the image's own (of boxes
+   * with a snapshot and frozen ones: what was under way). The box ends with it. Once for each box, before anything else.
    */
-  async spawn(command?: string, args: string[] = [], options: SpawnOptions = {}): Promise<BoxProcess> {
+  async start(command?: string, args: string[] = [], options: SpawnOptions = {}): Promise<BoxProcess> {
     if (this.#over) throw this.#over;
-    if (this.#process) throw new BoxError("busy", "a box runs one program, which may start others; open another box for a second one");
-    const env = environment(command, options, this.#options);
-    for (const text of [...args, ...env]) if (text.includes("\0")) throw new BoxError("invalid-argument", "arguments and variables hold no zero byte");
+    if (this.#main) throw new BoxError("busy", "the box has been started; `spawn` starts further programs in it");
+    const env = environment(options, this.#options);
+    if (command !== undefined) env.push(`BOXER_ENTRYPOINT=${command}`);
+    return this.#begin(args, env, Boolean(options.tty));
+  }
+
+  /**
+   * Starts a program in the box, as often as wanted. The first starts the box, if {@link start} has not, with no program of its own; it then lives until
+   * {@link terminate}. A program that cannot be started is an error (`"no-such-program"` …).
+   */
+  async spawn(command: string, args: string[] = [], options: SpawnOptions = {}): Promise<BoxProcess> {
+    const client = await this.#reach();
+    const variables = Object.entries(options.env ?? {}).map(([name, value]) => variable(name, value));
+    const tty = options.tty ? sizeOf(options.tty) : undefined;
+    noZero([command, ...args, ...variables, options.cwd ?? "", options.user ?? ""]);
+    return client.spawn({ argv: [command, ...args], env: variables, cwd: options.cwd ?? "", user: options.user ?? "", tty });
+  }
+
+  /** Files of the box. The first use starts the box, as {@link spawn} does. */
+  readonly fs: BoxFiles = new BoxFiles(() => this.#reach());
+
+  /** Starts the box, if nobody has, without a program of its own. */
+  async #reach(): Promise<ExecClient> {
+    if (this.#over) throw this.#over;
+    if (!this.#main) {
+      const env = [...environment({}, this.#options), "BOXER_INIT=pause"];
+      const init = this.#begin([], env, false);
+      // Its own messages are for whoever looks for them; the box must not stand still for them.
+      void init.stdout.cancel();
+      void init.stdin.close().catch(() => {});
+      void complain(init.stderr);
+    }
+    return this.#exec;
+  }
+
+  #begin(args: string[], env: string[], tty: boolean): BoxProcess {
+    noZero([...args, ...env]);
     const { module, source, segments } = this.#file;
     const process = new BoxProcess(this.#wire());
-    this.#process = process;
+    this.#main = process;
     this.#worker = Box.platform.worker({ message: (message) => this.#heard(message), failed: (error) => this.#fail(crash(error)) }, this.#options.workerUrl);
-    const input: [number, Uint8Array][] = [[DESCRIPTOR.network, WispServer.greeting()]];
-    this.#post({ type: "start", module, source, segments, args: ["box", ...args], env, tty: Boolean(options.tty), input });
+    const input: [number, Uint8Array][] = [
+      [DESCRIPTOR.network, WispServer.greeting()],
+      [DESCRIPTOR.exec, ExecClient.greeting()],
+    ];
+    this.#post({ type: "start", module, source, segments, args: ["box", ...args], env, tty, input });
     if (this.#portListeners.size) this.#post({ type: "watch-ports" });
     return process;
   }
 
-  /** The program that was started. */
-  get process(): BoxProcess | undefined {
-    return this.#process;
-  }
-
   /** Starts a program at a terminal on the page: xterm.js (`@xterm/xterm`), which the page brings. */
   async terminal(element: HTMLElement, options: TerminalOptions = {}): Promise<BoxTerminal> {
-    return attach(element, options, (tty) => this.spawn(options.command, options.args, { ...options, tty }));
+    return attach(element, options, (tty) => {
+      const env = { TERM: "xterm-256color", ...options.env };
+      const { command, args } = options;
+      return command === undefined ? this.start(undefined, args, { ...options, env, tty }) : this.spawn(command, args, { ...options, env, tty });
+    });
   }
 
   /**
@@ -183,8 +225,8 @@ export class Box {
 
   #running(): BoxProcess {
     if (this.#over) throw this.#over;
-    if (!this.#process) throw new BoxError("not-started", "no program has been started");
-    return this.#process;
+    if (!this.#main) throw new BoxError("not-started", "no program has been started");
+    return this.#main;
   }
 
   #wire(): Wire {
@@ -212,10 +254,11 @@ export class Box {
     switch (message.type) {
       case "output":
         if (message.fd === DESCRIPTOR.network) this.#network.arrived(message.bytes);
-        else this.#process?._output(message.fd, message.bytes);
+        else if (message.fd === DESCRIPTOR.exec) this.#exec.arrived(message.bytes);
+        else this.#main?._output(message.fd, message.bytes);
         return;
       case "taken":
-        if (message.fd === STDIN) this.#process?._taken(message.bytes);
+        if (message.fd === STDIN) this.#main?._taken(message.bytes);
         return;
       case "ports":
         this.#tellPorts(message.ports);
@@ -229,7 +272,7 @@ export class Box {
         return;
       case "exit":
         this.#end(new BoxError("ended", `the box has ended with status ${message.status}`));
-        this.#process?._exit(message.status);
+        this.#main?._exit(message.status);
         return;
       case "crash":
         this.#fail(crash(Object.assign(new Error(message.reason), { stack: message.stack })));
@@ -266,6 +309,7 @@ export class Box {
     this.#worker?.terminate();
     this.#worker = undefined;
     this.#network.fail(this.#over);
+    this.#exec.fail(this.#over);
     // A file that is under way is written whole; one that was only asked for is none.
     if (this.#freezing) this.#freezing.reject(this.#over);
     this.#freezing = undefined;
@@ -275,7 +319,7 @@ export class Box {
   #fail(error: BoxError) {
     if (this.#over) return;
     this.#end(error);
-    this.#process?._fail(error);
+    this.#main?._fail(error);
   }
 }
 
@@ -322,27 +366,43 @@ function checked(module: WebAssembly.Module): WebAssembly.Module {
   return module;
 }
 
-function environment(command: string | undefined, options: SpawnOptions, { limits = {}, hostname }: OpenOptions): string[] {
+/** The variables that steer the box and those of its own program. */
+function environment(options: SpawnOptions, { limits = {}, hostname }: OpenOptions): string[] {
   const env = [...VARIABLES];
   const steer = (name: string, value: string | number | undefined) => {
     if (value !== undefined) env.push(`BOXER_${name}=${value}`);
   };
-  steer("ENTRYPOINT", command);
   steer("WORKDIR", options.cwd);
   steer("USER", options.user);
   steer("HOSTNAME", hostname);
-  const { cols, rows } = typeof options.tty === "object" ? options.tty : { cols: 80, rows: 24 };
+  const { cols, rows } = sizeOf(options.tty);
   steer("TTY", options.tty ? `${cols}x${rows}` : "0");
   steer("MEMORY", limits.memory);
   steer("STORAGE", limits.storage);
   steer("PIDS", limits.pids);
   steer("TIMEOUT", limits.timeout);
   steer("CPU_TIME", limits.cpuTime);
-  for (const [name, value] of Object.entries(options.env ?? {})) {
-    if (!name || name.includes("=") || name.startsWith("BOXER_")) throw new BoxError("invalid-argument", `${JSON.stringify(name)} is no name of a variable, or one that steers boxes`);
-    env.push(`${name}=${value}`);
-  }
+  for (const [name, value] of Object.entries(options.env ?? {})) env.push(variable(name, value));
   return env;
+}
+
+function sizeOf(tty: SpawnOptions["tty"]): { cols: number; rows: number } {
+  return typeof tty === "object" ? tty : { cols: 80, rows: 24 };
+}
+
+function variable(name: string, value: string): string {
+  if (name && !name.includes("=") && !name.startsWith("BOXER_")) return `${name}=${value}`;
+  throw new BoxError("invalid-argument", `${JSON.stringify(name)} is no name of a variable, or one that steers boxes`);
+}
+
+function noZero(texts: string[]) {
+  if (texts.some((text) => text.includes("\0"))) throw new BoxError("invalid-argument", "arguments and variables hold no zero byte");
+}
+
+/** Shows what a box has to say of itself. */
+async function complain(stream: ReadableStream<Uint8Array>) {
+  const text = await new Response(stream).text().catch(() => "");
+  if (text) console.error(text.trimEnd());
 }
 
 function crash(cause: unknown): BoxError {

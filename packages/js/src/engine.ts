@@ -64,7 +64,7 @@ export class Engine {
       (fd, bytes) => port.post({ type: "output", fd, bytes }, [bytes.buffer as ArrayBuffer]),
       (fd, bytes) => port.post({ type: "taken", fd, bytes }, []),
     );
-    for (const fd of [STDIN, DESCRIPTOR.control, DESCRIPTOR.network]) this.#pipes.open(fd);
+    for (const fd of [STDIN, ...Object.values(DESCRIPTOR)]) this.#pipes.open(fd);
   }
 
   heard(message: ToWorker) {
@@ -74,7 +74,7 @@ export class Engine {
         return;
       case "input":
         this.#pipes.arrived(message.fd, message.bytes);
-        this.#urgent ||= message.fd === DESCRIPTOR.control;
+        this.#urgent ||= message.fd !== STDIN;
         break;
       case "end":
         this.#pipes.end(message.fd);

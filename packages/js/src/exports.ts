@@ -1,4 +1,5 @@
 export { BoxError, type BoxErrorCode } from "./errors.js";
+export type { BoxFiles, Dirent, Stats, WatchListener } from "./fs.js";
 export type { FetchInit } from "./http.js";
 export { type BoxProcess, SIGNALS, type Signal } from "./process.js";
 export type { BoxBytes, FreezeOptions, Limits, PortListener, SpawnOptions } from "./box.js";

@@ -8,7 +8,7 @@ export const STDOUT = 1;
 export const STDERR = 2;
 
 /** Numbers that no file of a box gets, as under `boxer run`. */
-export const DESCRIPTOR = { control: 2 ** 24, network: 2 ** 24 + 1 } as const;
+export const DESCRIPTOR = { control: 2 ** 24, network: 2 ** 24 + 1, exec: 2 ** 24 + 2 } as const;
 
 /** Everything that a worker needs. */
 export interface Start {

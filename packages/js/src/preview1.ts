@@ -198,7 +198,7 @@ export function preview1(world: World, imports: string[]): Record<string, (...ar
 }
 
 /** The descriptors that boxes are told of by variables. */
-export const VARIABLES = [`BOXER_CONTROL=${DESCRIPTOR.control}`, `BOXER_NET=${DESCRIPTOR.network}`];
+export const VARIABLES = [`BOXER_CONTROL=${DESCRIPTOR.control}`, `BOXER_NET=${DESCRIPTOR.network}`, `BOXER_EXEC=${DESCRIPTOR.exec}`];
 
 function monotonic(): bigint {
   return BigInt(Math.round(performance.now() * 1e6));

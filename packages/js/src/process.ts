@@ -115,7 +115,7 @@ class Output {
   }
 }
 
-/** A program that was started by {@link Box.spawn}. */
+/** A program that was started by `Box.spawn` or `Box.start`. */
 export class BoxProcess {
   /** Bytes, or text, for standard input; closing it is the end of input. A write waits while 256 KiB are not read. */
   readonly stdin: WritableStream<Uint8Array | string>;
@@ -186,11 +186,27 @@ export class BoxProcess {
     if (this.#underWay <= MOST_UNDER_WAY) this.#room.splice(0).forEach((go) => go());
   }
 
-  /** @internal */
-  _exit(status: number) {
+  /** @internal No more of this output comes. */
+  _ended(fd: number) {
+    this.#outputs[fd]?.end();
+  }
+
+  /** @internal Nobody reads input any more. */
+  _inputClosed() {
+    this.#room.splice(0).forEach((go) => go());
+    this.#stdin?.error(new BoxError("ended", "the program has closed its standard input"));
+  }
+
+  /** @internal The program has ended; output may still come. */
+  _status(status: number) {
     this.#finish(new BoxError("ended", "the program has ended"));
-    for (const output of Object.values(this.#outputs)) output.end();
     this.#ended(status);
+  }
+
+  /** @internal The program has ended, and so have its streams. */
+  _exit(status: number) {
+    for (const output of Object.values(this.#outputs)) output.end();
+    this._status(status);
   }
 
   /** @internal */

@@ -60,7 +60,7 @@ export const cases = {
     const box = await t.open();
     const process = await box.spawn("sh", ["-c", "echo hello; echo wrong >&2; exit 7"]);
     equal(await Promise.all([text(process.stdout), text(process.stderr), process.exit]), ["hello\n", "wrong\n", 7]);
-    await fails("ended", () => box.spawn("true"));
+    equal(await (await box.spawn("false")).exit, 1);
   },
 
   async "arguments, environment, directory, user"(t) {
@@ -71,10 +71,88 @@ export const cases = {
     equal(await process.exit, 0);
   },
 
-  async "a program that is not there"(t) {
-    const process = await (await t.open()).spawn("/no/such/program");
-    equal(await process.exit, 127);
-    matches(await text(process.stderr), /no\/such\/program/);
+  async "programs that cannot be started"(t) {
+    const box = await t.open();
+    await fails("no-such-program", () => box.spawn("/no/such/program"));
+    await fails("cannot-execute", () => box.spawn("/etc/passwd"));
+    await fails("no-such-directory", () => box.spawn("true", [], { cwd: "/no/such" }));
+    await fails("no-such-user", () => box.spawn("true", [], { user: "nobody-known" }));
+    await fails("invalid-argument", () => box.spawn("true", ["a\0b"]));
+    await fails("invalid-argument", () => box.spawn("true", [], { env: { BOXER_TTY: "1" } }));
+    await fails("busy", () => box.start());
+    const own = await (await t.open()).start("/no/such/program");
+    equal(await own.exit, 127);
+    matches(await text(own.stderr), /no\/such\/program/);
+  },
+
+  async "the box's own program, and others beside it"(t) {
+    const box = await t.open();
+    const own = await box.start("sh", ["-c", "echo own; read -r line; exit 9"]);
+    const reader = own.stdout.getReader();
+    await until(reader, /own/);
+    const [a, b] = await Promise.all([box.spawn("sh", ["-c", "echo from a > /tmp/f; echo $PPID"]), box.spawn("sleep", ["1000"])]);
+    equal([await text(a.stdout), await a.exit], ["0\n", 0]);
+    equal(await box.fs.readFile("/tmp/f", "utf8"), "from a\n");
+    await own.stdin.getWriter().write("end\n");
+    equal(await own.exit, 9);
+    equal(await b.exit, 137);
+    await fails("ended", () => box.spawn("true"));
+  },
+
+  async "many programs at once"(t) {
+    const box = await t.open();
+    const run = async (n) => {
+      const process = await box.spawn("sh", ["-c", `read -r x; echo "$x ${n}"; exit ${n}`]);
+      const writer = process.stdin.getWriter();
+      await writer.write("number\n");
+      return [await text(process.stdout), await process.exit];
+    };
+    const all = await Promise.all(Array.from({ length: 20 }, (_, n) => run(n)));
+    equal(all, Array.from({ length: 20 }, (_, n) => [`number ${n}\n`, n]));
+  },
+
+  async "files"(t) {
+    const { fs } = await t.open();
+    await fs.mkdir("/work/a/b", { recursive: true });
+    await fails("EEXIST", () => fs.mkdir("/work/a"));
+    const bytes = new Uint8Array(1_000_000).map((_, at) => at * 7);
+    await fs.writeFile("/work/a/large", bytes);
+    const back = await fs.readFile("/work/a/large");
+    equal([back.length, back.every((byte, at) => byte === bytes[at])], [bytes.length, true]);
+    await fs.writeFile("/work/text", "grüße\n");
+    await fs.writeFile("/work/text", "more\n", { append: true });
+    equal(await fs.readFile("/work/text", "utf8"), "grüße\nmore\n");
+    await fs.symlink("text", "/work/link");
+    equal([await fs.readlink("/work/link"), await fs.readFile("/work/link", "utf8")], ["text", "grüße\nmore\n"]);
+    equal(await fs.readdir("/work"), ["a", "link", "text"]);
+    const entries = await fs.readdir("/work", { withFileTypes: true });
+    equal(entries.map((entry) => [entry.isDirectory(), entry.isSymbolicLink(), entry.isFile()]), [[true, false, false], [false, true, false], [false, false, true]]);
+    await fs.chmod("/work/text", 0o600);
+    const stat = await fs.stat("/work/link");
+    equal([stat.size, (stat.mode & 0o777).toString(8), stat.isFile(), Math.abs(Date.now() - stat.mtimeMs) < 60_000], [13, "600", true, true]);
+    equal([(await fs.lstat("/work/link")).isSymbolicLink(), await fs.exists("/work/none"), await fs.exists("/work/text/none")], [true, false, false]);
+    await fs.rename("/work/text", "/work/a/moved");
+    equal(await fs.readdir("/work/a"), ["b", "large", "moved"]);
+    await fails("ENOTEMPTY", () => fs.rm("/work/a"));
+    await fs.rm("/work/a", { recursive: true });
+    await fs.rm("/work/none", { force: true });
+    matches((await fails("ENOENT", () => fs.readFile("/work/none"))).message, /no such file or directory, \/work\/none/);
+    equal((await fs.readdir("/usr/bin")).length > 100, true);
+  },
+
+  async "files that are watched"(t) {
+    const box = await t.open();
+    await box.fs.mkdir("/watched");
+    const seen = [];
+    const stop = await box.fs.watch("/watched", (event, path) => seen.push(`${event} ${path}`));
+    await (await box.spawn("sh", ["-c", "echo a > /watched/new; rm /watched/new"])).exit;
+    await sleep(200);
+    stop();
+    equal([seen.includes("rename /watched/new"), seen.includes("change /watched/new")], [true, true]);
+    const count = seen.length;
+    await box.fs.writeFile("/watched/later", "");
+    await sleep(100);
+    equal(seen.length, count);
   },
 
   async "input that comes late, and its end"(t) {
@@ -191,17 +269,9 @@ export const cases = {
     equal(await Promise.all([text(first.stdout), text(second.stdout)]), ["a\n", "b\n"]);
   },
 
-  async "a second program is refused so far"(t) {
-    const box = await t.open();
-    await fails("not-started", () => box.fetch(80, "/"));
-    const process = await box.spawn("sleep", ["1000"]);
-    await fails("busy", () => box.spawn("true"));
-    process.kill("SIGKILL");
-    equal(await process.exit, 137);
-  },
-
   async "fetch from a server in the box"(t) {
     const box = await t.open();
+    await fails("not-started", () => box.fetch(80, "/"));
     const process = await box.spawn("python3", ["-m", "http.server", "-d", "/etc", "8000"]);
     const seen = [];
     box.on("port", (port, type) => seen.push(`${port} ${type}`));
@@ -215,9 +285,11 @@ export const cases = {
     equal([new Set(all).size, all[0].startsWith("root:")], [1, true]);
     await fails("connection-refused", () => box.fetch(8001, "/"));
     process.kill("SIGTERM");
-    await process.exit;
+    equal(await process.exit, 143);
+    await fails("connection-refused", () => box.fetch(8000, "/"));
     equal(seen, ["8000 open", "8000 close"]);
-    await fails("ended", () => box.fetch(8000, "/"));
+    box.terminate();
+    await fails("terminated", () => box.fetch(8000, "/"));
   },
 
   async "fetch: methods, headers, bodies, chunks, redirects, abort"(t) {
@@ -258,7 +330,7 @@ except OSError as e: print(type(e).__name__)`,
 
   async "freeze, and go on from the file, twice"(t) {
     const box = await t.open();
-    const process = await box.spawn("sh", ["-c", 'x=6; echo ready; while read -r line; do eval "$line"; done']);
+    const process = await box.start("sh", ["-c", 'x=6; echo ready; while read -r line; do eval "$line"; done']);
     const [writer, reader] = [process.stdin.getWriter(), process.stdout.getReader()];
     await until(reader, /ready/);
     await writer.write("x=$((x * 7)); echo > /tmp/made; echo set\n");
@@ -270,14 +342,14 @@ except OSError as e: print(type(e).__name__)`,
     equal(await process.exit, 147);
     for (const frozen of [file, last]) {
       const next = await t.Box.open(frozen);
-      const again = await next.spawn();
+      const again = await next.start();
       const output = text(again.stdout);
       const input = again.stdin.getWriter();
       await input.write("echo $x; ls /tmp\n");
       await input.close();
       equal([await output, await again.exit], ["42\nmade\n", 0]);
     }
-    const end = await (await t.Box.open(file)).spawn("sh");
+    const end = await (await t.Box.open(file)).start("sh");
     matches(await text(end.stderr), /boxer: /);
     equal(await end.exit, 125);
   },
@@ -303,7 +375,7 @@ except OSError as e: print(type(e).__name__)`,
   async "a module that was compiled before"(t) {
     const module = await WebAssembly.compile(await t.bytes());
     const box = await t.Box.open(module);
-    const process = await box.spawn("cat");
+    const process = await box.start("cat");
     await fails("cannot-freeze", () => box.freeze());
     await process.stdin.close();
     equal(await process.exit, 0);
@@ -314,7 +386,7 @@ except OSError as e: print(type(e).__name__)`,
     const process = await box.spawn("python3", ["-c", "x = bytearray(1 << 30)"]);
     matches(await text(process.stderr), /MemoryError/);
     equal(await process.exit, 1);
-    const bad = await (await t.open({ limits: { memory: "much" } })).spawn("true");
+    const bad = await (await t.open({ limits: { memory: "much" } })).start("true");
     matches(await text(bad.stderr), /BOXER_MEMORY/);
     equal(await bad.exit, 125);
   },
@@ -323,8 +395,8 @@ except OSError as e: print(type(e).__name__)`,
 /** Boxes that wait: for a time, for input, and for whoever connects. Their CPU is measured outside; this returns when they wait. */
 export async function idle(t) {
   const [a, b, c] = await Promise.all([t.open(), t.open(), t.open()]);
-  const processes = [await a.spawn("sleep", ["1000"]), await b.spawn("cat"), await c.spawn("python3", ["-m", "http.server", "8000"])];
+  await Promise.all([a.spawn("sleep", ["1000"]), b.spawn("cat"), c.spawn("python3", ["-m", "http.server", "8000"])]);
   await c.waitForPort(8000);
   await sleep(500);
-  return () => processes.forEach((process) => process.kill("SIGKILL"));
+  return () => [a, b, c].forEach((box) => box.terminate());
 }

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import test from "node:test";
+import test, { afterEach } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { Box } from "boxer-js";
@@ -11,7 +11,16 @@ import { cases, idle } from "./cases.js";
 
 const file = process.env.BOX;
 assert.ok(file, "BOX is not set: a box of Debian with python3");
-const t = { Box, file, open: (options) => Box.open(file, options), bytes: () => readFile(file) };
+const opened = [];
+const open = async (options) => {
+  const box = await Box.open(file, options);
+  opened.push(box);
+  return box;
+};
+const t = { Box, file, open, bytes: () => readFile(file) };
+
+// A box without a program of its own lives until it is told not to.
+afterEach(() => opened.splice(0).forEach((box) => box.terminate()));
 
 for (const [name, run] of Object.entries(cases)) test(name, { timeout: 120_000 }, () => run(t));
 

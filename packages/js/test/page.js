@@ -6,19 +6,27 @@ import { cases, idle } from "./cases.js";
 const file = "/box.wasm";
 // The bytes are loaded once, as a page with many boxes would.
 const blob = await (await fetch(file)).blob();
-const t = { Box, file, open: (options) => Box.open(blob, options), bytes: () => blob.arrayBuffer() };
+const opened = [];
+const open = async (options) => {
+  const box = await Box.open(blob, options);
+  opened.push(box);
+  return box;
+};
+const t = { Box, file, open, bytes: () => blob.arrayBuffer() };
 
 window.runCase = async (name) => {
   try {
     await cases[name](t);
   } catch (error) {
     return String(error.stack ?? error) + (error.cause ? `\ncause: ${error.cause}` : "");
+  } finally {
+    opened.splice(0).forEach((box) => box.terminate());
   }
   return null;
 };
 window.startIdle = async () => void (window.stopIdle = await idle(t));
 window.fromUrl = async () => {
-  const process = await (await Box.open(file)).spawn("echo", ["from a URL"]);
+  const process = await (await Box.open(file)).start("echo", ["from a URL"]);
   return new Response(process.stdout).text();
 };
 window.openTerminal = async () => {
