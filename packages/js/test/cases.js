@@ -113,30 +113,30 @@ export const cases = {
 
   async "files"(t) {
     const { fs } = await t.open();
-    await fs.mkdir("/work/a/b", { recursive: true });
-    await fails("EEXIST", () => fs.mkdir("/work/a"));
+    await fs.mkdir("/made/a/b", { recursive: true });
+    await fails("EEXIST", () => fs.mkdir("/made/a"));
     const bytes = new Uint8Array(1_000_000).map((_, at) => at * 7);
-    await fs.writeFile("/work/a/large", bytes);
-    const back = await fs.readFile("/work/a/large");
+    await fs.writeFile("/made/a/large", bytes);
+    const back = await fs.readFile("/made/a/large");
     equal([back.length, back.every((byte, at) => byte === bytes[at])], [bytes.length, true]);
-    await fs.writeFile("/work/text", "grüße\n");
-    await fs.writeFile("/work/text", "more\n", { append: true });
-    equal(await fs.readFile("/work/text", "utf8"), "grüße\nmore\n");
-    await fs.symlink("text", "/work/link");
-    equal([await fs.readlink("/work/link"), await fs.readFile("/work/link", "utf8")], ["text", "grüße\nmore\n"]);
-    equal(await fs.readdir("/work"), ["a", "link", "text"]);
-    const entries = await fs.readdir("/work", { withFileTypes: true });
+    await fs.writeFile("/made/text", "grüße\n");
+    await fs.writeFile("/made/text", "more\n", { append: true });
+    equal(await fs.readFile("/made/text", "utf8"), "grüße\nmore\n");
+    await fs.symlink("text", "/made/link");
+    equal([await fs.readlink("/made/link"), await fs.readFile("/made/link", "utf8")], ["text", "grüße\nmore\n"]);
+    equal(await fs.readdir("/made"), ["a", "link", "text"]);
+    const entries = await fs.readdir("/made", { withFileTypes: true });
     equal(entries.map((entry) => [entry.isDirectory(), entry.isSymbolicLink(), entry.isFile()]), [[true, false, false], [false, true, false], [false, false, true]]);
-    await fs.chmod("/work/text", 0o600);
-    const stat = await fs.stat("/work/link");
+    await fs.chmod("/made/text", 0o600);
+    const stat = await fs.stat("/made/link");
     equal([stat.size, (stat.mode & 0o777).toString(8), stat.isFile(), Math.abs(Date.now() - stat.mtimeMs) < 60_000], [13, "600", true, true]);
-    equal([(await fs.lstat("/work/link")).isSymbolicLink(), await fs.exists("/work/none"), await fs.exists("/work/text/none")], [true, false, false]);
-    await fs.rename("/work/text", "/work/a/moved");
-    equal(await fs.readdir("/work/a"), ["b", "large", "moved"]);
-    await fails("ENOTEMPTY", () => fs.rm("/work/a"));
-    await fs.rm("/work/a", { recursive: true });
-    await fs.rm("/work/none", { force: true });
-    matches((await fails("ENOENT", () => fs.readFile("/work/none"))).message, /no such file or directory, \/work\/none/);
+    equal([(await fs.lstat("/made/link")).isSymbolicLink(), await fs.exists("/made/none"), await fs.exists("/made/text/none")], [true, false, false]);
+    await fs.rename("/made/text", "/made/a/moved");
+    equal(await fs.readdir("/made/a"), ["b", "large", "moved"]);
+    await fails("ENOTEMPTY", () => fs.rm("/made/a"));
+    await fs.rm("/made/a", { recursive: true });
+    await fs.rm("/made/none", { force: true });
+    matches((await fails("ENOENT", () => fs.readFile("/made/none"))).message, /no such file or directory, \/made\/none/);
     equal((await fs.readdir("/usr/bin")).length > 100, true);
   },
 
