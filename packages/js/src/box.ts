@@ -401,8 +401,12 @@ function noZero(texts: string[]) {
 
 /** Shows what a box has to say of itself. */
 async function complain(stream: ReadableStream<Uint8Array>) {
-  const text = await new Response(stream).text().catch(() => "");
-  if (text) console.error(text.trimEnd());
+  const [reader, decoder] = [stream.getReader(), new TextDecoder()];
+  try {
+    for (let part; !(part = await reader.read()).done; ) console.error(decoder.decode(part.value, { stream: true }).trimEnd());
+  } catch {
+    // It was terminated.
+  }
 }
 
 function crash(cause: unknown): BoxError {
