@@ -402,8 +402,13 @@ function noZero(texts: string[]) {
 /** Shows what a box has to say of itself. */
 async function complain(stream: ReadableStream<Uint8Array>) {
   const [reader, decoder] = [stream.getReader(), new TextDecoder()];
+  let text = "";
   try {
-    for (let part; !(part = await reader.read()).done; ) console.error(decoder.decode(part.value, { stream: true }).trimEnd());
+    for (let part; !(part = await reader.read()).done; ) {
+      const lines = (text + decoder.decode(part.value, { stream: true })).split("\n");
+      text = lines.pop()!;
+      for (const line of lines) console.error(line);
+    }
   } catch {
     // It was terminated.
   }
