@@ -16,6 +16,7 @@ use crate::login_commands::{LoginArgs, LogoutArgs};
 use crate::manual::{CompletionsArgs, ManArgs};
 use crate::network::NetworkArgs;
 use crate::rights::RightsArgs;
+use crate::serve_command::ServeArgs;
 use crate::snapshot_options::SnapshotArgs;
 use crate::translate::{BuildTranslateArgs, TranslateArgs};
 use build::{CpuLevel, RunNetwork};
@@ -73,6 +74,9 @@ pub enum Verb {
     /// Run a box or an image
     #[command(after_help = examples::RUN)]
     Run(Box<RunArgs>),
+    /// Serve a box over HTTP: requests go to the server in it
+    #[command(after_help = examples::SERVE)]
+    Serve(Box<ServeArgs>),
     /// Write a box that runs, where it is, as a box that goes on from there
     #[command(after_help = examples::FREEZE)]
     Freeze(FreezeArgs),

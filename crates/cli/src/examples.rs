@@ -24,6 +24,11 @@ pub const RUN: &str = "Examples:
   boxer run --network allow=api.example:443 -e TOKEN app
   boxer run --memory 512m --timeout 30s --read-only sandbox.wasm python3 -c 'print(1)'";
 
+pub const SERVE: &str = "Examples:
+  boxer build --snapshot=ready -t web . && boxer serve web
+  boxer serve --addr 0.0.0.0:80 --port 8000 --instances 32 web
+  boxer serve --reuse -v data:/var/lib/data -e TOKEN web";
+
 pub const FREEZE: &str = "Examples:
   boxer freeze -o state.wasm work             # of `boxer run --name work …`; `boxer run state.wasm` goes on
   boxer freeze --keep-running -t work:before work";

@@ -37,6 +37,7 @@ mod progress;
 mod rights;
 mod run_command;
 mod running;
+mod serve_command;
 mod session;
 mod snapshot_options;
 mod ssh_options;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         Verb::Build(args) => build_command::run(&cli.global, args, signals.as_ref()),
         Verb::Check(args) => check_command::run(&cli.global, args, signals.as_ref()),
         Verb::Run(args) => run_command::run(&cli.global, args, signals.as_ref()),
+        Verb::Serve(args) => serve_command::run(&cli.global, args, signals.as_ref()),
         Verb::Freeze(args) => freeze_commands::freeze(&cli.global, args),
         Verb::Fork(args) => freeze_commands::fork(args),
         Verb::Ps => freeze_commands::ps(),

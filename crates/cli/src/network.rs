@@ -87,6 +87,11 @@ impl NetworkArgs {
         }))
     }
 
+    /// Whether ports of the host shall lead into the box.
+    pub fn publishes(&self) -> bool {
+        self.publish_all || !self.publish.is_empty()
+    }
+
     /// Adds, for `--publish-all`, the ports that the box in `file` exposes and that are not published anyway.
     pub fn publish_exposed(&self, grant: &mut Grant, file: &Path) -> Result<(), Failure> {
         if !self.publish_all {

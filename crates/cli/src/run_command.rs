@@ -134,7 +134,8 @@ pub fn is_path(name: &str) -> bool {
     Path::new(name).is_file() || name.starts_with(['.', '/']) || name.ends_with(".wasm")
 }
 
-fn options(args: &RunArgs, mounts: &Mounts) -> Result<RunOptions, Failure> {
+/// What the options say, but for streams, network and freezing.
+pub fn options(args: &RunArgs, mounts: &Mounts) -> Result<RunOptions, Failure> {
     let mut env = Vec::new();
     for file in &args.env_file {
         let text = std::fs::read_to_string(file).map_err(|error| {

@@ -253,6 +253,13 @@ impl Client {
         }
     }
 
+    /// Says that somebody listens where the host has opened this stream, by a grant of nothing, which every host understands.
+    pub fn accept(&mut self, stream: u32) {
+        if self.link.agreed().credit.is_some() && self.link.is_tcp(stream) {
+            self.link.wire.put(stream, &Packet::Credit(0));
+        }
+    }
+
     /// Sends no more on a stream.
     pub fn finish(&mut self, stream: u32) {
         self.link.finish(stream);

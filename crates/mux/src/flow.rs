@@ -28,6 +28,8 @@ pub(crate) struct Flow {
     pub transport: Transport,
     /// Both ends know that it stands.
     pub stands: bool,
+    /// The host knows that somebody in the box listens where it leads.
+    pub taken: bool,
     /// What this end may send.
     pub allowance: Allowance,
     /// A send was cut short; the sender waits for room.
@@ -53,6 +55,7 @@ impl Flow {
         Flow {
             transport,
             stands: false,
+            taken: false,
             allowance,
             starved: false,
             finished: false,

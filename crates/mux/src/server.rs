@@ -47,6 +47,8 @@ pub enum Request {
     Abort(u32),
     /// [`Server::send`] takes something again.
     Room(u32),
+    /// Somebody listens where this TCP stream of [`Server::incoming`] leads.
+    Taken(u32),
     /// A DNS query; answered by [`Server::answer`] with this number.
     Query(u32, Vec<u8>),
 }
@@ -117,7 +119,10 @@ impl Server {
                     let bytes = bytes.to_vec();
                     self.data(stream, bytes);
                 }
-                Packet::Credit(bytes) => self.link.credited(stream, bytes),
+                Packet::Credit(bytes) => {
+                    self.link.credited(stream, bytes);
+                    self.taken(stream);
+                }
                 Packet::Finish => self.finished(stream),
                 Packet::Close { reason, .. } => self.closed(stream, reason)?,
                 Packet::Dns(message) => {
@@ -242,6 +247,16 @@ impl Server {
         if self.queries.remove(&number) {
             let message = message.filter(|message| message.len() <= crate::MAX_DATAGRAM);
             self.link.wire.put(number, &Packet::Dns(message.unwrap_or_default()));
+        }
+    }
+
+    fn taken(&mut self, stream: u32) {
+        if stream >= HOST_STREAMS
+            && let Some(flow) = self.link.flows.get_mut(&stream)
+            && flow.transport == Transport::Tcp
+            && !std::mem::replace(&mut flow.taken, true)
+        {
+            self.requests.push_back(Request::Taken(stream));
         }
     }
 

@@ -122,6 +122,10 @@ fn published_ports_queries_and_datagrams() {
     assert_eq!(pair.server.send(stream, b"hi"), 2);
     let incoming = Event::Incoming { stream, transport: Transport::Tcp, port: 8080, peer };
     assert_eq!(pair.events(), [incoming, Event::Data(stream, b"hi".to_vec())]);
+    pair.client.accept(stream);
+    assert_eq!(pair.requests(), [Request::Taken(stream)]);
+    pair.client.accept(stream);
+    assert_eq!(pair.requests(), [], "it is told once");
     pair.client.abort(stream);
     assert_eq!(pair.requests(), [Request::Abort(stream)]);
 

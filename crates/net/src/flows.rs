@@ -282,8 +282,10 @@ impl Net {
                     Transport::Tcp => self.incoming_stream(conn, to, peer),
                     Transport::Udp => self.incoming_datagrams(conn, to, peer, outside),
                 };
-                if !taken {
-                    outside.abort(conn);
+                match (taken, transport) {
+                    (false, _) => outside.abort(conn),
+                    (true, Transport::Tcp) => outside.taken(conn),
+                    (true, Transport::Udp) => {}
                 }
             }
             Event::Answer(number, message) => {

@@ -65,6 +65,8 @@ pub trait Outside {
     fn close(&mut self, conn: Conn);
     /// Ends a flow at once with a reset.
     fn abort(&mut self, conn: Conn);
+    /// Somebody listens where [`Event::Incoming`] asked for a TCP connection: it waits to be accepted, or is.
+    fn taken(&mut self, _: Conn) {}
     /// Asks the host's resolver: `message` is a DNS query (RFC 1035 §4). The answer comes as [`Event::Answer`].
     fn query(&mut self, number: u32, message: &[u8]);
     /// The next thing that happened.

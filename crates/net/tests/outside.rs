@@ -21,6 +21,7 @@ struct Fake {
     finished: Vec<Conn>,
     closed: Vec<Conn>,
     aborted: Vec<Conn>,
+    taken: Vec<Conn>,
     queries: Vec<u32>,
 }
 
@@ -62,6 +63,9 @@ impl Outside for Fake {
     }
     fn abort(&mut self, conn: Conn) {
         self.aborted.push(conn);
+    }
+    fn taken(&mut self, conn: Conn) {
+        self.taken.push(conn);
     }
     fn query(&mut self, number: u32, _: &[u8]) {
         self.queries.push(number);
@@ -271,6 +275,7 @@ fn incoming_connections_go_to_whoever_listens() {
     let nobody = fake.incoming(8080, 1000);
     net.pump(Some(&mut fake));
     assert_eq!(fake.aborted, [nobody]);
+    assert_eq!(fake.taken, []);
     let id = socket(&mut net, Kind::Tcp);
     let any = SocketAddr::from(([0, 0, 0, 0], 8080));
     net.bind(id, &encode(any, Family::V4), true).unwrap();
@@ -281,6 +286,7 @@ fn incoming_connections_go_to_whoever_listens() {
     }
     // However short the backlog, so many wait: nobody outside would ask again.
     assert_eq!(fake.aborted.len(), 1 + 2000 - 1025);
+    assert_eq!(fake.taken, flows[..1025]);
     let child = net.accept(id).unwrap();
     assert_eq!(net.get(child).unwrap().peer, Some(peer(2000)));
     assert_eq!(net.get(child).unwrap().local, SocketAddr::from(([172, 17, 0, 2], 8080)));

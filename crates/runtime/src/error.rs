@@ -42,6 +42,9 @@ pub enum RunError {
     /// The box asks for something that this host does not have, or is not a command.
     #[error("the box cannot be started: {0}")]
     Start(String),
+    /// The box's memory cannot be filled from its file.
+    #[error("it cannot be started over and over: it is {0}")]
+    Whole(&'static str),
     /// The box was ended from outside.
     #[error("it was interrupted")]
     Interrupted,

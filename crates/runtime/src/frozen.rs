@@ -1,17 +1,18 @@
 //! The state of a box, from which others start.
 
 use crate::error::{RunError, start_error};
-use crate::freeze::{FreezeError, FreezeOn, Freezer, Freezing, Next, Taken, mapped};
-use crate::load::grown;
+use crate::freeze::{FreezeError, FreezeOn, Freezer, Freezing, Ground, Next, Taken, mapped};
+use crate::identity::{Form, Source};
+use crate::load::{self, grown};
 use crate::options::RunOptions;
 use crate::preview1::{self, State};
 use crate::run::{Outcome, Sinks, call_start, listen, module_store};
 use crate::translator::Translation;
-use link::{CodeCache, Content, Extent, LinkError, Segment, place};
+use link::{CodeCache, Content, Extent, LinkError, MEMORY, Segment, place};
 use std::io::Write;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::SystemTime;
-use wasmtime::{Instance, InstancePre, Store};
+use wasmtime::{ExternType, Instance, InstancePre, Store};
 
 /// The state of a box that was frozen: an image of its memory, which boxes that start from it share until they write. Clones are the same
 /// one. What came unchanged from the box's file is mapped from there, so that must stay as it is.
@@ -74,6 +75,28 @@ pub struct Fork {
 impl Frozen {
     fn new(taken: Taken) -> Frozen {
         Frozen(Arc::new(Inner { taken, code: OnceLock::new(), at: SystemTime::now() }))
+    }
+
+    /// The state in which the box in `source` starts.
+    pub(crate) fn of(cache: &CodeCache, source: &Source<'_>) -> Result<Frozen, RunError> {
+        let loaded = match source.form {
+            Form::Module => load::module(cache, source)?,
+            Form::Component => return Err(RunError::Whole("a component")),
+        };
+        let (code, contents) =
+            loaded.into_parts().ok_or(RunError::Whole("not a box of boxer's"))?;
+        let file = source.keep().map_err(|error| source.error(error))?;
+        let there = match code.get_export(MEMORY) {
+            Some(ExternType::Memory(memory)) => memory.minimum(),
+            _ => 0,
+        };
+        let extents = contents.segments.iter().map(|segment| {
+            let Segment { address, len, offset } = *segment;
+            Extent { address, len, file: file.clone(), offset }
+        });
+        let extents = extents.collect();
+        let ground = Ground { cache: cache.clone(), code, source: file };
+        Ok(Frozen::new(Taken { ground, pages: there + contents.pages, extents }))
     }
 
     fn code(&self) -> Result<&InstancePre<State>, RunError> {

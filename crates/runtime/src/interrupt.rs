@@ -13,6 +13,8 @@ pub struct Interrupt(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     given: Arc<AtomicBool>,
+    /// Boxes end when they next wait.
+    at_rest: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -48,6 +50,16 @@ impl Interrupt {
         self.0.give();
     }
 
+    /// Ends each box that was started with it, with status 0, when all of its programs wait and there is nothing that one of them waits for.
+    pub fn give_at_rest(&self) {
+        let wakers = {
+            let mut state = self.state();
+            self.0.at_rest.store(true, Ordering::SeqCst);
+            std::mem::take(&mut state.wakers)
+        };
+        drop(wakers);
+    }
+
     /// Whether it was given.
     pub fn is_given(&self) -> bool {
         self.0.given.load(Ordering::SeqCst)
@@ -62,7 +74,7 @@ impl Interrupt {
     pub(crate) fn wakes(&self) -> std::io::Result<Waker> {
         let (ours, theirs) = UnixStream::pair()?;
         let mut state = self.state();
-        if !self.is_given() {
+        if !self.is_given() && !self.0.at_rest.load(Ordering::SeqCst) {
             state.wakers.push(ours);
         }
         drop(state);
@@ -100,6 +112,10 @@ pub struct Waker {
 impl Waker {
     pub fn is_given(&self) -> bool {
         self.interrupt.is_given()
+    }
+
+    pub fn ends_at_rest(&self) -> bool {
+        self.interrupt.0.at_rest.load(Ordering::SeqCst)
     }
 }
 

@@ -34,7 +34,7 @@ pub use frozen::{Fork, Frozen};
 pub use interrupt::Interrupt;
 pub use life::{FirstLife, LifeError, Until};
 pub use network::{
-    Door, Grant, Network, Policy, Port, Protocol, PublishError, Published, Report, Served,
+    Caller, Door, Grant, Network, Policy, Port, Protocol, PublishError, Published, Report, Served,
 };
 pub use options::{Mounted, Overrides, Preopen, RunOptions, Tmpfs};
 pub use run::Outcome;
@@ -78,6 +78,14 @@ impl Runtime {
             let source = identity::Source::file(path)?;
             run::run(&self.cache, &source, options)
         })
+    }
+
+    /// The state in which the box in a file starts, for boxes that start from it one after the other, or beside each other.
+    ///
+    /// # Errors
+    /// It cannot be read, or it is a component.
+    pub fn state_of_file(&self, path: &Path) -> Result<Frozen, RunError> {
+        Frozen::of(&self.cache, &identity::Source::file(path)?)
     }
 
     /// Runs a box held in memory.

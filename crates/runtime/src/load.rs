@@ -59,6 +59,11 @@ pub fn grown(
 }
 
 impl Loaded {
+    /// The code and what its memory is filled with, if they are apart.
+    pub fn into_parts(self) -> Option<(Module, Contents)> {
+        Some((self.module, self.contents?))
+    }
+
     /// An instance that has not been started, for which `source` must stay as it is: its memory is mapped. And which addresses of
     /// which segments are.
     pub fn instantiate<T: 'static>(

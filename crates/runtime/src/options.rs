@@ -171,6 +171,38 @@ impl Preopen {
 const PROGRAM: &str = "box";
 
 impl RunOptions {
+    /// The same for another box, but for what only one can have: streams, network, descriptors, and what ends or freezes it.
+    pub fn another(&self) -> RunOptions {
+        RunOptions {
+            args: self.args.clone(),
+            env: self.env.clone(),
+            preopens: self.preopens.clone(),
+            tmpfs: self.tmpfs.clone(),
+            overrides: self.overrides.clone(),
+            sockets: self.sockets.clone(),
+            translation: self.translation.clone(),
+            idle: self.idle,
+            ..RunOptions::default()
+        }
+    }
+
+    /// The same for a box whose programs are under way: without what only the first program could be given.
+    pub fn going_on(&self) -> RunOptions {
+        let Overrides { hostname, hosts, servers, search, resolver_options, .. } = &self.overrides;
+        let overrides = Overrides {
+            hostname: hostname.clone(),
+            hosts: hosts.clone(),
+            servers: servers.clone(),
+            search: search.clone(),
+            resolver_options: resolver_options.clone(),
+            limits: self.overrides.limits,
+            strace: self.overrides.strace,
+            debug: self.overrides.debug,
+            ..Overrides::default()
+        };
+        RunOptions { args: Vec::new(), overrides, ..self.another() }
+    }
+
     /// Sets everything but the standard streams.
     pub(crate) fn configure(&self, wasi: &mut WasiCtxBuilder) -> Result<(), RunError> {
         wasi.arg(PROGRAM).args(&self.args);

@@ -26,6 +26,8 @@ use worker::{Finished, Outcome, Worker};
 pub struct Translation {
     /// Off: everything is interpreted.
     pub on: bool,
+    /// What is hot is compiled; otherwise only code that came with the box runs compiled.
+    pub compiles: bool,
     /// Samples that must fall on a block, at least 1.
     pub threshold: u32,
     /// Interpreted guest instructions between two samples, at least 1.
@@ -40,8 +42,11 @@ pub struct Translation {
 
 impl std::fmt::Debug for Translation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Translation { on, threshold, sample, wait: _, report: _, recorder: _ } = self;
-        write!(f, "Translation {{ on: {on}, threshold: {threshold}, sample: {sample} }}")
+        let Translation { on, compiles, threshold, sample, wait: _, report: _, recorder: _ } = self;
+        write!(
+            f,
+            "Translation {{ on: {on}, compiles: {compiles}, threshold: {threshold}, sample: {sample} }}"
+        )
     }
 }
 
@@ -49,6 +54,7 @@ impl Default for Translation {
     fn default() -> Self {
         Translation {
             on: false,
+            compiles: true,
             threshold: 8,
             sample: 20_000,
             wait: false,
@@ -98,7 +104,7 @@ impl Translator {
         cache: &CodeCache,
         options: &Translation,
     ) -> Option<Translator> {
-        if !options.on {
+        if !options.on || !options.compiles {
             return None;
         }
         let memory = instance.get_memory(&mut *store, "memory")?;

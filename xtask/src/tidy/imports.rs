@@ -32,7 +32,8 @@ const TABLE: &[Row] = &[
     Row(3, "guest", &["machine", "kernel", "net"]),
     Row(3, "runtime", &["link", "translate"]),
     Row(4, "build", &["dockerfile", "oci", "layers", "link", "runtime"]),
-    Row(5, "cli", &["dockerfile", "oci", "layers", "link", "runtime", "build"]),
+    Row(4, "serve", &["runtime"]),
+    Row(5, "cli", &["dockerfile", "oci", "layers", "link", "runtime", "serve", "build"]),
 ];
 
 /// What a crate of layer 1 and above may not have from layer 0: the walls of "must never know".
@@ -49,6 +50,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("link", &["abi", "mem", "mux"]),
     ("runtime", &["abi", "mem", "ir"]),
     ("build", &["abi", "mem", "ir", "mux"]),
+    ("serve", &["abi", "mem", "ir", "rootfs"]),
     ("cli", &["abi", "mem", "ir", "mux"]),
 ];
 
@@ -58,6 +60,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("rustc_apfloat", &["ir", "interp", "x86"]),
     ("wasmtime", &["link", "runtime"]),
     ("wasmtime-wasi", &["runtime"]),
+    ("hyper", &["serve"]),
     ("wasmtime-wizer", &["link"]),
     ("wit-component", &["link"]),
     ("wasm-encoder", &["wasmgen", "link"]),

@@ -116,6 +116,10 @@ impl Outside for Way {
         self.with(|outside| outside.abort(conn));
     }
 
+    fn taken(&mut self, conn: Conn) {
+        self.with(|outside| outside.taken(conn));
+    }
+
     fn query(&mut self, number: u32, message: &[u8]) {
         self.with(|outside| outside.query(number, message));
     }

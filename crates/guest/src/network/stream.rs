@@ -144,6 +144,10 @@ impl Outside for Stream {
         self.client.abort(conn.0);
     }
 
+    fn taken(&mut self, conn: Conn) {
+        self.client.accept(conn.0);
+    }
+
     fn query(&mut self, number: u32, message: &[u8]) {
         self.client.query(number, message);
     }

@@ -46,7 +46,7 @@ pub(crate) fn start(served: Vec<Served>) -> io::Result<(Descriptor, Serving)> {
     let (descriptor, wire) = Descriptor::new("BOXER_SOCKETS")?;
     let stop = wire.try_clone()?;
     let doors = served.into_iter().map(|served| served.door).collect();
-    let serve = move || serve::run(Grant::default(), doors, Vec::new(), wire);
+    let serve = move || serve::run(Grant::default(), doors, Vec::new(), None, wire);
     let thread = std::thread::Builder::new().name("sockets".to_owned()).spawn(serve)?;
     Ok((descriptor, Serving { stop, thread: Some(thread) }))
 }

@@ -2,6 +2,7 @@
 //!
 //! A thread with a runtime of its own serves the byte stream that the box has as a descriptor (`mux::Server`).
 
+mod calls;
 mod door;
 mod errno;
 mod names;
@@ -13,6 +14,7 @@ mod tcp;
 mod tests;
 mod udp;
 
+pub use calls::Caller;
 pub(crate) use door::start as serve_sockets;
 pub use door::{Door, Served};
 pub use policy::Policy;
@@ -25,6 +27,7 @@ use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 /// Told of each refusal: one line.
 pub type Report = Arc<dyn Fn(&str) + Send + Sync>;
@@ -55,6 +58,7 @@ impl std::fmt::Debug for Grant {
 pub struct Network {
     grant: Grant,
     listeners: Vec<Listener>,
+    called: Option<UnboundedReceiver<calls::Call>>,
 }
 
 impl Network {
@@ -64,7 +68,14 @@ impl Network {
     /// One of them cannot be opened.
     pub fn new(grant: Grant) -> Result<Self, PublishError> {
         let listeners = grant.ports.iter().map(Listener::open).collect::<Result<_, _>>()?;
-        Ok(Network { grant, listeners })
+        Ok(Network { grant, listeners, called: None })
+    }
+
+    /// What connects to the box's ports from this process, with a way of its own past the ports of the host.
+    pub fn caller(&mut self) -> Caller {
+        let (caller, called) = calls::pair();
+        self.called = Some(called);
+        caller
     }
 
     /// Which ports lead where; those that the caller left open have their number now.
@@ -77,7 +88,7 @@ impl Network {
         let (descriptor, wire) = Descriptor::new("BOXER_NET")?;
         // The thread ends when the box's end of the stream is closed.
         let stop = wire.try_clone()?;
-        let serve = move || serve::run(self.grant, Vec::new(), self.listeners, wire);
+        let serve = move || serve::run(self.grant, Vec::new(), self.listeners, self.called, wire);
         let thread = std::thread::Builder::new().name("network".to_owned()).spawn(serve)?;
         Ok((descriptor, Serving { stop, thread: Some(thread) }))
     }

@@ -3,7 +3,7 @@
 use super::names::{self, Kind};
 use super::policy::{GATEWAY, Learned};
 use super::publish::{Listener, Socket};
-use super::{Door, Grant, World, door, errno, tcp, udp};
+use super::{Door, Grant, World, calls, door, errno, tcp, udp};
 use mux::{Extensions, Families, Limits, Request, Server, Transport};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -11,7 +11,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
-use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
 /// What one box may have at once.
@@ -28,6 +29,7 @@ pub fn run(
     grant: Grant,
     doors: Vec<Door>,
     listeners: Vec<Listener>,
+    called: Option<UnboundedReceiver<calls::Call>>,
     wire: std::os::unix::net::UnixStream,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -42,6 +44,9 @@ pub fn run(
         let Ok(wire) = wire else { return };
         for listener in listeners {
             open(&hub, listener);
+        }
+        if let Some(called) = called {
+            spawn_local(calls::accept(hub.clone(), called));
         }
         hub.pump(&wire).await;
         hub.end().await;
@@ -89,6 +94,8 @@ pub struct Lane {
     pub changed: Notify,
     /// The box takes data again.
     pub room: Notify,
+    /// Who waits for somebody in the box to listen.
+    taken: Cell<Option<oneshot::Sender<()>>>,
 }
 
 impl Lane {
@@ -98,7 +105,15 @@ impl Lane {
             left: Cell::new(Left::Not),
             changed: Notify::new(),
             room: Notify::new(),
+            taken: Cell::new(None),
         })
+    }
+
+    /// One that tells who called for it whether somebody listens.
+    pub fn called(taken: oneshot::Sender<()>) -> Rc<Self> {
+        let lane = Lane::new();
+        lane.taken.set(Some(taken));
+        lane
     }
 
     /// The next chunk; none after the last one of a box that has left.
@@ -124,6 +139,7 @@ impl Lane {
 
     fn leave(&self, how: Left) {
         self.left.set(how);
+        drop(self.taken.take());
         self.changed.notify_one();
     }
 }
@@ -242,6 +258,12 @@ impl Hub {
                             Request::Close(_) => Left::Closed,
                             _ => Left::Aborted,
                         });
+                    }
+                }
+                Request::Taken(stream) => {
+                    if let Some(told) = lane(stream).and_then(|lane| lane.taken.take()) {
+                        // Who called may have gone.
+                        let _ = told.send(());
                     }
                 }
                 Request::Room(stream) => {
@@ -368,8 +390,13 @@ impl Hub {
     /// A lane for a new stream.
     pub fn lane(&self, stream: u32) -> Rc<Lane> {
         let lane = Lane::new();
-        self.lanes.borrow_mut().insert(stream, lane.clone());
+        self.add(stream, lane.clone());
         lane
+    }
+
+    /// A stream has this lane.
+    pub fn add(&self, stream: u32, lane: Rc<Lane>) {
+        self.lanes.borrow_mut().insert(stream, lane);
     }
 
     /// Nobody serves the stream any more.

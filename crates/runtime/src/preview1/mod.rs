@@ -142,9 +142,10 @@ fn shadow(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         let (bytes, state) = memory(&mut caller)?;
         let (subs_at, events_at, len) = (subs as u32, events as u32, count as u32);
         let freeze = state.streams.freezer.as_ref().and_then(Freezer::idle);
-        let idle = state.idle.into_iter().chain(freeze).min();
+        let rest = state.streams.ends_at_rest().then_some(Duration::ZERO);
+        let idle = state.idle.into_iter().chain(freeze).chain(rest).min();
         let mut polled = poll::poll(&state.streams, bytes, subs_at, events_at, len, idle);
-        if idle == freeze && polled == Some(Err(errno::TIMEDOUT)) {
+        if rest.is_none() && idle == freeze && polled == Some(Err(errno::TIMEDOUT)) {
             // The box is told, and hears it at once.
             state.streams.freezer.iter().for_each(Freezer::fire);
             polled = poll::poll(&state.streams, bytes, subs_at, events_at, len, state.idle);

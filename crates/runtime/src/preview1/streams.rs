@@ -75,6 +75,11 @@ impl Streams {
         self.interrupt.as_ref().is_some_and(Waker::is_given)
     }
 
+    /// Whether the run is to end when the box waits.
+    pub fn ends_at_rest(&self) -> bool {
+        self.interrupt.as_ref().is_some_and(Waker::ends_at_rest)
+    }
+
     /// Whether a descriptor is one of these.
     pub fn has(&self, fd: i32) -> bool {
         (STDIN..=STDERR).contains(&fd) || self.extra.contains_key(&fd) || self.is_files(fd)

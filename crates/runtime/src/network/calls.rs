@@ -1,0 +1,73 @@
+//! Connections that this process itself makes to ports of a box.
+
+use super::serve::{Hub, Lane};
+use super::tcp::both_ways;
+use mux::Transport;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+use tokio::task::spawn_local;
+
+/// How long a box may take to say that somebody listens. Boxes of guest programs that do not say it refuse at once, too.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Connects to ports of one box, whatever the host's own ports are. Clones lead to the same box.
+#[derive(Clone, Debug)]
+pub struct Caller(UnboundedSender<Call>);
+
+/// One connection that is asked for.
+#[derive(Debug)]
+pub(super) struct Call {
+    port: u16,
+    peer: SocketAddr,
+    /// The end that leads to the box.
+    end: UnixStream,
+    /// Told that somebody listens; dropped when nobody does.
+    taken: oneshot::Sender<()>,
+}
+
+/// A caller, and where its calls come.
+pub(super) fn pair() -> (Caller, UnboundedReceiver<Call>) {
+    let (caller, calls) = unbounded_channel();
+    (Caller(caller), calls)
+}
+
+impl Caller {
+    /// A connection to this TCP port in the box, which its programs see as coming from `peer`. Needs a runtime of tokio.
+    ///
+    /// # Errors
+    /// `ConnectionRefused`: nobody listens there. `BrokenPipe`: the box has ended.
+    pub async fn call(&self, port: u16, peer: SocketAddr) -> io::Result<tokio::net::UnixStream> {
+        let (ours, end) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        end.set_nonblocking(true)?;
+        let (taken, told) = oneshot::channel();
+        let over = || io::Error::from(io::ErrorKind::BrokenPipe);
+        self.0.send(Call { port, peer, end, taken }).map_err(|_| over())?;
+        match tokio::time::timeout(PATIENCE, told).await {
+            Ok(Ok(())) | Err(_) => tokio::net::UnixStream::from_std(ours),
+            Ok(Err(_)) if self.0.is_closed() => Err(over()),
+            Ok(Err(_)) => Err(io::ErrorKind::ConnectionRefused.into()),
+        }
+    }
+}
+
+/// Carries what is called for, for ever.
+pub(super) async fn accept(hub: Rc<Hub>, mut calls: UnboundedReceiver<Call>) {
+    while let Some(Call { port, peer, end, taken }) = calls.recv().await {
+        let hub = hub.clone();
+        spawn_local(async move {
+            let Ok(mut socket) = tokio::net::UnixStream::from_std(end) else { return };
+            let stream = hub.incoming(Transport::Tcp, port, peer).await;
+            let lane = Lane::called(taken);
+            hub.add(stream, lane.clone());
+            let (reader, writer) = socket.split();
+            both_ways(&hub, stream, &lane, reader, writer).await;
+            hub.forget(stream);
+        });
+    }
+}
