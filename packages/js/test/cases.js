@@ -145,7 +145,7 @@ export const cases = {
     await box.fs.mkdir("/watched");
     const seen = [];
     const stop = await box.fs.watch("/watched", (event, path) => seen.push(`${event} ${path}`));
-    await (await box.spawn("sh", ["-c", "echo a > /watched/new; rm /watched/new"])).exit;
+    await (await box.spawn("sh", ["-c", "echo a > /watched/new; rm /watched/new"], { user: "root" })).exit;
     await sleep(200);
     stop();
     equal([seen.includes("rename /watched/new"), seen.includes("change /watched/new")], [true, true]);
