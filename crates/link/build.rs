@@ -2,17 +2,18 @@
 //!
 //! `BOXER_GUEST_WASM` names the one for modules; otherwise it is `guest/boxer-guest.wasm` in the target
 //! directory of this build, or in the workspace's, or in `guest/` of this package, where `cargo xtask package` puts it: a package from
-//! a registry carries it. Those for components and for hosts without SIMD lie beside it. Without any of them the
+//! a registry carries it. Those for components, for hosts without SIMD and for programs that are WASI modules lie beside it. Without any of them the
 //! library builds with empty guests, and refuses to link at run time.
 
 use std::path::PathBuf;
 use std::{env, fs};
 
 /// The guest programs by the names of their files, that of `BOXER_GUEST_WASM` first, and what `src/guest.rs` calls them.
-const GUESTS: [(&str, &str); 3] = [
+const GUESTS: [(&str, &str); 4] = [
     ("boxer-guest.wasm", "guest.wasm"),
     ("boxer-guest-no-simd.wasm", "guest-no-simd.wasm"),
     ("boxer-guest-sockets.wasm", "guest-sockets.wasm"),
+    ("boxer-guest-program.wasm", "guest-program.wasm"),
 ];
 
 fn main() {

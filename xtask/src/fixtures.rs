@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `debian/rootfs`, `debian/layout` | Debian 12 (debootstrap, minbase, python3, perl …) as a tree and as an OCI layout |
 //! | `alpine/rootfs`, `alpine/layout` | Alpine's minimal root filesystem, where its archive is at hand |
-//! | `programs` | small static programs |
+//! | `programs` | small static programs, and `wasi-probe.wasm` of `testkit` |
 //! | `real/rootfs`, `real/layout` | the Debian tree with openssl, python's tests, stress-ng, ffmpeg, gmp's and zlib's tests; only for `programs --real` |
 //! | `interactive/rootfs`, `interactive/layout` | the Debian tree with vi, nano, tmux, sqlite3 and git; only for `terminal` |
 //! | `suites/rootfs`, `suites/layout` | the Debian tree with python's tests, stress-ng and Go's compiled tests; only for `suites` |
@@ -23,8 +23,8 @@ mod suites;
 pub use real::ENTER;
 pub use sources::Base;
 
-use crate::packages;
 use crate::paths::{Workspace, make_dir};
+use crate::{guest, packages};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
@@ -34,6 +34,15 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     debian(workspace)?;
     alpine(workspace)?;
     programs(workspace)?;
+    wasi_probe(workspace)?;
+    Ok(())
+}
+
+/// The program of `testkit` that says what a host of WASI does, beside the static programs.
+fn wasi_probe(workspace: &Workspace) -> Result<()> {
+    let what = ["--package", "boxer-testkit", "--no-default-features", "--example", "wasi-probe"];
+    let built = guest::build(workspace, &what)?.join("examples/wasi-probe.wasm");
+    std::fs::copy(built, workspace.fixtures().join("programs/wasi-probe.wasm"))?;
     Ok(())
 }
 

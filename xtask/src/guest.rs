@@ -24,13 +24,16 @@ const RUSTFLAGS: &str = "-Ctarget-feature=+bulk-memory,+multivalue,+sign-ext,+no
 const SIMD: &str = " -Ctarget-feature=+simd128";
 const WITHOUT_SIMD: &str = " -Ctarget-cpu=mvp";
 
-/// Builds the guest: for modules, for modules on hosts without SIMD, and for components with a network.
+/// Builds the guest: for modules, for modules on hosts without SIMD, for components with a network, and for programs that are WASI modules (on
+/// all hosts).
 pub fn run(workspace: &Workspace) -> Result<()> {
     let sockets: &[&str] = &["--features", "sockets"];
+    let program: &[&str] = &["--features", "program"];
     for (features, simd, finished) in [
         (&[][..], SIMD, workspace.guest_wasm()),
         (&[][..], WITHOUT_SIMD, workspace.guest_wasm_without_simd()),
         (sockets, SIMD, workspace.component_guest_wasm()),
+        (program, WITHOUT_SIMD, workspace.program_guest_wasm()),
     ] {
         let what = [&["--package", "boxer-guest"], features].concat();
         let built = build_with(workspace, &what, simd)?.join("boxer-guest.wasm");

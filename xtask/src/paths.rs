@@ -39,6 +39,11 @@ impl Workspace {
         self.target.join("guest/boxer-guest-sockets.wasm")
     }
 
+    /// The same for images whose program is a WASI module.
+    pub fn program_guest_wasm(&self) -> PathBuf {
+        self.target.join("guest/boxer-guest-program.wasm")
+    }
+
     /// The `boxer` program.
     pub fn boxer(&self) -> PathBuf {
         self.target.join("release/boxer")

@@ -108,6 +108,7 @@ fn crates(workspace: &Workspace, release: &Release) -> Result<PathBuf> {
         workspace.guest_wasm(),
         workspace.guest_wasm_without_simd(),
         workspace.component_guest_wasm(),
+        workspace.program_guest_wasm(),
     ] {
         std::fs::copy(&guest, guests.join(guest.file_name().context("guest without a name")?))?;
     }

@@ -292,14 +292,26 @@ impl Builder<'_> {
         planned: &dockerfile::plan::Stage,
         foretold: bool,
     ) -> Result<(Stage, Vec<usize>)> {
-        if let Some(platform) =
-            planned.platform.as_deref().filter(|platform| !is_linux_amd64(platform))
+        let other = |platform: &str| {
+            Error::new(Cause::Platform { platform: platform.to_owned() }).on(planned.span)
+        };
+        let asked = planned.platform.as_deref().unwrap_or_default().to_ascii_lowercase();
+        let asks_wasi = WASI.contains(&asked.as_str());
+        if let Some(platform) = planned.platform.as_deref()
+            && !asks_wasi
+            && !is_linux_amd64(platform)
         {
-            return Err(
-                Error::new(Cause::Platform { platform: platform.to_owned() }).on(planned.span)
-            );
+            return Err(other(platform));
         }
         let mut stage = self.base(planned)?;
+        if asks_wasi && planned.base_name == "scratch" {
+            (stage.config.os, stage.config.architecture) = ("wasi".into(), "wasm".into());
+        }
+        if asks_wasi && !oci::is_wasi(&stage.config) {
+            return Err(
+                other(&asked).hint(format!("{} is an image for linux/amd64", planned.base_name))
+            );
+        }
         stage.index = Some(planned.index);
         let filter = &self.options.no_cache_stages;
         stage.uncached |= planned.name.as_ref().is_some_and(|name| filter.contains(name));
@@ -438,6 +450,9 @@ impl Builder<'_> {
         self.workshop.events.warning(&format!("the build cache cannot be written: {error}"));
     }
 }
+
+/// The platforms of images whose program is a WASI module.
+const WASI: [&str; 2] = ["wasi/wasm", "wasip1/wasm"];
 
 fn is_linux_amd64(platform: &str) -> bool {
     matches!(

@@ -57,13 +57,18 @@ pub enum Cause {
     Port { port: String, reason: String },
     #[error("invalid signal {signal:?} in STOPSIGNAL")]
     Signal { signal: String },
-    #[error("{platform}: boxes run linux/amd64 only")]
+    #[error("{platform}: boxes run linux/amd64 only, and WASI modules (wasi/wasm)")]
     Platform { platform: String },
     #[error(
-        "{path} is a WebAssembly module: the programs of a box are linux/amd64 ones, and WASI modules are not linked with its files; \
-         give the module to a WASI host, or compile the program for Linux"
+        "{path} is a WebAssembly module that cannot be linked with the image's files: {reason}"
     )]
-    Module { path: String },
+    Program { path: String, reason: String },
+    #[error(
+        "the image is one of a WASI module, and its ENTRYPOINT or CMD names no module that is in it"
+    )]
+    NoProgram,
+    #[error("RUN needs a Linux system, and the base is an image of a WASI module (wasi/wasm)")]
+    NoLinux,
     #[error("ONBUILD triggers need more than {most} stages that stand on each other")]
     TooDeep { most: usize },
     #[error("RUN --network=host is not allowed")]

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use link::{LinkError, LinkInput, Linker};
+use link::{LinkError, LinkInput, Linker, Program};
 use oci::{BoxHandle, BoxOptions, Digest, ImageConfig, LayerBlob, Reference, Store};
 use rootfs::config::{BoxConfig, CpuLevel};
 
@@ -59,12 +59,15 @@ pub fn link_box(
         BoxForm::ModuleWithoutSimd => link::guest_wasm_without_simd()?,
         _ => workshop.guest.ok_or(LinkError::NoGuest)?,
     };
+    let program_guest = link::program_guest_wasm()?;
     let key = key([
         b"box".as_slice(),
         // The linker and the translator are part of the result.
         env!("CARGO_PKG_VERSION").as_bytes(),
         built.image.manifest.config.digest.as_str().as_bytes(),
         Digest::of(guest).as_str().as_bytes(),
+        // Which of the two it is follows from the image.
+        Digest::of(program_guest).as_str().as_bytes(),
         format!("{form:?}").as_bytes(),
         cpu.name().as_bytes(),
         &freezing.key(),
@@ -91,14 +94,38 @@ pub fn link_box(
         tell_size(workshop, &linked);
         return Ok(linked);
     }
-    refuse_module(workshop, built)?;
+    if let Some((path, bytes)) = module_of(workshop, built)? {
+        let refuse = |reason: String| Error::new(Cause::Program { path: path.clone(), reason });
+        let program = Program::read(&bytes).map_err(|error| refuse(error.to_string()))?;
+        if snapshot.happens() {
+            return Err(refuse("a snapshot is of programs of Linux alone".to_owned()));
+        }
+        let step = built.next_step();
+        let linked = events::step(workshop.events.as_ref(), step, name, || {
+            let guest = program_guest;
+            let input =
+                Input { guest, cpu, form, frozen: None, snapshot, step, program: Some(&program) };
+            match link(workshop, built, &key, input) {
+                Ok((linked, _)) => Ok((linked, false)),
+                Err(error) => match *error.cause {
+                    Cause::Link(LinkError::Program(error)) => Err(refuse(error.to_string())),
+                    _ => Err(error),
+                },
+            }
+        })?;
+        tell_size(workshop, &linked);
+        return Ok(linked);
+    }
+    if oci::is_wasi(&built.image.config) {
+        return Err(Cause::NoProgram.into());
+    }
     let attempt = |known: Known| {
         let trained = freeze::trained(workshop, built, cpu, freezing, known)?;
         let frozen =
             trained.as_ref().map(|trained| trained.frozen(cpu, freezing.budget, freezing.spare()));
         let step = built.next_step();
         events::step(workshop.events.as_ref(), step, name, || {
-            let input = Input { guest, cpu, form, frozen, snapshot, step };
+            let input = Input { guest, cpu, form, frozen, snapshot, step, program: None };
             let (linked, report) = link(workshop, built, &key, input)?;
             if let Some(report) = report {
                 freeze::tell(workshop, step, &report, freezing.budget);
@@ -137,34 +164,47 @@ fn size_warning(len: u64) -> Option<String> {
     })
 }
 
-/// Refuses an image whose first program is a WebAssembly module: nothing in a box could run it, and on Linux it would be a
-/// format error at the start.
-fn refuse_module(workshop: &Workshop, built: &Built) -> Result<()> {
-    let config = box_config(&built.image.config);
-    let Some(word) = config.entrypoint.first().or(config.cmd.first()) else { return Ok(()) };
+/// An image's first program, if it is a WebAssembly module: where it is, and its bytes.
+fn module_of(workshop: &Workshop, built: &Built) -> Result<Option<(String, Vec<u8>)>> {
+    let image = &built.image.config;
+    let config = box_config(image);
+    let Some(word) = config.entrypoint.first().or(config.cmd.first()) else { return Ok(None) };
     let tree = built.tree(&workshop.store)?;
-    let candidates: Vec<String> = match word.contains('/') {
-        true => {
-            vec![format!("{}/{word}", if word.starts_with('/') { "" } else { &config.workdir })]
-        }
-        false => {
-            let path = config.env.iter().find_map(|entry| entry.strip_prefix("PATH="));
-            path.unwrap_or_default().split(':').map(|folder| format!("{folder}/{word}")).collect()
-        }
+    let here = || match word.starts_with('/') {
+        true => word.clone(),
+        false => format!("{}/{word}", config.workdir.trim_end_matches('/')),
     };
+    let mut candidates = Vec::new();
+    if !word.contains('/') {
+        let path = config.env.iter().find_map(|entry| entry.strip_prefix("PATH="));
+        let folders = path.unwrap_or_default().split(':');
+        candidates.extend(folders.map(|folder| format!("{folder}/{word}")));
+    }
+    // What runs such images looks at no PATH.
+    if word.contains('/') || oci::is_wasi(image) {
+        candidates.push(here());
+    }
     for candidate in candidates {
         // Whatever cannot be followed or read is no program; that is said when it starts.
         let Ok(path) = resolve(&*tree, candidate.as_bytes(), true) else { continue };
         let Ok(Some(Entry { kind: Kind::File(_), .. })) = tree.entry(&path) else { continue };
-        let mut magic = [0; 4];
-        let read = tree.open(&path).and_then(|mut file| file.read_exact(&mut magic));
-        return match (read, &magic) {
-            (Ok(()), b"\0asm") => Err(Cause::Module { path: candidate }.into()),
-            _ => Ok(()),
-        };
+        let Ok(mut file) = tree.open(&path) else { return Ok(None) };
+        let mut bytes = vec![0; MAGIC.len()];
+        if file.read_exact(&mut bytes).is_err() || bytes != MAGIC {
+            return Ok(None);
+        }
+        let read = file.take(MAX_MODULE).read_to_end(&mut bytes);
+        read.map_err(|error| Cause::Copy { path: candidate.clone(), reason: error.to_string() })?;
+        return Ok(Some((candidate, bytes)));
     }
-    Ok(())
+    Ok(None)
 }
+
+/// How a WebAssembly module or component begins.
+const MAGIC: &[u8] = b"\0asm";
+
+/// The most that is read of a module, in bytes: engines take none that is larger than what JavaScript hosts do.
+const MAX_MODULE: u64 = MAX_JS_MODULE;
 
 struct Input<'a> {
     guest: &'a [u8],
@@ -173,6 +213,7 @@ struct Input<'a> {
     frozen: Option<link::Frozen<'a>>,
     snapshot: &'a Snapshot,
     step: StepId,
+    program: Option<&'a Program<'a>>,
 }
 
 fn link(
@@ -182,14 +223,17 @@ fn link(
     input: Input<'_>,
 ) -> Result<(LinkedBox, Option<link::FrozenReport>)> {
     let store = &workshop.store;
-    let Input { guest, cpu, form, frozen, snapshot, step } = input;
+    let Input { guest, cpu, form, frozen, snapshot, step, program } = input;
     let config_digest = &built.image.manifest.config.digest;
     let config_json = store.read_blob(config_digest, oci::manifest::MAX_CONFIG)?;
     let mut wasm = store.writer()?;
     let tree = built.tree(store)?;
     let report = tree.with_rootfs(|image, summary| {
         let mut out = io::BufWriter::with_capacity(1 << 20, &mut wasm);
-        let linker = Linker::new(guest, workshop.runtime.cache().clone());
+        let mut linker = Linker::new(guest, workshop.runtime.cache().clone());
+        if let Some(program) = program {
+            linker = linker.with_program(program);
+        }
         let input = LinkInput {
             image,
             image_len: summary.bytes,

@@ -50,6 +50,9 @@ impl Builder<'_> {
         step: StepId,
     ) -> Result<bool> {
         refuse(run)?;
+        if oci::is_wasi(&stage.config) {
+            return Err(Cause::NoLinux.into());
+        }
         let network = self.network(run)?;
         let (mut mounts, mounts_key) = self.plan_mounts(run, stage)?;
         let prepared = prepare(instruction, run, stage, self.plan.escape)?;

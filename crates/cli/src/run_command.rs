@@ -58,6 +58,8 @@ fn start(global: &Global, args: &RunArgs, signals: Option<&Signals>) -> Result<E
     }
     options.network = grant.map(network::open).transpose()?;
     options.freezer = freezer;
+    // A WASI module hears of no signal and edits no lines: it and its terminal are as they would be without a box.
+    let signals = signals.filter(|_| !is_program(&path));
     let forwarding = attach(args, signals, &mut options)?;
     let outcome = runtime.run_file(&path, options);
     drop(registration);
@@ -66,6 +68,12 @@ fn start(global: &Global, args: &RunArgs, signals: Option<&Signals>) -> Result<E
     let outcome = outcome.map_err(Failure::new)?;
     // As a shell does, the low byte.
     Ok(ExitCode::from(u8::try_from(outcome.status & 0xff).unwrap_or(OWN_FAILURE)))
+}
+
+/// Whether a file is a box that is one with its program. What cannot be read is told when it is run.
+fn is_program(path: &Path) -> bool {
+    let file = std::fs::File::open(path).ok();
+    file.and_then(|mut file| link::inspect(&mut file).ok()).is_some_and(|found| found.is_program)
 }
 
 /// Lets the box have this process's signals and, with `-it`, its terminal.

@@ -5,21 +5,30 @@ use machine::Machine;
 use mem::Phys;
 use mem::desk::Desk;
 use rootfs::config::BoxConfig;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 thread_local! {
     static MACHINE: RefCell<Option<Machine>> = const { RefCell::new(None) };
+    /// What memory there is, in bytes, if it is not all of it.
+    static ARENA: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// Linear memory that is left to Rust's own allocations, in bytes: decoded code (up to a quarter) and the kernel's records.
-pub const OWN_MEMORY: u64 = 256 << 20;
+/// Makes do with so many bytes of memory.
+#[cfg(feature = "program")]
+pub fn have_arena(bytes: u64) {
+    ARENA.set(Some(bytes));
+}
+
+/// Linear memory that is left to Rust's own allocations, in bytes: decoded code (up to a quarter) and the kernel's records; where nothing
+/// is decoded, records alone.
+pub const OWN_MEMORY: u64 = if cfg!(feature = "program") { 32 << 20 } else { 256 << 20 };
 
 /// Boots a machine and keeps it for [`take`]; `frozen` is where the table of the regions will be
 /// that are part of the box. Failing is a panic: there is nobody to tell but the linker.
 pub fn boot(image: &'static [u8], config: BoxConfig, frozen: &'static [u8], desk: &Desk) {
     let image_end = image.as_ptr() as u64 + image.len() as u64;
-    let mut phys =
-        Phys::new((1 << 32) - image_end.min(1 << 32).min((1 << 32) - 2 * OWN_MEMORY) - OWN_MEMORY);
+    let rest = (1 << 32) - image_end.min(1 << 32).min((1 << 32) - 2 * OWN_MEMORY);
+    let mut phys = Phys::new(ARENA.get().unwrap_or(rest).saturating_sub(OWN_MEMORY));
     let Some(base) = phys.adopt_static(image) else { panic!("the image is not page-aligned") };
     match Machine::boot(phys, Box::new(NoHost), image, base, config) {
         Ok(mut machine) => {

@@ -20,7 +20,7 @@ pub const BUDGET: u64 = 10_000_000;
 pub const PIECE: u64 = 1_000_000;
 
 /// Bytes of its own memory that the kernel leaves free for what one system call may need.
-pub const HEADROOM: u64 = 48 << 20;
+pub const HEADROOM: u64 = boot::OWN_MEMORY / 16 * 3;
 
 /// Status for what is wrong with the box rather than with its program, as docker's.
 pub const BOX_FAILURE: i32 = 125;

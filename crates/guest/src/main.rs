@@ -3,6 +3,9 @@
 //! The linker calls [`exports`] to boot it on an image; `_start` then runs the image's program. What a
 //! host can ask for besides arguments and environment is in [`invocation::Invocation`].
 
+// What only the driver of the machine uses is left out by the compiler where nothing runs on it.
+#![cfg_attr(feature = "program", allow(dead_code))]
+
 mod boot;
 mod channel;
 mod control;
@@ -17,6 +20,8 @@ mod layer;
 mod life;
 mod mounts;
 mod network;
+#[cfg(feature = "program")]
+mod preview1;
 #[cfg(feature = "sockets")]
 mod sockets;
 mod stdio;
@@ -29,7 +34,11 @@ mod wasi;
 static HEAP: mem::CountingHeap = mem::CountingHeap;
 
 fn main() {
+    #[cfg(not(feature = "program"))]
     start();
+    // The program's start is the box's: nobody calls this one.
+    #[cfg(feature = "program")]
+    eprintln!("boxer: this is a bare guest program; link it with a program first");
 }
 
 /// Runs the image's program, or goes on in what was frozen.

@@ -16,7 +16,7 @@ pub use w::{Fd, Fdstat, Filestat};
 type Result<T> = std::result::Result<T, Errno>;
 
 /// Linux's error for each of WASI's, which are numbered in alphabetical order from 0 (success).
-const ERRNOS: [Errno; 77] = {
+pub const ERRNOS: [Errno; 77] = {
     use Errno::*;
     [
         EIO,

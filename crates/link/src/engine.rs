@@ -12,6 +12,9 @@ pub fn engine() -> Result<Engine> {
     config.max_wasm_stack(WASM_STACK).async_stack_size(WASM_STACK + (1 << 20));
     // A box's memory image is mapped copy-on-write from the compiled file: start-up does not grow with it.
     config.memory_init_cow(true).memory_guaranteed_dense_image_size(64 << 20);
+    // Address space, not memory: the accesses of a program that lies behind a box's own memory (`merge`) have offsets beyond any guard, and
+    // are checked by the processor as all others if nothing can lie that far.
+    config.memory_reservation(8 << 30);
     // Calls between translated functions go through the table: its elements need no look whether they are there already.
     config.table_lazy_init(false);
     // Translated code says which of its parts are hardly ever run.

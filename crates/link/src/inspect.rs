@@ -1,6 +1,6 @@
 //! What a box asks of its host and what it holds, read without loading the image.
 
-use crate::{CONFIG_SECTION, FROZEN_SECTION, LIFE_SECTION, LinkError};
+use crate::{CONFIG_SECTION, FROZEN_SECTION, LIFE_SECTION, LinkError, PROGRAM_SECTION};
 use std::io::{Read, Seek, SeekFrom};
 use wasmparser::{
     BinaryReader, CodeSectionReader, ComponentImportSectionReader, ImportSectionReader,
@@ -36,6 +36,8 @@ pub struct Inspection {
     pub frozen_json: Option<Vec<u8>>,
     /// What [`crate::LIFE_SECTION`] says (JSON), when the file has one.
     pub life_json: Option<Vec<u8>>,
+    /// Whether its program is a WASI module that is part of it ([`PROGRAM_SECTION`]).
+    pub is_program: bool,
 }
 
 /// More than any import or configuration section needs; a larger one is refused.
@@ -66,6 +68,7 @@ pub fn inspect(file: &mut (impl Read + Seek)) -> Result<Inspection, LinkError> {
         image_config_json: None,
         frozen_json: None,
         life_json: None,
+        is_program: false,
     };
     let mut at = header.len() as u64;
     while at < file_size {
@@ -97,6 +100,10 @@ fn section(
                 CONFIG_SECTION => &mut found.image_config_json,
                 FROZEN_SECTION => &mut found.frozen_json,
                 LIFE_SECTION => &mut found.life_json,
+                PROGRAM_SECTION => {
+                    found.is_program = true;
+                    return Ok(());
+                }
                 _ => return Ok(()),
             };
             let rest = reader.bytes_remaining();

@@ -12,6 +12,7 @@
 //! | `boxer-config-reserve(len: i32) -> i32` | memory for the encoded [`rootfs::config::BoxConfig`]; 0 when there is none |
 //! | `boxer-frozen-reserve(len: i32) -> i32` | memory for the table of frozen regions (`mem::frozen`), which is written after `wizer-initialize`; 0 when there is none |
 //! | `boxer-life-begin() -> i32`, `boxer-life-step() -> i64`, `boxer-life-text(len: i32) -> i32`, `boxer-life-file() -> i32`, `boxer-life-ask(port: i32) -> i32`, `boxer-life-end(keep: i32) -> i32` | a life before the state is taken, for whoever has a host ([`Life`]; `guest::life` has their meaning) |
+//! | `boxer-arena(len: i32)`, `boxer-program-begin(base: i32)`, `boxer-program-end()`, `preview1:NAME` | of the guest program for images whose program is a WASI module: what the linker makes the program's imports of (`merge`) |
 //! | `boxer-component()` | if it is there, called first where the result is a component |
 //! | `wizer-initialize()` | boots and mounts; calls no import |
 //! | `boxer-start()` | runs the box as a WASI command, and the box's `_start`; can be called in a copy of memory made during such a call |
@@ -35,7 +36,9 @@ mod guest;
 mod image;
 mod inspect;
 mod life;
+mod merge;
 mod place;
+mod program;
 mod prune;
 mod refill;
 mod section;
@@ -49,10 +52,11 @@ pub use content::Content;
 pub use digest::{Digest, digest_of, hex};
 pub use engine::engine;
 pub use frozen::{Frozen, FrozenReport};
-pub use guest::{component_guest_wasm, guest_wasm, guest_wasm_without_simd};
+pub use guest::{component_guest_wasm, guest_wasm, guest_wasm_without_simd, program_guest_wasm};
 pub use inspect::{Format, Inspection, inspect};
 pub use life::Life;
 pub use place::{Extent, PAGE, Segment, place};
+pub use program::{Program, ProgramError};
 pub use prune::NOTES;
 pub use refill::refill;
 pub use split::{Contents, MEMORY, Split, split};
@@ -66,6 +70,9 @@ pub const CONFIG_SECTION: &str = "boxer.config";
 /// Name of the custom section that says which life a box goes on with, and which box it came from (JSON, `runtime::Frozen`). A box
 /// that starts with its programs has none.
 pub const LIFE_SECTION: &str = "boxer.life";
+
+/// Name of the custom section of a box that is one with a program: a WASI module beside the box's files. It is empty.
+pub const PROGRAM_SECTION: &str = "boxer.program";
 
 /// Name of the exported global by which a running box can be frozen.
 pub const LIFE_EXPORT: &str = "boxer-life";
@@ -110,6 +117,9 @@ pub enum LinkError {
     /// What the guest was to do before its state was taken did not come to that.
     #[error(transparent)]
     Life(Box<dyn std::error::Error + Send + Sync>),
+    /// The image's program cannot be linked with its files.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// A component could not be made from the module.
     #[error("cannot make a component: {0}")]
     Component(String),
@@ -151,12 +161,19 @@ pub struct LinkInput<'a> {
 pub struct Linker<'g> {
     guest: &'g [u8],
     cache: CodeCache,
+    program: Option<&'g Program<'g>>,
 }
 
 impl<'g> Linker<'g> {
     /// A linker for the guest program `guest` (see [`guest_wasm`]) that keeps compiled code in `cache`.
     pub fn new(guest: &'g [u8], cache: CodeCache) -> Self {
-        Linker { guest, cache }
+        Linker { guest, cache, program: None }
+    }
+
+    /// The same for boxes whose program is a WASI module, with the guest program for these ([`program_guest_wasm`]).
+    #[must_use]
+    pub fn with_program(self, program: &'g Program<'g>) -> Self {
+        Linker { program: Some(program), ..self }
     }
 
     /// Writes a box to `out`. The same input gives the same bytes.
@@ -178,7 +195,11 @@ impl<'g> Linker<'g> {
         if input.image_len > MAX_IMAGE {
             return Err(LinkError::ImageTooLarge(input.image_len));
         }
-        let state = snapshot::take(self.guest, &self.cache, &mut input, life)?;
+        let arena = self.program.map(|_| merge::ARENA);
+        let mut state = snapshot::take(self.guest, &self.cache, &mut input, life, arena)?;
+        if let Some(program) = self.program {
+            state.module = merge::merge(&state.module, program)?;
+        }
         let report = state.code.as_ref().map(|code| code.report);
         match input.output {
             Output::Module => {
@@ -191,6 +212,9 @@ impl<'g> Linker<'g> {
                 drop(state);
                 let component = component::encode(core)?;
                 component::write(&component, input.image_config_json, report, out)?;
+                if self.program.is_some() {
+                    merge::mark(out)?;
+                }
             }
         }
         Ok(report)

@@ -9,7 +9,9 @@ use crate::{CacheError, LinkError, LinkInput, Output};
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use wasmtime::{Caller, Extern, ExternType, Func, Instance, Linker, Memory, Module, Store, Val};
+use wasmtime::{
+    Caller, Extern, ExternType, Func, Instance, Linker, Memory, Module, Store, TypedFunc, Val,
+};
 use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
 
 /// An initialised guest: everything but the image as a module, and the image in the instance's memory.
@@ -48,6 +50,9 @@ pub struct Host {
 /// The export by which a guest is told what becomes of it.
 const COMPONENT: &str = "boxer-component";
 
+/// The export by which a guest is told how much memory there will be.
+const ARENA: &str = "boxer-arena";
+
 impl Life for Unlived {
     type Host = Host;
 
@@ -74,12 +79,13 @@ impl Life for Unlived {
     }
 }
 
-/// Boots the guest, lets it live and takes its state.
+/// Boots the guest, lets it live and takes its state. `arena`: memory that it will have beside, in bytes, if that is not all.
 pub fn take<L: Life>(
     guest: &[u8],
     cache: &CodeCache,
     input: &mut LinkInput<'_>,
     life: &mut L,
+    arena: Option<u32>,
 ) -> Result<State<L::Host>, LinkError> {
     let wizer = Wizer::new();
     let (context, instrumented) =
@@ -92,6 +98,12 @@ pub fn take<L: Life>(
         && let Ok(tell) = instance.get_typed_func::<(), ()>(&mut store, COMPONENT)
     {
         tell.call(&mut store, ()).map_err(|error| BootError::Init(format!("{error:#}")))?;
+    }
+    if let Some(arena) = arena {
+        let tell: TypedFunc<u32, ()> = instance
+            .get_typed_func(&mut store, ARENA)
+            .map_err(|error| BootError::Contract(ARENA, error.to_string()))?;
+        tell.call(&mut store, arena).map_err(|error| BootError::Init(format!("{error:#}")))?;
     }
     let boot_len = if life.happens() { input.image_len } else { input.boot_len };
     let lengths = (input.image_len, boot_len);

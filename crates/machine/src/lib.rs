@@ -11,7 +11,7 @@ mod processor;
 mod regions;
 mod start;
 
-pub use start::{StartArgs, StartFailure};
+pub use start::{Beside, StartArgs, StartFailure};
 
 use env::Cpu0;
 use interp::{Engine, Exit};

@@ -2,7 +2,7 @@
 
 use crate::Machine;
 use kernel::etc::Naming;
-use kernel::{StartError, StartSpec};
+use kernel::{StartError, StartSpec, ThreadId};
 use rootfs::config::CpuLevel;
 use rootfs::limits::Limits;
 use rootfs::rights::Rights;
@@ -59,6 +59,9 @@ pub enum StartFailure {
         "this box goes on with programs that were started when it was built: {0} cannot be given now"
     )]
     TooLate(&'static str),
+    /// The program is one with the box.
+    #[error("this box is one with its program {0:?}: no other can be run in it")]
+    Beside(String),
     /// The program cannot be executed.
     #[error("cannot run {program:?}: {error}")]
     Exec {
@@ -73,10 +76,20 @@ impl StartFailure {
     /// 127 = not found, 126 = found and not executable, 125 = nothing to execute.
     pub fn status(&self) -> i32 {
         match self {
-            StartFailure::NoCommand | StartFailure::TooLate(_) => 125,
+            StartFailure::NoCommand | StartFailure::TooLate(_) | StartFailure::Beside(_) => 125,
             StartFailure::Exec { error, .. } => error.status(),
         }
     }
+}
+
+/// A program that runs beside the machine.
+pub struct Beside {
+    /// Its thread, which does what it asks for.
+    pub thread: ThreadId,
+    /// Its arguments, the first being its name.
+    pub argv: Vec<Vec<u8>>,
+    /// `NAME=value`.
+    pub env: Vec<Vec<u8>>,
 }
 
 impl Machine {
@@ -97,6 +110,34 @@ impl Machine {
         if !args.interpret {
             self.thaw();
         }
+        let (program, spec) = self.spec(args)?;
+        match self.kernel.start(spec) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(StartFailure::Exec { program, error }),
+        }
+    }
+
+    /// Readies the box for a program that is part of it, and runs beside the machine: its files, its user, its environment.
+    pub fn start_beside(&mut self, args: StartArgs) -> Result<Beside, StartFailure> {
+        self.kernel.set_limits(args.limits);
+        let own = self.config.entrypoint.first().or(self.config.cmd.first());
+        let own = own.cloned().unwrap_or_default();
+        let (program, spec) = self.spec(args)?;
+        if program != own {
+            return Err(StartFailure::Beside(own));
+        }
+        let spec = StartSpec { beside: true, init: false, ..spec };
+        let argv = spec.argv.clone();
+        match self.kernel.start(spec) {
+            Ok(thread) => {
+                Ok(Beside { thread, argv, env: self.kernel.first_environment().to_vec() })
+            }
+            Err(error) => Err(StartFailure::Exec { program, error }),
+        }
+    }
+
+    /// The first word of the command, and what the kernel is to start.
+    fn spec(&self, args: StartArgs) -> Result<(String, StartSpec), StartFailure> {
         let config = &self.config;
         let mut argv = match &args.entrypoint {
             Some(words) => words.clone(),
@@ -116,23 +157,23 @@ impl Machine {
         };
         let workdir = args.workdir.unwrap_or_else(|| config.workdir.clone());
         let bytes = |words: &[String]| words.iter().map(|w| w.clone().into_bytes()).collect();
-        let spec = StartSpec {
-            argv: bytes(&argv),
-            env: bytes(&merge(&config.env, &args.env)),
-            cwd: if workdir.is_empty() { b"/".to_vec() } else { workdir.into_bytes() },
-            user: args.user.unwrap_or_else(|| config.user.clone()),
-            hostname: args.hostname.unwrap_or_else(|| config.hostname.clone()).into_bytes(),
-            quiet_hostname: args.build,
-            naming: args.naming,
-            tty: args.tty,
-            init: args.init,
-            pause: args.pause,
-            rights: args.rights,
-        };
-        match self.kernel.start(spec) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(StartFailure::Exec { program, error }),
-        }
+        Ok((
+            program,
+            StartSpec {
+                argv: bytes(&argv),
+                env: bytes(&merge(&config.env, &args.env)),
+                cwd: if workdir.is_empty() { b"/".to_vec() } else { workdir.into_bytes() },
+                user: args.user.unwrap_or_else(|| config.user.clone()),
+                hostname: args.hostname.unwrap_or_else(|| config.hostname.clone()).into_bytes(),
+                quiet_hostname: args.build,
+                naming: args.naming,
+                tty: args.tty,
+                init: args.init,
+                pause: args.pause,
+                rights: args.rights,
+                beside: false,
+            },
+        ))
     }
 }
 

@@ -72,4 +72,5 @@ pub use progress::{NoProgress, Progress};
 pub use reference::Reference;
 pub use source::{Selector, Source, archive_names, import_archive, import_layout};
 pub use store::{BlobWriter, Entry, Kind, Store};
+pub use wasi_image::is_wasi;
 pub use writer::{Artifact, ImageHandle, LayerBlob};

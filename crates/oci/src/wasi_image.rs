@@ -24,7 +24,7 @@ const MAX_MODULE: u64 = 4 << 30;
 const MAX_UNPACKED: u64 = 8 << 30;
 
 /// Whether a config is that of a module and not of a Linux system.
-pub(crate) fn is_wasi(config: &ImageConfig) -> bool {
+pub fn is_wasi(config: &ImageConfig) -> bool {
     is_wasi_platform(&config.os, &config.architecture)
 }
 
@@ -74,16 +74,17 @@ impl Store {
         Ok(descriptor)
     }
 
-    /// The box in a container image that was pulled; it keeps the image beside it.
+    /// The box in a container image that was pulled; it keeps the image beside it. None if there is more to the image than a module:
+    /// files, arguments, variables.
     pub(crate) fn box_of_wasi_image(
         &self,
         name: &str,
         image: &Descriptor,
         manifest: &Manifest,
-    ) -> Result<BoxHandle> {
+    ) -> Result<Option<BoxHandle>> {
         let config = self.read_config(name, manifest)?;
-        let module = module_path(name, &config)?;
-        let digest = self.extract_module(name, manifest, &module)?;
+        let Some(module) = only_module(name, &config)? else { return Ok(None) };
+        let Some(digest) = self.extract_module(name, manifest, &module)? else { return Ok(None) };
         let mut annotations = manifest.annotations.clone();
         annotations.remove(VARIANT.0);
         let options = BoxOptions {
@@ -94,7 +95,7 @@ impl Store {
         };
         let found = self.put_box(&self.blob_file(&digest)?, options)?;
         self.keep_wasi_image(image, &found.digest)?;
-        Ok(found)
+        Ok(Some(found))
     }
 
     fn keep_wasi_image(&self, image: &Descriptor, of: &Digest) -> Result<()> {
@@ -135,10 +136,16 @@ impl Store {
         Ok(LayerBlob { digest, media_type: media::OCI_LAYER_GZIP.into(), size, diff_id })
     }
 
-    /// Brings the module out of the uppermost layer that has it into the store; its digest.
-    fn extract_module(&self, name: &str, manifest: &Manifest, module: &Path) -> Result<Digest> {
+    /// Brings the module out of the uppermost layer that has it into the store; its digest, or none if some layer has other files.
+    fn extract_module(
+        &self,
+        name: &str,
+        manifest: &Manifest,
+        module: &Path,
+    ) -> Result<Option<Digest>> {
         let bad = |reason: String| Error::NotABox { reference: name.into(), reason };
         let shown = module.display();
+        let mut module_found = None;
         for layer in manifest.layers.iter().rev() {
             let path = self.blob_path(&layer.digest);
             let mut archive = tar::Archive::new(unpack(self.open_blob(&layer.digest)?, &path)?);
@@ -148,10 +155,14 @@ impl Store {
             for entry in archive.entries().map_err(fail)? {
                 let mut entry = entry.map_err(fail)?;
                 let member = normal(&entry.path().map_err(fail)?);
-                if is_whiteout_of(&member, module) {
+                let is_dir = entry.header().entry_type().is_dir();
+                if module_found.is_none() && is_whiteout_of(&member, module) {
                     return Err(bad(format!("its entrypoint /{shown} was deleted by a layer")));
                 }
-                if member != module {
+                if member != module && !is_dir && !is_whiteout(&member) {
+                    return Ok(None);
+                }
+                if member != module || module_found.is_some() {
                     continue;
                 }
                 if !entry.header().entry_type().is_file() {
@@ -163,34 +174,32 @@ impl Store {
                 }
                 found = Some(self.put_reader(&mut entry, None)?.0);
             }
-            if let Some(digest) = found {
-                return Ok(digest);
-            }
+            module_found = module_found.or(found);
+        }
+        if module_found.is_some() {
+            return Ok(module_found);
         }
         Err(bad(format!("its entrypoint /{shown} is in none of its layers")))
     }
 }
 
-/// The file that the image runs. What a box cannot keep (arguments, variables) is refused, not lost.
-fn module_path(name: &str, config: &ImageConfig) -> Result<PathBuf> {
-    let bad = |reason: String| Error::NotABox { reference: name.into(), reason };
+/// The file that the image runs, if that is all that its config says: a box is a module, and keeps no arguments, variables or directory.
+fn only_module(name: &str, config: &ImageConfig) -> Result<Option<PathBuf>> {
     let run = &config.config;
     let words: Vec<&String> = run.entrypoint.iter().chain(&run.cmd).flatten().collect();
     let program = match words.as_slice() {
-        [] => return Err(bad("a wasi/wasm image without ENTRYPOINT: it names no module".into())),
-        [program] => program,
-        [_, rest @ ..] => {
-            return Err(bad(format!(
-                "a wasi/wasm image whose module is given arguments ({rest:?}), which only its image form keeps"
-            )));
+        [] => {
+            let reason = "a wasi/wasm image without ENTRYPOINT: it names no module".into();
+            return Err(Error::NotABox { reference: name.into(), reason });
         }
+        [program] => program,
+        [..] => return Ok(None),
     };
-    if let Some(variable) = run.env.iter().find(|entry| !entry.starts_with("PATH=")) {
-        return Err(bad(format!(
-            "a wasi/wasm image that sets a variable ({variable}), which only its image form keeps"
-        )));
+    let says_more = run.env.iter().any(|entry| !entry.starts_with("PATH="));
+    if says_more || !matches!(run.working_dir.as_str(), "" | "/") {
+        return Ok(None);
     }
-    Ok(normal(&Path::new("/").join(&run.working_dir).join(program)))
+    Ok(Some(normal(&Path::new("/").join(program))))
 }
 
 /// Without `.`, `..` and the root.
@@ -204,6 +213,11 @@ fn normal(path: &Path) -> PathBuf {
         }
     }
     normal
+}
+
+/// Whether the member deletes a file.
+fn is_whiteout(member: &Path) -> bool {
+    member.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".wh."))
 }
 
 /// Whether the member deletes the file or a directory above it (OCI image spec, "Whiteouts").

@@ -91,7 +91,10 @@ impl Store {
         } else if media::is_image_config(&manifest.config.media_type)
             && is_wasi(&self.read_config(name, &manifest)?)
         {
-            self.box_of_wasi_image(name, descriptor, &manifest).map(Artifact::Box)
+            match self.box_of_wasi_image(name, descriptor, &manifest)? {
+                Some(found) => Ok(Artifact::Box(found)),
+                None => self.load_image(name, descriptor).map(Artifact::Image),
+            }
         } else {
             self.load_image(name, descriptor).map(Artifact::Image)
         }
@@ -260,11 +263,8 @@ pub(crate) fn check_image_manifest(name: &str, manifest: &Manifest) -> Result<()
     }
 }
 
-/// Refuses an image for another machine, but not one that holds a module.
+/// Refuses an image for another machine.
 pub(crate) fn check_config(name: &str, manifest: &Manifest, config: &ImageConfig) -> Result<()> {
-    if is_wasi(config) {
-        return Ok(());
-    }
     match_layers(name, manifest, config).map(|_| ())
 }
 
@@ -274,7 +274,7 @@ pub(crate) fn match_layers(
     manifest: &Manifest,
     config: &ImageConfig,
 ) -> Result<Vec<LayerBlob>> {
-    if config.os != "linux" || config.architecture != "amd64" {
+    if (config.os != "linux" || config.architecture != "amd64") && !is_wasi(config) {
         let variant = config.variant.as_deref().map_or(String::new(), |v| format!("/{v}"));
         return Err(Error::WrongPlatform {
             reference: name.into(),

@@ -49,7 +49,9 @@ pub enum RunError {
     #[error("it was interrupted")]
     Interrupted,
     /// The box ended in a Wasm trap: a defect in Boxer, not in the program it runs.
-    #[error("the box failed (this is a defect of boxer, not of the program in the box): {0}")]
+    #[error(
+        "the box failed (this is a defect of boxer, not of the program in the box, unless that is a WASI module): {0}"
+    )]
     Trap(String),
 }
 

@@ -42,6 +42,8 @@ pub struct StartSpec {
     pub pause: bool,
     /// Capabilities, further groups, limits, whether the image's files can be changed.
     pub rights: Rights,
+    /// The program runs beside the kernel and not on its processor: its process is made, and executes nothing.
+    pub beside: bool,
 }
 
 /// Why the first program did not start. [`StartError::status`] is the box's exit status.
@@ -145,6 +147,11 @@ impl Kernel {
             self.tasks.remove_process(INIT);
         }
         result.map(|()| tid)
+    }
+
+    /// The first program's environment.
+    pub fn first_environment(&self) -> &[Vec<u8>] {
+        &self.first_env
     }
 
     /// Sets the host name; an empty one is made up.
@@ -259,7 +266,17 @@ impl Kernel {
         // What further processes start with.
         self.given = StartSpec { env: env.clone(), argv: Vec::new(), ..spec.clone() };
         personal(&mut env, spec.tty, &home);
+        if spec.beside && !has(&env, "PWD=") {
+            // Nothing else tells such a program where it is.
+            env.push([b"PWD=", spec.cwd.as_slice()].concat());
+        }
         self.first_env.clone_from(&env);
+        if spec.beside {
+            if spec.rights.read_only {
+                mounts::protect(&root);
+            }
+            return Ok(());
+        }
         if spec.pause {
             init::lay(&mut self.cx(tid), &root)
                 .map_err(|errno| StartError::NotExecutable(shown(init::PATH), errno))?;

@@ -118,9 +118,6 @@ impl Client {
             let config =
                 ImageConfig::parse(name, &store.read_blob(&manifest.config.digest, MAX_CONFIG)?)?;
             match (is_wasi(&config), want) {
-                (true, Want::Image) => {
-                    return Err(Error::not_an_image(name, "it holds a WebAssembly module"));
-                }
                 (true, _) => {}
                 (false, Want::Box) => {
                     let reason = "it is a container image".into();

@@ -137,27 +137,42 @@ fn an_image_of_somebody_else() {
             format!(r#"{{"Entrypoint":{entrypoint},"Env":["PATH=/bin"],"WorkingDir":"/app"}}"#);
         Image::with_config("wasi/wasm", &run, layers)
     };
-    let lower = tar(&[("app/main.wasm", WASM), ("app/x", b"x")]);
-    let upper = tar(&[("app/y", b"y")]);
-    registry.add("fine", &image(r#"["./main.wasm"]"#, &[&lower, &upper]));
+    let alone = tar(&[("app/main.wasm", WASM)]);
+    let sole = |entrypoint: &str, layers: &[&[u8]]| {
+        Image::with_config("wasi/wasm", &format!(r#"{{"Entrypoint":{entrypoint}}}"#), layers)
+    };
+    registry.add("sole", &sole(r#"["app/main.wasm"]"#, &[&alone]));
     let gone = tar(&[("app/.wh.main.wasm", b"")]);
-    registry.add("gone", &image(r#"["/app/main.wasm"]"#, &[&lower, &gone]));
-    registry.add("words", &image(r#"["main.wasm","--serve"]"#, &[&lower]));
-    registry.add("none", &image("null", &[&lower]));
-    registry.add("elsewhere", &image(r#"["/main.wasm"]"#, &[&lower]));
-    registry.add("native", &image(r#"["x"]"#, &[&lower]));
+    registry.add("gone", &sole(r#"["/app/main.wasm"]"#, &[&alone, &gone]));
+    registry.add("none", &sole("null", &[&alone]));
+    registry.add("elsewhere", &sole(r#"["/box.wasm"]"#, &[&tar(&[])]));
+    registry.add("native", &sole(r#"["/x"]"#, &[&tar(&[("x", b"x")])]));
+    // There is more to these than a module.
+    let lower = tar(&[("app/main.wasm", WASM), ("app/x", b"x")]);
+    registry.add("files", &sole(r#"["/app/main.wasm"]"#, &[&lower]));
+    registry.add("layers", &sole(r#"["/app/main.wasm"]"#, &[&alone, &tar(&[("app/y", b"y")])]));
+    registry.add("words", &sole(r#"["/app/main.wasm","--serve"]"#, &[&alone]));
+    registry.add("there", &image(r#"["./main.wasm"]"#, &[&alone]));
     let pull = |tag: &str| {
         let store = temp_store();
         let name = reference(&registry.name(&format!("app:{tag}")));
         client().pull_any(&name, &store, &NoProgress).map(|pulled| pulled.artifact)
     };
-    match pull("fine").unwrap() {
+    match pull("sole").unwrap() {
         Artifact::Box(found) => assert_eq!(found.wasm.digest.as_str(), Blob::new(WASM).digest),
         other => panic!("{other:?}"),
     }
+    for tag in ["files", "layers", "words", "there"] {
+        match pull(tag).unwrap() {
+            Artifact::Image(found) => assert!(oci::is_wasi(&found.config)),
+            other => panic!("{tag}: {other:?}"),
+        }
+    }
+    let store = temp_store();
+    let name = reference(&registry.name("app:sole"));
+    assert!(oci::is_wasi(&client().pull(&name, &store, &NoProgress).unwrap().config), "as a base");
     for (tag, reason) in [
         ("gone", "was deleted"),
-        ("words", "--serve"),
         ("none", "without ENTRYPOINT"),
         ("elsewhere", "in none of its layers"),
         ("native", "no WebAssembly"),
