@@ -6,8 +6,10 @@ use crate::attest_options::AttestArgs;
 use crate::buildx::BuildxArgs;
 use crate::call::Call;
 use crate::check_command::CheckArgs;
+use crate::cp_command::CpArgs;
 use crate::docker_run::DockerArgs;
 use crate::examples;
+use crate::exec_command::ExecArgs;
 use crate::foreign_verbs::ForeignVerb;
 use crate::freeze_commands::{ForkArgs, FreezeArgs, FreezingArgs};
 use crate::init_command::InitArgs;
@@ -18,6 +20,7 @@ use crate::network::NetworkArgs;
 use crate::rights::RightsArgs;
 use crate::serve_command::ServeArgs;
 use crate::snapshot_options::SnapshotArgs;
+use crate::stop_commands::{KillArgs, StopArgs};
 use crate::translate::{BuildTranslateArgs, TranslateArgs};
 use build::{CpuLevel, RunNetwork};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -86,6 +89,18 @@ pub enum Verb {
     /// List the boxes that run under a name
     #[command(after_help = examples::PS)]
     Ps,
+    /// Run a further command in a box that runs
+    #[command(after_help = examples::EXEC)]
+    Exec(ExecArgs),
+    /// Copy files between a box that runs and this system
+    #[command(after_help = examples::CP)]
+    Cp(CpArgs),
+    /// Ask boxes that run to end, and end them after a while
+    #[command(after_help = examples::STOP)]
+    Stop(StopArgs),
+    /// End boxes that run, or send them a signal
+    #[command(after_help = examples::KILL)]
+    Kill(KillArgs),
     /// Push a box (or an image) from the store to its registry
     #[command(after_help = examples::PUSH)]
     Push(PushArgs),
@@ -377,6 +392,9 @@ pub struct RunArgs {
     /// Run the program below a first process that passes signals on to it and reaps orphans
     #[arg(long)]
     pub init: bool,
+    /// Run no program, but that first process alone, for `boxer exec`
+    #[arg(long)]
+    pub pause: bool,
     /// Print the system calls on standard error, as strace does
     #[arg(long)]
     pub strace: bool,

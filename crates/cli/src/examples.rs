@@ -40,6 +40,26 @@ pub const FORK: &str = "Examples:
 pub const PS: &str = "Example:
   boxer ps";
 
+pub const EXEC: &str = "Examples:
+  boxer run --name work --pause debian:12 &   # a box in which nothing runs yet
+  boxer exec work ls -l /
+  boxer exec -it work bash
+  boxer exec -i -u www-data -w /srv -e DEBUG=1 work sh -c 'cat > index.html' < index.html";
+
+pub const CP: &str = "Examples:
+  boxer cp ./src work:/root                   # /root/src
+  boxer cp ./src/. work:/app                  # what is in it
+  boxer cp work:/var/log/app.log .
+  boxer cp work:/etc - | tar -t";
+
+pub const STOP: &str = "Examples:
+  boxer stop work                             # the image's STOPSIGNAL or SIGTERM, after 10 s SIGKILL
+  boxer stop --time 60 work other";
+
+pub const KILL: &str = "Examples:
+  boxer kill work
+  boxer kill -s HUP work";
+
 pub const PUSH: &str = "Examples:
   boxer push registry.example/app:1           # the box, for Wasm runtimes
   boxer push --as both registry.example/app:1 # and as an image for podman, Docker and containerd

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use oci::{BoxOptions, Digest, Reference};
-use runtime::{FreezeOn, Freezer, Frozen, Next};
+use runtime::{Attach, FreezeOn, Freezer, Frozen, Next};
 
 use crate::args::Global;
 use crate::failure::Failure;
@@ -26,7 +26,7 @@ const IDLE: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Freezing")]
 pub struct FreezingArgs {
-    /// A name by which `boxer freeze`, `fork` and `ps` know the box while it runs
+    /// A name by which `boxer exec`, `cp`, `stop`, `kill`, `freeze`, `fork` and `ps` know the box while it runs
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// Freeze the box of its own accord: idle[=SECONDS] (no program has run for so long [default: 1]), stdin-eof (a program asks for
@@ -70,13 +70,10 @@ impl When {
 }
 
 impl FreezingArgs {
-    /// What can freeze the box, if anything may; the name is taken as long as the result lives.
-    pub fn prepare(
-        &self,
-        source: &str,
-    ) -> Result<Option<(Freezer, Option<Registration>)>, Failure> {
+    /// What can freeze the box and reach into it, if anything may; the name is taken as long as the result lives.
+    pub fn prepare(&self, source: &str) -> Result<Handles, Failure> {
         if self.name.is_none() && self.freeze_on.is_none() {
-            return Ok(None);
+            return Ok(Handles::default());
         }
         let freezer = Freezer::new();
         if let (Some(when), Some(to)) = (self.freeze_on, self.freeze_to.clone()) {
@@ -98,12 +95,17 @@ impl FreezingArgs {
             };
             freezer.expect(&[on], take);
         }
-        let register = |name: &String| {
-            let freezer = freezer.clone();
-            running::register(name, source, move |question| answer(&freezer, question))
-        };
-        let registration = self.name.as_ref().map(register).transpose()?;
-        Ok(Some((freezer, registration)))
+        let mut handles = Handles { freezer: Some(freezer.clone()), ..Handles::default() };
+        if let Some(name) = &self.name {
+            let attach = Attach::new().map_err(Failure::new)?;
+            handles.attach = Some(attach.clone());
+            let answer = move |question| match question {
+                Question::Freeze { to, keep_running } => answer(&freezer, to, keep_running),
+                Question::Attach => Answer::Attached,
+            };
+            handles.registration = Some(running::register(name, source, attach, answer)?);
+        }
+        Ok(handles)
     }
 
     /// The signal that freezes the box.
@@ -115,12 +117,23 @@ impl FreezingArgs {
     }
 }
 
+/// What others have of a box while it runs.
+#[derive(Default)]
+pub struct Handles {
+    /// What freezes it.
+    pub freezer: Option<Freezer>,
+    /// What reaches into it.
+    pub attach: Option<Attach>,
+    /// Its name.
+    pub registration: Option<Registration>,
+}
+
 fn next(keep_running: bool) -> Next {
     if keep_running { Next::GoesOn } else { Next::Ends(FROZEN) }
 }
 
-/// Does what was asked.
-fn answer(freezer: &Freezer, Question { to, keep_running }: Question) -> Answer {
+/// Freezes the box.
+fn answer(freezer: &Freezer, to: PathBuf, keep_running: bool) -> Answer {
     let frozen = if keep_running {
         // It goes on while that is written.
         let taken = freezer.freeze(|state| (Next::GoesOn, state));
@@ -183,7 +196,7 @@ fn freeze_to(global: &Global, args: &FreezeArgs) -> Result<ExitCode, Failure> {
         }
         (None, None) => return Err(Failure::usage("neither --output nor --tag is given")),
     };
-    running::ask(&args.name, &Question { to: to.clone(), keep_running: args.keep_running })?;
+    running::freeze(&args.name, to.clone(), args.keep_running)?;
     if let (Some(target), Some(store)) = (target, store) {
         let mut options = BoxOptions::default();
         let parent = crate::inspect_command::life(&to)?;
@@ -222,7 +235,7 @@ pub fn fork(args: &ForkArgs) -> Result<ExitCode, Failure> {
 
 fn fork_off(args: &ForkArgs) -> Result<ExitCode, Failure> {
     let state = running::state_file()?;
-    running::ask(&args.name, &Question { to: state.to_path_buf(), keep_running: true })?;
+    running::freeze(&args.name, state.to_path_buf(), true)?;
     let program = std::env::current_exe().map_err(Failure::new)?;
     let prefix = args.prefix.as_ref().unwrap_or(&args.name);
     let mut forks: Vec<(String, Child)> = Vec::new();

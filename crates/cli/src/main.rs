@@ -17,9 +17,12 @@ mod call;
 mod cancel;
 mod check_command;
 mod config;
+mod copy_archive;
+mod cp_command;
 mod docker_run;
 mod dockerfile_input;
 mod examples;
+mod exec_command;
 mod failure;
 mod foreign;
 mod foreign_verbs;
@@ -41,6 +44,7 @@ mod serve_command;
 mod session;
 mod snapshot_options;
 mod ssh_options;
+mod stop_commands;
 mod store_commands;
 mod translate;
 mod volumes;
@@ -70,6 +74,10 @@ fn main() -> ExitCode {
         Verb::Freeze(args) => freeze_commands::freeze(&cli.global, args),
         Verb::Fork(args) => freeze_commands::fork(args),
         Verb::Ps => freeze_commands::ps(),
+        Verb::Exec(args) => exec_command::run(args, signals.as_ref()),
+        Verb::Cp(args) => cp_command::run(args),
+        Verb::Stop(args) => stop_commands::stop(args),
+        Verb::Kill(args) => stop_commands::kill(args),
         Verb::Push(args) => image_commands::push(&cli.global, args),
         Verb::Pull(args) => image_commands::pull(&cli.global, args),
         Verb::Login(args) => login_commands::login(&cli.global, args),

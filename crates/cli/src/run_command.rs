@@ -38,6 +38,11 @@ fn start(global: &Global, args: &RunArgs, signals: Option<&Signals>) -> Result<E
             "invalid --workdir {dir:?}: it must be an absolute path"
         )));
     }
+    if args.pause && (args.init || args.entrypoint.is_some() || !args.program_args().is_empty()) {
+        return Err(Failure::usage(
+            "--pause runs no program: it takes no arguments, --entrypoint or --init",
+        ));
+    }
     if args.tty && args.interactive && !runtime::is_terminal() {
         return Err(Failure::new("the input device is not a TTY"));
     }
@@ -49,20 +54,20 @@ fn start(global: &Global, args: &RunArgs, signals: Option<&Signals>) -> Result<E
     if let Some(grant) = &mut grant {
         args.network.publish_exposed(grant, &path)?;
     }
-    let prepared = args.freezing.prepare(args.name())?;
-    let (freezer, registration) = prepared.unzip();
+    let handles = args.freezing.prepare(args.name())?;
     let runtime = session::runtime()?;
     if args.tty {
         // While code is compiled, Ctrl-C still ends the command.
         runtime.prepare_file(&path).map_err(Failure::new)?;
     }
     options.network = grant.map(network::open).transpose()?;
-    options.freezer = freezer;
+    options.freezer = handles.freezer;
+    options.attach = handles.attach;
     // A WASI module hears of no signal and edits no lines: it and its terminal are as they would be without a box.
     let signals = signals.filter(|_| !is_program(&path));
     let forwarding = attach(args, signals, &mut options)?;
     let outcome = runtime.run_file(&path, options);
-    drop(registration);
+    drop(handles.registration);
     // The terminal is as it was before anything is said.
     drop(forwarding);
     let outcome = outcome.map_err(Failure::new)?;
@@ -144,8 +149,47 @@ pub fn is_path(name: &str) -> bool {
 
 /// What the options say, but for streams, network and freezing.
 pub fn options(args: &RunArgs, mounts: &Mounts) -> Result<RunOptions, Failure> {
+    let env = environment(&args.env_file, &args.env)?;
+    let size = if args.tty { runtime::terminal_size() } else { None };
+    Ok(RunOptions {
+        interrupt: None,
+        args: args.program_args().to_vec(),
+        env,
+        preopens: mounts.preopens.clone(),
+        tmpfs: mounts.tmpfs.clone(),
+        overrides: Overrides {
+            entrypoint: args.entrypoint.clone(),
+            workdir: args.workdir.clone(),
+            user: args.user.clone(),
+            cpu: args.cpu().map(|level| level.name().to_owned()),
+            limits: args.limits.limits(),
+            rights: args.rights.rights()?,
+            tty: Some(args.tty),
+            tty_size: size.map(|(rows, columns)| (columns, rows)),
+            init: args.init,
+            pause: args.pause,
+            strace: args.strace,
+            debug: args.debug,
+            ..Overrides::default()
+        },
+        network: None,
+        sockets: Vec::new(),
+        // As with docker: a terminal that nobody types at.
+        stdin: if args.tty && !args.interactive { Input::Silent } else { Input::Inherit },
+        stdout: Output::Inherit,
+        stderr: Output::Inherit,
+        descriptors: Vec::new(),
+        translation: args.translate.translation(args.debug),
+        idle: None,
+        freezer: None,
+        attach: None,
+    })
+}
+
+/// The variables of `--env-file` and `--env`.
+pub fn environment(files: &[PathBuf], words: &[String]) -> Result<Vec<(String, String)>, Failure> {
     let mut env = Vec::new();
-    for file in &args.env_file {
+    for file in files {
         let text = std::fs::read_to_string(file).map_err(|error| {
             Failure::new(format!("cannot read --env-file {}: {error}", file.display()))
         })?;
@@ -167,7 +211,7 @@ pub fn options(args: &RunArgs, mounts: &Mounts) -> Result<RunOptions, Failure> {
             env.extend(variable(line));
         }
     }
-    for word in &args.env {
+    for word in words {
         if word.is_empty() || word.starts_with('=') {
             return Err(Failure::usage(format!(
                 "invalid --env {word:?}: must be of the form NAME[=VALUE]"
@@ -175,38 +219,7 @@ pub fn options(args: &RunArgs, mounts: &Mounts) -> Result<RunOptions, Failure> {
         }
         env.extend(variable(word));
     }
-    let size = if args.tty { runtime::terminal_size() } else { None };
-    Ok(RunOptions {
-        interrupt: None,
-        args: args.program_args().to_vec(),
-        env,
-        preopens: mounts.preopens.clone(),
-        tmpfs: mounts.tmpfs.clone(),
-        overrides: Overrides {
-            entrypoint: args.entrypoint.clone(),
-            workdir: args.workdir.clone(),
-            user: args.user.clone(),
-            cpu: args.cpu().map(|level| level.name().to_owned()),
-            limits: args.limits.limits(),
-            rights: args.rights.rights()?,
-            tty: Some(args.tty),
-            tty_size: size.map(|(rows, columns)| (columns, rows)),
-            init: args.init,
-            strace: args.strace,
-            debug: args.debug,
-            ..Overrides::default()
-        },
-        network: None,
-        sockets: Vec::new(),
-        // As with docker: a terminal that nobody types at.
-        stdin: if args.tty && !args.interactive { Input::Silent } else { Input::Inherit },
-        stdout: Output::Inherit,
-        stderr: Output::Inherit,
-        descriptors: Vec::new(),
-        translation: args.translate.translation(args.debug),
-        idle: None,
-        freezer: None,
-    })
+    Ok(env)
 }
 
 /// `NAME=VALUE`, or `NAME` for this process's value, if it has one.

@@ -1,5 +1,5 @@
 //! Boxes that run under a name: a directory for each, with a lock that its process holds, what is known of it, and a socket on which
-//! it is asked to freeze.
+//! it is asked to freeze, or to be reached into.
 //!
 //! A question and its answer are each one line of JSON. Only this user may look into the directory.
 
@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use runtime::Attach;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
@@ -42,11 +43,16 @@ pub struct About {
 
 /// What is asked of a box.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Question {
-    /// The file that its state is written to; an absolute path.
-    pub to: PathBuf,
-    /// The box goes on.
-    pub keep_running: bool,
+pub enum Question {
+    /// To freeze.
+    Freeze {
+        /// The file that its state is written to; an absolute path.
+        to: PathBuf,
+        /// The box goes on.
+        keep_running: bool,
+    },
+    /// To be reached into: after the answer the connection is that.
+    Attach,
 }
 
 /// What it says.
@@ -54,6 +60,8 @@ pub struct Question {
 pub enum Answer {
     /// The state is written.
     Frozen,
+    /// `docs/exec.md` says what follows.
+    Attached,
     /// It is not, for this reason.
     Failed(String),
 }
@@ -82,6 +90,7 @@ impl Drop for Registration {
 pub fn register(
     name: &str,
     source: &str,
+    attach: Attach,
     answer: impl Fn(Question) -> Answer + Send + Sync + 'static,
 ) -> Result<Registration, Failure> {
     check_name(name)?;
@@ -120,7 +129,10 @@ pub fn register(
             let _answering = answering.lock();
             // Who asks nothing holds nobody up.
             let _ = stream.set_read_timeout(Some(PATIENCE));
-            serve(&stream, &answer);
+            if let Answer::Attached = serve(&stream, &answer) {
+                // Who has asked hears of an end.
+                let _ = attach.relay(stream);
+            }
         }
     };
     std::thread::Builder::new().name("questions".to_owned()).spawn(serve).map_err(failed)?;
@@ -132,28 +144,53 @@ fn in_use(name: &str, dir: &Path) -> Failure {
     Failure::new(format!("the name {name:?} is in use{by}")).hint("`boxer ps` lists the names")
 }
 
-fn serve(stream: &UnixStream, answer: &impl Fn(Question) -> Answer) {
+/// Answers a question; what was said.
+fn serve(stream: &UnixStream, answer: &impl Fn(Question) -> Answer) -> Answer {
     let mut line = String::new();
-    if BufReader::new(stream).take(MAX_LINE).read_line(&mut line).is_err() {
-        return;
-    }
-    let said = match serde_json::from_str(&line) {
-        Ok(question) => answer(question),
-        Err(error) => Answer::Failed(format!("the question is not understood: {error}")),
-    };
     let mut stream = stream;
+    let said = match BufReader::new(stream).take(MAX_LINE).read_line(&mut line) {
+        Ok(_) => match serde_json::from_str(&line) {
+            Ok(question) => answer(question),
+            Err(error) => Answer::Failed(format!("the question is not understood: {error}")),
+        },
+        Err(error) => Answer::Failed(error.to_string()),
+    };
     if let Ok(mut text) = serde_json::to_string(&said) {
         text.push('\n');
         // Who has asked may be gone.
         let _ = stream.write_all(text.as_bytes());
     }
+    said
 }
 
-/// Asks the box of this name.
+/// Asks the box of this name to freeze.
 ///
 /// # Errors
 /// There is none, or it cannot do it.
-pub fn ask(name: &str, question: &Question) -> Result<(), Failure> {
+pub fn freeze(name: &str, to: PathBuf, keep_running: bool) -> Result<(), Failure> {
+    ask(name, &Question::Freeze { to, keep_running }).map(drop)
+}
+
+/// Reaches into the box of this name.
+///
+/// # Errors
+/// There is none.
+pub fn attach(name: &str) -> Result<Attach, Failure> {
+    let stream = ask(name, &Question::Attach)?;
+    Attach::over(stream).map_err(|error| Failure::new(format!("cannot reach {name:?}: {error}")))
+}
+
+/// Whether a box of this name runs.
+///
+/// # Errors
+/// It is no name, or there is no directory of names.
+pub fn is_running(name: &str) -> Result<bool, Failure> {
+    check_name(name)?;
+    Ok(runs(&folder()?.join(name)))
+}
+
+/// Asks the box of this name; the connection, after an answer that it can.
+fn ask(name: &str, question: &Question) -> Result<UnixStream, Failure> {
     check_name(name)?;
     let dir = folder()?.join(name);
     if !runs(&dir) {
@@ -165,10 +202,17 @@ pub fn ask(name: &str, question: &Question) -> Result<(), Failure> {
     let mut text = serde_json::to_string(question).map_err(Failure::new)?;
     text.push('\n');
     stream.write_all(text.as_bytes()).map_err(failed)?;
-    let mut line = String::new();
-    BufReader::new(stream).take(MAX_LINE).read_line(&mut line).map_err(failed)?;
-    match serde_json::from_str(&line) {
-        Ok(Answer::Frozen) => Ok(()),
+    // Not a byte of what may follow is taken.
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while stream.read(&mut byte).map_err(failed)? == 1 && byte != *b"\n" {
+        line.extend(byte);
+        if line.len() as u64 > MAX_LINE {
+            return Err(Failure::new(format!("{name}: the answer is too long")));
+        }
+    }
+    match serde_json::from_slice(&line) {
+        Ok(Answer::Frozen | Answer::Attached) => Ok(stream),
         Ok(Answer::Failed(why)) => Err(Failure::new(format!("{name}: {why}"))),
         Err(_) => Err(Failure::new(format!("{name}: the box has ended"))),
     }

@@ -1,6 +1,7 @@
 //! The state of a box, from which others start.
 
 use crate::error::{RunError, start_error};
+use crate::exec::Attach;
 use crate::freeze::{FreezeError, FreezeOn, Freezer, Freezing, Ground, Next, Taken, mapped};
 use crate::identity::{Form, Source};
 use crate::load::{self, grown};
@@ -115,12 +116,16 @@ impl Frozen {
     /// # Errors
     /// What it is given cannot be had, or there is no memory.
     pub fn start(&self, options: RunOptions) -> Result<Fork, RunError> {
-        let freezer = options.freezer.clone();
-        self.start_with(options).inspect_err(|_| freezer.iter().for_each(Freezer::end))
+        let (freezer, attach) = (options.freezer.clone(), options.attach.clone());
+        self.start_with(options).inspect_err(|_| {
+            freezer.iter().for_each(Freezer::end);
+            attach.iter().for_each(Attach::end);
+        })
     }
 
     fn start_with(&self, mut options: RunOptions) -> Result<Fork, RunError> {
         let Taken { ground, pages, extents } = &self.0.taken;
+        options.descriptors.extend(options.attach.as_ref().and_then(Attach::descriptor));
         let freezer = listen(&mut options)?;
         let translation = options.translation.clone();
         let (mut store, sinks) = module_store(&ground.cache, options)?;

@@ -8,6 +8,7 @@
 mod bridge;
 mod descriptor;
 mod error;
+mod exec;
 mod freeze;
 mod frozen;
 mod identity;
@@ -29,10 +30,14 @@ mod whole;
 
 pub use descriptor::Descriptor;
 pub use error::RunError;
+pub use exec::{
+    Attach, Command, ExecError, Exit, File, Files, Process, Seen, Stdin, StreamReader, Watch,
+};
 pub use freeze::{FreezeError, FreezeOn, Freezer, Next};
 pub use frozen::{Fork, Frozen};
 pub use interrupt::Interrupt;
 pub use life::{FirstLife, LifeError, Until};
+pub use mux::exec::{Entry, OpenFlags, Stat};
 pub use network::{
     Caller, Door, Grant, Network, Policy, Port, Protocol, PublishError, Published, Report, Served,
 };
@@ -74,7 +79,7 @@ impl Runtime {
     /// is modified the program may see either, and one that becomes shorter ends this process (SIGBUS) with a message. A file may be
     /// removed, or another renamed to its name.
     pub fn run_file(&self, path: &Path, options: RunOptions) -> Result<Outcome, RunError> {
-        freeze::while_it_runs(options.freezer.clone(), || {
+        while_it_runs(options, |options| {
             let source = identity::Source::file(path)?;
             run::run(&self.cache, &source, options)
         })
@@ -90,7 +95,7 @@ impl Runtime {
 
     /// Runs a box held in memory.
     pub fn run_bytes(&self, wasm: &[u8], options: RunOptions) -> Result<Outcome, RunError> {
-        freeze::while_it_runs(options.freezer.clone(), || {
+        while_it_runs(options, |options| {
             let source = identity::Source::bytes(wasm)?;
             run::run(&self.cache, &source, options)
         })
@@ -128,4 +133,12 @@ impl Runtime {
     ) -> Result<(Outcome, Trained), RunError> {
         training::train(&self.cache, input, options, patience, besides)
     }
+}
+
+/// Runs a box: whoever still waits for it afterwards hears that it is over, even if it never started.
+fn while_it_runs<T>(options: RunOptions, run: impl FnOnce(RunOptions) -> T) -> T {
+    let attach = options.attach.clone();
+    let result = freeze::while_it_runs(options.freezer.clone(), || run(options));
+    attach.iter().for_each(Attach::end);
+    result
 }

@@ -2,6 +2,7 @@
 
 use crate::descriptor::{self, Descriptor};
 use crate::error::RunError;
+use crate::exec::Attach;
 use crate::freeze::Freezer;
 use crate::interrupt::Interrupt;
 use crate::network::{Network, Served};
@@ -86,6 +87,8 @@ pub struct Overrides {
     pub tty_size: Option<(u16, u16)>,
     /// `BOXER_INIT=1`: a first process of its own runs the program, passes signals on and reaps orphans.
     pub init: bool,
+    /// `BOXER_INIT=pause`: that process alone runs, and no program of the image.
+    pub pause: bool,
     /// `BOXER_STRACE=1`: print system calls on standard error.
     pub strace: bool,
     /// `BOXER_DEBUG=1`: report unknown instructions and missing system calls on standard error.
@@ -112,7 +115,8 @@ impl Overrides {
         let size = self.tty_size.map(|(columns, rows)| format!("{columns}x{rows}"));
         let yes = size.unwrap_or_else(|| "1".to_owned());
         put("BOXER_TTY", self.tty.map(|is| if is { yes } else { "0".to_owned() }));
-        put("BOXER_INIT", self.init.then(|| "1".to_owned()));
+        let init = if self.pause { Some("pause") } else { self.init.then_some("1") };
+        put("BOXER_INIT", init.map(str::to_owned));
         put("BOXER_STRACE", self.strace.then(|| "1".to_owned()));
         put("BOXER_DEBUG", self.debug.then(|| "1".to_owned()));
         env.extend(self.limits.to_env());
@@ -154,6 +158,8 @@ pub struct RunOptions {
     pub idle: Option<Duration>,
     /// Freezes it while it runs.
     pub freezer: Option<Freezer>,
+    /// Starts processes and reaches files in it while it runs.
+    pub attach: Option<Attach>,
 }
 
 impl Preopen {

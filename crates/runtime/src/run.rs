@@ -3,6 +3,7 @@
 use crate::bridge::Bridge;
 use crate::descriptor::Descriptor;
 use crate::error::{RunError, start_error};
+use crate::exec::Attach;
 use crate::freeze::{self, Freezer, Freezing, Ground};
 use crate::identity::{Form, Source};
 use crate::interrupt::Interrupt;
@@ -37,6 +38,7 @@ pub fn run(
     source: &Source<'_>,
     mut options: RunOptions,
 ) -> Result<Outcome, RunError> {
+    options.descriptors.extend(options.attach.as_ref().and_then(Attach::descriptor));
     match source.form {
         Form::Module => {
             let loaded = load::module(cache, source)?;
@@ -75,6 +77,9 @@ pub fn run(
                     "it was built as a component with network=none; build it without that, or as a module"
                         .to_owned(),
                 ));
+            }
+            if let Some(attach) = options.attach.as_ref().filter(|_| !has_sockets) {
+                attach.refuse("a component built with network=none cannot be reached into; build it without that, or as a module");
             }
             let (wasi, sinks) = component_context(options, has_sockets)?;
             let mut store = Store::new(cache.engine(), P2 { wasi, table: ResourceTable::new() });
