@@ -19,6 +19,13 @@ pub const FROZEN: u8 = 128 + 19;
 /// The annotation of a frozen box that names the box file it came from.
 pub const PARENT: &str = "boxer.parent";
 
+/// How long a box that starts may take to say that it can be reached into.
+const GREETING: Duration = Duration::from_secs(10);
+
+/// What is said of a box that does not.
+const SILENT: &str =
+    "it does not answer: it is just starting or ending, or what made it knew no way into a box";
+
 /// How long nothing has run in a box that is idle.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -99,9 +106,11 @@ impl FreezingArgs {
         if let Some(name) = &self.name {
             let attach = Attach::new().map_err(Failure::new)?;
             handles.attach = Some(attach.clone());
+            let reached = attach.clone();
             let answer = move |question| match question {
                 Question::Freeze { to, keep_running } => answer(&freezer, to, keep_running),
-                Question::Attach => Answer::Attached,
+                Question::Attach if reached.wait_for_greeting(GREETING) => Answer::Attached,
+                Question::Attach => Answer::Failed(SILENT.to_owned()),
             };
             handles.registration = Some(running::register(name, source, attach, answer)?);
         }

@@ -59,7 +59,7 @@ fn run(module: &[u8]) -> (Store<Vec<i32>>, wasmtime::Result<wasmtime::Instance>,
     linker.func_wrap("wasi_snapshot_preview1", "proc_raise", raise).unwrap();
     linker.func_wrap("wasi_snapshot_preview1", "sched_yield", || 7_i32).unwrap();
     let instance = linker.instantiate(&mut store, &module);
-    let start = instance.as_ref().ok().map(|instance| *instance);
+    let start = instance.as_ref().ok().copied();
     let outcome = match (&instance, start) {
         (_, Some(start)) => start
             .get_typed_func::<(), ()>(&mut store, "_start")

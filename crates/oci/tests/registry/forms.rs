@@ -19,6 +19,7 @@ fn write_box(store: &TempStore, name: &Reference) -> BoxHandle {
         created: Some("2024-05-06T07:08:09Z".into()),
         author: Some("ann".into()),
         annotations: [("org.example.a".into(), "b".into())].into(),
+        like: None,
     };
     store.write_box(&wasm, options, Some(name)).unwrap()
 }

@@ -150,6 +150,19 @@ impl Attach {
         self.tell(|client| client.signal(FIRST, signal.unwrap_or(0)))
     }
 
+    /// Waits until the box has said that it can be reached into; whether it has within this time. Those made before there was a way never do.
+    pub fn wait_for_greeting(&self, longest: Duration) -> bool {
+        let until = Instant::now().checked_add(longest);
+        let mut state = self.0.state();
+        while state.over.is_none() && !state.client.is_greeted() {
+            match self.0.wait_until(state, until) {
+                Some(waited) => state = waited,
+                None => return false,
+            }
+        }
+        state.over.is_none()
+    }
+
     /// Waits until the box has ended, or the connection to it; whether it has within this time.
     pub fn wait_for_end(&self, longest: Duration) -> bool {
         let until = Instant::now().checked_add(longest);
