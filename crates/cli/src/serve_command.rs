@@ -26,6 +26,11 @@ const CONCURRENCY: usize = 100;
 // -h is docker's --hostname.
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
+// A server's options are rarely given here, and those of this command often behind its name.
+#[command(mut_arg("words", |words| words.trailing_var_arg(false).help(
+    "A Wasm file or the name of a box or image in the store (pulled if it is not there), and arguments, which replace CMD; \
+     those that begin with - stand behind --"
+)))]
 pub struct ServeArgs {
     /// Where to listen; without an address on 127.0.0.1, and port 0 is any that is free
     #[arg(

@@ -182,7 +182,7 @@ fn a_box_is_frozen_while_a_command_runs() {
     }
     say(b"still");
     drop(stdin);
-    assert_eq!(client.wait().unwrap().code(), Some(0));
+    assert_eq!(client.wait().unwrap().code(), Some(3));
     assert_eq!(home.boxer(&["kill", "-s", "TERM", "c"], b"").0, 0);
     drop((copy, run));
 }

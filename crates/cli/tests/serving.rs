@@ -66,7 +66,7 @@ impl Home {
 
     fn serve(&self, args: &[&str]) -> Service {
         let mut boxer = self.boxer();
-        boxer.args(["serve", "--addr", "127.0.0.1:0"]).args(args);
+        boxer.arg("serve").args(args).args(["--addr", "127.0.0.1:0"]);
         let mut child = boxer.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
