@@ -288,7 +288,11 @@ impl Client {
     ) -> Result<Pulled> {
         // Content named by digest cannot have changed, so that the network has nothing to add.
         if self.options.offline || reference.digest().is_some() {
-            match store.artifact(reference) {
+            let kept = match want {
+                Want::Image => store.image(reference).map(Artifact::Image),
+                Want::Box | Want::Any => store.artifact(reference),
+            };
+            match kept {
                 Ok(artifact) => {
                     let digest = reference.digest().unwrap_or_else(|| artifact.digest().clone());
                     return Ok(Pulled { artifact, digest });
@@ -303,7 +307,12 @@ impl Client {
         }
         let descriptor = self
             .run(reference, async || self.pull_artifact(reference, store, progress, want).await)?;
-        let artifact = store.load_artifact(&reference.familiar(), &descriptor)?;
+        let name = reference.familiar();
+        let artifact = match want {
+            // A base is an image, also where it holds but a module.
+            Want::Image => Artifact::Image(store.load_image(&name, &descriptor)?),
+            Want::Box | Want::Any => store.load_artifact(&name, &descriptor)?,
+        };
         store.tag(reference, artifact.descriptor())?;
         Ok(Pulled { artifact, digest: descriptor.digest })
     }
