@@ -1,5 +1,5 @@
-//! `cargo xtask js [WORD…]`: the package `packages/js`, compiled and tried in Node, Chromium and Firefox on the box of
-//! `Dockerfile.examples/web`. Words choose tests by their names.
+//! `cargo xtask js [--all] [WORD…]`: the package `packages/js`, compiled and tried in Node and Chromium, with `--all` in Firefox, too, on the box
+//! of `Dockerfile.examples/web`. Words choose tests by their names.
 
 use crate::examples::{self, Hub};
 use crate::paths::{Workspace, make_dir};
@@ -28,10 +28,13 @@ pub fn run(workspace: &Workspace, words: &[String]) -> Result<()> {
     make_dir(&shots)?;
     let mut test = Command::new("node");
     test.args(["--test", "--test-concurrency=1"]).current_dir(&package);
-    for word in words {
+    for word in words.iter().filter(|word| *word != "--all") {
         test.arg(format!("--test-name-pattern={word}"));
     }
-    test.args(["test/node.test.js", "test/browser.test.js", "test/firefox.test.js"]);
+    test.args(["test/node.test.js", "test/browser.test.js"]);
+    if words.iter().any(|word| word == "--all") {
+        test.arg("test/firefox.test.js");
+    }
     test.env("BOX", &wasm).env("WEB_BOX", &wasm).env("SCREENSHOTS", &shots);
     process::run(&mut test)
 }
