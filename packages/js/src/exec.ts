@@ -1,6 +1,7 @@
 /** The host's end of the stream by which processes and files of a running box are reached (docs/exec.md, version 1). */
 
 import { BoxError, systemError } from "./errors.js";
+import { Frames, MAX_PACKET } from "./frames.js";
 import { STDERR, STDOUT } from "./messages.js";
 import { BoxProcess, type Wire } from "./process.js";
 
@@ -31,7 +32,6 @@ const EVENT = 0x91;
 const TERMINAL = 8;
 /** Bytes of a stream that may be under way before anything is granted. */
 const WINDOW = 65536;
-const MAX_PACKET = 131_072;
 /** Most bytes of input in one packet. */
 const MAX_INPUT = 32_768;
 
@@ -68,7 +68,7 @@ interface Call {
 }
 
 export class ExecClient {
-  #input: Uint8Array = new Uint8Array();
+  #frames = new Frames();
   #greeted = false;
   #processes = new Map<number, Running>();
   #calls = new Map<number, Call>();
@@ -131,22 +131,11 @@ export class ExecClient {
   /** Bytes from the box. */
   arrived(bytes: Uint8Array) {
     if (this.#broken) return;
-    const input = new Uint8Array(this.#input.byteLength + bytes.byteLength);
-    input.set(this.#input);
-    input.set(bytes, this.#input.byteLength);
-    let at = 0;
     try {
-      while (input.byteLength - at >= 4) {
-        const length = new DataView(input.buffer, at).getUint32(0, true);
-        if (length > MAX_PACKET) throw new RangeError("a packet is too long");
-        if (input.byteLength - at - 4 < length) break;
-        this.#packet(new Reader(input.subarray(at + 4, at + 4 + length)));
-        at += 4 + length;
-      }
+      this.#frames.arrived(bytes, 0, (packet) => this.#packet(new Reader(packet)));
     } catch (cause) {
       this.fail(new BoxError("crashed", "the box broke the protocol of its processes", { cause }));
     }
-    this.#input = input.slice(at);
   }
 
   /** The box is gone. */

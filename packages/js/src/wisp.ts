@@ -3,6 +3,7 @@
  */
 
 import { BoxError } from "./errors.js";
+import { Frames } from "./frames.js";
 
 const CONNECT = 0x01;
 const DATA = 0x02;
@@ -30,7 +31,6 @@ const ENETUNREACH = 101;
 const WINDOW = 256 << 10;
 /** Most bytes of a stream in a packet. */
 const MAX_DATA = 32 << 10;
-const MAX_PACKET = 128 << 10;
 const MAX_EXTENSIONS = 64;
 /** First stream number of the host. */
 const HOST_STREAMS = 2 ** 31;
@@ -64,7 +64,7 @@ interface Flow {
 
 export class WispServer {
   #flows = new Map<number, Flow>();
-  #input = new Uint8Array();
+  #frames = new Frames();
   #next = HOST_STREAMS;
   #firstCredit = 0;
   #broken: unknown;
@@ -95,22 +95,11 @@ export class WispServer {
   /** Bytes from the box. */
   arrived(bytes: Uint8Array) {
     if (this.#broken) return;
-    const input = new Uint8Array(this.#input.byteLength + bytes.byteLength);
-    input.set(this.#input);
-    input.set(bytes, this.#input.byteLength);
-    let at = 0;
     try {
-      while (input.byteLength - at >= 4) {
-        const length = new DataView(input.buffer, at).getUint32(0, true);
-        if (length > MAX_PACKET || length < 5) throw new Error("a packet has an impossible length");
-        if (input.byteLength - at - 4 < length) break;
-        this.#packet(input.subarray(at + 4, at + 4 + length));
-        at += 4 + length;
-      }
+      this.#frames.arrived(bytes, 5, (packet) => this.#packet(packet));
     } catch (cause) {
       this.fail(new BoxError("connection-broken", "the box broke the protocol of its network", { cause }));
     }
-    this.#input = input.slice(at);
   }
 
   /** The box is gone. */
