@@ -7,6 +7,8 @@ use crate::{
 };
 use anyhow::Result;
 use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Instant;
 
 /// Runs all checks; `rest` is passed to `cargo test`.
 pub fn run(workspace: &Workspace, rest: &[String]) -> Result<()> {
@@ -86,8 +88,11 @@ pub fn translated(workspace: &Workspace, rest: &[String]) -> Result<()> {
     process::run(&mut test)
 }
 
+/// Says what begins, and how many seconds after the first of them.
 fn step(name: &str) {
-    println!("== {name}");
+    static BEGIN: OnceLock<Instant> = OnceLock::new();
+    let begin = BEGIN.get_or_init(Instant::now);
+    println!("== {name} ({} s)", begin.elapsed().as_secs());
 }
 
 fn cargo(workspace: &Workspace) -> Command {
