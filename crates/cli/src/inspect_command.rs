@@ -73,12 +73,12 @@ fn set(value: &mut Value, key: &str, item: Value) {
 
 /// The image config in a Wasm file; null if there is none.
 pub fn image_config(path: &Path) -> Result<Value, Failure> {
-    Ok(read(path)?.1)
+    Ok(read(path)?.2)
 }
 
 /// What a Wasm file says of the life that it goes on with; none if it begins with its programs.
 pub fn life(path: &Path) -> Result<Option<Value>, Failure> {
-    Ok(life_of(&read(path)?.0))
+    Ok(life_of(&read(path)?.1))
 }
 
 fn life_of(found: &link::Inspection) -> Option<Value> {
@@ -86,8 +86,8 @@ fn life_of(found: &link::Inspection) -> Option<Value> {
 }
 
 /// What a Wasm file consists of, and the image config inside.
-fn read(path: &Path) -> Result<(link::Inspection, Value), Failure> {
-    let fail = |error: &dyn std::fmt::Display| Failure::new(format!("{}: {error}", path.display()));
+fn read(path: &Path) -> Result<(File, link::Inspection, Value), Failure> {
+    let fail = |error: &dyn std::fmt::Display| unreadable(path, error);
     let mut file = File::open(path).map_err(|error| fail(&error))?;
     let found = link::inspect(&mut file).map_err(|error| fail(&error))?;
     let config = match &found.image_config_json {
@@ -95,7 +95,11 @@ fn read(path: &Path) -> Result<(link::Inspection, Value), Failure> {
             .map_err(|error| fail(&format!("the image config inside is malformed: {error}")))?,
         None => Value::Null,
     };
-    Ok((found, config))
+    Ok((file, found, config))
+}
+
+fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(format!("{}: {error}", path.display()))
 }
 
 /// The names that a map of an image config has.
@@ -106,12 +110,12 @@ pub fn names(config: &Value, map: &str) -> Vec<String> {
 
 /// What a Wasm file says of itself: sizes, imports, and the image config inside.
 fn wasm(path: &Path) -> Result<Value, Failure> {
-    let (found, config) = read(path)?;
+    let (mut file, found, config) = read(path)?;
     let frozen = found.frozen_json.as_deref();
     let frozen = frozen.and_then(|text| serde_json::from_slice::<Value>(text).ok());
     let compiled = frozen.as_ref().and_then(|frozen| frozen.get("regions")?.as_u64());
     let mut needs = vec!["bulk memory"];
-    if found.has_simd {
+    if link::has_simd(&mut file, &found).map_err(|error| unreadable(path, &error))? {
         needs.insert(0, "simd");
     }
     if compiled.is_some_and(|regions| regions > 0) {

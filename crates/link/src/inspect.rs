@@ -2,6 +2,7 @@
 
 use crate::{CONFIG_SECTION, FROZEN_SECTION, LIFE_SECTION, LinkError, PROGRAM_SECTION};
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use wasmparser::{
     BinaryReader, CodeSectionReader, ComponentImportSectionReader, ImportSectionReader,
 };
@@ -26,8 +27,8 @@ pub struct Inspection {
     pub file_size: u64,
     /// Bytes of the code section (of a component: of all core modules in it, which include data).
     pub code_size: u64,
-    /// Whether there is an instruction on vectors (SIMD) in the code; a component counts as having one.
-    pub has_simd: bool,
+    /// Where a module's code section lies in the file.
+    code_at: u64,
     /// Bytes of the data section, which holds the root filesystem.
     pub data_size: u64,
     /// The OCI image configuration (JSON), when the file has one.
@@ -43,7 +44,10 @@ pub struct Inspection {
 /// More than any import or configuration section needs; a larger one is refused.
 const MAX_SECTION: u64 = 64 << 20;
 
-/// Reads the sections of a Wasm file, skipping data.
+/// More bytes than the name of a section of ours has.
+const LONGEST_NAME: u64 = 64;
+
+/// Reads the sections of a Wasm file, skipping code and data: each start of a box does this.
 pub fn inspect(file: &mut (impl Read + Seek)) -> Result<Inspection, LinkError> {
     let file_size = file.seek(SeekFrom::End(0)).map_err(io)?;
     file.seek(SeekFrom::Start(0)).map_err(io)?;
@@ -63,7 +67,7 @@ pub fn inspect(file: &mut (impl Read + Seek)) -> Result<Inspection, LinkError> {
         imports: Vec::new(),
         file_size,
         code_size: 0,
-        has_simd: format == Format::Component,
+        code_at: 0,
         data_size: 0,
         image_config_json: None,
         frozen_json: None,
@@ -79,7 +83,7 @@ pub fn inspect(file: &mut (impl Read + Seek)) -> Result<Inspection, LinkError> {
         if len > file_size - at {
             return Err(LinkError::NotWasm(format!("the section at byte {at} is truncated")));
         }
-        section(file, id[0], len, &mut found)?;
+        section(file, id[0], at..at + len, &mut found)?;
         at += len;
         file.seek(SeekFrom::Start(at)).map_err(io)?;
     }
@@ -89,26 +93,12 @@ pub fn inspect(file: &mut (impl Read + Seek)) -> Result<Inspection, LinkError> {
 fn section(
     file: &mut impl Read,
     id: u8,
-    len: u64,
+    place: Range<u64>,
     found: &mut Inspection,
 ) -> Result<(), LinkError> {
+    let len = place.end - place.start;
     match (found.format, id) {
-        (_, 0) if len <= MAX_SECTION => {
-            let bytes = read(file, len)?;
-            let mut reader = BinaryReader::new(&bytes, 0);
-            let place = match reader.read_string().map_err(not_wasm)? {
-                CONFIG_SECTION => &mut found.image_config_json,
-                FROZEN_SECTION => &mut found.frozen_json,
-                LIFE_SECTION => &mut found.life_json,
-                PROGRAM_SECTION => {
-                    found.is_program = true;
-                    return Ok(());
-                }
-                _ => return Ok(()),
-            };
-            let rest = reader.bytes_remaining();
-            *place = Some(reader.read_bytes(rest).map_err(not_wasm)?.to_vec());
-        }
+        (_, 0) => custom(file, len, found)?,
         (Format::Module, 2) => {
             let bytes = read(file, len)?;
             for group in ImportSectionReader::new(BinaryReader::new(&bytes, 0))
@@ -121,7 +111,7 @@ fn section(
         }
         (Format::Module, 10) => {
             found.code_size += len;
-            found.has_simd = len > MAX_SECTION || has_simd(&read(file, len)?)?;
+            found.code_at = place.start;
         }
         (Format::Module, 11) => found.data_size += len,
         (Format::Component, 1) => found.code_size += len,
@@ -138,10 +128,47 @@ fn section(
     Ok(())
 }
 
+/// Takes what a custom section says if it is one of ours.
+fn custom(file: &mut impl Read, len: u64, found: &mut Inspection) -> Result<(), LinkError> {
+    let (name_len, len_bytes) = read_leb(file)?;
+    let Some(rest) = len.checked_sub(len_bytes + name_len) else {
+        return Err(LinkError::NotWasm("the name of a section is longer than it".to_owned()));
+    };
+    if name_len > LONGEST_NAME {
+        return Ok(());
+    }
+    let name = read(file, name_len)?;
+    let ours = [
+        (CONFIG_SECTION, &mut found.image_config_json),
+        (FROZEN_SECTION, &mut found.frozen_json),
+        (LIFE_SECTION, &mut found.life_json),
+    ];
+    for (section, place) in ours {
+        if name == section.as_bytes() {
+            *place = Some(read(file, rest)?);
+        }
+    }
+    found.is_program |= name == PROGRAM_SECTION.as_bytes();
+    Ok(())
+}
+
+/// Whether there is an instruction on vectors (SIMD) in the code of a file that was inspected; a component counts as having one.
+pub fn has_simd(file: &mut (impl Read + Seek), inspection: &Inspection) -> Result<bool, LinkError> {
+    let len = inspection.code_size;
+    if inspection.format == Format::Component || len > MAX_SECTION {
+        return Ok(true);
+    }
+    if len == 0 {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::Start(inspection.code_at)).map_err(io)?;
+    vectors_in(&read(file, len)?)
+}
+
 /// The first byte of each instruction on vectors.
 const VECTOR_PREFIX: u8 = 0xfd;
 
-fn has_simd(code: &[u8]) -> Result<bool, LinkError> {
+fn vectors_in(code: &[u8]) -> Result<bool, LinkError> {
     for body in CodeSectionReader::new(BinaryReader::new(code, 0)).map_err(not_wasm)? {
         let mut operators = body.map_err(not_wasm)?.get_operators_reader().map_err(not_wasm)?;
         while !operators.eof() {

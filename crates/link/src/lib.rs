@@ -53,7 +53,7 @@ pub use digest::{Digest, digest_of, hex};
 pub use engine::engine;
 pub use frozen::{Frozen, FrozenReport};
 pub use guest::{component_guest_wasm, guest_wasm, guest_wasm_without_simd, program_guest_wasm};
-pub use inspect::{Format, Inspection, inspect};
+pub use inspect::{Format, Inspection, has_simd, inspect};
 pub use life::Life;
 pub use place::{Extent, PAGE, Segment, place};
 pub use program::{Program, ProgramError};

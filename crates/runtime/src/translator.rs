@@ -126,7 +126,7 @@ impl Translator {
             memory,
             table,
             desk,
-            worker: Worker::start(&cache.regions(), options.wait).ok()?,
+            worker: Worker::new(cache.regions(), options.wait),
             in_flight: 0,
             pending: Pendings::new(options.sample.max(1)),
             entered: HashMap::new(),

@@ -243,7 +243,8 @@ fn a_box_without_simd_runs_on_hosts_that_have_none_and_other_boxes_tell_that_the
         let input = LinkInput { boot_len: 4096, ..input(&mut image, &config, Form::Module) };
         let mut wasm = Vec::new();
         Linker::new(guest, runtime.cache().clone()).link(input, &mut wasm).unwrap();
-        let needs_simd = link::inspect(&mut Cursor::new(&wasm)).unwrap().has_simd;
+        let found = link::inspect(&mut Cursor::new(&wasm)).unwrap();
+        let needs_simd = link::has_simd(&mut Cursor::new(&wasm), &found).unwrap();
         (wasm, needs_simd)
     };
     assert!(link(link::guest_wasm().unwrap()).1);

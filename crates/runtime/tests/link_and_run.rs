@@ -4,7 +4,7 @@
 use link::{CodeCache, Format, LinkError, LinkInput, Linker, Output as Form, inspect};
 use rootfs::config::BoxConfig;
 use runtime::{Descriptor, Input, Output, Overrides, RunError, RunOptions, Runtime, StepInput};
-use std::io::{Cursor, Read, Write};
+use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use std::time::{Duration, Instant};
 
 struct Bench {
@@ -130,6 +130,36 @@ fn inspect_reads_both_forms() {
         }
     }
     assert!(inspect(&mut Cursor::new(b"\x7fELF\x02\x01\x01\0\0\0\0\0")).is_err());
+}
+
+/// Counts the bytes that are read.
+struct Counted<'a>(Cursor<&'a [u8]>, usize);
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer).inspect(|n| self.1 += n)
+    }
+}
+
+impl Seek for Counted<'_> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+#[test]
+fn inspect_reads_neither_code_nor_data() {
+    for (last, simd) in [("nop", false), ("(drop (v128.const i64x2 0 0))", true)] {
+        let code = "nop ".repeat(100_000) + last;
+        let data = "a".repeat(100_000);
+        let text = format!("(module (memory 2) (func {code}) (data (i32.const 0) \"{data}\"))");
+        let wasm = wat::parse_str(text).unwrap();
+        let mut file = Counted(Cursor::new(&wasm), 0);
+        let found = inspect(&mut file).unwrap();
+        assert!(file.1 < 100, "{} bytes were read", file.1);
+        assert!(found.code_size > 100_000 && found.data_size > 100_000);
+        assert_eq!(link::has_simd(&mut file, &found).unwrap(), simd);
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub struct Exec {
     channel: Option<Channel>,
     server: Server,
     processes: BTreeMap<u32, Input>,
-    /// For bytes on their way.
+    /// For bytes on their way; none without a channel.
     buffer: Vec<u8>,
 }
 
@@ -43,12 +43,8 @@ impl Exec {
     /// The stream there. A host that lets reads of it block does not get it read: the box would stand still.
     pub fn new(place: Option<&Place>) -> Exec {
         let channel = place.and_then(Place::open).filter(Channel::is_nonblocking);
-        Exec {
-            channel,
-            server: Server::new(),
-            processes: BTreeMap::new(),
-            buffer: vec![0; MAX_DATA],
-        }
+        let buffer = if channel.is_some() { vec![0; MAX_DATA] } else { Vec::new() };
+        Exec { channel, server: Server::new(), processes: BTreeMap::new(), buffer }
     }
 
     /// Whether there is somebody to ask for something.

@@ -65,40 +65,45 @@ struct Effort {
     failure: OnceLock<String>,
 }
 
-/// The threads' other end. They end when this is dropped, after what they are doing.
+/// The threads' other end. They begin with the first job, since most programs that end soon have none, and end when this is dropped, after
+/// what they are doing.
 pub struct Worker {
     jobs: Sender<Job>,
     finished: Receiver<Finished>,
     effort: Arc<Effort>,
+    idle: Option<Idle>,
+}
+
+/// What the threads have.
+struct Idle {
+    cache: CodeCache,
+    jobs: Receiver<Job>,
+    done: Sender<Finished>,
+    box_waits: bool,
 }
 
 impl Worker {
-    /// Starts the threads. What they compile is kept in `cache`. If the box does not run meanwhile, its core is theirs, too.
-    pub fn start(cache: &CodeCache, box_waits: bool) -> std::io::Result<Worker> {
+    /// What the threads compile is kept in `cache`. If the box does not run meanwhile, its core is theirs, too.
+    pub fn new(cache: CodeCache, box_waits: bool) -> Worker {
         let (jobs, waiting) = channel();
-        let waiting = Arc::new(Mutex::new(waiting));
         let (done, finished) = channel();
-        let effort = Arc::new(Effort::default());
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if box_waits { cores } else { cores.saturating_sub(1) };
-        for _ in 0..threads.clamp(1, MAX_THREADS) {
-            let (cache, waiting, done) = (cache.clone(), Arc::clone(&waiting), done.clone());
-            let effort = Arc::clone(&effort);
-            std::thread::Builder::new()
-                .name("translator".to_owned())
-                .spawn(move || work(&cache, &waiting, &done, &effort, box_waits))?;
-        }
-        Ok(Worker { jobs, finished, effort })
+        let idle = Some(Idle { cache, jobs: waiting, done, box_waits });
+        Worker { jobs, finished, effort: Arc::default(), idle }
     }
 
-    /// Hands a region over; false if the threads are gone. If the box waits, it is compiled in any case.
-    pub fn find(&self, source: Source, level: CpuLevel, layout: Layout) -> bool {
-        self.jobs.send(Job::Find { source, level, layout }).is_ok()
+    /// Hands a region over; false if there are no threads. If the box waits, it is compiled in any case.
+    pub fn find(&mut self, source: Source, level: CpuLevel, layout: Layout) -> bool {
+        self.hand(Job::Find { source, level, layout })
     }
 
-    /// Has a region compiled; false if the threads are gone.
-    pub fn compile(&self, id: u32, waiting: Waiting) -> bool {
-        self.jobs.send(Job::Compile { id, waiting }).is_ok()
+    /// Has a region compiled; false if there are no threads.
+    pub fn compile(&mut self, id: u32, waiting: Waiting) -> bool {
+        self.hand(Job::Compile { id, waiting })
+    }
+
+    fn hand(&mut self, job: Job) -> bool {
+        let began = self.idle.take().is_none_or(|idle| idle.begin(&self.effort).is_ok());
+        began && self.jobs.send(job).is_ok()
     }
 
     /// What has been finished, if there is something; or waits for it.
@@ -116,6 +121,23 @@ impl Worker {
     /// Why the first region that could not be compiled could not: a defect of the generator.
     pub fn failure(&self) -> Option<&str> {
         self.effort.failure.get().map(String::as_str)
+    }
+}
+
+impl Idle {
+    fn begin(self, effort: &Arc<Effort>) -> std::io::Result<()> {
+        let Idle { cache, jobs, done, box_waits } = self;
+        let jobs = Arc::new(Mutex::new(jobs));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if box_waits { cores } else { cores.saturating_sub(1) };
+        for _ in 0..threads.clamp(1, MAX_THREADS) {
+            let (cache, jobs, done) = (cache.clone(), Arc::clone(&jobs), done.clone());
+            let effort = Arc::clone(effort);
+            std::thread::Builder::new()
+                .name("translator".to_owned())
+                .spawn(move || work(&cache, &jobs, &done, &effort, box_waits))?;
+        }
+        Ok(())
     }
 }
 
