@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dockerfile::plan::{Plan, Source};
+use dockerfile::scope::Platform;
 use dockerfile::{Cause as DockerfileCause, Instruction, InstructionKind, Span};
 use oci::{Client, Digest, ImageHandle, Store};
 use runtime::Interrupt;
@@ -295,13 +296,15 @@ impl Builder<'_> {
         let other = |platform: &str| {
             Error::new(Cause::Platform { platform: platform.to_owned() }).on(planned.span)
         };
-        let asked = planned.platform.as_deref().unwrap_or_default().to_ascii_lowercase();
+        let asked = match (&planned.platform, &planned.base) {
+            (Some(platform), _) => platform.to_ascii_lowercase(),
+            // It has its own.
+            (None, Source::Stage(_)) => Platform::linux_amd64().to_string(),
+            (None, _) => self.options.platform.to_string(),
+        };
         let asks_wasi = WASI.contains(&asked.as_str());
-        if let Some(platform) = planned.platform.as_deref()
-            && !asks_wasi
-            && !is_linux_amd64(platform)
-        {
-            return Err(other(platform));
+        if !asks_wasi && !is_linux_amd64(&asked) {
+            return Err(other(planned.platform.as_deref().unwrap_or(&asked)));
         }
         let mut stage = self.base(planned)?;
         if asks_wasi && planned.base_name == "scratch" {
@@ -309,7 +312,10 @@ impl Builder<'_> {
         }
         if asks_wasi && !oci::is_wasi(&stage.config) {
             return Err(
-                other(&asked).hint(format!("{} is an image for linux/amd64", planned.base_name))
+                other(&asked).hint(format!(
+                    "{} is an image for linux/amd64; a stage that builds says FROM --platform=$BUILDPLATFORM",
+                    planned.base_name
+                ))
             );
         }
         stage.index = Some(planned.index);

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use dockerfile::Dockerfile;
+use dockerfile::scope::Platform;
 
 use crate::cache_transfer::{CacheExport, CacheImport};
 use crate::main_context::MainContext;
@@ -100,6 +101,8 @@ pub struct BuildOptions {
     pub cache_from: Vec<CacheImport>,
     /// `--cache-to`.
     pub cache_to: Vec<CacheExport>,
+    /// The platform of bases that do not say (`--platform`): linux/amd64 or wasi/wasm.
+    pub platform: Platform,
     /// Ask the registry for base images even if the store has them (`--pull`).
     pub pull: bool,
     /// The most bytes of files in one layer, holes filled: more is refused before it is read or compressed.
@@ -128,6 +131,7 @@ impl BuildOptions {
             ssh: BTreeMap::new(),
             target: None,
             labels: BTreeMap::new(),
+            platform: Platform::linux_amd64(),
             cpu: CpuLevel::default(),
             limits: Limits::default(),
             ulimits: Vec::new(),
@@ -156,7 +160,7 @@ impl BuildOptions {
             build_args,
             target: self.target.clone(),
             contexts: self.named_contexts.keys().cloned().collect(),
-            platform: dockerfile::scope::Platform::linux_amd64(),
+            platform: self.platform.clone(),
         }
     }
 

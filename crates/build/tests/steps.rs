@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use build::{BuildOptions, Built, Events, MainContext, StepId, Workshop};
+use dockerfile::scope::Platform;
 use oci::{Client, ClientOptions, Store};
 
 #[derive(Default)]
@@ -335,4 +336,30 @@ fn triggers_of_a_base_run_in_the_next_build() {
     let text = "FROM onbuild-base AS first\nFROM first AS later\n";
     let error = of(text).unwrap_err().to_string();
     assert!(error.contains("circular"), "{error}");
+}
+
+#[test]
+fn a_build_for_wasi_has_bases_for_it() {
+    let bench = Bench::new();
+    let (workshop, _) = bench.workshop("store");
+    let build = |text: &str| {
+        let options = bench.options(text).unwrap();
+        build::build(&workshop, &BuildOptions { platform: Platform::wasi(), ..options })
+    };
+    let built = build(concat!(
+        "FROM --platform=$BUILDPLATFORM scratch AS compiler\n",
+        "ARG TARGETPLATFORM\nARG BUILDPLATFORM\nENV WHAT=$BUILDPLATFORM-$TARGETPLATFORM\n",
+        "FROM compiler AS same\nFROM scratch\nCOPY --from=same / /\nLABEL a=b\n",
+    ));
+    let config = built.unwrap().image.config;
+    assert_eq!((&*config.os, &*config.architecture), ("wasi", "wasm"));
+    let built = build(
+        "FROM --platform=$BUILDPLATFORM scratch AS a\nFROM a\nARG TARGETARCH\nENV A=$TARGETARCH\n",
+    );
+    let config = built.unwrap().image.config;
+    assert_eq!((&*config.os, &*config.architecture), ("linux", "amd64"));
+    assert_eq!(config.config.env.last().map(String::as_str), Some("A=wasm"));
+    // A folder of files is no image of a module.
+    let error = build("FROM base\n").err().unwrap();
+    assert!(show_error(&bench, &error).contains("FROM --platform=$BUILDPLATFORM"), "{error}");
 }

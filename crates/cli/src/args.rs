@@ -24,6 +24,7 @@ use crate::stop_commands::{KillArgs, StopArgs};
 use crate::translate::{BuildTranslateArgs, TranslateArgs};
 use build::{CpuLevel, RunNetwork};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use dockerfile::scope::Platform;
 use oci::Form;
 
 /// Turns a Dockerfile or OCI image into one WebAssembly file that runs its linux/amd64 programs on
@@ -204,9 +205,9 @@ pub struct BuildArgs {
     /// Add a label to the image (repeatable)
     #[arg(long, value_name = "NAME=VALUE")]
     pub label: Vec<String>,
-    /// The platform to build for; boxes run linux/amd64 (linux/amd64/v3 implies --cpu x86-64-v3)
-    #[arg(long, default_value = "linux/amd64", value_parser = platform)]
-    platform: CpuLevel,
+    /// The platform to build for: linux/amd64 (linux/amd64/v3 implies --cpu x86-64-v3), or wasi/wasm for a program that is a WASI module
+    #[arg(long, default_value = "linux/amd64", value_parser = target_platform)]
+    platform: TargetPlatform,
     /// The processor that the programs of the box see: x86-64-v2 or x86-64-v3 (AVX2, FMA)
     /// [default: the platform's, x86-64-v2]
     #[arg(long, value_parser = cpu, value_name = "LEVEL")]
@@ -309,7 +310,18 @@ impl BuildArgs {
 
     /// The processor asked for.
     pub fn cpu(&self) -> CpuLevel {
-        self.cpu.unwrap_or(self.platform)
+        self.cpu.unwrap_or(match self.platform {
+            TargetPlatform::Linux(level) => level,
+            TargetPlatform::Wasi => CpuLevel::default(),
+        })
+    }
+
+    /// The platform of bases that do not say.
+    pub fn platform(&self) -> Platform {
+        match self.platform {
+            TargetPlatform::Linux(_) => Platform::linux_amd64(),
+            TargetPlatform::Wasi => Platform::wasi(),
+        }
     }
 }
 
@@ -574,6 +586,22 @@ fn cpu(text: &str) -> Result<CpuLevel, String> {
 
 fn run_network(text: &str) -> Result<RunNetwork, String> {
     RunNetwork::from_name(text).ok_or_else(|| "must be one of default, none, host".to_owned())
+}
+
+/// What is built.
+#[derive(Clone, Copy, Debug)]
+enum TargetPlatform {
+    Linux(CpuLevel),
+    Wasi,
+}
+
+fn target_platform(text: &str) -> Result<TargetPlatform, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "wasi/wasm" | "wasip1/wasm" => Ok(TargetPlatform::Wasi),
+        _ => platform(text)
+            .map(TargetPlatform::Linux)
+            .map_err(|why| format!("{why}, and programs that are WASI modules (wasi/wasm)")),
+    }
 }
 
 fn platform(text: &str) -> Result<CpuLevel, String> {

@@ -89,6 +89,7 @@ fn build(
         labels,
         no_cache: args.no_cache,
         no_cache_stages: args.no_cache_filter.iter().map(|name| name.to_lowercase()).collect(),
+        platform: args.platform(),
         cpu: args.cpu(),
         limits: args.limits.limits(),
         ulimits: args.step_limits.ulimit.clone(),

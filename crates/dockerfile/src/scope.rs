@@ -34,9 +34,14 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// The one platform a box runs.
+    /// That of the programs which a box runs, and which build.
     pub fn linux_amd64() -> Self {
         Self { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: String::new() }
+    }
+
+    /// That of images whose program is a WASI module.
+    pub fn wasi() -> Self {
+        Self { os: "wasi".to_owned(), architecture: "wasm".to_owned(), variant: String::new() }
     }
 }
 
@@ -59,7 +64,7 @@ pub struct Globals {
 impl Globals {
     pub(crate) fn new(build_args: &BTreeMap<String, String>, platform: &Platform) -> Self {
         let mut variables = BTreeMap::new();
-        for prefix in ["TARGET", "BUILD"] {
+        for (prefix, platform) in [("TARGET", platform), ("BUILD", &Platform::linux_amd64())] {
             variables.insert(format!("{prefix}PLATFORM"), platform.to_string());
             variables.insert(format!("{prefix}OS"), platform.os.clone());
             variables.insert(format!("{prefix}ARCH"), platform.architecture.clone());
