@@ -146,8 +146,7 @@ pub fn run(
         start_timeout: args.start_timeout,
         grace: args.grace,
     };
-    let quiet = args.quiet;
-    let report: serve::Report = match quiet {
+    let report: serve::Report = match args.quiet {
         true => Arc::new(|_| {}),
         false => Arc::new(|line| tell!("boxer: {line}")),
     };
@@ -156,15 +155,11 @@ pub fn run(
             Lifetime::Request => "an instance for each request",
             Lifetime::Server => "instances that stay",
         };
-        if !quiet {
-            tell!("boxer: http://{at} leads to port {port} of {}, {how}", run.name());
-        }
+        report(&format!("http://{at} leads to port {port} of {}, {how}", run.name()));
     };
     let service = Service { state, options, grant: grant.unwrap_or_default() };
-    serve::serve(listener, service, config, &stop, report, ready).map_err(failure)?;
-    if !quiet {
-        tell!("boxer: served");
-    }
+    serve::serve(listener, service, config, &stop, report.clone(), ready).map_err(failure)?;
+    report("served");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,11 +1,13 @@
 //! `boxer run --name`, `freeze`, `fork` and `ps`. These need the guest program in the `boxer` under test; without it they say so.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
+mod harness;
+
 use std::fs;
-use std::io::{Read, Write};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::io::Read;
 use std::time::{Duration, Instant};
+
+use harness::Home;
 
 /// A program of one segment at 0x400000 that touches memory, reads a byte, prints it and 16 random bytes.
 fn program() -> Vec<u8> {
@@ -26,64 +28,23 @@ fn program() -> Vec<u8> {
     file
 }
 
-struct Home {
-    folder: tempfile::TempDir,
-}
-
 impl Home {
     /// With a box `touch`; none where there is no guest program.
     fn new() -> Option<Home> {
-        let home = Home { folder: tempfile::tempdir().unwrap() };
-        for dir in ["context", "run"] {
-            fs::create_dir(home.path(dir)).unwrap();
-        }
+        let home = Home::empty();
         fs::write(home.path("context/program"), program()).unwrap();
         let text = "FROM scratch\nCOPY --chmod=755 program /\nCMD [\"/program\"]\n";
-        fs::write(home.path("context/Dockerfile"), text).unwrap();
-        let args = ["build", "-q", "--offline", "--translate=none", "-t", "touch", "context"];
-        let (code, _, stderr) = home.boxer(&args, "");
-        if stderr.contains("no guest program") {
-            println!("skipped: this build of boxer has no guest program in it");
-            return None;
-        }
-        assert_eq!(code, 0, "{stderr}");
-        Some(home)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn start(&self, args: &[&str]) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_boxer"))
-            .args(args)
-            .current_dir(self.folder.path())
-            .env("BOXER_HOME", self.path("store"))
-            .env("XDG_CACHE_HOME", std::env::temp_dir().join("boxer-tests"))
-            .env("XDG_RUNTIME_DIR", self.path("run"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
-    }
-
-    fn boxer(&self, args: &[&str], input: &str) -> (i32, Vec<u8>, String) {
-        let mut child = self.start(args);
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().unwrap();
-        let code = output.status.code().unwrap();
-        (code, output.stdout, String::from_utf8_lossy(&output.stderr).into_owned())
+        home.builds(text, &["-t", "touch"]).then_some(home)
     }
 
     fn ok(&self, args: &[&str], input: &str) -> Vec<u8> {
-        let (code, stdout, stderr) = self.boxer(args, input);
+        let (code, stdout, stderr) = self.run(args, input.as_bytes());
         assert_eq!(code, 0, "{args:?}: {stderr}");
         stdout
     }
 
     fn refused(&self, args: &[&str], why: &str) {
-        let (code, _, stderr) = self.boxer(args, "");
+        let (code, _, stderr) = self.run(args, b"");
         assert!(code == 125 && stderr.contains(why), "{args:?}: {code} {stderr}");
     }
 
@@ -150,7 +111,7 @@ fn a_box_that_runs_is_frozen_and_forked_by_its_name() {
     // Half a file is none.
     let half = fs::read(home.path("state.wasm")).unwrap();
     fs::write(home.path("half.wasm"), &half[..half.len() / 2]).unwrap();
-    let (code, _, stderr) = home.boxer(&["run", "half.wasm"], "");
+    let (code, _, stderr) = home.run(&["run", "half.wasm"], b"");
     assert_eq!(code, 125, "{stderr}");
 }
 
@@ -169,10 +130,10 @@ fn a_name_is_free_when_its_process_is_gone() {
 fn input_that_ends_freezes_a_box_that_waits_for_it() {
     let Some(home) = Home::new() else { return };
     let args = ["run", "--freeze-on=stdin-eof", "--freeze-to", "state.wasm", "touch"];
-    let (code, stdout, stderr) = home.boxer(&args, "");
+    let (code, stdout, stderr) = home.run(&args, b"");
     assert_eq!((code, stdout.len()), (147, 0), "{stderr}");
     assert!(stderr.contains("boxer: frozen to state.wasm"), "{stderr}");
     assert_eq!(home.ok(&["run", "state.wasm"], "i").first(), Some(&b'i'));
-    let (code, _, stderr) = home.boxer(&["run", "--freeze-on=idle", "touch"], "");
+    let (code, _, stderr) = home.run(&["run", "--freeze-on=idle", "touch"], b"");
     assert!(code == 2 && stderr.contains("--freeze-to"), "{stderr}");
 }

@@ -1,11 +1,15 @@
 //! `boxer exec`, `cp`, `stop` and `kill`. These need the guest program in the `boxer` under test, and a C compiler; without either they say so.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
+mod harness;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
+
+use harness::Home;
 
 const PROGRAM: &str = r#"
 #include <stdio.h>
@@ -31,10 +35,6 @@ int main(int argc, char **argv) {
 }
 "#;
 
-struct Home {
-    folder: tempfile::TempDir,
-}
-
 /// A process that is killed when the test is over.
 struct Killed(Child);
 
@@ -48,10 +48,7 @@ impl Drop for Killed {
 impl Home {
     /// With a box `work` of the program; none where there is no guest program or compiler.
     fn new() -> Option<Home> {
-        let home = Home { folder: tempfile::tempdir().unwrap() };
-        for dir in ["context", "run"] {
-            fs::create_dir(home.path(dir)).unwrap();
-        }
+        let home = Home::empty();
         fs::write(home.path("program.c"), PROGRAM).unwrap();
         let mut gcc = Command::new("gcc");
         gcc.args(["-O1", "-w", "-static"]).arg(home.path("program.c"));
@@ -62,53 +59,14 @@ impl Home {
         assert!(status.success());
         let text =
             "FROM scratch\nCOPY program /\nCOPY --chown=5:6 program /dir/theirs\nWORKDIR /dir\n";
-        fs::write(home.path("context/Dockerfile"), text).unwrap();
-        let args = ["build", "-q", "--offline", "--translate=none", "-t", "work", "context"];
-        let (code, _, stderr) = home.boxer(&args, b"");
-        if stderr.contains("no guest program") {
-            println!("skipped: this build of boxer has no guest program in it");
-            return None;
-        }
-        assert_eq!(code, 0, "{stderr}");
-        Some(home)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn start(&self, args: &[&str]) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_boxer"))
-            .args(args)
-            .current_dir(self.folder.path())
-            .env("BOXER_HOME", self.path("store"))
-            .env("XDG_CACHE_HOME", std::env::temp_dir().join("boxer-tests"))
-            .env("XDG_RUNTIME_DIR", self.path("run"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
-    }
-
-    fn boxer(&self, args: &[&str], input: &[u8]) -> (i32, Vec<u8>, String) {
-        let mut child = self.start(args);
-        let mut stdin = child.stdin.take().unwrap();
-        let input = input.to_vec();
-        let writing = std::thread::spawn(move || {
-            let _ = stdin.write_all(&input);
-        });
-        let output = child.wait_with_output().unwrap();
-        writing.join().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code().unwrap(), output.stdout, stderr)
+        home.builds(text, &["-t", "work"]).then_some(home)
     }
 
     /// Starts a box in which nothing but a first process runs.
     fn pause(&self, name: &str) -> Killed {
         let child = Killed(self.start(&["run", "--name", name, "--pause", "work"]));
         let until = Instant::now() + Duration::from_secs(60);
-        while self.boxer(&["exec", name, "/program"], b"").0 != 5 {
+        while self.run(&["exec", name, "/program"], b"").0 != 5 {
             assert!(Instant::now() < until, "it does not start");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -121,7 +79,7 @@ fn commands_in_a_box_that_runs() {
     let Some(home) = Home::new() else { return };
     let mut run = home.pause("a");
     let exec = |args: &[&str], input: &[u8]| {
-        let (code, stdout, _) = home.boxer(&[&["exec"], args].concat(), input);
+        let (code, stdout, _) = home.run(&[&["exec"], args].concat(), input);
         (code, stdout)
     };
     assert_eq!(exec(&["a", "/program", "who"], b""), (0, b"0 0 /dir -\n".to_vec()));
@@ -151,7 +109,7 @@ fn commands_in_a_box_that_runs() {
     // One that runs hears of the end of the box.
     let mut client = home.start(&["exec", "a", "/program", "wait"]);
     client.stdout.take().unwrap().read_exact(&mut [0; 6]).unwrap();
-    assert_eq!(home.boxer(&["stop", "a"], b"").0, 0);
+    assert_eq!(home.run(&["stop", "a"], b"").0, 0);
     assert_eq!(client.wait().unwrap().code(), Some(128 + 9));
     assert_eq!(run.0.wait().unwrap().code(), Some(128 + 15));
 }
@@ -170,20 +128,20 @@ fn a_box_is_frozen_while_a_command_runs() {
     };
     say(b"before");
     let freeze = ["freeze", "--keep-running", "-o", "state.wasm", "b"];
-    let (code, _, stderr) = home.boxer(&freeze, b"");
+    let (code, _, stderr) = home.run(&freeze, b"");
     assert_eq!(code, 0, "{stderr}");
     // It goes on, and so does the command; in the copy its input has ended.
     say(b"after");
     let copy = Killed(home.start(&["run", "--name", "c", "state.wasm"]));
     let until = Instant::now() + Duration::from_secs(60);
-    while home.boxer(&["exec", "c", "/program", "who"], b"").1 != b"0 0 /dir -\n" {
+    while home.run(&["exec", "c", "/program", "who"], b"").1 != b"0 0 /dir -\n" {
         assert!(Instant::now() < until, "it does not start");
         std::thread::sleep(Duration::from_millis(50));
     }
     say(b"still");
     drop(stdin);
     assert_eq!(client.wait().unwrap().code(), Some(3));
-    assert_eq!(home.boxer(&["kill", "-s", "TERM", "c"], b"").0, 0);
+    assert_eq!(home.run(&["kill", "-s", "TERM", "c"], b"").0, 0);
     drop((copy, run));
 }
 
@@ -192,7 +150,7 @@ fn files_go_both_ways() {
     let Some(home) = Home::new() else { return };
     let _run = home.pause("d");
     let ok = |args: &[&str]| {
-        let (code, _, stderr) = home.boxer(args, b"");
+        let (code, _, stderr) = home.run(args, b"");
         assert_eq!(code, 0, "{args:?}: {stderr}");
     };
     fs::create_dir_all(home.path("tree/in")).unwrap();
@@ -206,12 +164,12 @@ fn files_go_both_ways() {
     assert_eq!(fs::read(home.path("one")).unwrap(), vec![7; 100_000]);
     assert_eq!(fs::read_link(home.path("back/link")).unwrap(), PathBuf::from("file"));
     assert!(home.path("back/in").is_dir());
-    let (code, archive, _) = home.boxer(&["cp", "d:/dir/theirs", "-"], b"");
+    let (code, archive, _) = home.run(&["cp", "d:/dir/theirs", "-"], b"");
     // Owner and group of a tar header are octal digits.
     assert_eq!((code, &archive[108..124]), (0, b"0000005\x000000006\x00".as_slice()));
-    assert_eq!(home.boxer(&["cp", "-a", "-", "d:/dir/tree"], &archive).0, 0);
+    assert_eq!(home.run(&["cp", "-a", "-", "d:/dir/tree"], &archive).0, 0);
     let run = ["exec", "d", "/dir/tree/theirs", "who"];
-    assert_eq!(home.boxer(&run, b"").1, b"0 0 /dir -\n");
-    assert_ne!(home.boxer(&["cp", "tree", "d:/program"], b"").0, 0);
-    assert_ne!(home.boxer(&["cp", "d:/nope", "."], b"").0, 0);
+    assert_eq!(home.run(&run, b"").1, b"0 0 /dir -\n");
+    assert_ne!(home.run(&["cp", "tree", "d:/program"], b"").0, 0);
+    assert_ne!(home.run(&["cp", "d:/nope", "."], b"").0, 0);
 }

@@ -1,19 +1,18 @@
 //! `boxer serve`, with the server of `fixtures/serve`. These need gcc, and the guest program in the `boxer` under test; without it they say so.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
-use std::fs;
+mod harness;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+use harness::Home;
 
-struct Home {
-    folder: tempfile::TempDir,
-}
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// With the boxes `ready.wasm`, a snapshot of the server where it listens, and `boot.wasm`, which begins with it. None where there is no
 /// guest program.
@@ -24,44 +23,23 @@ fn home() -> Option<&'static Home> {
 
 impl Home {
     fn new() -> Option<Home> {
-        let home = Home { folder: tempfile::tempdir().unwrap() };
-        fs::create_dir(home.path("context")).unwrap();
+        let home = Home::empty();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/serve/server.c");
         let mut gcc = Command::new("gcc");
         gcc.args(["-O1", "-static", "-pthread"]).arg(source).arg("-o");
         assert!(gcc.arg(home.path("context/server")).status().unwrap().success());
         let text =
             "FROM scratch\nCOPY --chmod=755 server /\nENTRYPOINT [\"/server\"]\nEXPOSE 8000\n";
-        fs::write(home.path("context/Dockerfile"), text).unwrap();
         for (file, options) in [
             ("ready.wasm", &["--snapshot=ready"][..]),
             ("boot.wasm", &[]),
             ("type=component,dest=component.wasm", &["--snapshot=ready"]),
         ] {
-            let args = [&["build", "-q", "--offline", "--translate=none", "-o", file], options];
-            let mut boxer = home.boxer();
-            let output = boxer.args(args.concat()).arg("context").output().unwrap();
-            let stderr = String::from_utf8_lossy(&output.stderr);
-            if stderr.contains("no guest program") {
-                println!("skipped: this build of boxer has no guest program in it");
+            if !home.builds(text, &[&["-o", file], options].concat()) {
                 return None;
             }
-            assert!(output.status.success(), "{stderr}");
         }
         Some(home)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn boxer(&self) -> Command {
-        let mut boxer = Command::new(env!("CARGO_BIN_EXE_boxer"));
-        boxer
-            .current_dir(self.folder.path())
-            .env("BOXER_HOME", self.path("store"))
-            .env("XDG_CACHE_HOME", std::env::temp_dir().join("boxer-tests"));
-        boxer
     }
 
     fn serve(&self, args: &[&str]) -> Service {

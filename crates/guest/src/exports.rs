@@ -3,8 +3,6 @@
 #![allow(unsafe_code)] // exported symbols, and memory that comes from memory.grow
 
 use crate::boot;
-#[cfg(not(feature = "program"))]
-use crate::{life, step};
 use mem::desk::Desk;
 use mux::freeze::Moment;
 use rootfs::config::BoxConfig;
@@ -17,33 +15,6 @@ pub static DESK: Desk = Desk::new();
 /// Where this box and a host that freezes it meet.
 #[unsafe(export_name = "boxer-life")]
 pub static LIFE: Moment = Moment::new();
-
-/// What boxes export as `_start`: that of the C library refuses to be called again in the life that follows a frozen one, and
-/// prepares nothing that is needed here (booting does not go through it either).
-#[cfg(not(feature = "program"))]
-#[unsafe(export_name = "boxer-start")]
-extern "C" fn boxer_start() {
-    crate::start();
-}
-
-/// Starts the box for a host that steps it ([`crate::step`]).
-#[cfg(not(feature = "program"))]
-#[unsafe(export_name = "boxer-begin")]
-extern "C" fn boxer_begin() -> i32 {
-    step::begin()
-}
-
-#[cfg(not(feature = "program"))]
-#[unsafe(export_name = "boxer-step")]
-extern "C" fn boxer_step(ms: u32) -> u64 {
-    step::step(ms)
-}
-
-#[cfg(not(feature = "program"))]
-#[unsafe(export_name = "boxer-ports")]
-extern "C" fn boxer_ports() -> u64 {
-    step::ports()
-}
 
 /// Size of a Wasm page.
 const WASM_PAGE: usize = 65536;
@@ -130,93 +101,119 @@ extern "C" fn wizer_initialize() {
     }
 }
 
+/// What only boxes have that have a processor of their own.
 #[cfg(not(feature = "program"))]
-#[unsafe(export_name = "boxer-life-begin")]
-extern "C" fn boxer_life_begin() -> i32 {
-    life::begin()
-}
+mod machine {
+    use super::{Piece, TEXT, grow};
+    use crate::{life, step};
 
-#[cfg(not(feature = "program"))]
-#[unsafe(export_name = "boxer-life-step")]
-extern "C" fn boxer_life_step() -> u64 {
-    life::step()
-}
-
-/// Memory for the text that [`boxer_life_file`] and [`boxer_life_ask`] take.
-#[cfg(not(feature = "program"))]
-#[unsafe(export_name = "boxer-life-text")]
-extern "C" fn boxer_life_text(len: usize) -> usize {
-    let Piece(start, room) = TEXT.get();
-    let piece = if start != 0 && len <= room { Piece(start, len) } else { grow(len) };
-    TEXT.set(piece);
-    piece.0
-}
-
-#[cfg(not(feature = "program"))]
-#[unsafe(export_name = "boxer-life-file")]
-extern "C" fn boxer_life_file() -> i32 {
-    i32::from(life::has_file(TEXT.get().bytes()))
-}
-
-#[cfg(not(feature = "program"))]
-#[unsafe(export_name = "boxer-life-ask")]
-extern "C" fn boxer_life_ask(port: i32) -> i32 {
-    life::ask(port as u16, TEXT.get().bytes())
-}
-
-#[cfg(not(feature = "program"))]
-#[unsafe(export_name = "boxer-life-end")]
-extern "C" fn boxer_life_end(programs: i32) -> i32 {
-    life::end(programs != 0)
-}
-
-/// How much memory there will be beside what the box has when its state is taken, in bytes: what lies behind is the program's.
-#[cfg(feature = "program")]
-#[unsafe(export_name = "boxer-arena")]
-extern "C" fn boxer_arena(len: usize) {
-    boot::have_arena(len as u64);
-}
-
-/// Readies the box for a program whose memory begins at `base`; called before the program's start.
-#[cfg(feature = "program")]
-#[unsafe(export_name = "boxer-program-begin")]
-extern "C" fn boxer_program_begin(base: usize) {
-    crate::preview1::begin(base);
-}
-
-/// The program's start has returned.
-#[cfg(feature = "program")]
-#[unsafe(export_name = "boxer-program-end")]
-extern "C" fn boxer_program_end() {
-    crate::preview1::end_of_start();
-}
-
-/// Memory for an adapter that makes a component of the box: it must come from the box's own, behind which the program's lies.
-///
-/// # Safety
-/// As of `realloc(3)`.
-#[cfg(feature = "program")]
-#[unsafe(export_name = "cabi_realloc")]
-unsafe extern "C" fn cabi_realloc(
-    old: *mut u8,
-    old_len: usize,
-    align: usize,
-    len: usize,
-) -> *mut u8 {
-    use std::alloc::{Layout, alloc, handle_alloc_error, realloc};
-    let Ok(layout) = Layout::from_size_align(len, align) else { std::process::abort() };
-    if len == 0 {
-        return std::ptr::without_provenance_mut(align);
+    /// What boxes export as `_start`: that of the C library refuses to be called again in the life that follows a frozen one, and
+    /// prepares nothing that is needed here (booting does not go through it either).
+    #[unsafe(export_name = "boxer-start")]
+    extern "C" fn boxer_start() {
+        crate::start();
     }
-    let place = if old_len == 0 {
-        // SAFETY: the layout has a size.
-        unsafe { alloc(layout) }
-    } else {
-        // SAFETY: the caller has `old` from here, with this length and alignment.
-        unsafe { realloc(old, Layout::from_size_align_unchecked(old_len, align), len) }
-    };
-    if place.is_null() {
-        handle_alloc_error(layout);
+
+    /// Starts the box for a host that steps it ([`crate::step`]).
+    #[unsafe(export_name = "boxer-begin")]
+    extern "C" fn boxer_begin() -> i32 {
+        step::begin()
     }
-    place
+
+    #[unsafe(export_name = "boxer-step")]
+    extern "C" fn boxer_step(ms: u32) -> u64 {
+        step::step(ms)
+    }
+
+    #[unsafe(export_name = "boxer-ports")]
+    extern "C" fn boxer_ports() -> u64 {
+        step::ports()
+    }
+
+    #[unsafe(export_name = "boxer-life-begin")]
+    extern "C" fn boxer_life_begin() -> i32 {
+        life::begin()
+    }
+
+    #[unsafe(export_name = "boxer-life-step")]
+    extern "C" fn boxer_life_step() -> u64 {
+        life::step()
+    }
+
+    /// Memory for the text that [`boxer_life_file`] and [`boxer_life_ask`] take.
+    #[unsafe(export_name = "boxer-life-text")]
+    extern "C" fn boxer_life_text(len: usize) -> usize {
+        let Piece(start, room) = TEXT.get();
+        let piece = if start != 0 && len <= room { Piece(start, len) } else { grow(len) };
+        TEXT.set(piece);
+        piece.0
+    }
+
+    #[unsafe(export_name = "boxer-life-file")]
+    extern "C" fn boxer_life_file() -> i32 {
+        i32::from(life::has_file(TEXT.get().bytes()))
+    }
+
+    #[unsafe(export_name = "boxer-life-ask")]
+    extern "C" fn boxer_life_ask(port: i32) -> i32 {
+        life::ask(port as u16, TEXT.get().bytes())
+    }
+
+    #[unsafe(export_name = "boxer-life-end")]
+    extern "C" fn boxer_life_end(programs: i32) -> i32 {
+        life::end(programs != 0)
+    }
+}
+
+/// What only boxes have whose program is a WASI module.
+#[cfg(feature = "program")]
+mod program {
+    use crate::boot;
+
+    /// How much memory there will be beside what the box has when its state is taken, in bytes: what lies behind is the program's.
+    #[unsafe(export_name = "boxer-arena")]
+    extern "C" fn boxer_arena(len: usize) {
+        boot::have_arena(len as u64);
+    }
+
+    /// Readies the box for a program whose memory begins at `base`; called before the program's start.
+    #[unsafe(export_name = "boxer-program-begin")]
+    extern "C" fn boxer_program_begin(base: usize) {
+        crate::preview1::begin(base);
+    }
+
+    /// The program's start has returned.
+    #[unsafe(export_name = "boxer-program-end")]
+    extern "C" fn boxer_program_end() {
+        crate::preview1::end_of_start();
+    }
+
+    /// Memory for an adapter that makes a component of the box: it must come from the box's own, behind which the program's lies.
+    ///
+    /// # Safety
+    /// As of `realloc(3)`.
+    #[unsafe(export_name = "cabi_realloc")]
+    unsafe extern "C" fn cabi_realloc(
+        old: *mut u8,
+        old_len: usize,
+        align: usize,
+        len: usize,
+    ) -> *mut u8 {
+        use std::alloc::{Layout, alloc, handle_alloc_error, realloc};
+        let Ok(layout) = Layout::from_size_align(len, align) else { std::process::abort() };
+        if len == 0 {
+            return std::ptr::without_provenance_mut(align);
+        }
+        let place = if old_len == 0 {
+            // SAFETY: the layout has a size.
+            unsafe { alloc(layout) }
+        } else {
+            // SAFETY: the caller has `old` from here, with this length and alignment.
+            unsafe { realloc(old, Layout::from_size_align_unchecked(old_len, align), len) }
+        };
+        if place.is_null() {
+            handle_alloc_error(layout);
+        }
+        place
+    }
 }

@@ -4,6 +4,7 @@
 use crate::append::Addition;
 use crate::data::Data;
 use crate::image::Image;
+use crate::program::{PREVIEW1, START};
 use crate::section::{Counted, damaged, put, section_bytes};
 use crate::snapshot::State;
 use crate::{CONFIG_SECTION, FROZEN_SECTION, LIFE_EXPORT, LinkError, component};
@@ -25,9 +26,6 @@ const KEPT_EXPORTS: [&str; 8] = [
     "boxer-step",
     "boxer-ports",
 ];
-
-/// What a host calls to run a box.
-const START: &str = "_start";
 
 /// What the guest program has for that, if it has it: [`START`] of its C library works once, and a frozen box is started again.
 const START_AGAIN: &str = "boxer-start";
@@ -127,7 +125,7 @@ fn redirect_exit(imports: &ImportSectionReader<'_>) -> Result<ImportSection, Lin
     for import in imports.clone().into_imports() {
         let import = import.map_err(damaged)?;
         let (module, name) = match (import.module, import.name) {
-            ("wasi_snapshot_preview1", "proc_exit") => component::EXIT,
+            (PREVIEW1, "proc_exit") => component::EXIT,
             other => other,
         };
         let ty = RoundtripReencoder.entity_type(import.ty).map_err(damaged)?;

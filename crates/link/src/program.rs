@@ -8,7 +8,7 @@ use wasmparser::{
 /// The one module of imports that a box can give.
 pub const PREVIEW1: &str = "wasi_snapshot_preview1";
 
-/// What a host calls to run a command.
+/// What a host calls to run a command, or a box.
 pub const START: &str = "_start";
 
 /// What a host calls to ready a library (a "reactor"), whose functions it calls afterwards.

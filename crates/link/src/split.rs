@@ -18,7 +18,7 @@ use wasmparser::{
 pub const MEMORY: &str = "memory";
 
 /// Bytes of a page of linear memory.
-const WASM_PAGE: u64 = 64 << 10;
+pub(crate) const WASM_PAGE: u64 = 64 << 10;
 
 /// The most data segments that engines accept in a module.
 const MAX_SEGMENTS: u32 = 100_000;

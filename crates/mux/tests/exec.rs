@@ -2,24 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod random;
+
 use mux::exec::*;
 use mux::files::Attributes;
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-}
+use random::Random;
 
 fn to_server(client: &mut Client, server: &mut Server) -> Vec<Vec<u8>> {
     let bytes = client.output().to_vec();

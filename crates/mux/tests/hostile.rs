@@ -2,29 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod random;
+
 use mux::{Client, Event, Extensions, Families, Limits, Request, Server, Transport, decode};
+use random::Random;
 
 const FAMILIES: Families = Families { v4: true, v6: true };
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn bytes(&mut self, len: u64) -> Vec<u8> {
-        (0..len).map(|_| self.next() as u8).collect()
-    }
-}
 
 /// A packet that is right in its outer form most of the time.
 fn packet(random: &mut Random) -> Vec<u8> {

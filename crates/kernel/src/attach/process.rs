@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use abi::Errno;
-use abi::Rlimit;
 use abi::fcntl::{AT_FDCWD, O_NONBLOCK, O_RDWR};
 use abi::signal::SI_KERNEL;
 use abi::time::RLIMIT_NOFILE;
@@ -84,11 +83,7 @@ impl Kernel {
                 Ok(pid)
             }
             Err(error) => {
-                // Nothing of a process that never was stays behind.
-                if let Some(thread) = self.tasks.remove_thread(tid) {
-                    self.mm.drop_space(thread.space);
-                }
-                self.tasks.remove_process(pid);
+                self.forget_bare(tid);
                 Err(error)
             }
         }
@@ -97,11 +92,7 @@ impl Kernel {
     fn start_attached(&mut self, tid: ThreadId, spec: ExecSpec) -> Result<Attachment, StartError> {
         let given = self.given.clone();
         let pid = self.tasks[tid].pid;
-        for limit in &given.rights.ulimits {
-            if let Some(place) = self.tasks[pid].limits.0.get_mut(limit.resource) {
-                *place = Rlimit { cur: limit.soft, max: limit.hard };
-            }
-        }
+        self.set_ulimits(pid, &given.rights);
         let (creds, home) = if spec.user.is_empty() {
             self.find_user(&given.user, &given.rights)?
         } else {

@@ -140,13 +140,27 @@ impl Kernel {
         let tid = self.bare_process(INIT);
         let result = self.start_program(tid, &program, spec);
         if result.is_err() {
-            // Nothing of a process that never was stays behind.
-            if let Some(thread) = self.tasks.remove_thread(tid) {
-                self.mm.drop_space(thread.space);
-            }
-            self.tasks.remove_process(INIT);
+            self.forget_bare(tid);
         }
         result.map(|()| tid)
+    }
+
+    /// Leaves nothing of a process that never was ([`Kernel::bare_process`]).
+    pub(crate) fn forget_bare(&mut self, tid: ThreadId) {
+        if let Some(thread) = self.tasks.remove_thread(tid) {
+            self.mm.drop_space(thread.space);
+        }
+        self.tasks.remove_process(ProcessId(tid.0));
+    }
+
+    /// Sets a process's limits to what the box was given.
+    pub(crate) fn set_ulimits(&mut self, pid: ProcessId, rights: &Rights) {
+        let limits = &mut self.tasks[pid].limits.0;
+        for limit in &rights.ulimits {
+            if let Some(place) = limits.get_mut(limit.resource) {
+                *place = Rlimit { cur: limit.soft, max: limit.hard };
+            }
+        }
     }
 
     /// The first program's environment.
@@ -247,12 +261,7 @@ impl Kernel {
         self.make_cwd(tid, &spec.cwd)?;
         self.enter_cwd(tid, &spec.cwd)?;
         let (creds, home) = self.find_user(&spec.user, &spec.rights)?;
-        for limit in &spec.rights.ulimits {
-            let limits = &mut self.tasks[INIT].limits.0;
-            if let Some(place) = limits.get_mut(limit.resource) {
-                *place = Rlimit { cur: limit.soft, max: limit.hard };
-            }
-        }
+        self.set_ulimits(INIT, &spec.rights);
         let files = self.standard_files(tid, spec.tty).map_err(StartError::Streams)?;
         self.tasks[tid].files = Rc::new(RefCell::new(files));
         self.tasks[tid].creds = creds;

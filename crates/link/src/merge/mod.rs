@@ -15,6 +15,7 @@ mod parts;
 
 use crate::program::{PREVIEW1, Program, ProgramError, START};
 use crate::section::{damaged, section_bytes};
+use crate::split::WASM_PAGE as PAGE;
 use crate::{LinkError, PROGRAM_SECTION};
 use code::{Addresses, Moved};
 use instructions::Instructions;
@@ -33,8 +34,6 @@ use wasmparser::DataKind;
 /// end of memory, so it costs address space as long as nobody uses it.
 pub const ARENA: u32 = 256 << 20;
 
-/// Bytes of a page of linear memory.
-const PAGE: u64 = 64 << 10;
 /// Pages of all addresses.
 const PAGES: u64 = (1 << 32) / PAGE;
 

@@ -1,5 +1,6 @@
 //! What no name leads to any more.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,10 @@ use crate::{Digest, Error, Result};
 impl Store {
     /// Blobs that no name leads to, with the bytes they take, and what of others can be put together again.
     pub fn garbage(&self) -> Result<Vec<(Digest, u64)>> {
-        let reachable = self.reachable()?;
+        self.garbage_beside(&self.reachable()?)
+    }
+
+    fn garbage_beside(&self, reachable: &HashSet<Digest>) -> Result<Vec<(Digest, u64)>> {
         let mut garbage = self.all_blobs()?;
         garbage.retain(|(digest, _)| !reachable.contains(digest) || self.is_difference(digest));
         let mut differences = self.all_differences()?;
@@ -66,7 +70,7 @@ impl Store {
     fn sweep(&self) -> Result<u64> {
         let mut freed = 0u64;
         let reachable = self.reachable()?;
-        for (digest, size) in self.garbage()? {
+        for (digest, size) in self.garbage_beside(&reachable)? {
             match reachable.contains(&digest) {
                 true => self.remove_copy(&digest)?,
                 false => self.remove_blob(&digest)?,

@@ -127,14 +127,9 @@ impl Attach {
     /// The box is over, or will never be. Whoever was served hears what it has said last.
     pub(crate) fn end(&self) {
         drop(lock(&self.0.descriptor).take());
-        let until = Instant::now().checked_add(PATIENCE);
-        let mut state = self.0.state();
-        while state.over.is_none() || !state.relays.values().all(Relay::is_served) {
-            match self.0.wait_until(state, until) {
-                Some(waited) => state = waited,
-                None => return,
-            }
-        }
+        self.0.wait_while(PATIENCE, |state| {
+            state.over.is_none() || !state.relays.values().all(Relay::is_served)
+        });
     }
 
     /// Files of the box, as root.
@@ -152,28 +147,15 @@ impl Attach {
 
     /// Waits until the box has said that it can be reached into; whether it has within this time. Those made before there was a way never do.
     pub fn wait_for_greeting(&self, longest: Duration) -> bool {
-        let until = Instant::now().checked_add(longest);
-        let mut state = self.0.state();
-        while state.over.is_none() && !state.client.is_greeted() {
-            match self.0.wait_until(state, until) {
-                Some(waited) => state = waited,
-                None => return false,
-            }
-        }
-        state.over.is_none()
+        let open = |state: &State| state.over.is_none();
+        self.0
+            .wait_while(longest, |state| open(state) && !state.client.is_greeted())
+            .is_some_and(|state| open(&state))
     }
 
     /// Waits until the box has ended, or the connection to it; whether it has within this time.
     pub fn wait_for_end(&self, longest: Duration) -> bool {
-        let until = Instant::now().checked_add(longest);
-        let mut state = self.0.state();
-        while state.over.is_none() {
-            match self.0.wait_until(state, until) {
-                Some(waited) => state = waited,
-                None => return false,
-            }
-        }
-        true
+        self.0.wait_while(longest, |state| state.over.is_none()).is_some()
     }
 
     /// Serves another process, at the other end of `stream`, the protocol of the box until it is gone. It has been told that the protocol
@@ -237,6 +219,20 @@ impl Shared {
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits as long as something is so; none if it still is after this time.
+    fn wait_while(
+        &self,
+        longest: Duration,
+        is_so: impl Fn(&State) -> bool,
+    ) -> Option<MutexGuard<'_, State>> {
+        let until = Instant::now().checked_add(longest);
+        let mut state = self.state();
+        while is_so(&state) {
+            state = self.wait_until(state, until)?;
+        }
+        Some(state)
     }
 
     /// Waits for a change; none once this time has come.

@@ -68,7 +68,7 @@ impl Network {
     pub fn listeners(&self) -> Vec<(WaitKey, u16)> {
         let net = self.net.borrow();
         let waits = |socket: &net::Socket| match socket.kind {
-            Kind::Tcp => socket.tcp.state == State::Listen,
+            Kind::Tcp => listens(socket),
             Kind::Udp => socket.local.port() != 0 && socket.peer.is_none(),
             _ => false,
         };
@@ -79,8 +79,6 @@ impl Network {
     /// TCP ports at which somebody listens, in order.
     pub fn listening_ports(&self) -> Vec<u16> {
         let net = self.net.borrow();
-        let listens =
-            |socket: &net::Socket| socket.kind == Kind::Tcp && socket.tcp.state == State::Listen;
         let listening = net.sockets().filter(|(_, socket)| listens(socket));
         let mut ports: Vec<u16> = listening.map(|(_, socket)| socket.local.port()).collect();
         ports.sort_unstable();
@@ -138,6 +136,11 @@ pub struct InetSocket {
     options: Rc<RefCell<SocketOptions>>,
     network: Rc<Network>,
     wakes: WakeSink,
+}
+
+/// Whether somebody can connect to it.
+fn listens(socket: &net::Socket) -> bool {
+    socket.kind == Kind::Tcp && socket.tcp.state == State::Listen
 }
 
 /// A socket of AF_INET.
