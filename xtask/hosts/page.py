@@ -36,7 +36,7 @@ def limits(told):
     texts = [f"{', '.join(titles)}: {reason}" for reason, titles in reasons.items()]
     for title, said in told.items():
         for cell in worst_of({cell for cell in said if cell.startswith("fail")}):
-            texts.append(f"**{title}**: {cell.removeprefix('fail: ') if ':' in cell else 'fails'}")
+            texts.append(f"**{title}**: {cell.removeprefix('fail: ')}")
     return "; ".join(texts) or "–"
 
 
