@@ -1,9 +1,9 @@
 //! `cargo xtask js [--all] [WORD…]`: the package `packages/js`, compiled and tried in Node and Chromium, with `--all` in Firefox, too, on the box
-//! of `Dockerfile.examples/web`. Words choose tests by their names.
+//! of `Dockerfile.examples/web`. Words choose tests by their names. With `--programs` the lists of `cargo xtask programs` in Chromium, instead.
 
 use crate::examples::{self, Hub};
 use crate::paths::{Workspace, make_dir};
-use crate::{packages, process};
+use crate::{packages, process, programs};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::Command;
@@ -22,6 +22,12 @@ pub fn run(workspace: &Workspace, words: &[String]) -> Result<()> {
         bail!("js: the package has {size} bytes, more than {MOST}");
     }
     println!("js: the package has {:.1} kB", size as f64 / 1e3);
+    if words.iter().any(|word| word == "--programs") {
+        let parts: Vec<&String> = words.iter().filter(|word| *word != "--programs").collect();
+        return programs::in_chromium(workspace, &parts);
+    }
+    // A name in the documentation that leads nowhere is an error.
+    process::run(npm(&package).args(["run", "--silent", "docs"]))?;
     let folder = workspace.root.join("Dockerfile.examples/web");
     let wasm = examples::build(workspace, &Hub::start(workspace)?, &folder, &["wasm"])?.remove(0);
     let shots = workspace.target.join("js");

@@ -43,7 +43,8 @@ cargo xtask NAME
             own and build a box there; with --crates the crates are compiled, too
   hosts     run a small box under the hosts of the tests, or three boxes, each with all features, under every host: [--all]
             [--host PART] [--box NAME] [--form FORM] [--feature PART] [--verbose]; --all needs the network once and up to two hours
-  js        compile packages/js and try it in Node and Chromium, with --all in Firefox, too: [TEST-NAME...]
+  js        compile packages/js and try it in Node and Chromium, with --all in Firefox, too: [TEST-NAME...]; --programs [NAME-PART...]
+            runs the short lists of `programs` in Chromium
   programs  compare programs in a box with the same in a chroot: [--real] [NAME-PART...]; --real is the long list
             (openssl, python's tests, stress-ng, ffmpeg, gmp, zlib), which needs the network once and up to an hour
   suites    compare python's, Go's and stress-ng's own tests in a box with the same in a chroot, case by case: [NAME-PART...];

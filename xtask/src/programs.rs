@@ -5,6 +5,7 @@
 use crate::paths::{Workspace, make_dir};
 use crate::{boxer, fixtures, packages, process};
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -60,9 +61,10 @@ pub fn run(workspace: &Workspace, rest: &[String]) -> Result<()> {
                 (None, true) => {
                     wrong.push(format!("{label}: passes, take it out of known-failures.txt"))
                 }
-                (Some((cpu, found)), false) => {
-                    wrong.push(format!("{label} ({cpu})\n{}", tree.difference(&expected, &found)?))
-                }
+                (Some((cpu, found)), false) => wrong.push(format!(
+                    "{label} ({cpu})\n{}",
+                    difference(&tree.out, &expected, &found)?
+                )),
             }
         }
         println!("programs: {name}: {passed} as in a chroot, on {}", LEVELS.join(" and "));
@@ -74,6 +76,60 @@ pub fn run(workspace: &Workspace, rest: &[String]) -> Result<()> {
     println!("programs: {total} passed, {} failed", wrong.len());
     if !wrong.is_empty() {
         bail!("programs: {} cases are wrong", wrong.len());
+    }
+    Ok(())
+}
+
+/// The cases of the short lists in boxes in Chromium, by the package in `packages/js`, against the same in a chroot. Words choose cases by their names;
+/// `browser.txt` beside the lists has those that are known to differ: `TREE: NAME: CAUSE`.
+pub fn in_chromium(workspace: &Workspace, parts: &[&String]) -> Result<()> {
+    let cases = workspace.root.join("fixtures/programs");
+    let known = std::fs::read_to_string(cases.join("browser.txt")).unwrap_or_default();
+    let known: Vec<&str> =
+        known.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let mut trees = vec![("debian", "bookworm", fixtures::debian(workspace)?)];
+    trees.extend(fixtures::alpine(workspace)?.map(|dir| ("alpine", "latest", dir)));
+    let (mut jobs, mut expected) = (Vec::new(), Vec::new());
+    for (name, tag, dir) in trees {
+        let text = std::fs::read_to_string(cases.join(name).with_extension("txt"))?;
+        let tree = Tree::new(workspace, name, tag, dir)?;
+        for case in parse(&text)? {
+            if !parts.is_empty() && !parts.iter().any(|part| case.name.contains(*part)) {
+                continue;
+            }
+            expected.push((format!("{name}: {}", case.name), tree.native(&case)?));
+            let (shell, script) = (case.shell, case.script);
+            jobs.push(json!({ "box": tree.wasm, "shell": shell, "script": script }));
+        }
+    }
+    let out = workspace.target.join("programs");
+    let (list, results) = (out.join("jobs.json"), out.join("results.json"));
+    std::fs::write(&list, serde_json::to_vec(&jobs)?)?;
+    let script = workspace.root.join("packages/js/test/programs.js");
+    process::run(Command::new("node").arg(script).arg(&list).arg(&results))?;
+    let found: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(&results)?)?;
+    let (mut passed, mut wrong) = (0, 0);
+    for ((label, expected), found) in expected.iter().zip(&found) {
+        let part = |name: &str| found[name].as_str().unwrap_or_default().to_owned();
+        let status = found["status"].as_i64().unwrap_or(-1) as i32;
+        let found = told(&(part("stdout") + &part("stderr")), status);
+        let known = known.iter().find(|line| line.starts_with(&format!("{label}: ")));
+        match (found == *expected, known) {
+            (true, None) => passed += 1,
+            (false, Some(known)) => println!("known difference: {known}"),
+            (true, Some(_)) => {
+                wrong += 1;
+                println!("{label}: passes, take it out of browser.txt");
+            }
+            (false, None) => {
+                wrong += 1;
+                println!("{label}\n{}", difference(&out, expected, &found)?);
+            }
+        }
+    }
+    println!("programs: {passed} in Chromium as in a chroot, {wrong} failed");
+    if wrong > 0 || found.len() != expected.len() {
+        bail!("programs: {wrong} cases are wrong in Chromium");
     }
     Ok(())
 }
@@ -186,16 +242,16 @@ impl<'a> Tree<'a> {
         ]);
         outcome(boxer.arg(&self.wasm).args(["-c", &case.script]))
     }
+}
 
-    fn difference(&self, expected: &str, found: &str) -> Result<String> {
-        let (chroot, boxed) = (self.out.join("chroot.txt"), self.out.join("box.txt"));
-        std::fs::write(&chroot, expected)?;
-        std::fs::write(&boxed, found)?;
-        let mut diff = Command::new("diff");
-        diff.args(["-U1", "--label", "chroot", "--label", "box"]).arg(chroot).arg(boxed);
-        let text = String::from_utf8_lossy(&diff.output()?.stdout).into_owned();
-        Ok(text.lines().take(40).map(|line| format!("    {line}\n")).collect())
-    }
+fn difference(out: &Path, expected: &str, found: &str) -> Result<String> {
+    let (chroot, boxed) = (out.join("chroot.txt"), out.join("box.txt"));
+    std::fs::write(&chroot, expected)?;
+    std::fs::write(&boxed, found)?;
+    let mut diff = Command::new("diff");
+    diff.args(["-U1", "--label", "chroot", "--label", "box"]).arg(chroot).arg(boxed);
+    let text = String::from_utf8_lossy(&diff.output()?.stdout).into_owned();
+    Ok(text.lines().take(40).map(|line| format!("    {line}\n")).collect())
 }
 
 /// `sh -c SET_UP sh SCRATCH TREE OWN-FILES SHELL SCRIPT`, in a mount namespace of its own.
@@ -213,9 +269,13 @@ fn outcome(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().context("start a program")?;
     let status = output.status.code().unwrap_or(-1);
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    Ok(told(&text, status))
+}
+
+fn told(text: &str, status: i32) -> String {
     let mut lines: Vec<String> = text.lines().map(timeless).collect();
     lines.push(format!("status {status}\n"));
-    Ok(lines.join("\n"))
+    lines.join("\n")
 }
 
 /// A line of `ls -l` for one of [`OWN_FILES`] without the time.

@@ -30,6 +30,11 @@ export interface OpenOptions {
   /** Breaks loading off, and later terminates the box. */
   signal?: AbortSignal;
   limits?: Limits;
+  /**
+   * What programs and the files that they write may take of the device's memory, bytes or `"256m"`: `/proc/meminfo` says so, and when it is used up
+   * allocations fail or the largest process is killed. The box as a whole stays below that, its file, and 256 MB for the kernel's own records.
+   */
+  maxMemory?: string | number;
   hostname?: string;
   /** Where the worker's script is, if a bundler has moved it. */
   workerUrl?: string | URL;
@@ -64,6 +69,8 @@ interface File {
 
 /** What a host that steps boxes calls. */
 const NEEDED = ["memory", "boxer-begin", "boxer-step", "boxer-ports"];
+/** What the kernel in a box may need of its own beside programs and files, in bytes (`guest::boot::OWN_MEMORY`). */
+const OWN_MEMORY = 256 << 20;
 const HANGUP = "the box was terminated";
 
 export class Box {
@@ -76,7 +83,7 @@ export class Box {
    */
   static async open(what: BoxBytes | WebAssembly.Module, options: OpenOptions = {}): Promise<Box> {
     options.signal?.throwIfAborted();
-    const file = await load(what, options.signal);
+    const file = await load(what, options);
     options.signal?.throwIfAborted();
     return new Box(file, options);
   }
@@ -323,10 +330,10 @@ export class Box {
   }
 }
 
-async function load(what: BoxBytes | WebAssembly.Module, signal: AbortSignal | undefined): Promise<File> {
+async function load(what: BoxBytes | WebAssembly.Module, { signal, maxMemory }: OpenOptions): Promise<File> {
   if (what instanceof WebAssembly.Module) return { module: checked(what), source: undefined, segments: [] };
   const source = await bytesOf(what as BoxBytes, signal);
-  const { code, segments } = await takeApart(source);
+  const { code, segments } = await takeApart(source, maxMemory === undefined ? undefined : bytesIn(maxMemory) + OWN_MEMORY);
   let module: WebAssembly.Module;
   try {
     module = await WebAssembly.compile(concat(code) as Uint8Array<ArrayBuffer>);
@@ -367,7 +374,7 @@ function checked(module: WebAssembly.Module): WebAssembly.Module {
 }
 
 /** The variables that steer the box and those of its own program. */
-function environment(options: SpawnOptions, { limits = {}, hostname }: OpenOptions): string[] {
+function environment(options: SpawnOptions, { limits = {}, maxMemory, hostname }: OpenOptions): string[] {
   const env = [...VARIABLES];
   const steer = (name: string, value: string | number | undefined) => {
     if (value !== undefined) env.push(`BOXER_${name}=${value}`);
@@ -377,13 +384,21 @@ function environment(options: SpawnOptions, { limits = {}, hostname }: OpenOptio
   steer("HOSTNAME", hostname);
   const { cols, rows } = sizeOf(options.tty);
   steer("TTY", options.tty ? `${cols}x${rows}` : "0");
-  steer("MEMORY", limits.memory);
+  if (limits.memory !== undefined && maxMemory !== undefined) throw new BoxError("invalid-argument", "`maxMemory` and `limits.memory` are one bound: give one of them");
+  steer("MEMORY", maxMemory ?? limits.memory);
   steer("STORAGE", limits.storage);
   steer("PIDS", limits.pids);
   steer("TIMEOUT", limits.timeout);
   steer("CPU_TIME", limits.cpuTime);
   for (const [name, value] of Object.entries(options.env ?? {})) env.push(variable(name, value));
   return env;
+}
+
+/** Bytes of `"64m"` and its like. */
+function bytesIn(size: string | number): number {
+  const [, number, unit] = /^([0-9]+)([bkmg]?)b?$/i.exec(String(size)) ?? [];
+  if (number === undefined) throw new BoxError("invalid-argument", `${JSON.stringify(size)} is no size: bytes, or a number with k, m or g`);
+  return Number(number) * 1024 ** "bkmg".indexOf(unit!.toLowerCase() || "b");
 }
 
 function sizeOf(tty: SpawnOptions["tty"]): { cols: number; rows: number } {

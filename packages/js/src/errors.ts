@@ -36,6 +36,8 @@ export type BoxErrorCode =
   | "connection-refused"
   /** A connection broke, or what came is no HTTP. */
   | "connection-broken"
+  /** What the box has written cannot be written to a directory of the page: no room, or no permission any more. */
+  | "cannot-persist"
   /** The box cannot be frozen now. */
   | "cannot-freeze"
   /** Linux's error of a call on files, as in Node: `"ENOENT"`. */

@@ -1,6 +1,7 @@
 /** Files of a running box. What is done is done as root; paths are the box's. */
 
 import { BoxError } from "./errors.js";
+import { type DirectoryHandle, type FileTree, isHandle, load, Mount, type MountOptions } from "./mount.js";
 import { type ExecClient, type Reader, type Writer } from "./exec.js";
 
 const OPEN = 1;
@@ -197,6 +198,22 @@ export class BoxFiles {
       client.forget(number);
       client.call(UNWATCH, (writer) => writer.u32(number), path).catch(() => {});
     };
+  }
+
+  /**
+   * Puts files of the page into the box, at `path`: a tree in memory, or a directory of the File System Access interface or of OPFS with all that is in it. What the box changes
+   * below `path` is written to the directory a moment later (names of links, owners and modes are not kept there); what others change there meanwhile does not show in the box.
+   */
+  async mount(path: string, source: FileTree): Promise<void>;
+  async mount(path: string, source: DirectoryHandle, options?: MountOptions): Promise<Mount>;
+  async mount(path: string, source: FileTree | DirectoryHandle, options: MountOptions = {}): Promise<Mount | void> {
+    const place = path.replace(/\/+$/, "");
+    if (!place.startsWith("/")) throw new BoxError("invalid-argument", `${JSON.stringify(path)} is no absolute path of a directory`);
+    await load(this, place, source);
+    if (!isHandle(source)) return;
+    const mount = new Mount(this, place, source, options.onError ?? ((error) => console.error(error)));
+    if (!options.readOnly) await mount._watch();
+    return mount;
   }
 
   async #call(operation: number, fields: (writer: Writer) => void, what: string) {

@@ -26,6 +26,8 @@ export interface Parts {
 const HEADER = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
 const COMPONENT = 0x0d;
 const PAGE = 65536;
+/** Pages of a memory whose addresses have 32 bits. */
+const MOST_PAGES = 65536;
 /** Bytes that are read at once when heads are looked at. */
 const WINDOW = 65536;
 /** More than the head of any section or segment has. */
@@ -51,8 +53,8 @@ export async function readAt(source: Source, offset: number, length: number): Pr
   return new Uint8Array(await source.slice(offset, offset + length).arrayBuffer());
 }
 
-/** Takes a file apart. */
-export async function takeApart(source: Source): Promise<Parts> {
+/** Takes a file apart. `growth`: bytes by which its memory may grow, if not as far as an engine lets it. */
+export async function takeApart(source: Source, growth?: number): Promise<Parts> {
   const { sections, segments, passive } = await survey(source);
   const code: Uint8Array[] = [Uint8Array.from(HEADER)];
   for (const { id, offset, length } of sections) {
@@ -60,7 +62,10 @@ export async function takeApart(source: Source): Promise<Parts> {
     if (id === Section.DataCount) code.push(section(id, leb(passive.length)));
     else if (id === Section.Data) {
       if (passive.length) code.push(section(id, leb(passive.length), ...passive));
-    } else code.push(section(id, await whole(source, offset, length)));
+    } else {
+      const bytes = await whole(source, offset, length);
+      code.push(section(id, id === Section.Memory && growth !== undefined ? capped(bytes, growth) : bytes));
+    }
   }
   return { code, segments };
 }
@@ -336,6 +341,15 @@ function memory(bytes: Uint8Array, pages: number): Uint8Array {
   reader.leb();
   const most = flags ? [leb(reader.leb())] : [];
   return concat([Uint8Array.of(1, flags), leb(pages), ...most]);
+}
+
+/** The memory section with a bound: what it begins with and so many bytes. */
+function capped(bytes: Uint8Array, growth: number): Uint8Array {
+  const reader = new Reader(bytes, 0);
+  const [count, flags, pages] = [reader.leb(), reader.byte(), reader.leb()];
+  if (count !== 1 || flags > 1) throw damaged();
+  const most = Math.min(pages + Math.ceil(growth / PAGE), flags ? reader.leb() : MOST_PAGES);
+  return concat([Uint8Array.of(1, 1), leb(pages), leb(most)]);
 }
 
 /** Runs of memory that are not zero, in pages of 4 KiB; copies, all in one buffer. */

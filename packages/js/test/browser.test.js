@@ -39,6 +39,21 @@ for (const name of Object.keys(cases)) {
   test(name, { timeout: 180_000 }, async () => assert.equal(await page.evaluate((name) => window.runCase(name), name), null));
 }
 
+test("a directory of the origin, which is there again after a reload", { timeout: 120_000 }, async () => {
+  const other = await browser.newPage();
+  const load = async () => {
+    await other.goto(`${server.origin}/test/page.html`);
+    await other.waitForFunction(() => window.ready);
+  };
+  await load();
+  const first = await other.evaluate(() => window.persist("mkdir -p d/e; echo kept > d/e/f; echo x > gone; rm gone; head -c 1000000 /dev/urandom > big; md5sum < big"));
+  await load();
+  assert.equal(await other.evaluate(() => window.persist("cat d/e/f; ls; md5sum < big; rm -r d; mkdir big2; mv big big2")), `kept\nbig\nd\n${first}`);
+  await load();
+  assert.equal(await other.evaluate(() => window.persist("find . -type f; md5sum < big2/big")), `./big2/big\n${first}`);
+  await other.close();
+});
+
 test("from a URL, in a page that has no shared memory", async () => {
   assert.equal(await page.evaluate(() => window.fromUrl()), "from a URL\n");
   assert.equal(await page.evaluate(() => crossOriginIsolated), false);

@@ -140,6 +140,16 @@ export const cases = {
     equal((await fs.readdir("/usr/bin")).length > 100, true);
   },
 
+  async "a tree in memory"(t) {
+    const box = await t.open();
+    const tree = { "a.txt": { file: { contents: "one" } }, bin: { directory: { b: { file: { contents: Uint8Array.of(1, 2) } }, l: { file: { symlink: "b" } } } } };
+    equal(await box.fs.mount("/srv/tree/", tree), undefined);
+    equal(await box.fs.readFile("/srv/tree/a.txt", "utf8"), "one");
+    equal([...(await box.fs.readFile("/srv/tree/bin/l"))], [1, 2]);
+    await fails("invalid-argument", () => box.fs.mount("/srv", { "../x": { file: { contents: "" } } }));
+    await fails("invalid-argument", () => box.fs.mount("srv", {}));
+  },
+
   async "files that are watched"(t) {
     const box = await t.open();
     await box.fs.mkdir("/watched");
@@ -386,6 +396,14 @@ except OSError as e: print(type(e).__name__)`,
     const process = await box.spawn("python3", ["-c", "x = bytearray(1 << 30)"]);
     matches(await text(process.stderr), /MemoryError/);
     equal(await process.exit, 1);
+    const small = await t.open({ maxMemory: "64m" });
+    const told = await small.spawn("sh", ["-c", "grep MemTotal /proc/meminfo; exec python3 -c 'x = [bytearray(1 << 20) for n in range(1000)]'"]);
+    const [out, error] = await Promise.all([text(told.stdout), text(told.stderr)]);
+    equal(Number(/MemTotal: *([0-9]+) kB/.exec(out)[1]), 65536);
+    // Its own error, or the kernel's.
+    if ((await told.exit) !== 137) matches(error, /MemoryError/);
+    equal(await text((await small.spawn("echo", ["goes on"])).stdout), "goes on\n");
+    await fails("invalid-argument", () => t.open({ maxMemory: "much" }));
     const bad = await (await t.open({ limits: { memory: "much" } })).start("true");
     matches(await text(bad.stderr), /BOXER_MEMORY/);
     equal(await bad.exit, 125);

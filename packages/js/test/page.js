@@ -25,6 +25,18 @@ window.runCase = async (name) => {
   return null;
 };
 window.startIdle = async () => void (window.stopIdle = await idle(t));
+// Runs a script in a directory that is the origin's.
+window.persist = async (script) => {
+  const handle = await (await navigator.storage.getDirectory()).getDirectoryHandle("persist", { create: true });
+  const box = await t.open();
+  const mount = await box.fs.mount("/data", handle);
+  const process = await box.spawn("sh", ["-c", script], { cwd: "/data" });
+  const out = await new Response(process.stdout).text();
+  await process.exit;
+  await mount.unmount();
+  box.terminate();
+  return out;
+};
 window.fromUrl = async () => {
   const process = await (await Box.open(file)).start("echo", ["from a URL"]);
   return new Response(process.stdout).text();
