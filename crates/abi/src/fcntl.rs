@@ -113,6 +113,7 @@ pub const F_SEAL_EXEC: u32 = 32;
 pub const LOCK_SH: u32 = 1;
 pub const LOCK_EX: u32 = 2;
 pub const LOCK_NB: u32 = 4;
+pub const LOCK_MAND: u32 = 32;
 pub const LOCK_UN: u32 = 8;
 
 pub const SEEK_SET: u32 = 0;
@@ -130,6 +131,8 @@ pub const FALLOC_FL_PUNCH_HOLE: u32 = 2;
 pub const FALLOC_FL_COLLAPSE_RANGE: u32 = 8;
 pub const FALLOC_FL_ZERO_RANGE: u32 = 16;
 pub const FALLOC_FL_INSERT_RANGE: u32 = 32;
+pub const FALLOC_FL_UNSHARE_RANGE: u32 = 64;
+pub const FALLOC_FL_WRITE_ZEROES: u32 = 128;
 
 pub const RWF_HIPRI: u32 = 1;
 pub const RWF_NOAPPEND: u32 = 0x20;

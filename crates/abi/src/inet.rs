@@ -3,10 +3,12 @@
 
 pub const IPPROTO_IP: u32 = 0;
 pub const IPPROTO_ICMP: u32 = 1;
+pub const IPPROTO_IGMP: u32 = 2;
 pub const IPPROTO_TCP: u32 = 6;
 pub const IPPROTO_UDP: u32 = 17;
 pub const IPPROTO_IPV6: u32 = 41;
 pub const IPPROTO_ICMPV6: u32 = 58;
+pub const IPPROTO_NONE: u32 = 59;
 pub const IPPROTO_UDPLITE: u32 = 136;
 pub const IPPROTO_RAW: u32 = 255;
 pub const IPPROTO_MAX: u32 = 263;
@@ -139,9 +141,12 @@ pub const ICMPV6_FILTER: u32 = 1;
 pub const ICMP_ECHOREPLY: u8 = 0;
 pub const ICMP_DEST_UNREACH: u8 = 3;
 pub const ICMP_ECHO: u8 = 8;
+pub const ICMP_PROT_UNREACH: u8 = 2;
 pub const ICMP_PORT_UNREACH: u8 = 3;
 pub const ICMPV6_DEST_UNREACH: u8 = 1;
 pub const ICMPV6_PORT_UNREACH: u8 = 4;
+pub const ICMPV6_PARAMPROB: u8 = 4;
+pub const ICMPV6_UNK_NEXTHDR: u8 = 1;
 pub const ICMPV6_ECHO_REQUEST: u8 = 128;
 pub const ICMPV6_ECHO_REPLY: u8 = 129;
 

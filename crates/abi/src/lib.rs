@@ -7,6 +7,7 @@ mod pod;
 pub mod auxv;
 pub mod fcntl;
 pub mod inet;
+pub mod inode;
 pub mod ipc;
 pub mod mman;
 pub mod netlink;

@@ -6,6 +6,8 @@ pub const PROT_READ: u64 = 1;
 pub const PROT_WRITE: u64 = 2;
 /// Pages may be executed.
 pub const PROT_EXEC: u64 = 4;
+/// For atomic operations, on processors that make a difference.
+pub const PROT_SEM: u64 = 8;
 /// mprotect: extend to the start of a growing-down mapping.
 pub const PROT_GROWSDOWN: u64 = 0x0100_0000;
 /// mprotect: extend to the end of a growing-up mapping.

@@ -178,6 +178,10 @@ pub mod futex {
     pub const WAIT_BITSET: u32 = 9;
     /// Wake with a mask.
     pub const WAKE_BITSET: u32 = 10;
+    /// Wait to be moved to a priority-inheriting lock, and take it.
+    pub const WAIT_REQUEUE_PI: u32 = 11;
+    /// Move those to it, if the word has a value; the first may have it at once.
+    pub const CMP_REQUEUE_PI: u32 = 12;
     /// Take a priority-inheriting lock with an absolute time on a chosen clock.
     pub const LOCK_PI2: u32 = 13;
     /// The word is private to the process.

@@ -47,8 +47,6 @@ pub const FIOCLEX: u32 = 0x5451;
 pub const FIOASYNC: u32 = 0x5452;
 pub const TIOCGLCKTRMIOS: u32 = 0x5456;
 pub const TIOCSLCKTRMIOS: u32 = 0x5457;
-pub const FIOQSIZE: u32 = 0x5460;
-pub const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
 pub const RNDGETENTCNT: u32 = 0x8004_5200;
 
 /// Arguments of TCXONC.

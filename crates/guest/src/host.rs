@@ -24,6 +24,8 @@ pub struct WasiHost {
     fixed: Option<FixedWorld>,
     /// What the monotonic clock is ahead of the host's, ns (wrapping): a box that was a snapshot goes on where it was.
     ahead: u64,
+    /// The host has a clock of CPU time, and this is no world where clocks count instructions.
+    tells_cpu: bool,
     files: Files,
     tmpfs: Vec<HostTmpfs>,
     sockets: Vec<HostSocket>,
@@ -100,6 +102,7 @@ impl WasiHost {
             random: seconds,
         });
         let files = Files::new(invocation.files);
+        let tells_cpu = fixed.is_none() && wasi::clock_cpu().is_some();
         WasiHost {
             terminal: invocation.terminal,
             stdin,
@@ -107,6 +110,7 @@ impl WasiHost {
             preopens,
             fixed,
             ahead: UP,
+            tells_cpu,
             files,
             tmpfs: invocation.mounts.tmpfs(),
             sockets: invocation.mounts.sockets(),
@@ -160,6 +164,13 @@ impl Host for WasiHost {
             None => wasi::clock(false),
         };
         elapsed.wrapping_add(self.ahead)
+    }
+
+    fn clock_cpu(&self) -> u64 {
+        match self.tells_cpu {
+            true => wasi::clock_cpu().unwrap_or(0),
+            false => self.clock_monotonic(),
+        }
     }
 
     fn continue_at(&mut self, monotonic: u64) {

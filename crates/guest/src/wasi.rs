@@ -115,6 +115,15 @@ pub fn clock(realtime: bool) -> u64 {
     unsafe { w::clock_time_get(id, 1) }.unwrap_or(0)
 }
 
+/// CPU time of the thread that the box runs on, or else of the host's process, in nanoseconds from a fixed point; none if the host
+/// has no such clock: an error, or one that does not run.
+pub fn clock_cpu() -> Option<u64> {
+    [w::CLOCKID_THREAD_CPUTIME_ID, w::CLOCKID_PROCESS_CPUTIME_ID]
+        .into_iter()
+        // SAFETY: takes no pointers.
+        .find_map(|id| unsafe { w::clock_time_get(id, 1) }.ok().filter(|&time| time != 0))
+}
+
 /// Fills `buf` with entropy.
 pub fn random(buf: &mut [u8]) -> Result<()> {
     // SAFETY: the pointer and length are those of a live slice.

@@ -150,6 +150,10 @@ pub trait Host {
     fn clock_realtime(&self) -> u64;
     /// Nanoseconds since a fixed point.
     fn clock_monotonic(&self) -> u64;
+    /// CPU time that the box has used, ns from a fixed point. A host that cannot tell gives the time that passes.
+    fn clock_cpu(&self) -> u64 {
+        self.clock_monotonic()
+    }
     /// The monotonic clock goes on from here, whatever it showed: told to the host of a box that was a snapshot.
     fn continue_at(&mut self, monotonic: u64) {}
     /// That many nanoseconds pass: told to a host whose clocks count guest instructions, so that a build step gives the

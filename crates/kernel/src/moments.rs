@@ -458,7 +458,7 @@ fn clocks(kernel: &mut Kernel, _: &Beginning) {
     kernel.host.continue_at(monotonic);
     let between = kernel.host.clock_realtime().saturating_sub(realtime);
     kernel.asleep = kernel.asleep.saturating_add(between);
-    kernel.slice_start = kernel.now();
+    kernel.slice_start = kernel.host.clock_cpu();
     kernel.pumped = 0;
     kernel.idle = true;
 }

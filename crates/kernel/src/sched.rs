@@ -101,7 +101,6 @@ impl Kernel {
             self.tasks.vruntime = self.tasks.vruntime.max(vruntime);
             self.mm.activate(space);
             if self.prepare(tid) {
-                self.slice_start = self.now();
                 return Sched::Run(tid);
             }
         }
@@ -164,12 +163,12 @@ impl Kernel {
     /// cost more than many calls do.
     fn sample_start(&mut self) -> Option<u64> {
         self.sample = self.sample.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (self.sample >> 28 == 0).then(|| self.now())
+        (self.sample >> 28 == 0).then(|| self.host.clock_cpu())
     }
 
     fn sample_end(&mut self, tid: ThreadId, start: Option<u64>) {
         let Some(start) = start else { return };
-        let spent = self.now().saturating_sub(start).saturating_mul(16);
+        let spent = self.host.clock_cpu().saturating_sub(start).saturating_mul(16);
         if let Some(thread) = self.tasks.thread_mut(tid) {
             thread.sys_ns = thread.sys_ns.saturating_add(spent);
         }
@@ -370,9 +369,10 @@ impl Kernel {
         }
     }
 
-    /// Charges the CPU time since the last switch to the thread that had it. Nobody had it while the box was idle.
+    /// Charges the CPU time since the last switch to the thread that had it; what choosing the next one takes is that one's. Nobody had it
+    /// while the box was idle.
     pub(crate) fn account(&mut self) {
-        let now = self.now();
+        let now = self.host.clock_cpu();
         let spent = now.saturating_sub(self.slice_start);
         self.slice_start = now;
         if std::mem::take(&mut self.idle) {

@@ -265,7 +265,7 @@ fn robust_futexes_are_released() {
     sys.poke32(entry + 8, 0x8000_0000 | t.0);
     sys.ok(273, &[head, 24]);
     sys.run(main);
-    sys.blocks(FUTEX, &[entry + 8, 128, u64::from(0x8000_0000 | t.0), 0, 0, 0]);
+    sys.blocks(FUTEX, &[entry + 8, 0, u64::from(0x8000_0000 | t.0), 0, 0, 0]);
     sys.run(t);
     sys.blocks(EXIT, &[0]);
     sys.run(main);

@@ -359,6 +359,41 @@ fn packets_of_the_loopback() {
 }
 
 #[test]
+fn futexes_locks_and_owners_that_die() {
+    check("futex");
+}
+
+#[test]
+fn signals_during_calls_that_wait() {
+    check("restart");
+}
+
+#[test]
+fn names_and_messages_of_unix_sockets() {
+    check("unixnames");
+}
+
+#[test]
+fn reading_and_writing_of_every_kind() {
+    check("rw");
+}
+
+#[test]
+fn errors_of_calls_on_memory() {
+    check("memory");
+}
+
+#[test]
+fn raw_sockets_of_other_protocols() {
+    check("raw");
+}
+
+#[test]
+fn inode_flags_and_requests_of_all_filesystems() {
+    check("inodeflags");
+}
+
+#[test]
 fn inotify_and_descriptors_of_events() {
     check("inotify");
 }

@@ -1,11 +1,15 @@
-//! What packet(7) sockets see: the traffic of the loopback as packets. Inside a box there are none, so they are made up from
+//! What packet(7) and raw(7) sockets see: the traffic of the loopback as packets. Inside a box there are none, so they are made up from
 //! what was sent, and only while somebody listens.
 
+use crate::checksum::{checksum_of, fold, seal, sum};
 use crate::interface::LO;
 use crate::net::Net;
 use crate::socket::{Datagram, SHUT_SEND, SocketId};
 use crate::tap::{ETH_P_IP, ETH_P_IPV6, Packet, Tap};
-use abi::inet::IPPROTO_TCP;
+use abi::inet::{
+    ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, ICMPV6_DEST_UNREACH, ICMPV6_PORT_UNREACH, IPPROTO_ICMP,
+    IPPROTO_ICMPV6, IPPROTO_TCP,
+};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -47,9 +51,10 @@ impl Net {
         self.taps.all.remove(&id.0);
     }
 
-    /// Whether anybody listens.
-    fn is_tapped(&self) -> bool {
-        !self.taps.all.is_empty()
+    /// Whether anybody listens to packets of a protocol.
+    fn is_watched(&self, protocol: u8) -> bool {
+        let raw = || self.raw.iter().filter_map(|id| self.get(*id));
+        !self.taps.all.is_empty() || raw().any(|socket| socket.protocol == protocol)
     }
 
     /// A packet of the loopback goes out and comes in. One that a packet socket has made reaches nobody else: its addresses
@@ -68,45 +73,76 @@ impl Net {
         }
     }
 
-    /// Shows what `header` (of a raw socket or above UDP) carries as a packet of protocol `protocol`.
-    pub(crate) fn show_ip(&mut self, header: &Datagram, protocol: u8, payload: &[u8]) {
-        if !self.is_tapped() {
-            return;
+    /// Shows what `header` (of a raw socket or above UDP) carries as a packet of protocol `protocol`: whether a raw socket took it.
+    pub(crate) fn show_ip(&mut self, header: &Datagram, protocol: u8, payload: &[u8]) -> bool {
+        if !self.is_watched(protocol) {
+            return false;
         }
         self.taps.ident = self.taps.ident.wrapping_add(1);
-        let ident = self.taps.ident;
-        let ends = (header.from.ip(), header.to.ip());
-        if let Some((ethernet, packet)) =
-            ip(ends, protocol, (header.ttl, header.tos), ident, payload)
-        {
-            self.show_packet(ethernet, packet);
-        }
+        let Some((ethernet, packet)) = ip(header, protocol, self.taps.ident, payload) else {
+            return false;
+        };
+        // Raw sockets have headers of IPv4 only.
+        let taken = match ethernet {
+            ETH_P_IP => self.give_raw(header, protocol, &packet, payload),
+            _ => self.give_raw(header, protocol, payload, payload),
+        };
+        self.show_packet(ethernet, packet);
+        taken
     }
 
     /// Shows a datagram of UDP or UDP-Lite, which without options differs in its number only.
     pub(crate) fn show_udp(&mut self, protocol: u8, datagram: &Datagram) {
-        if !self.is_tapped() {
+        if self.is_watched(protocol) {
+            self.show_ip(datagram, protocol, &udp(protocol, datagram));
+        }
+    }
+
+    /// Shows that nobody has the port of `datagram` (`icmp_send`).
+    pub(crate) fn show_unreachable(&mut self, protocol: u8, datagram: &Datagram) {
+        if !self.is_watched(icmp_of(datagram)) {
             return;
         }
-        let len = UDP + datagram.data.len();
-        let mut payload = Vec::with_capacity(len);
-        payload.extend_from_slice(&datagram.from.port().to_be_bytes());
-        payload.extend_from_slice(&datagram.to.port().to_be_bytes());
-        payload.extend_from_slice(&(len as u16).to_be_bytes());
-        payload.extend_from_slice(&[0; 2]);
-        payload.extend_from_slice(&datagram.data);
-        let ends = (datagram.from.ip(), datagram.to.ip());
-        let sum = match checksum_of(ends, protocol, &payload) {
-            0 => 0xffff,
-            sum => sum,
+        let what = match datagram.to.is_ipv4() {
+            true => (ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, 0),
+            false => (ICMPV6_DEST_UNREACH, ICMPV6_PORT_UNREACH, 0),
         };
-        payload[6..8].copy_from_slice(&sum.to_be_bytes());
-        self.show_ip(datagram, protocol, &payload);
+        self.show_error(what, datagram, protocol, &udp(protocol, datagram));
+    }
+
+    /// Shows an ICMP error (type, code, second word) about the packet of `payload`.
+    pub(crate) fn show_error(
+        &mut self,
+        (kind, code, word): (u8, u8, u32),
+        about: &Datagram,
+        protocol: u8,
+        payload: &[u8],
+    ) {
+        let icmp = icmp_of(about);
+        if !self.is_watched(icmp) {
+            return;
+        }
+        let Some((ethernet, packet)) = ip(about, protocol, self.taps.ident, payload) else {
+            return;
+        };
+        // What a packet may hold that everybody takes (RFC 1812 4.3.2.3, RFC 4443 2.4).
+        let (most, tos) = match ethernet {
+            // Its precedence says "control of the network".
+            ETH_P_IP => (576 - IPV4, about.tos & 0x1e | 0xc0),
+            _ => (1280 - IPV6, 0),
+        };
+        let mut message = vec![kind, code, 0, 0];
+        message.extend_from_slice(&word.to_be_bytes());
+        message.extend(packet.into_iter().take(most - message.len()));
+        let (from, to) = (about.to.ip(), about.from.ip());
+        seal(&mut message, from, to);
+        let (from, to) = (SocketAddr::new(from, 0), SocketAddr::new(to, 0));
+        self.show_ip(&Datagram { from, to, ttl: 64, tos, ..about.clone() }, icmp, &message);
     }
 
     /// Shows a segment of the connection of `id`, sent before its counters move.
     pub(crate) fn show_tcp(&mut self, id: SocketId, flags: u8, data: &[u8]) {
-        if !self.is_tapped() {
+        if !self.is_watched(IPPROTO_TCP as u8) {
             return;
         }
         let Some(socket) = self.get(id) else { return };
@@ -132,9 +168,32 @@ impl Net {
 
     /// Shows the refusal of a connection that nobody listens for.
     pub(crate) fn show_refusal(&mut self, from: SocketAddr, to: SocketAddr) {
-        if self.is_tapped() {
-            let acknowledged = start(to, from).wrapping_add(1);
-            self.show_segment((from, to), (0, acknowledged), flag::RST | flag::ACK, &[]);
+        let acknowledged = start(to, from).wrapping_add(1);
+        self.show_segment((from, to), (0, acknowledged), flag::RST | flag::ACK, &[]);
+    }
+
+    /// A segment arrives that a raw socket has made: listening sockets and closed ports answer as they do; whoever was not asked for an answer
+    /// resets (RFC 9293 §3.10.7). It does not come into streams.
+    pub(crate) fn answer_segment(&mut self, from: SocketAddr, to: SocketAddr, segment: &[u8]) {
+        let Some(header) = segment.first_chunk::<TCP>() else { return };
+        let word = |at: usize| u32::from_be_bytes([0, 1, 2, 3].map(|i| header[at + i]));
+        let (sequence, acknowledged, flags) = (word(4), word(8), header[13]);
+        let length = segment.len().saturating_sub(usize::from(header[12] >> 4) * 4);
+        let next = sequence
+            .wrapping_add(length as u32)
+            .wrapping_add((flags & (flag::SYN | flag::FIN)).count_ones());
+        if flags & flag::RST != 0 || self.connections.contains_key(&(to, from)) {
+            return;
+        }
+        let back = (to, from);
+        if flags & flag::ACK != 0 {
+            self.show_segment(back, (acknowledged, 0), flag::RST, &[]);
+        } else if self.find_listener(to, from).is_none() {
+            self.show_segment(back, (0, next), flag::RST | flag::ACK, &[]);
+        } else if flags & (flag::SYN | flag::FIN) == flag::SYN {
+            self.show_segment(back, (start(to, from), next), flag::SYN | flag::ACK, &[]);
+            // Nobody at the sender's port has asked for that.
+            self.show_segment((from, to), (next, 0), flag::RST, &[]);
         }
     }
 
@@ -145,6 +204,9 @@ impl Net {
         flags: u8,
         data: &[u8],
     ) {
+        if !self.is_watched(IPPROTO_TCP as u8) {
+            return;
+        }
         let mut payload = Vec::with_capacity(TCP + data.len());
         payload.extend_from_slice(&from.port().to_be_bytes());
         payload.extend_from_slice(&to.port().to_be_bytes());
@@ -160,13 +222,44 @@ impl Net {
         payload.extend_from_slice(data);
         let sum = checksum_of((from.ip(), to.ip()), IPPROTO_TCP as u8, &payload);
         payload[16..18].copy_from_slice(&sum.to_be_bytes());
-        self.taps.ident = self.taps.ident.wrapping_add(1);
-        let ident = self.taps.ident;
-        let ends = (from.ip(), to.ip());
-        if let Some((ethernet, packet)) = ip(ends, IPPROTO_TCP as u8, (64, 0), ident, &payload) {
-            self.show_packet(ethernet, packet);
-        }
+        let header = Datagram {
+            data: Rc::default(),
+            from,
+            to,
+            index: LO,
+            ttl: 64,
+            tos: 0,
+            time: self.clock.1,
+            mark: 0,
+        };
+        self.show_ip(&header, IPPROTO_TCP as u8, &payload);
     }
+}
+
+/// ICMP of the family of a datagram.
+fn icmp_of(datagram: &Datagram) -> u8 {
+    match datagram.to.is_ipv4() {
+        true => IPPROTO_ICMP as u8,
+        false => IPPROTO_ICMPV6 as u8,
+    }
+}
+
+/// A datagram with its header.
+fn udp(protocol: u8, datagram: &Datagram) -> Vec<u8> {
+    let len = UDP + datagram.data.len();
+    let mut payload = Vec::with_capacity(len);
+    payload.extend_from_slice(&datagram.from.port().to_be_bytes());
+    payload.extend_from_slice(&datagram.to.port().to_be_bytes());
+    payload.extend_from_slice(&(len as u16).to_be_bytes());
+    payload.extend_from_slice(&[0; 2]);
+    payload.extend_from_slice(&datagram.data);
+    let ends = (datagram.from.ip(), datagram.to.ip());
+    let sum = match checksum_of(ends, protocol, &payload) {
+        0 => 0xffff,
+        sum => sum,
+    };
+    payload[6..8].copy_from_slice(&sum.to_be_bytes());
+    payload
 }
 
 /// The options of a segment: what Linux offers in a SYN, and timestamps (RFC 7323).
@@ -201,43 +294,10 @@ fn start(from: SocketAddr, to: SocketAddr) -> u32 {
     (mix(mix(1, from), to) >> 20) as u32
 }
 
-/// Sum of the big-endian 16-bit words of `bytes` (RFC 1071).
-fn sum(bytes: &[u8]) -> u32 {
-    let mut total = 0u32;
-    for pair in bytes.chunks(2) {
-        let low = pair.get(1).copied().unwrap_or(0);
-        total += u32::from(u16::from_be_bytes([pair[0], low]));
-        total = (total & 0xffff) + (total >> 16);
-    }
-    total
-}
-
-fn fold(mut total: u32) -> u16 {
-    while total > 0xffff {
-        total = (total & 0xffff) + (total >> 16);
-    }
-    !(total as u16)
-}
-
-/// Checksum of TCP or UDP with the pseudo-header (RFC 9293 §3.1, RFC 8200 §8.1).
-fn checksum_of((from, to): (IpAddr, IpAddr), protocol: u8, payload: &[u8]) -> u16 {
-    let addresses = match (from, to) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => sum(&from.octets()) + sum(&to.octets()),
-        (IpAddr::V6(from), IpAddr::V6(to)) => sum(&from.octets()) + sum(&to.octets()),
-        _ => 0,
-    };
-    fold(addresses + u32::from(protocol) + payload.len() as u32 + sum(payload))
-}
-
 /// A packet and its Ethernet type; none if it were longer than a packet can be.
-fn ip(
-    ends: (IpAddr, IpAddr),
-    protocol: u8,
-    (ttl, tos): (u8, u8),
-    ident: u16,
-    payload: &[u8],
-) -> Option<(u16, Vec<u8>)> {
-    match ends {
+fn ip(header: &Datagram, protocol: u8, ident: u16, payload: &[u8]) -> Option<(u16, Vec<u8>)> {
+    let &Datagram { ttl, tos, .. } = header;
+    match (header.from.ip(), header.to.ip()) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
             let len = u16::try_from(IPV4 + payload.len()).ok()?;
             let mut h = vec![0x45, tos];
@@ -322,6 +382,6 @@ mod tests {
         assert_eq!(tap.counts, (5, 3));
         assert_eq!(tap.front().unwrap().1, 22);
         net.remove_tap(id);
-        assert!(!net.is_tapped());
+        assert!(!net.is_watched(17));
     }
 }

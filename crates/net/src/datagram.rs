@@ -271,7 +271,7 @@ impl Net {
         self.show_udp(protocol, &datagram);
         match self.find_udp(protocol, to, datagram.from) {
             Some(target) => self.enqueue(target, datagram),
-            None => self.refuse(sender, &datagram, datagram.to.ip()),
+            None => self.refuse(sender, protocol, &datagram),
         }
         Ok(())
     }
@@ -304,6 +304,9 @@ impl Net {
             .filter(|(_, s)| wants(s))
             .map(|(id, _)| id)
             .collect();
+        if let Some(protocol) = protocol {
+            self.show_udp(protocol, datagram);
+        }
         for target in targets {
             self.enqueue(target, datagram.clone());
         }
@@ -362,7 +365,8 @@ impl Net {
     }
 
     /// Nobody has the port: the sender hears of it (`icmp_send`, `__udp4_lib_err`).
-    pub(crate) fn refuse(&mut self, sender: SocketId, datagram: &Datagram, offender: IpAddr) {
+    pub(crate) fn refuse(&mut self, sender: SocketId, protocol: u8, datagram: &Datagram) {
+        self.show_unreachable(protocol, datagram);
         let (v6, to) = (datagram.to.ip().is_ipv6(), datagram.to);
         let origin = match v6 {
             false => (SO_EE_ORIGIN_ICMP, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH),
@@ -375,7 +379,7 @@ impl Net {
             info: 0,
             data: Rc::from(&datagram.data[..quote]),
             to,
-            offender,
+            offender: to.ip(),
         };
         self.report(sender, message);
     }

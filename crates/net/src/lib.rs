@@ -4,6 +4,7 @@
 pub mod address;
 mod bind;
 mod capture;
+mod checksum;
 pub mod control;
 pub mod datagram;
 mod flows;

@@ -1,48 +1,18 @@
 //! Raw and ping sockets: ICMP echo, packets with and without their IP header (raw(7), icmp(7)).
 
 use crate::address::Family;
+use crate::checksum::{ICMP_HEADER, seal};
 use crate::datagram::Hints;
 use crate::net::Net;
 use crate::socket::{Datagram, Kind, SHUT_SEND, Socket, SocketId};
 use abi::Errno;
 use abi::inet::*;
 use abi::socket::MSG_OOB;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
 /// Bytes of an IPv4 header without options.
 const HEADER: usize = 20;
-/// Bytes of an ICMP header.
-const ICMP_HEADER: usize = 8;
-
-/// The Internet checksum over the parts (RFC 1071); each but the last has an even length.
-fn checksum(parts: &[&[u8]]) -> u16 {
-    let mut sum = 0u32;
-    for part in parts {
-        for pair in part.chunks(2) {
-            sum += u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
-            sum = (sum & 0xffff) + (sum >> 16);
-        }
-    }
-    !(sum as u16)
-}
-
-/// Stores the checksum of an ICMP message.
-fn seal(message: &mut [u8], from: IpAddr, to: IpAddr) {
-    if message.len() < ICMP_HEADER {
-        return;
-    }
-    message[2..4].fill(0);
-    let sum = match (from, to) {
-        (IpAddr::V6(from), IpAddr::V6(to)) => {
-            let len = (message.len() as u32).to_be_bytes();
-            let next = [0, 0, 0, IPPROTO_ICMPV6 as u8];
-            checksum(&[&from.octets(), &to.octets(), &len, &next, message])
-        }
-        _ => checksum(&[message]),
-    };
-    message[2..4].copy_from_slice(&sum.to_be_bytes());
-}
 
 impl Net {
     /// send(2) of a raw socket (`raw_sendmsg`).
@@ -142,20 +112,39 @@ impl Net {
             return;
         }
         self.interfaces.count_loopback(payload.len() + HEADER);
-        self.show_ip(&datagram, protocol, &payload);
-        self.give_raw(&datagram, protocol, &payload);
-        let v6 = to.is_ipv6();
-        let (icmp, request, reply) = match v6 {
-            false => (IPPROTO_ICMP, ICMP_ECHO, ICMP_ECHOREPLY),
-            true => (IPPROTO_ICMPV6, ICMPV6_ECHO_REQUEST, ICMPV6_ECHO_REPLY),
+        let taken = self.show_ip(&datagram, protocol, &payload);
+        match (u32::from(protocol), to.is_ipv6()) {
+            (IPPROTO_UDP, _) => self.input_udp(sender, datagram, &payload),
+            (IPPROTO_TCP, _) => self.input_tcp(&datagram, &payload),
+            (IPPROTO_ICMP, false) | (IPPROTO_ICMPV6, true) => {
+                self.input_icmp(sender, datagram, protocol, payload);
+            }
+            (IPPROTO_UDPLITE, _) | (IPPROTO_IGMP, false) | (IPPROTO_NONE, true) => {}
+            // Further headers, behind which nobody looks.
+            (0 | 43 | 44 | 60, true) => {}
+            _ if taken => {}
+            (_, false) => {
+                let what = (ICMP_DEST_UNREACH, ICMP_PROT_UNREACH, 0);
+                self.show_error(what, &datagram, protocol, &payload);
+            }
+            (_, true) => {
+                // It points at the number of the protocol in the header.
+                let what = (ICMPV6_PARAMPROB, ICMPV6_UNK_NEXTHDR, 6);
+                self.show_error(what, &datagram, protocol, &payload);
+            }
+        }
+    }
+
+    /// Echo: requests are answered, replies go to the ping socket that asked.
+    fn input_icmp(&mut self, sender: SocketId, datagram: Datagram, protocol: u8, payload: Vec<u8>) {
+        if payload.len() < ICMP_HEADER {
+            return;
+        }
+        let to = datagram.to.ip();
+        let (family, request, reply) = match to.is_ipv6() {
+            false => (Family::V4, ICMP_ECHO, ICMP_ECHOREPLY),
+            true => (Family::V6, ICMPV6_ECHO_REQUEST, ICMPV6_ECHO_REPLY),
         };
-        if u32::from(protocol) == IPPROTO_UDP {
-            self.input_udp(sender, datagram, &payload);
-            return;
-        }
-        if u32::from(protocol) != icmp || payload.len() < ICMP_HEADER {
-            return;
-        }
         if payload[0] == request {
             let mut answer = payload;
             answer[0] = reply;
@@ -165,7 +154,6 @@ impl Net {
             self.input(sender, back, protocol, answer);
         } else if payload[0] == reply {
             let ident = u16::from_be_bytes([payload[4], payload[5]]);
-            let family = if v6 { Family::V6 } else { Family::V4 };
             let target = self
                 .on_port(Kind::Ping, ident)
                 .find(|(_, s)| s.family == family && s.accepts(to))
@@ -174,6 +162,14 @@ impl Net {
                 self.enqueue(target, Datagram { data: Rc::from(payload), ..datagram });
             }
         }
+    }
+
+    /// TCP in a packet of a raw socket.
+    fn input_tcp(&mut self, datagram: &Datagram, segment: &[u8]) {
+        let [s0, s1, d0, d1, ..] = *segment else { return };
+        let from = SocketAddr::new(datagram.from.ip(), u16::from_be_bytes([s0, s1]));
+        let to = SocketAddr::new(datagram.to.ip(), u16::from_be_bytes([d0, d1]));
+        self.answer_segment(from, to, segment);
     }
 
     /// UDP in a packet of a raw socket.
@@ -186,30 +182,31 @@ impl Net {
         datagram.data = Rc::from(data);
         match self.find_udp(IPPROTO_UDP as u8, datagram.to, datagram.from) {
             Some(target) => self.enqueue(target, datagram),
-            None => self.refuse(sender, &datagram, datagram.to.ip()),
+            None => self.refuse(sender, IPPROTO_UDP as u8, &datagram),
         }
     }
 
-    /// Gives a packet to the raw sockets that want it: on IPv4 with a header.
-    fn give_raw(&mut self, datagram: &Datagram, protocol: u8, payload: &[u8]) {
-        let targets: Vec<_> = self.raw.iter().copied().collect();
-        let mut whole: Option<Rc<[u8]>> = None;
-        for id in targets {
-            let Some(socket) = self.get(id) else { continue };
-            if !wants(socket, datagram, protocol, payload) {
-                continue;
-            }
-            let data = whole.get_or_insert_with(|| match (datagram.from.ip(), datagram.to.ip()) {
-                (IpAddr::V4(from), IpAddr::V4(to)) => {
-                    let mut packet = header(datagram, protocol, payload.len(), from, to).to_vec();
-                    packet.extend_from_slice(payload);
-                    Rc::from(packet)
-                }
-                _ => Rc::from(payload),
-            });
-            let data = data.clone();
-            self.enqueue(id, Datagram { data, ..datagram.clone() });
+    /// Gives a packet to the raw sockets that want it: whether there is one. `data` is what they see.
+    pub(crate) fn give_raw(
+        &mut self,
+        datagram: &Datagram,
+        protocol: u8,
+        data: &[u8],
+        payload: &[u8],
+    ) -> bool {
+        let wanted = |id: &SocketId| {
+            self.get(*id).is_some_and(|socket| wants(socket, datagram, protocol, payload))
+        };
+        let targets: Vec<_> = self.raw.iter().copied().filter(wanted).collect();
+        if targets.is_empty() {
+            return false;
         }
+        let mut copy = Datagram { data: Rc::from(data), ..datagram.clone() };
+        copy.from.set_port(0);
+        for id in targets {
+            self.enqueue(id, copy.clone());
+        }
+        true
     }
 }
 
@@ -240,26 +237,4 @@ fn split(packet: &[u8]) -> Option<(&[u8], &[u8])> {
         return None;
     }
     packet.split_at_checked(len)
-}
-
-fn header(
-    datagram: &Datagram,
-    protocol: u8,
-    payload: usize,
-    from: Ipv4Addr,
-    to: Ipv4Addr,
-) -> [u8; HEADER] {
-    let mut h = [0; HEADER];
-    h[0] = 0x45;
-    h[1] = datagram.tos;
-    h[2..4].copy_from_slice(&((payload + HEADER) as u16).to_be_bytes());
-    // Don't fragment (IP_PMTUDISC_WANT).
-    h[6] = 0x40;
-    h[8] = datagram.ttl;
-    h[9] = protocol;
-    h[12..16].copy_from_slice(&from.octets());
-    h[16..20].copy_from_slice(&to.octets());
-    let sum = checksum(&[&h]);
-    h[10..12].copy_from_slice(&sum.to_be_bytes());
-    h
 }

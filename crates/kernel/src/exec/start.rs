@@ -134,7 +134,7 @@ impl Kernel {
             None => return Err(StartError::NoCommand),
         };
         self.boot_ns = self.now();
-        self.slice_start = self.boot_ns;
+        self.slice_start = self.host.clock_cpu();
         self.start_clock();
         self.name_host(&spec.hostname);
         let tid = self.bare_process(INIT);

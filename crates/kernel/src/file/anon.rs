@@ -14,6 +14,9 @@ use crate::fs::{Cx, Dentry, Mount, Res, Shared};
 /// Device number of anonymous objects.
 pub const ANON_DEV: u64 = 0xe;
 
+/// The filesystem of objects that are neither pipes nor sockets.
+pub const ANON_FS: &str = "anon_inodefs";
+
 struct AnonInode {
     kind: Kind,
     meta: RefCell<Meta>,
@@ -24,7 +27,7 @@ impl Inode for AnonInode {
         match self.kind {
             Kind::Fifo => "pipefs",
             Kind::Socket => "sockfs",
-            _ => "anon_inodefs",
+            _ => ANON_FS,
         }
     }
 

@@ -41,6 +41,7 @@ pub mod cap {
     pub const DAC_READ_SEARCH: u32 = 2;
     pub const FOWNER: u32 = 3;
     pub const FSETID: u32 = 4;
+    pub const LINUX_IMMUTABLE: u32 = 9;
     pub const SETFCAP: u32 = 31;
     pub const NET_BIND_SERVICE: u32 = 10;
     pub const NET_BROADCAST: u32 = 11;

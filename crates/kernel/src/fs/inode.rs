@@ -180,6 +180,16 @@ pub trait Inode {
     /// File type; does not change during the inode's life.
     fn kind(&self) -> Kind;
 
+    /// Inode flags (`FS_*_FL`, ioctl_iflags(2)), in filesystems that have them.
+    fn flags(&self) -> Option<u32> {
+        None
+    }
+
+    /// Sets them; who may was checked.
+    fn set_flags(&self, _cx: &mut Cx, _flags: u32) -> Res<()> {
+        Err(Errno::ENOTTY)
+    }
+
     /// For downcasts inside one filesystem.
     fn as_any(self: Rc<Self>) -> Rc<dyn Any>;
 

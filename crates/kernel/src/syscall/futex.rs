@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use abi::mman::PROT_WRITE;
 use abi::sched::futex as op;
 use abi::time::{CLOCK_MONOTONIC, CLOCK_REALTIME};
 use abi::{Errno, Timespec};
@@ -17,6 +18,8 @@ use crate::{Kernel, OnSignal, Stop, SysResult, ThreadId, Wait, WaitKey};
 pub enum Word {
     /// (address space, address)
     Private(u32, u64),
+    /// The same, asked for without `FUTEX_PRIVATE_FLAG`: those who pass it wait elsewhere (`FUT_OFF_MMSHARED`).
+    Own(u32, u64),
     /// Physical address.
     Shared(u32),
 }
@@ -34,8 +37,18 @@ struct Waiter {
     tid: ThreadId,
     ticket: u64,
     bitset: u32,
-    /// For PI futexes: becomes the owner when woken.
-    pi: bool,
+    kind: Waits,
+}
+
+/// What a waiter waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    /// To be woken.
+    Plain,
+    /// To become the owner of a priority-inheriting lock.
+    Lock,
+    /// To be moved to such a lock (FUTEX_WAIT_REQUEUE_PI).
+    Move(Word),
 }
 
 /// All futex queues.
@@ -46,16 +59,16 @@ pub struct Futexes {
 }
 
 impl Futexes {
-    fn enqueue(&mut self, word: Word, tid: ThreadId, bitset: u32, pi: bool) -> Place {
+    fn enqueue(&mut self, word: Word, tid: ThreadId, bitset: u32, kind: Waits) -> Place {
         self.ticket += 1;
         let ticket = self.ticket;
-        self.queues.entry(word).or_default().push_back(Waiter { tid, ticket, bitset, pi });
+        self.queues.entry(word).or_default().push_back(Waiter { tid, ticket, bitset, kind });
         Place { word, ticket }
     }
 
     /// Puts a thread in one of several queues.
     pub(super) fn enqueue_any(&mut self, word: Word, tid: ThreadId) -> Place {
-        self.enqueue(word, tid, u32::MAX, false)
+        self.enqueue(word, tid, u32::MAX, Waits::Plain)
     }
 
     /// Whether the waiter still waits.
@@ -70,6 +83,17 @@ impl Futexes {
                 self.queues.remove(&place.word);
             }
         }
+    }
+
+    /// Whether somebody waits.
+    fn has_waiters(&self, word: Word) -> bool {
+        self.queues.get(&word).is_some_and(|queue| !queue.is_empty())
+    }
+
+    /// What the first of them waits for.
+    fn first(&self, word: Word, bitset: u32) -> Option<Waits> {
+        let mut queue = self.queues.get(&word)?.iter();
+        queue.find(|w| w.bitset & bitset != 0).map(|w| w.kind)
     }
 
     fn pop(&mut self, word: Word, bitset: u32) -> Option<Waiter> {
@@ -90,34 +114,40 @@ impl Kernel {
             return Err(Errno::EINVAL);
         }
         let pa = self.mm.translate(va, Access::Read).map_err(|_| Errno::EFAULT)?;
-        let space = self.mm.current();
-        let shared = !private
-            && self
-                .mm
-                .space(space)
-                .and_then(|s| s.vmas().find(va))
-                .is_some_and(|(_, vma)| vma.rights.shared);
         debug_assert_eq!(u64::from(pa) & PAGE_MASK, va & PAGE_MASK);
-        Ok(if shared { Word::Shared(pa) } else { Word::Private(space.raw(), va) })
+        let id = self.mm.current();
+        let space = self.mm.space(id).ok_or(Errno::EFAULT)?;
+        let (_, vma) = space.vmas().find(va).ok_or(Errno::EFAULT)?;
+        if private {
+            return Ok(Word::Private(id.raw(), va));
+        }
+        // Memory of a process alone that it cannot write will never change (`get_futex_key`).
+        if vma.source.is_none() && vma.rights.prot & PROT_WRITE == 0 {
+            return Err(Errno::EFAULT);
+        }
+        Ok(if vma.rights.shared { Word::Shared(pa) } else { Word::Own(id.raw(), va) })
     }
 
-    /// Wakes up to `count` waiters: how many.
-    fn futex_wake(&mut self, word: Word, count: u32, bitset: u32) -> u32 {
+    /// Wakes up to `count` waiters: how many. EINVAL if one of them waits for a lock.
+    fn futex_wake(&mut self, word: Word, count: u32, bitset: u32) -> Result<u32, Errno> {
         let mut woken = 0;
         while woken < count {
+            match self.futexes.first(word, bitset) {
+                None => break,
+                Some(Waits::Plain) => {}
+                Some(Waits::Lock | Waits::Move(_)) => return Err(Errno::EINVAL),
+            }
             let Some(waiter) = self.futexes.pop(word, bitset) else { break };
             self.wakes.borrow_mut().push(WaitKey::thread(waiter.tid));
             woken += 1;
         }
-        woken
+        Ok(woken)
     }
 
-    /// Wakes waiters on an address of the current space, shared or private.
-    pub(crate) fn futex_wake_address(&mut self, va: u64, count: u32) {
-        for private in [true, false] {
-            if let Ok(word) = self.futex_word(va, private) {
-                self.futex_wake(word, count, u32::MAX);
-            }
+    /// Wakes a waiter on an address of the current space, as a thread that ends does: who passed `FUTEX_PRIVATE_FLAG` is not meant.
+    pub(crate) fn futex_wake_address(&mut self, va: u64) {
+        if let Ok(word) = self.futex_word(va, false) {
+            let _ = self.futex_wake(word, 1, u32::MAX);
         }
     }
 
@@ -146,6 +176,7 @@ impl Kernel {
         private: bool,
         value: u32,
         bitset: u32,
+        kind: Waits,
     ) -> SysResult {
         if bitset == 0 {
             return Err(Errno::EINVAL.into());
@@ -161,6 +192,9 @@ impl Kernel {
             return self.futex_block(tid);
         }
         let word = self.futex_word(va, private)?;
+        if kind == Waits::Move(word) {
+            return Err(Errno::EINVAL.into());
+        }
         let now: u32 = self.mm.read_pod(va)?;
         if now != value {
             return Err(Errno::EAGAIN.into());
@@ -168,29 +202,89 @@ impl Kernel {
         if self.deadline_passed(tid) {
             return Err(Errno::ETIMEDOUT.into());
         }
-        let place = self.futexes.enqueue(word, tid, bitset, false);
+        let place = self.futexes.enqueue(word, tid, bitset, kind);
         self.tasks[tid].restart.futex = Some(place);
         self.futex_block(tid)
     }
 
-    /// Wakes `wake` waiters of the first word and moves `requeue` others to the second.
-    fn futex_requeue(&mut self, from: Word, to: Word, wake: u32, requeue: u32) -> u32 {
-        let woken = self.futex_wake(from, wake, u32::MAX);
+    /// Wakes `wake` waiters of the first word and moves `requeue` others to the second: how many.
+    fn futex_requeue(
+        &mut self,
+        from: Word,
+        to: Word,
+        wake: u32,
+        requeue: u32,
+    ) -> Result<u32, Errno> {
+        let woken = self.futex_wake(from, wake, u32::MAX)?;
         let mut moved = 0;
         while moved < requeue && from != to {
-            let Some(waiter) = self.futexes.pop(from, u32::MAX) else { break };
-            let (tid, ticket) = (waiter.tid, waiter.ticket);
-            self.futexes.queues.entry(to).or_default().push_back(waiter);
-            if let Some(thread) = self.tasks.thread_mut(tid) {
-                let place = Place { word: to, ticket };
-                match thread.restart.waitv.iter_mut().find(|p| p.ticket == ticket) {
-                    Some(one) => *one = place,
-                    None => thread.restart.futex = Some(place),
-                }
+            match self.futexes.first(from, u32::MAX) {
+                None => break,
+                Some(Waits::Plain) => self.futex_move(from, to, Waits::Plain),
+                Some(Waits::Lock | Waits::Move(_)) => return Err(Errno::EINVAL),
             }
             moved += 1;
         }
-        woken + moved
+        Ok(woken + moved)
+    }
+
+    /// Moves the first waiter of one word to the end of another's queue.
+    fn futex_move(&mut self, from: Word, to: Word, kind: Waits) {
+        let Some(waiter) = self.futexes.pop(from, u32::MAX) else { return };
+        let (tid, ticket) = (waiter.tid, waiter.ticket);
+        self.futexes.queues.entry(to).or_default().push_back(Waiter { kind, ..waiter });
+        if let Some(thread) = self.tasks.thread_mut(tid) {
+            let place = Place { word: to, ticket };
+            match thread.restart.waitv.iter_mut().find(|p| p.ticket == ticket) {
+                Some(one) => *one = place,
+                None => thread.restart.futex = Some(place),
+            }
+        }
+    }
+
+    /// FUTEX_WAIT_REQUEUE_PI: waits at the first word until it owns the second, a lock.
+    fn futex_wait_requeue_pi(&mut self, tid: ThreadId, a: Args, private: bool) -> SysResult {
+        if a.u64(0) == a.u64(4) {
+            return Err(Errno::EINVAL.into());
+        }
+        let lock = self.futex_word(a.u64(4), private)?;
+        self.futex_wait(tid, a.u64(0), private, a.u32(2), u32::MAX, Waits::Move(lock))
+    }
+
+    /// FUTEX_CMP_REQUEUE_PI: moves the first waiter and `requeue` others to the lock. If that is free, the first has it at once.
+    fn futex_requeue_pi(&mut self, a: Args, private: bool) -> SysResult {
+        let (va, lock_va, requeue) = (a.u64(0), a.u64(4), a.u32(3));
+        if va == lock_va || a.u32(2) != 1 {
+            return Err(Errno::EINVAL.into());
+        }
+        let from = self.futex_word(va, private)?;
+        let lock = self.futex_word(lock_va, private)?;
+        if from == lock {
+            return Err(Errno::EINVAL.into());
+        }
+        if self.mm.read_pod::<u32>(va)? != a.u32(5) {
+            return Err(Errno::EAGAIN.into());
+        }
+        let mut done = 0;
+        while done <= requeue {
+            match self.futexes.first(from, u32::MAX) {
+                None => break,
+                Some(Waits::Move(to)) if to == lock => {}
+                Some(_) => return Err(Errno::EINVAL.into()),
+            }
+            let value: u32 = self.mm.read_pod(lock_va)?;
+            if value & op::TID_MASK != 0 {
+                self.mm.write_pod(lock_va, &(value | op::WAITERS))?;
+                self.futex_move(from, lock, Waits::Lock);
+            } else if let Some(waiter) = self.futexes.pop(from, u32::MAX) {
+                let waiters = if self.futexes.has_waiters(lock) { op::WAITERS } else { 0 };
+                let new = waiter.tid.0 | waiters | value & op::OWNER_DIED;
+                self.mm.write_pod(lock_va, &new)?;
+                self.wakes.borrow_mut().push(WaitKey::thread(waiter.tid));
+            }
+            done += 1;
+        }
+        Ok(u64::from(done))
     }
 
     /// FUTEX_WAKE_OP: changes the second word, wakes on both.
@@ -209,6 +303,7 @@ impl Kernel {
             4 => old ^ arg,
             _ => return Err(Errno::ENOSYS.into()),
         };
+        self.mm.write_pod(va2, &new)?;
         let cmp = sign12(code);
         let hit = match code >> 24 & 15 {
             0 => old == cmp,
@@ -219,10 +314,9 @@ impl Kernel {
             5 => old > cmp,
             _ => return Err(Errno::ENOSYS.into()),
         };
-        self.mm.write_pod(va2, &new)?;
-        let mut woken = self.futex_wake(word, a.u32(2), u32::MAX);
+        let mut woken = self.futex_wake(word, a.u32(2).max(1), u32::MAX)?;
         if hit {
-            woken += self.futex_wake(word2, a.u32(3), u32::MAX);
+            woken += self.futex_wake(word2, a.u32(3).max(1), u32::MAX)?;
         }
         Ok(u64::from(woken))
     }
@@ -254,8 +348,7 @@ impl Kernel {
             return Err(Errno::EDEADLK.into());
         }
         if owner == 0 {
-            let queued = self.futexes.queues.get(&word).is_some_and(|q| !q.is_empty());
-            let waiters = if queued { op::WAITERS } else { 0 };
+            let waiters = if self.futexes.has_waiters(word) { op::WAITERS } else { 0 };
             let new = tid.0 | waiters | value & op::OWNER_DIED;
             self.mm.write_pod(va, &new)?;
             return Ok(0);
@@ -267,21 +360,25 @@ impl Kernel {
             return Err(Errno::EAGAIN.into());
         }
         self.mm.write_pod(va, &(value | op::WAITERS))?;
-        let place = self.futexes.enqueue(word, tid, u32::MAX, true);
+        let place = self.futexes.enqueue(word, tid, u32::MAX, Waits::Lock);
         self.tasks[tid].restart.futex = Some(place);
         self.futex_block(tid)
     }
 
     fn futex_unlock_pi(&mut self, tid: ThreadId, va: u64, private: bool) -> SysResult {
-        let word = self.futex_word(va, private)?;
         let value: u32 = self.mm.read_pod(va)?;
         if value & op::TID_MASK != tid.0 {
             return Err(Errno::EPERM.into());
         }
-        let next = self.futexes.pop(word, u32::MAX).filter(|w| w.pi);
-        let more = self.futexes.queues.get(&word).is_some_and(|q| !q.is_empty());
+        let word = self.futex_word(va, private)?;
+        if self.futexes.first(word, u32::MAX).is_some_and(|kind| kind != Waits::Lock) {
+            return Err(Errno::EINVAL.into());
+        }
+        let next = self.futexes.pop(word, u32::MAX);
         let new = match &next {
-            Some(waiter) => waiter.tid.0 | if more { op::WAITERS } else { 0 },
+            Some(waiter) => {
+                waiter.tid.0 | if self.futexes.has_waiters(word) { op::WAITERS } else { 0 }
+            }
             None => 0,
         };
         self.mm.write_pod(va, &new)?;
@@ -289,6 +386,22 @@ impl Kernel {
             self.wakes.borrow_mut().push(WaitKey::thread(waiter.tid));
         }
         Ok(0)
+    }
+
+    /// Whoever waits first for a lock whose owner has died has it; false if nobody waits.
+    fn inherit_lock(&mut self, va: u64) -> bool {
+        for private in [false, true] {
+            let Ok(word) = self.futex_word(va, private) else { continue };
+            if self.futexes.first(word, u32::MAX) == Some(Waits::Lock)
+                && let Some(waiter) = self.futexes.pop(word, u32::MAX)
+            {
+                let waiters = if self.futexes.has_waiters(word) { op::WAITERS } else { 0 };
+                let _ = self.mm.write_pod(va, &(waiter.tid.0 | waiters | op::OWNER_DIED));
+                self.wakes.borrow_mut().push(WaitKey::thread(waiter.tid));
+                return true;
+            }
+        }
+        false
     }
 
     /// At a thread's end: marks the robust futexes it holds (`OWNER_DIED`) and wakes a waiter of each.
@@ -331,15 +444,18 @@ impl Kernel {
         let pi = entry & 1 != 0;
         if pending && !pi && value == 0 {
             // It was given up, but nobody woken yet.
-            self.futex_wake_address(va, 1);
+            self.futex_wake_address(va);
             return;
         }
         if value & op::TID_MASK != tid.0 {
             return;
         }
+        if pi && self.inherit_lock(va) {
+            return;
+        }
         let died = value & op::WAITERS | op::OWNER_DIED;
         if self.mm.write_pod(va, &died).is_ok() && value & op::WAITERS != 0 {
-            self.futex_wake_address(va, 1);
+            self.futex_wake_address(va);
         }
     }
 }
@@ -354,7 +470,10 @@ pub fn futex(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let (va, code, value) = (a.u64(0), a.u32(1), a.u32(2));
     let private = code & op::PRIVATE_FLAG != 0;
     let cmd = code & !(op::PRIVATE_FLAG | op::CLOCK_REALTIME);
-    let waits = matches!(cmd, op::WAIT | op::WAIT_BITSET | op::LOCK_PI | op::LOCK_PI2);
+    let waits = matches!(
+        cmd,
+        op::WAIT | op::WAIT_BITSET | op::LOCK_PI | op::LOCK_PI2 | op::WAIT_REQUEUE_PI
+    );
     if waits && a.u64(3) != 0 && !k.tasks[tid].restart.again {
         let time: Timespec = k.mm.read_pod(a.u64(3))?;
         let ns = time.to_ns().ok_or(Errno::EINVAL)?;
@@ -366,30 +485,38 @@ pub fn futex(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         k.tasks[tid].restart.deadline = Some(deadline);
         k.tasks[tid].restart.clock = absolute.then_some(clock);
     }
+    let has_clock = matches!(cmd, op::WAIT_BITSET | op::WAIT_REQUEUE_PI | op::LOCK_PI2);
+    if code & op::CLOCK_REALTIME != 0 && !has_clock {
+        return Err(Errno::ENOSYS.into());
+    }
     match cmd {
-        op::WAIT => k.futex_wait(tid, va, private, value, u32::MAX),
-        op::WAIT_BITSET => k.futex_wait(tid, va, private, value, a.u32(5)),
+        op::WAIT => k.futex_wait(tid, va, private, value, u32::MAX, Waits::Plain),
+        op::WAIT_BITSET => k.futex_wait(tid, va, private, value, a.u32(5), Waits::Plain),
+        op::WAIT_REQUEUE_PI => k.futex_wait_requeue_pi(tid, a, private),
         op::WAKE => {
             let word = k.futex_word(va, private)?;
-            Ok(u64::from(k.futex_wake(word, value.max(1), u32::MAX)))
+            Ok(u64::from(k.futex_wake(word, value.max(1), u32::MAX)?))
         }
         op::WAKE_BITSET => {
             if a.u32(5) == 0 {
                 return Err(Errno::EINVAL.into());
             }
             let word = k.futex_word(va, private)?;
-            Ok(u64::from(k.futex_wake(word, value.max(1), a.u32(5))))
+            Ok(u64::from(k.futex_wake(word, value.max(1), a.u32(5))?))
         }
-        op::REQUEUE | op::CMP_REQUEUE => {
+        op::REQUEUE | op::CMP_REQUEUE | op::CMP_REQUEUE_PI => {
             if a.i32(2) < 0 || a.i32(3) < 0 {
                 return Err(Errno::EINVAL.into());
+            }
+            if cmd == op::CMP_REQUEUE_PI {
+                return k.futex_requeue_pi(a, private);
             }
             let from = k.futex_word(va, private)?;
             let to = k.futex_word(a.u64(4), private)?;
             if cmd == op::CMP_REQUEUE && k.mm.read_pod::<u32>(va)? != a.u32(5) {
                 return Err(Errno::EAGAIN.into());
             }
-            Ok(u64::from(k.futex_requeue(from, to, value, a.u32(3))))
+            Ok(u64::from(k.futex_requeue(from, to, value, a.u32(3))?))
         }
         op::WAKE_OP => k.futex_wake_op(a, private),
         op::LOCK_PI | op::LOCK_PI2 => k.futex_lock_pi(tid, va, private, false),

@@ -7,7 +7,7 @@ use mem::{Access, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE};
 use super::Args;
 use crate::ipc::shm::Mapping;
 use crate::mm::map::Place;
-use crate::mm::{MapRequest, Rights};
+use crate::mm::{MapRequest, Rights, TASK_SIZE};
 use crate::{Kernel, SysResult, ThreadId};
 
 const PROT_ALL: u64 = PROT_READ | PROT_WRITE | PROT_EXEC;
@@ -26,19 +26,26 @@ const LEGACY_FLAGS: u64 = MAP_SHARED
     | MAP_STACK
     | MAP_HUGETLB
     | MAP_32BIT
-    | MAP_UNINITIALIZED;
+    | MAP_HUGE_SIZES;
 
-/// Of kernels without a memory management unit; accepted.
-const MAP_UNINITIALIZED: u64 = 0x400_0000;
+/// The sizes of huge pages that have names (MAP_HUGE_2MB, MAP_HUGE_1GB); one bit is also MAP_UNINITIALIZED.
+const MAP_HUGE_SIZES: u64 = 0x7c00_0000;
 
 /// mmap(2)
 pub fn mmap(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let (addr, len, prot, flags, offset) = (a.u64(0), a.u64(1), a.u64(2), a.u64(3), a.u64(5));
-    if offset & PAGE_MASK != 0
-        || len == 0
-        || prot & !(PROT_ALL | PROT_GROWSDOWN | PROT_GROWSUP) != 0
-    {
+    if offset & PAGE_MASK != 0 {
         return Err(Errno::EINVAL.into());
+    }
+    // The descriptor comes before all that is done with it (`ksys_mmap_pgoff`); unknown bits of the protection mean nothing.
+    if flags & MAP_ANONYMOUS == 0 {
+        k.file(tid, a.i32(4))?;
+    }
+    if len == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    if len.checked_next_multiple_of(PAGE_SIZE as u64).is_none() {
+        return Err(Errno::ENOMEM.into());
     }
     let shared = match flags & MAP_TYPE {
         MAP_PRIVATE => false,
@@ -62,6 +69,9 @@ pub fn mmap(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         let (object, may_write, may_exec) = k.mapping(tid, a.i32(4), prot, shared)?;
         if !fits {
             return Err(Errno::EOVERFLOW.into());
+        }
+        if flags & MAP_GROWSDOWN != 0 {
+            return Err(Errno::EINVAL.into());
         }
         rights.may_write = may_write;
         rights.may_exec = may_exec;
@@ -112,16 +122,18 @@ pub fn mprotect(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
     if prot & PROT_GROWSUP != 0 {
         return Err(Errno::EINVAL.into());
     }
-    if prot & PROT_GROWSDOWN != 0 {
+    if addr & PAGE_MASK == 0 && len != 0 && prot & PROT_GROWSDOWN != 0 {
+        let end = addr.checked_add(len).ok_or(Errno::ENOMEM)?;
         let space = k.mm.space(k.mm.current()).ok_or(Errno::ENOMEM)?;
-        let (start, vma) = space.vmas().find(addr).ok_or(Errno::ENOMEM)?;
+        let mut here = space.vmas().iter().filter(|(start, vma)| vma.end > addr && *start < end);
+        let (start, vma) = here.next().ok_or(Errno::ENOMEM)?;
         if !vma.rights.grows_down {
             return Err(Errno::EINVAL.into());
         }
-        len = len.saturating_add(addr - start);
-        addr = start;
+        (addr, len) = (start, end - start);
     }
-    k.mm.protect(addr, len, prot & !PROT_GROWSDOWN)?;
+    // PROT_SEM is taken, and means nothing here.
+    k.mm.protect(addr, len, prot & !(PROT_GROWSDOWN | PROT_SEM))?;
     Ok(0)
 }
 
@@ -140,7 +152,16 @@ pub fn brk(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
 
 /// mremap(2)
 pub fn mremap(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
-    Ok(k.mm.remap(a.u64(0), a.u64(1), a.u64(2), a.u64(3), a.u64(4))?)
+    let (addr, old_len, len, flags, to) = (a.u64(0), a.u64(1), a.u64(2), a.u64(3), a.u64(4));
+    if flags & MREMAP_FIXED != 0 {
+        // The new place is looked at before the old one.
+        let end = to.checked_add(len).filter(|end| *end <= TASK_SIZE && to & PAGE_MASK == 0);
+        let end = end.ok_or(Errno::EINVAL)?;
+        if addr < end && to < addr.saturating_add(old_len) {
+            return Err(Errno::EINVAL.into());
+        }
+    }
+    Ok(k.mm.remap(addr, old_len, len, flags, to)?)
 }
 
 /// msync(2)

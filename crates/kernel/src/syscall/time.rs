@@ -28,8 +28,10 @@ impl Kernel {
     /// CPU time of a thread in ns, with the running slice.
     pub fn thread_cpu(&self, tid: ThreadId) -> u64 {
         let Some(thread) = self.tasks.thread(tid) else { return 0 };
-        let slice =
-            if tid == self.current { self.now().saturating_sub(self.slice_start) } else { 0 };
+        let slice = match tid == self.current {
+            true => self.host.clock_cpu().saturating_sub(self.slice_start),
+            false => 0,
+        };
         thread.cpu_ns + slice
     }
 

@@ -72,7 +72,7 @@ impl Kernel {
         if clear_tid != 0 && self.mm.space_users(space) > 1 {
             // set_tid_address(2): cleared and woken only while somebody shares the memory.
             if self.mm.write_pod(clear_tid, &0_u32).is_ok() {
-                self.futex_wake_address(clear_tid, 1);
+                self.futex_wake_address(clear_tid);
             }
         }
         self.vfork_release(tid);

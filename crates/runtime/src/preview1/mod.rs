@@ -14,6 +14,7 @@ use crate::error::{RunError, start_error};
 use crate::freeze::{Freezer, Freezing};
 use crate::translator::Translator;
 use link::CodeCache;
+use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 use wasmtime::{AsContextMut, Caller, Extern, Linker, bail};
 use wasmtime_wasi::I32Exit;
@@ -22,6 +23,10 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as theirs, WasiSnapshotPrev
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 use wasmtime_wasi::runtime::in_tokio;
 use wiggle::GuestMemory;
+
+/// Clocks of CPU time (`clockid`).
+const PROCESS_CPUTIME: i32 = 2;
+const THREAD_CPUTIME: i32 = 3;
 
 const MODULE: &str = "wasi_snapshot_preview1";
 
@@ -127,14 +132,8 @@ fn shadow(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             return delegate!(caller, fd_fdstat_get, fd, stat);
         }
         let (bytes, state) = memory(&mut caller)?;
-        let stat = usize::try_from(stat as u32)?;
-        Ok(errno::of(match bytes.get_mut(stat..).and_then(|bytes| bytes.get_mut(..24)) {
-            Some(bytes) => {
-                bytes.copy_from_slice(&state.streams.fdstat(fd));
-                Ok(())
-            }
-            None => Err(errno::FAULT),
-        }))
+        let told = state.streams.fdstat(fd);
+        Ok(errno::of(put(bytes, stat, &told)))
     };
     linker.func_wrap(MODULE, "fd_fdstat_get", fdstat)?;
     let wait = |mut caller: Caller<'_, State>, subs: i32, events: i32, count: i32, done: i32| {
@@ -165,6 +164,12 @@ fn shadow(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let clock = |mut caller: Caller<'_, State>, id: i32, precision: i64, time: i32| {
         check(&caller)?;
         let (bytes, state) = memory(&mut caller)?;
+        // The box is alone on its thread; wasmtime-wasi knows no CPU time.
+        if matches!(id, PROCESS_CPUTIME | THREAD_CPUTIME) {
+            let used = clock_gettime(ClockId::ThreadCPUTime);
+            let used = used.tv_sec as u64 * 1_000_000_000 + used.tv_nsec as u64;
+            return Ok(errno::of(put(bytes, time, &used.to_le_bytes())));
+        }
         let mut bytes = GuestMemory::Unshared(bytes);
         theirs::clock_time_get(&mut state.wasi, &mut bytes, id, precision, time)
     };
@@ -221,9 +226,14 @@ fn load(bytes: &[u8], at: usize) -> Result<u32, i32> {
 
 /// Writes a `size` into the module's memory.
 fn store(bytes: &mut [u8], at: i32, value: usize) -> Result<(), i32> {
-    let at = at as u32 as usize;
     let value = u32::try_from(value).map_err(|_| errno::OVERFLOW)?;
-    let place = at.checked_add(4).and_then(|end| bytes.get_mut(at..end)).ok_or(errno::FAULT)?;
-    place.copy_from_slice(&value.to_le_bytes());
+    put(bytes, at, &value.to_le_bytes())
+}
+
+/// Writes `data` into the module's memory.
+fn put(bytes: &mut [u8], at: i32, data: &[u8]) -> Result<(), i32> {
+    let at = at as u32 as usize;
+    let place = at.checked_add(data.len()).and_then(|end| bytes.get_mut(at..end));
+    place.ok_or(errno::FAULT)?.copy_from_slice(data);
     Ok(())
 }

@@ -10,6 +10,7 @@ use abi::fcntl::{
     F_SEAL_EXEC, F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE,
     FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE,
 };
+use abi::inode::FS_NOATIME_FL;
 use abi::stat::{S_IFMT, S_ISGID, S_ISUID};
 use mem::{FaultKind, Frame, PAGE_SIZE, Phys, Purpose};
 
@@ -56,6 +57,8 @@ pub struct Node {
     xattrs: RefCell<Option<Xattrs>>,
     /// How many objects of mappings show it.
     mappings: Cell<u32>,
+    /// `FS_*_FL`, which the image has not and layers do not keep.
+    flags: Cell<u32>,
     /// `F_SEAL_*`; a file that is no memfd has `F_SEAL_SEAL`.
     pub seals: Cell<u32>,
 }
@@ -103,8 +106,14 @@ impl Node {
             changed: Cell::new(true),
             xattrs: RefCell::new(Some(Xattrs::new())),
             mappings: Cell::new(0),
+            flags: Cell::new(0),
             seals: Cell::new(F_SEAL_SEAL),
         })
+    }
+
+    /// Takes up those flags of a directory that what is made in it has, too: all that can be set (`shmem_get_inode`).
+    fn inherit_flags(&self, directory: &Node) {
+        self.flags.set(directory.flags.get());
     }
 
     /// A view of lower inode `nid`.
@@ -125,6 +134,7 @@ impl Node {
             changed: Cell::new(false),
             xattrs: RefCell::new(None),
             mappings: Cell::new(0),
+            flags: Cell::new(0),
             seals: Cell::new(F_SEAL_SEAL),
         }))
     }
@@ -275,6 +285,7 @@ impl Inode for Node {
         self.fs.has_room(NODE_BYTES + (name.len() + new.target.len()) as u64)?;
         let now = cx.now();
         let node = Node::new(&self.fs, new.mode, new.uid, new.gid, new.rdev, new.target, now);
+        node.inherit_flags(self);
         self.enter(name, &node, now)?;
         Ok(node)
     }
@@ -283,7 +294,9 @@ impl Inode for Node {
         self.entries()?;
         self.fs.has_room(NODE_BYTES)?;
         let now = cx.now();
-        Ok(Node::new(&self.fs, new.mode, new.uid, new.gid, new.rdev, new.target, now))
+        let node = Node::new(&self.fs, new.mode, new.uid, new.gid, new.rdev, new.target, now);
+        node.inherit_flags(self);
+        Ok(node)
     }
 
     fn link(&self, cx: &mut Cx, name: &[u8], target: &InodeRef) -> Res<()> {
@@ -400,7 +413,20 @@ impl Inode for Node {
         Ok(())
     }
 
+    fn flags(&self) -> Option<u32> {
+        Some(self.flags.get())
+    }
+
+    fn set_flags(&self, cx: &mut Cx, flags: u32) -> Res<()> {
+        self.flags.set(flags);
+        self.meta.borrow_mut().ctime = cx.now();
+        Ok(())
+    }
+
     fn touch_atime(&self, cx: &mut Cx) {
+        if self.flags.get() & FS_NOATIME_FL != 0 {
+            return;
+        }
         let now = cx.now();
         let mut meta = self.meta.borrow_mut();
         let old = meta.atime.sec.saturating_add(RELATIME_SECONDS) <= now.sec;

@@ -237,7 +237,7 @@ pub const SYSTEM: &[(&str, u32, System)] = &[
     ("sys/net/ipv6/conf/lo/mtu", 0o644, System::Text("65536\n")),
     ("sys/net/ipv6/conf/lo/use_tempaddr", 0o644, System::Text("-1\n")),
     ("sys/net/ipv6/ip_nonlocal_bind", 0o644, System::Text("0\n")),
-    ("sys/net/unix/max_dgram_qlen", 0o644, System::Text("512\n")),
+    ("sys/net/unix/max_dgram_qlen", 0o644, System::Text("10\n")),
     ("sys/vm/dirty_background_ratio", 0o644, System::Text("10\n")),
     ("sys/vm/dirty_ratio", 0o644, System::Text("20\n")),
     ("sys/vm/drop_caches", 0o200, System::Text("0\n")),

@@ -1,10 +1,16 @@
 //! Attributes: chmod(2), chown(2), utimensat(2), truncate(2), fallocate(2) and relatives.
 
-use abi::fcntl::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
-use abi::signal::{SI_KERNEL, SIGXFSZ};
+use abi::fcntl::{
+    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE,
+    FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_UNSHARE_RANGE, FALLOC_FL_WRITE_ZEROES,
+    FALLOC_FL_ZERO_RANGE,
+};
+use abi::signal::SIGXFSZ;
 use abi::stat::{UTIME_NOW, UTIME_OMIT};
 use abi::{Errno, Timespec};
 
+use crate::file::OpenFile;
+use crate::file::anon::ANON_FS;
 use crate::fs::ops::{self, SetTime};
 use crate::fs::{Kind, Time};
 use crate::syscall::Args;
@@ -119,7 +125,7 @@ impl Kernel {
     /// EFBIG comes with SIGXFSZ (setrlimit(2)).
     fn too_big(&mut self, tid: ThreadId, errno: Errno) -> Stop {
         if errno == Errno::EFBIG {
-            self.send_to_thread(tid, crate::signal::siginfo(SIGXFSZ, SI_KERNEL), false);
+            self.raise_own(tid, SIGXFSZ);
         }
         errno.into()
     }
@@ -216,7 +222,7 @@ pub fn truncate(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 pub fn ftruncate(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let size = u64::try_from(a.i64(1)).map_err(|_| Errno::EINVAL)?;
     let file = k.file(tid, a.i32(0))?;
-    if !file.is_writable() || file.dentry().inode().kind() != Kind::File {
+    if !file.is_writable() || !is_content(&file) {
         return Err(Errno::EINVAL.into());
     }
     let result = ops::truncate(&mut k.cx(tid), file.dentry(), size, false);
@@ -227,17 +233,25 @@ pub fn ftruncate(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 pub fn fallocate(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let (mode, offset, len) = (a.u32(1), a.i64(2), a.i64(3));
     let file = k.file(tid, a.i32(0))?;
-    if !file.is_writable() {
-        return Err(Errno::EBADF.into());
-    }
     let (Ok(offset), Ok(len @ 1..)) = (u64::try_from(offset), u64::try_from(len)) else {
         return Err(Errno::EINVAL.into());
     };
+    // `vfs_fallocate`: the mode comes first, then how the file is open, then what it is.
+    let keep = mode & FALLOC_FL_KEEP_SIZE != 0;
+    match mode & !FALLOC_FL_KEEP_SIZE {
+        0 | FALLOC_FL_ZERO_RANGE | FALLOC_FL_UNSHARE_RANGE => {}
+        FALLOC_FL_PUNCH_HOLE if keep => {}
+        FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE | FALLOC_FL_WRITE_ZEROES if !keep => {}
+        _ => return Err(Errno::EOPNOTSUPP.into()),
+    }
+    if !file.is_writable() {
+        return Err(Errno::EBADF.into());
+    }
     match file.dentry().inode().kind() {
-        Kind::File => {}
         Kind::Dir => return Err(Errno::EISDIR.into()),
         Kind::Fifo => return Err(Errno::ESPIPE.into()),
-        _ => return Err(Errno::ENODEV.into()),
+        _ if !is_content(&file) => return Err(Errno::ENODEV.into()),
+        _ => {}
     }
     let mut cx = k.cx(tid);
     let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
@@ -247,4 +261,10 @@ pub fn fallocate(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     file.dentry().inode().allocate(&mut cx, mode, offset, len)?;
     cx.shared.watches.event(file.dentry(), abi::poll::IN_MODIFY);
     Ok(0)
+}
+
+/// Whether the file is one of bytes, which descriptors without a place in a tree (epoll, eventfd, …) are not.
+pub(super) fn is_content(file: &OpenFile) -> bool {
+    let inode = file.dentry().inode();
+    inode.kind() == Kind::File && inode.fs_name() != ANON_FS
 }

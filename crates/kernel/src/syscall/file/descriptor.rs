@@ -3,6 +3,7 @@
 use abi::Errno;
 use abi::fcntl::*;
 
+use super::attr::is_content;
 use super::{lock, owner};
 use crate::file::OpenFile;
 use crate::file::mqueue::MqFile;
@@ -217,7 +218,8 @@ pub fn readahead(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         return Err(Errno::EBADF.into());
     }
     match file.dentry().inode().kind() {
-        Kind::File | Kind::Block => Ok(0),
+        Kind::Block => Ok(0),
+        _ if is_content(&file) => Ok(0),
         _ => Err(Errno::EINVAL.into()),
     }
 }
@@ -242,7 +244,8 @@ pub fn sync_file_range(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     match file.dentry().inode().kind() {
-        Kind::File | Kind::Block | Kind::Dir | Kind::Symlink => Ok(0),
+        Kind::Block | Kind::Dir | Kind::Symlink => Ok(0),
+        _ if is_content(&file) => Ok(0),
         _ => Err(Errno::ESPIPE.into()),
     }
 }

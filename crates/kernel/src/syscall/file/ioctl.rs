@@ -15,7 +15,7 @@ use crate::file::tty::{self, Master};
 use crate::fs::Kind;
 use crate::fs::procfs::namespace;
 use crate::syscall::Args;
-use crate::syscall::file::ifreq;
+use crate::syscall::file::{fs_ioctl, ifreq};
 use crate::{Kernel, SysResult, ThreadId};
 
 /// Which way an argument's record goes.
@@ -81,12 +81,6 @@ const REQUESTS: &[(u32, Way, usize)] = &[
     (RNDGETENTCNT, Way::Out, 4),
 ];
 
-/// Requests on files and filesystems (`linux/fs.h`).
-const FIBMAP: u32 = 1;
-const FIGETBSZ: u32 = 2;
-const FICLONE: u32 = 0x4004_9409;
-const FICLONERANGE: u32 = 0x4020_940d;
-
 /// ioctl(2)
 pub fn ioctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let (fd, request, arg) = (a.i32(0), a.u32(1), a.u64(2));
@@ -131,23 +125,11 @@ pub fn ioctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
             k.mm.write_pod(arg, &left)?;
             return Ok(0);
         }
-        FIGETBSZ if matches!(file.dentry().inode().kind(), Kind::File | Kind::Dir) => {
-            k.mm.write_pod(arg, &4096i32)?;
-            return Ok(0);
-        }
-        // Needs CAP_SYS_RAWIO.
-        FIBMAP if file.dentry().inode().kind() == Kind::File => return Err(Errno::EPERM.into()),
-        FICLONE | FICLONERANGE if file.dentry().inode().kind() == Kind::File => {
-            let source = match request {
-                FICLONE => arg as i32,
-                _ => k.mm.read_pod::<i64>(arg)? as i32,
-            };
-            k.file(tid, source)?;
-            // Neither overlayfs nor tmpfs shares extents.
-            return Err(Errno::EOPNOTSUPP.into());
-        }
         TIOCGPTPEER => return open_peer(k, tid, &file, arg as u32),
         _ => {}
+    }
+    if let Some(result) = fs_ioctl::ioctl(k, tid, &file, request, arg) {
+        return result;
     }
     if let Some(socket) = file.object::<Socket>()
         && let Some(result) = ifreq::ioctl(k, tid, &*socket.ops, request, arg)

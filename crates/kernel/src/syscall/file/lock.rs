@@ -160,6 +160,10 @@ impl Kernel {
 
 /// flock(2)
 pub fn flock(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    if a.u32(1) & LOCK_MAND != 0 {
+        // Never did what it was for, and does nothing since Linux 5.15.
+        return Ok(0);
+    }
     let mode = match a.u32(1) & !LOCK_NB {
         LOCK_SH => Some(false),
         LOCK_EX => Some(true),

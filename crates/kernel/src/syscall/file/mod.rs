@@ -5,6 +5,7 @@ pub mod descriptor;
 pub mod dir;
 pub mod epoll;
 pub mod event;
+mod fs_ioctl;
 pub mod handle;
 pub mod ifreq;
 pub mod ioctl;
@@ -30,7 +31,7 @@ use crate::file::OpenFile;
 use crate::file::socket::Socket;
 use crate::fs::walk::{Lookup, PathCx, resolve};
 use crate::fs::{Dentry, Kind, Res};
-use crate::{Kernel, ProcessId, Stop, ThreadId, Wait};
+use crate::{Kernel, OnSignal, ProcessId, Stop, ThreadId, Wait};
 
 impl Kernel {
     /// The open file of `fd` for input and output: EBADF also for `O_PATH`.
@@ -126,7 +127,10 @@ impl Kernel {
         let deadline = self.deadline_after(tid, timeout);
         match self.wait_file(tid, file, false) {
             Stop::Block(_) if deadline <= self.now() => Errno::EAGAIN.into(),
-            Stop::Block(wait) => Stop::Block(wait.until(Some(deadline))),
+            // With a time-out it is not made again after a handler (signal(7)).
+            Stop::Block(wait) => {
+                Stop::Block(wait.until(Some(deadline)).on_signal(OnSignal::Always))
+            }
             stop => stop,
         }
     }
@@ -166,7 +170,13 @@ impl Kernel {
 
     /// SIGPIPE for a write to a pipe or socket that nobody reads.
     pub(crate) fn raise_sigpipe(&mut self, tid: ThreadId) {
-        let info = crate::signal::siginfo(abi::signal::SIGPIPE, abi::signal::SI_USER);
+        self.raise_own(tid, abi::signal::SIGPIPE);
+    }
+
+    /// A signal that a call sends its caller, as if that had sent it (`send_sig`).
+    pub(crate) fn raise_own(&mut self, tid: ThreadId, signal: u32) {
+        let (pid, uid) = (self.tasks[tid].pid, self.tasks[tid].creds.uid.real);
+        let info = crate::signal::siginfo_from(signal, abi::signal::SI_USER, pid.0, uid);
         self.send_to_thread(tid, info, false);
     }
 }

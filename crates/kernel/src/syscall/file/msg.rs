@@ -7,9 +7,11 @@ use abi::socket::*;
 
 use super::rw::Iov;
 use crate::file::OpenFile;
+use crate::file::pipe::PIPE_BUF;
 use crate::file::socket::{Control, Incoming, Outgoing, Socket, SocketOps};
 use crate::syscall::Args;
-use crate::{Kernel, Stop, SysResult, ThreadId};
+use crate::task::creds::{CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN};
+use crate::{Kernel, ProcessId, Stop, SysResult, ThreadId};
 
 /// Most bytes one message moves.
 const MESSAGE_MAX: u64 = 1 << 20;
@@ -121,7 +123,8 @@ impl Kernel {
             let want = (iov.total() - done).min(MESSAGE_MAX) as usize;
             let data = room(buf, want);
             let got = iov.gather(self, done, data);
-            if got < want && (!stream || got == 0) {
+            // A stream takes whole pages.
+            if got < want && (!stream || got < PIPE_BUF) {
                 return if done > 0 { Ok(done) } else { Err(Errno::EFAULT.into()) };
             }
             let mut message = Outgoing {
@@ -197,7 +200,11 @@ impl Kernel {
                     files.push(self.any_file(tid, word(fd) as i32)?);
                 }
             } else {
-                control.push(Control { level, kind, data: data[at + CMSG_HEADER..end].to_vec() });
+                let data = data[at + CMSG_HEADER..end].to_vec();
+                if let ((SOL_SOCKET, SCM_CREDENTIALS), 12) = ((level, kind), data.len()) {
+                    self.check_claim(tid, [0, 4, 8].map(|i| word(at + CMSG_HEADER + i)))?;
+                }
+                control.push(Control { level, kind, data });
             }
             at = match end.checked_next_multiple_of(8) {
                 Some(next) if next < data.len() => next,
@@ -208,6 +215,20 @@ impl Kernel {
             return Err(Errno::EINVAL);
         }
         Ok((files, control))
+    }
+
+    /// Whether the caller may say that it is this process, user and group (`scm_check_creds`).
+    fn check_claim(&self, tid: ThreadId, [pid, uid, gid]: [u32; 3]) -> Result<(), Errno> {
+        let thread = &self.tasks[tid];
+        let creds = &thread.creds;
+        let may = (pid == thread.pid.0 || creds.capable(CAP_SYS_ADMIN))
+            && (creds.uid.has(uid) || creds.capable(CAP_SETUID))
+            && (creds.gid.has(gid) || creds.capable(CAP_SETGID));
+        match self.tasks.process(ProcessId(pid)) {
+            _ if !may => Err(Errno::EPERM),
+            None => Err(Errno::ESRCH),
+            Some(_) => Ok(()),
+        }
     }
 
     fn recv_one(&mut self, call: Call, va: u64) -> SysResult {
@@ -304,9 +325,16 @@ impl Kernel {
         let mut how = flags | nonblock;
         loop {
             let want = (iov.total() - done).min(MESSAGE_MAX) as usize;
-            if stream {
-                // What a stream hands out must not be lost.
-                iov.check_writable(self, done)?;
+            // What a stream hands out must not be lost; but whether there is something comes first.
+            if stream && let Err(fault) = iov.check_writable(self, done) {
+                let there = socket.receive(&mut self.cx(tid), &mut [], how | MSG_PEEK);
+                return Err(match there {
+                    Err(Errno::EAGAIN) => {
+                        self.wait_transfer(tid, file, flags & MSG_DONTWAIT != 0, false)
+                    }
+                    Err(e) => e.into(),
+                    Ok(_) => fault.into(),
+                });
             }
             let data = room(buf, want);
             let mut got = match socket.receive(&mut self.cx(tid), data, how) {

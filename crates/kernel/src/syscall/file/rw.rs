@@ -5,13 +5,18 @@ use std::rc::Rc;
 use abi::Errno;
 use abi::fcntl::{
     IOV_MAX, MAX_RW_COUNT, O_APPEND, RWF_APPEND, RWF_DSYNC, RWF_HIPRI, RWF_NOAPPEND, RWF_NOWAIT,
-    RWF_SYNC,
+    RWF_SYNC, SEEK_HOLE,
 };
-use abi::signal::{SI_KERNEL, SIGXFSZ};
+use abi::poll::READABLE;
+use abi::signal::SIGXFSZ;
 use abi::socket::MSG_DONTWAIT;
 
 use crate::file::OpenFile;
+use crate::file::anon::ANON_FS;
+use crate::file::epoll::Epoll;
+use crate::file::pipe::PIPE_BUF;
 use crate::file::socket::Socket;
+use crate::fs::Kind;
 use crate::mm::TASK_SIZE;
 use crate::syscall::Args;
 use crate::{Kernel, Stop, SysResult, ThreadId};
@@ -162,8 +167,8 @@ impl Kernel {
         let mut done = 0;
         loop {
             let want = CHUNK.min((iov.total - done) as usize);
-            if !ops.is_seekable() {
-                iov.check_writable(self, done)?;
+            if !ops.is_seekable() && iov.check_writable(self, done).is_err() {
+                return Err(self.unreachable_buffer(tid, file, how, iov.total));
             }
             let mut cx = self.cx(tid);
             let result = match how.at {
@@ -192,6 +197,27 @@ impl Kernel {
         }
     }
 
+    /// What a read says whose buffer is not there: what the file itself has to say comes first.
+    fn unreachable_buffer(
+        &mut self,
+        tid: ThreadId,
+        file: &Rc<OpenFile>,
+        how: How,
+        len: u64,
+    ) -> Stop {
+        let ops = file.ops().clone();
+        if len < 8
+            && let Err(e) = ops.read(&mut self.cx(tid), file, &mut [])
+            && e != Errno::EAGAIN
+        {
+            return e.into();
+        }
+        if ops.poll(&mut self.cx(tid)) & READABLE == 0 {
+            return self.wait_transfer(tid, file, how.nowait, false);
+        }
+        Errno::EFAULT.into()
+    }
+
     pub(crate) fn write_file(
         &mut self,
         tid: ThreadId,
@@ -208,13 +234,25 @@ impl Kernel {
         }
         let ops = file.ops().clone();
         check_position(file, how, iov)?;
+        if iov.total == 0 && ops.is_seekable() {
+            return Ok(0);
+        }
         let mut done = self.tasks[tid].restart.done.min(iov.total);
         let mut buf = vec![0; (1 << 20).min((iov.total - done) as usize)];
         loop {
             let want = buf.len().min((iov.total - done) as usize);
             let got = iov.gather(self, done, &mut buf[..want]);
-            if got < want && got == 0 {
-                return if done > 0 { Ok(done) } else { Err(Errno::EFAULT.into()) };
+            // What goes into one page of a pipe goes whole.
+            let whole = file.dentry().inode().kind() == Kind::Fifo && got < PIPE_BUF;
+            if got < want && (got == 0 || whole) {
+                if done > 0 {
+                    return Ok(done);
+                }
+                if !ops.is_seekable() {
+                    // A file that takes nothing, or not so little, says so first.
+                    ops.write(&mut self.cx(tid), file, &[])?;
+                }
+                return Err(Errno::EFAULT.into());
             }
             let mut cx = self.cx(tid);
             let result = match how.at {
@@ -223,6 +261,14 @@ impl Kernel {
                     .inode()
                     .meta(&mut cx)
                     .and_then(|meta| ops.write_at(&mut cx, file, meta.size, &buf[..got])),
+                None if how.append && ops.is_seekable() => {
+                    let end = file.dentry().inode().meta(&mut cx).map(|meta| meta.size);
+                    end.and_then(|end| {
+                        let n = ops.write_at(&mut cx, file, end, &buf[..got])?;
+                        file.pos.set(end + n as u64);
+                        Ok(n)
+                    })
+                }
                 Some(at) => ops.write_at(&mut cx, file, at.saturating_add(done), &buf[..got]),
                 None => ops.write(&mut cx, file, &buf[..got]),
             };
@@ -241,8 +287,7 @@ impl Kernel {
                     return Err(stop);
                 }
                 Err(Errno::EFBIG) if done == 0 => {
-                    let info = crate::signal::siginfo(SIGXFSZ, SI_KERNEL);
-                    self.send_to_thread(tid, info, false);
+                    self.raise_own(tid, SIGXFSZ);
                     return Err(Errno::EFBIG.into());
                 }
                 Err(_) if done > 0 => return Ok(done),
@@ -264,14 +309,10 @@ impl Kernel {
         Ok(How { at: None, nowait: flags & RWF_NOWAIT != 0, append })
     }
 
-    fn vector_how(&self, a: Args, flags: u32, write: bool) -> Result<How, Errno> {
-        let known = RWF_HIPRI
-            | RWF_DSYNC
-            | RWF_SYNC
-            | RWF_NOWAIT
-            | RWF_APPEND
-            | if write { RWF_NOAPPEND } else { 0 };
-        if flags & !known != 0 {
+    fn vector_how(&self, a: Args, flags: u32) -> Result<How, Errno> {
+        const KNOWN: u32 =
+            RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND | RWF_NOAPPEND;
+        if flags & !KNOWN != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
         if flags & RWF_APPEND != 0 && flags & RWF_NOAPPEND != 0 {
@@ -287,7 +328,7 @@ impl Kernel {
 
 /// What no transfer may pass: the largest position (`rw_verify_area`); and files without RWF_NOWAIT.
 fn check_position(file: &OpenFile, how: How, iov: &Iov) -> Result<(), Errno> {
-    if !file.ops().is_seekable() {
+    if !file.ops().is_seekable() && how.at.is_none() {
         return Ok(());
     }
     if how.nowait && file.dentry().inode().fs_name() == "tmpfs" {
@@ -298,81 +339,115 @@ fn check_position(file: &OpenFile, how: How, iov: &Iov) -> Result<(), Errno> {
     end.map(drop).ok_or(Errno::EINVAL)
 }
 
-fn position(a: Args) -> Result<How, Errno> {
+/// The file of a transfer at a position: ESPIPE if it has none, EBADF if it is not open for that (`ksys_pread64`).
+fn placed(k: &Kernel, tid: ThreadId, a: Args, write: bool) -> Result<(Rc<OpenFile>, How), Errno> {
     let at = u64::try_from(a.i64(3)).map_err(|_| Errno::EINVAL)?;
-    Ok(How { at: Some(at), ..How::default() })
+    let file = k.file(tid, a.i32(0))?;
+    let inode = file.dentry().inode();
+    let flows = matches!(inode.kind(), Kind::Fifo | Kind::Socket);
+    if flows || inode.fs_name() == ANON_FS {
+        return Err(Errno::ESPIPE);
+    }
+    check_open(&file, write)?;
+    // With `O_APPEND` data goes to the end whatever the position says (the BUGS section of pwrite(2)).
+    let append = write && file.flags() & O_APPEND != 0;
+    Ok((file, How { at: Some(at), append, ..How::default() }))
+}
+
+/// The file of a transfer at its own position, open for that.
+fn plain(k: &Kernel, tid: ThreadId, a: Args, write: bool) -> Result<Rc<OpenFile>, Errno> {
+    let file = k.file(tid, a.i32(0))?;
+    check_open(&file, write)?;
+    Ok(file)
+}
+
+/// EBADF if the file is not open for the transfer, EINVAL if it is of a kind that knows none: both come before anything is said about
+/// buffers.
+fn check_open(file: &OpenFile, write: bool) -> Result<(), Errno> {
+    if !(if write { file.is_writable() } else { file.is_readable() }) {
+        return Err(Errno::EBADF);
+    }
+    if file.object::<Epoll>().is_some() {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
 }
 
 /// read(2)
 pub fn read(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let file = k.file(tid, a.i32(0))?;
+    let file = plain(k, tid, a, false)?;
     k.read_file(tid, &file, &Iov::checked(a.u64(1), a.u64(2))?, How::default())
 }
 
 /// write(2)
 pub fn write(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let file = k.file(tid, a.i32(0))?;
+    let file = plain(k, tid, a, true)?;
     k.write_file(tid, &file, &Iov::checked(a.u64(1), a.u64(2))?, How::default())
 }
 
 /// pread64(2)
 pub fn pread64(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let how = position(a)?;
-    let file = k.file(tid, a.i32(0))?;
+    let (file, how) = placed(k, tid, a, false)?;
     k.read_file(tid, &file, &Iov::checked(a.u64(1), a.u64(2))?, how)
 }
 
-/// pwrite64(2). With `O_APPEND` the data goes to the end whatever the position says (its BUGS section).
+/// pwrite64(2)
 pub fn pwrite64(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let mut how = position(a)?;
-    let file = k.file(tid, a.i32(0))?;
-    how.append = file.flags() & O_APPEND != 0;
+    let (file, how) = placed(k, tid, a, true)?;
     k.write_file(tid, &file, &Iov::checked(a.u64(1), a.u64(2))?, how)
 }
 
-/// readv(2)
+/// readv(2): of no bytes at all it asks no file.
 pub fn readv(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let file = k.file(tid, a.i32(0))?;
-    let iov = Iov::read(k, a.u64(1), a.u64(2))?;
-    k.read_file(tid, &file, &iov, How::default())
+    let file = plain(k, tid, a, false)?;
+    match Iov::read(k, a.u64(1), a.u64(2))? {
+        iov if iov.total == 0 => Ok(0),
+        iov => k.read_file(tid, &file, &iov, How::default()),
+    }
 }
 
 /// writev(2)
 pub fn writev(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let file = k.file(tid, a.i32(0))?;
+    let file = plain(k, tid, a, true)?;
     let iov = Iov::read(k, a.u64(1), a.u64(2))?;
     k.write_file(tid, &file, &iov, How::default())
 }
 
 /// preadv(2)
 pub fn preadv(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let how = position(a)?;
-    let file = k.file(tid, a.i32(0))?;
+    let (file, how) = placed(k, tid, a, false)?;
     let iov = Iov::read(k, a.u64(1), a.u64(2))?;
     k.read_file(tid, &file, &iov, how)
 }
 
 /// pwritev(2)
 pub fn pwritev(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let how = position(a)?;
-    let file = k.file(tid, a.i32(0))?;
+    let (file, how) = placed(k, tid, a, true)?;
     let iov = Iov::read(k, a.u64(1), a.u64(2))?;
     k.write_file(tid, &file, &iov, how)
 }
 
 /// preadv2(2)
 pub fn preadv2(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let how = k.vector_how(a, a.u32(5), false)?;
-    let file = k.file(tid, a.i32(0))?;
+    let file = vectored(k, tid, a, false)?;
     let iov = Iov::read(k, a.u64(1), a.u64(2))?;
+    let how = k.vector_how(a, a.u32(5))?;
     k.read_file(tid, &file, &iov, how)
+}
+
+/// The file of a transfer at a position or, at -1, its own.
+fn vectored(k: &Kernel, tid: ThreadId, a: Args, write: bool) -> Result<Rc<OpenFile>, Errno> {
+    match a.i64(3) {
+        -1 => plain(k, tid, a, write),
+        _ => placed(k, tid, a, write).map(|(file, _)| file),
+    }
 }
 
 /// pwritev2(2)
 pub fn pwritev2(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let mut how = k.vector_how(a, a.u32(5), true)?;
-    let file = k.file(tid, a.i32(0))?;
+    let file = vectored(k, tid, a, true)?;
     let iov = Iov::read(k, a.u64(1), a.u64(2))?;
+    let mut how = k.vector_how(a, a.u32(5))?;
     if file.flags() & O_APPEND != 0 && a.u32(5) & RWF_NOAPPEND == 0 {
         how.append = true;
     }
@@ -388,6 +463,9 @@ pub fn pwritev2(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 /// lseek(2)
 pub fn lseek(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let file = k.file(tid, a.i32(0))?;
+    if a.u32(2) > SEEK_HOLE {
+        return Err(Errno::EINVAL.into());
+    }
     let ops = file.ops().clone();
     Ok(ops.seek(&mut k.cx(tid), &file, a.i64(1), a.u32(2))?)
 }

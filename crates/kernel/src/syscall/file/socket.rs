@@ -101,7 +101,7 @@ pub fn connect(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
             match k.wait_transfer(tid, &file, false, true) {
                 Stop::Block(wait) => {
                     keys.extend(wait.keys);
-                    Wait::any(keys).until(wait.deadline).block()
+                    Wait::any(keys).until(wait.deadline).on_signal(wait.on_signal).block()
                 }
                 _ => Err(late.into()),
             }

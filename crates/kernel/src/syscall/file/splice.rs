@@ -8,6 +8,7 @@ use abi::fcntl::{MAX_RW_COUNT, O_APPEND};
 use super::rw::{self};
 use crate::file::OpenFile;
 use crate::file::pipe::{PIPE_BUF, PipeEnd};
+use crate::file::socket::Socket;
 use crate::fs::Kind;
 use crate::syscall::Args;
 use crate::{Kernel, Stop, SysResult, ThreadId, Wait};
@@ -110,6 +111,13 @@ impl Kernel {
             }
             turns += 1;
             if !self.has_room(tid, &to) {
+                // What cannot be written at all (timerfd, epoll, …) never will have room.
+                if to.file.object::<Socket>().is_none()
+                    && let Err(e) = self.push(tid, &to, &[], None)
+                    && e != Errno::EAGAIN
+                {
+                    break Err(e.into());
+                }
                 break match done {
                     0 => Err(self.wait_file(tid, &to.file, nonblock)),
                     done => Ok(done),

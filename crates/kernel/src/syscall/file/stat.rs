@@ -6,6 +6,7 @@ use abi::Errno;
 use abi::fcntl::{
     AT_EMPTY_PATH, AT_FDCWD, AT_NO_AUTOMOUNT, AT_STATX_SYNC_TYPE, AT_SYMLINK_NOFOLLOW,
 };
+use abi::inode::STATX_FLAGS;
 use abi::stat::{
     OVERLAYFS_SUPER_MAGIC, ST_VALID, STATX_ATTR_MOUNT_ROOT, STATX_BASIC_STATS, STATX_BTIME,
     STATX_MNT_ID, STATX_RESERVED, TMPFS_MAGIC, major, minor,
@@ -244,7 +245,8 @@ pub fn statx(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let follow = flags & AT_SYMLINK_NOFOLLOW == 0;
     let dentry = k.lookup_at(tid, a.i32(0), &path, flags, follow)?;
     let meta = dentry.inode().meta(&mut k.cx(tid))?;
-    let attributes = if dentry.is_mount_root() { STATX_ATTR_MOUNT_ROOT } else { 0 };
+    let flags = u64::from(dentry.inode().flags().unwrap_or(0) & STATX_FLAGS);
+    let attributes = flags | if dentry.is_mount_root() { STATX_ATTR_MOUNT_ROOT } else { 0 };
     let record = Statx {
         // What costs nothing is always there; change times and the time of birth only on request.
         stx_mask: STATX_BASIC_STATS & !STATX_CHANGES

@@ -45,8 +45,12 @@ const FUTEX: &[(u64, &str)] = &[
     (5, "FUTEX_WAKE_OP"),
     (6, "FUTEX_LOCK_PI"),
     (7, "FUTEX_UNLOCK_PI"),
+    (8, "FUTEX_TRYLOCK_PI"),
     (9, "FUTEX_WAIT_BITSET"),
     (10, "FUTEX_WAKE_BITSET"),
+    (11, "FUTEX_WAIT_REQUEUE_PI"),
+    (12, "FUTEX_CMP_REQUEUE_PI"),
+    (13, "FUTEX_LOCK_PI2"),
     (128, "FUTEX_WAIT_PRIVATE"),
     (129, "FUTEX_WAKE_PRIVATE"),
     (131, "FUTEX_REQUEUE_PRIVATE"),
@@ -164,7 +168,7 @@ pub(super) static ROWS: &[Row] = crate::syscall_rows! {
     170 sethostname(name: Path, len: Size) = system::sethostname, Full, "";
     171 setdomainname(name: Path, len: Size) = system::setdomainname, Full, "";
     186 gettid() = proc::gettid, Full, "";
-    202 futex(word: Ptr, op: Enum(FUTEX), value: Int, timeout: Ptr, word2: Ptr, value3: Hex) = futex::futex, Partial, "priorities are not inherited; no REQUEUE_PI";
+    202 futex(word: Ptr, op: Enum(FUTEX), value: Int, timeout: Ptr, word2: Ptr, value3: Hex) = futex::futex, Partial, "priorities are not inherited";
     203 sched_setaffinity(pid: Int, size: Size, mask: Ptr) = sched::sched_setaffinity, Full, "one CPU";
     204 sched_getaffinity(pid: Int, size: Size, mask: Ptr) = sched::sched_getaffinity, Full, "one CPU";
     218 set_tid_address(tid: Ptr) = proc::set_tid_address, Full, "";

@@ -183,7 +183,7 @@ impl UnixSocket {
         let Some(peer) = self.peer().filter(|peer| !peer.shut_read.get()) else {
             return data.len();
         };
-        let len = data.len().min(peer.room(self.send_limit()));
+        let len = data.len().min(peer.room(self, self.send_limit()));
         if len > 0 {
             let data = data.get(..len).unwrap_or_default().to_vec();
             let (cred, from) = (self.cred.get(), self.local_address());

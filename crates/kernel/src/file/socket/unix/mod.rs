@@ -12,7 +12,7 @@ use std::rc::{Rc, Weak};
 
 use abi::Errno;
 use abi::poll::{POLLERR, POLLHUP, POLLRDHUP, POLLWRBAND, READABLE, WRITABLE};
-use abi::socket::{SHUT_RD, SHUT_RDWR, SHUT_WR, SOCK_DGRAM, SOCK_STREAM};
+use abi::socket::{SHUT_RD, SHUT_RDWR, SHUT_WR, SO_PASSCRED, SOCK_DGRAM, SOCK_STREAM};
 
 use net::SocketOptions;
 
@@ -27,8 +27,10 @@ pub use forward::Forwards;
 pub use ops::create;
 pub use shown::Shown;
 
-/// Datagrams that one socket's queue holds (`net.unix.max_dgram_qlen`).
-const QUEUE_MESSAGES: usize = 512;
+/// Datagrams in one socket's queue beyond which those who are not its peer wait (`net.unix.max_dgram_qlen`).
+const QUEUE_MESSAGES: usize = 10;
+/// The same for its peer. (On Linux what a message takes beside its bytes counts against SO_SNDBUF, with about this effect.)
+const PEER_MESSAGES: usize = 512;
 /// Largest backlog (`net.core.somaxconn`).
 const MAX_BACKLOG: usize = 4096;
 
@@ -192,6 +194,9 @@ impl UnixSocket {
             return Err(Errno::EPROTOTYPE);
         }
         if self.kind == SOCK_DGRAM {
+            if !target.takes_from(self) {
+                return Err(Errno::EPERM);
+            }
             *self.peer.borrow_mut() = Rc::downgrade(target);
             *self.remote.borrow_mut() = target.local_address();
             self.connected.set(true);
@@ -241,6 +246,15 @@ impl UnixSocket {
         Ok(next)
     }
 
+    /// Whether datagrams of `sender` may come here: who is connected hears its peer alone (`unix_may_send`).
+    fn takes_from(&self, sender: &UnixSocket) -> bool {
+        !self.connected.get() || self.is_peer(sender)
+    }
+
+    fn is_peer(&self, other: &UnixSocket) -> bool {
+        std::ptr::eq(self.peer.borrow().as_ptr(), other)
+    }
+
     fn peer(&self) -> Option<Rc<UnixSocket>> {
         self.peer.borrow().upgrade().filter(|p| !p.closed.get())
     }
@@ -252,6 +266,7 @@ impl UnixSocket {
         data: &[u8],
         files: &[Rc<OpenFile>],
         to: Option<&Rc<UnixSocket>>,
+        claimed: Option<Ucred>,
     ) -> Res<usize> {
         garbage::before_sending(cx, files.len());
         let job = cx.world.job();
@@ -267,12 +282,18 @@ impl UnixSocket {
             None => match self.peer() {
                 Some(peer) => peer,
                 None if !self.connected.get() => return Err(Errno::ENOTCONN),
-                None if self.kind == SOCK_DGRAM => return Err(Errno::ECONNREFUSED),
+                None if self.kind == SOCK_DGRAM => {
+                    self.disconnect();
+                    return Err(Errno::ECONNREFUSED);
+                }
                 None => return Err(Errno::EPIPE),
             },
         };
         if target.kind != self.kind {
             return Err(Errno::EPROTOTYPE);
+        }
+        if self.kind == SOCK_DGRAM && !target.takes_from(self) {
+            return Err(Errno::EPERM);
         }
         if target.shut_read.get() {
             return Err(Errno::EPIPE);
@@ -281,7 +302,7 @@ impl UnixSocket {
         if !stream && data.len() > limit.saturating_sub(32) {
             return Err(Errno::EMSGSIZE);
         }
-        let room = target.room(limit);
+        let room = target.room(self, limit);
         if stream && data.is_empty() {
             return Ok(0);
         }
@@ -293,7 +314,7 @@ impl UnixSocket {
             data: data[..n].to_vec(),
             at: 0,
             files: files.to_vec(),
-            cred: (job.pid, cx.cred.uid, cx.cred.gid),
+            cred: claimed.unwrap_or((job.pid, cx.cred.uid, cx.cred.gid)),
             from: self.local_address(),
         };
         target.inbox_bytes.set(target.inbox_bytes.get() + n);
@@ -308,15 +329,17 @@ impl UnixSocket {
     }
 
     /// Bytes that a sender with this limit may add to the queue.
-    fn room(&self, limit: usize) -> usize {
-        if self.kind != SOCK_STREAM && self.inbox.borrow().len() >= QUEUE_MESSAGES {
+    fn room(&self, sender: &UnixSocket, limit: usize) -> usize {
+        let peers = self.kind != SOCK_DGRAM || self.is_peer(sender) || std::ptr::eq(self, sender);
+        let most = if peers { PEER_MESSAGES } else { QUEUE_MESSAGES };
+        if self.kind != SOCK_STREAM && self.inbox.borrow().len() > most {
             return 0;
         }
         limit.saturating_sub(self.inbox_bytes.get())
     }
 
     /// Takes (or with `peek` copies) what is queued: bytes into `buf`, passed files into `files`. A stream joins
-    /// messages up to the next one with files. EAGAIN when nothing is there.
+    /// messages up to one with files, and of one sender only if it tells who that is. EAGAIN when nothing is there.
     fn take(&self, buf: &mut [u8], peek: bool, files: &mut Vec<Rc<OpenFile>>) -> Res<Received> {
         let stream = self.kind == SOCK_STREAM;
         if stream && !self.connected.get() {
@@ -335,6 +358,7 @@ impl UnixSocket {
             let done = self.shut_read.get() || ended;
             return if done { Ok(Received::default()) } else { Err(Errno::EAGAIN) };
         }
+        let tells = self.options.borrow().is_on(SO_PASSCRED);
         let mut got = Received::default();
         if let Some(first) = inbox.front() {
             got.cred = first.cred;
@@ -344,8 +368,8 @@ impl UnixSocket {
         let mut index = 0;
         while let Some(message) = inbox.get_mut(index) {
             if index > 0 || got.len > 0 {
-                let joins = stream && message.files.is_empty() && files.is_empty();
-                if !joins || got.len == buf.len() || message.cred != got.cred {
+                let joins = stream && files.is_empty() && (!tells || message.cred == got.cred);
+                if !joins || got.len == buf.len() {
                     break;
                 }
             }
@@ -488,7 +512,7 @@ impl UnixSocket {
         }
         // `unix_writable`: at most a quarter is used.
         let room = peer.is_none_or(|p| {
-            p.inbox_bytes.get() * 4 <= self.send_limit() && p.room(self.send_limit()) > 0
+            p.inbox_bytes.get() * 4 <= self.send_limit() && p.room(self, self.send_limit()) > 0
         });
         if room { events | WRITABLE | POLLWRBAND } else { events }
     }

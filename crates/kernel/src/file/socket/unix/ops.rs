@@ -133,10 +133,14 @@ impl SocketOps for UnixSocket {
         if message.flags & MSG_OOB != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
+        let mut claimed = None;
         for control in message.control.iter().filter(|c| c.level == SOL_SOCKET) {
-            if control.kind != SCM_CREDENTIALS || control.data.len() != 12 {
+            let data = <&[u8; 12]>::try_from(&control.data[..]).map_err(|_| Errno::EINVAL)?;
+            if control.kind != SCM_CREDENTIALS {
                 return Err(Errno::EINVAL);
             }
+            let word = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|i| data[at + i]));
+            claimed = Some((word(0), word(4), word(8)));
         }
         let target = match (message.to, message.at) {
             (Some(_), _) if self.kind != SOCK_DGRAM => {
@@ -154,7 +158,7 @@ impl SocketOps for UnixSocket {
             }
             _ => None,
         };
-        let result = self.queue(cx, message.data, message.files, target.as_ref());
+        let result = self.queue(cx, message.data, message.files, target.as_ref(), claimed);
         if let (Err(Errno::EAGAIN), Some(target)) = (&result, &target) {
             // A datagram waits for room at its target, which need not be the peer.
             message.keys.push(target.key());
