@@ -198,13 +198,15 @@ fn bulk<E: Env>(
             if n < 2 || target.wrapping_sub(source) < len {
                 return Ok(0);
             }
-            let from = env.translate(source, Access::Read)?;
-            let to = env.translate(target, Access::Write)?;
-            // The write may have moved the page that is read (copy-on-write of one page mapped once): ask again.
-            let from = if from / PAGE_SIZE as u32 == to / PAGE_SIZE as u32 {
-                from
-            } else {
-                env.translate(source, Access::Read)?
+            let (from, to) = match (tables.lookup_read(source), tables.lookup_write(target)) {
+                (Some(from), Some(to)) => (from, to),
+                _ => {
+                    let from = env.translate(source, Access::Read)?;
+                    let to = env.translate(target, Access::Write)?;
+                    // The write may have moved the page that is read (copy-on-write of one page mapped once): ask again.
+                    let same = from / PAGE_SIZE as u32 == to / PAGE_SIZE as u32;
+                    (if same { from } else { env.translate(source, Access::Read)? }, to)
+                }
             };
             // Different addresses may be one frame: the overlap is then only visible physically.
             if to.wrapping_sub(from) < len as u32 {
@@ -220,7 +222,10 @@ fn bulk<E: Env>(
             if n < 2 {
                 return Ok(0);
             }
-            let to = env.translate(target, Access::Write)?;
+            let to = match tables.lookup_write(target) {
+                Some(to) => to,
+                None => env.translate(target, Access::Write)?,
+            };
             let value = cpu.slot[0];
             if s.size == 1 {
                 tables.fill_phys(to, value as u8, n as usize);

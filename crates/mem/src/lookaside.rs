@@ -15,8 +15,8 @@ pub struct Entry {
     /// The page's own address; in an entry that does not hold, that of a page that has another one. (So zeros hold nothing:
     /// page 0 is never entered.)
     pub tag: u64,
-    /// What makes the low half of a virtual address of the page a physical one when it is added (wrapping).
-    pub delta: u32,
+    /// Physical address of its first byte: what the comparison leaves, the offset in the page, is added to it.
+    pub frame: u32,
     /// Makes the size a power of two.
     pub unused: u32,
 }
@@ -26,7 +26,7 @@ impl Entry {
     fn none(at: usize) -> Entry {
         // The place of page 0, whose tag would be 0.
         let tag = if at == 0 { PAGE_SIZE as u64 } else { 0 };
-        Entry { tag, delta: 0, unused: 0 }
+        Entry { tag, frame: 0, unused: 0 }
     }
 
     /// Whether the entry, which is at `at`, holds.
@@ -76,7 +76,7 @@ impl Lookaside {
         if tag == 0 {
             return;
         }
-        let entry = Entry { tag, delta: frame.addr().wrapping_sub(tag as u32), unused: 0 };
+        let entry = Entry { tag, frame: frame.addr(), unused: 0 };
         let at = place(va);
         if !self.read[at].holds(at) && !self.write[at].holds(at) {
             // `clear_range` leaves its places in the list: sort them out before it outgrows the table.
@@ -103,7 +103,7 @@ impl Lookaside {
         }
         let at = writer as usize - 1;
         let entry = self.write[at];
-        entry.holds(at) && (entry.tag as u32).wrapping_add(entry.delta) == frame.addr()
+        entry.holds(at) && entry.frame == frame.addr()
     }
 
     /// Forgets the pages of `va .. va + len`.
@@ -217,7 +217,7 @@ impl Tables {
         if offset > (PAGE_SIZE - size_of::<T>()) as u64 {
             return None;
         }
-        Some(host(self.base, (va as u32).wrapping_add(entry.delta)))
+        Some(host(self.base, entry.frame.wrapping_add(offset as u32)))
     }
 
     /// Reads physical memory at `phys` (from [`crate::Translate`]); the value must not cross the page.

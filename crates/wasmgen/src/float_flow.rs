@@ -8,8 +8,55 @@ use crate::node::{End, Node};
 use crate::vector::{float, packed_float};
 use ir::{Inst, Term};
 
-/// What each node looks at in its end, by node. Nothing where there is no guest instruction to leave at.
-pub fn wanted(graph: &Graph) -> Vec<Known> {
+/// Where floats are looked at, by node.
+pub struct Looks {
+    /// In the node's end.
+    pub at_end: Vec<Known>,
+    /// Where it is entered from outside: what is looked at on every way from there on. (Else a region would not be entered for what
+    /// lies in a register that is not a float this time.) So a loop that is an entry knows as much as one that is none.
+    pub on_entry: Vec<Known>,
+}
+
+/// Where to look.
+pub fn looks(graph: &Graph) -> Looks {
+    let mut at_end = wanted(graph);
+    let on_entry = inevitable(graph).into_iter().zip(&graph.nodes).zip(&at_end);
+    let on_entry = on_entry
+        .map(|((sure, node), at_end)| {
+            sure.meet(node.insts.iter().rev().fold(*at_end, Known::wanted_before))
+        })
+        .collect();
+    for (node, at_end) in graph.nodes.iter().zip(&mut at_end) {
+        if place(node, &node.insts).is_none() {
+            *at_end = Known::default();
+        }
+    }
+    Looks { at_end, on_entry }
+}
+
+/// What is computed with on every way from each node on.
+fn inevitable(graph: &Graph) -> Vec<Known> {
+    let mut before = vec![Known::EVERYTHING; graph.nodes.len()];
+    let mut changed = true;
+    while changed {
+        changed = false;
+        for &id in graph.sequence.iter().rev() {
+            let end = match graph.stays(id) {
+                true => graph.onward(id).fold(Known::EVERYTHING, |all, to| all.meet(before[to])),
+                false => Known::default(),
+            };
+            let sure = graph.nodes[id].insts.iter().rev().fold(end, Known::wanted_before);
+            if before[id] != sure {
+                before[id] = sure;
+                changed = true;
+            }
+        }
+    }
+    before
+}
+
+/// What nodes behind each one compute with.
+fn wanted(graph: &Graph) -> Vec<Known> {
     let mut wanted = vec![Known::default(); graph.nodes.len()];
     let mut changed = true;
     while changed {
@@ -28,11 +75,6 @@ pub fn wanted(graph: &Graph) -> Vec<Known> {
             }
         }
     }
-    for (node, wanted) in graph.nodes.iter().zip(&mut wanted) {
-        if place(node, &node.insts).is_none() {
-            *wanted = Known::default();
-        }
-    }
     wanted
 }
 
@@ -48,7 +90,13 @@ fn place(node: &Node, insts: &[Inst]) -> Option<u64> {
 
 /// Looks at what is wanted and not known yet in the end of `node`, whose IR is `insts`.
 pub fn look(e: &mut Emitter, node: &Node, insts: &[Inst], wanted: Known) {
-    let Some(pc) = place(node, insts) else { return };
+    if let Some(pc) = place(node, insts) {
+        look_at(e, wanted, pc);
+    }
+}
+
+/// Looks at what is wanted and not known yet; leaves at guest address `pc`.
+pub fn look_at(e: &mut Emitter, wanted: Known, pc: u64) {
     for width in [Width::Single, Width::Double] {
         for slot in 0..ir::VT0 {
             if wanted.all(width, slot) {

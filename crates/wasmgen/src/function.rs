@@ -1,8 +1,9 @@
 //! The body of a region: prologue, structured control flow, the way out.
 
 use crate::coverage::is_opaque;
-use crate::emit::{self, DEPTH, ENTRY, Emitter, FUEL, TO};
+use crate::emit::{self, DEPTH, ENTRY, ENTRY_SHIFT, Emitter, FUEL, TO};
 use crate::flag_state::State;
+use crate::float_flow::Looks;
 use crate::graph::{Graph, Id, Way};
 use crate::known::Known;
 use crate::liveness::{self, Live};
@@ -29,11 +30,11 @@ pub fn body(region: &Region, layout: &Layout, number: u32) -> (emit::Body, Vec<u
     (body.e.finish(), entries.unwrap_or_default())
 }
 
-/// The code of the function that enters the region whose body is the module's `number`th function at its `entry`th entry,
+/// The code of the function that enters the region whose body is the module's `number`th function at its `entry`th entry (from 1 on),
 /// guest address `pc`; without fuel it returns at once. `None`: there is no such entry, all is the interpreter's.
 pub fn entry(layout: &Layout, number: u32, entry: Option<u32>, pc: u64) -> Vec<u8> {
     let mut e = Emitter::new(layout, number);
-    let Some(entry) = entry else {
+    let Some(entry) = entry.filter(|entry| *entry <= u32::MAX >> ENTRY_SHIFT) else {
         let place = e.shared_place(shared::LEAVE, 2);
         e.wasm()
             .i32_const(0)
@@ -45,10 +46,11 @@ pub fn entry(layout: &Layout, number: u32, entry: Option<u32>, pc: u64) -> Vec<u
     };
     let fuel = e.shared_place(shared::FUEL, 3);
     e.wasm().i32_const(0).i64_load(fuel).i64_const(0).i64_lt_s();
-    e.begin_if();
+    e.begin_unlikely();
     e.wasm().i64_const(pc as i64).return_();
     e.end();
-    e.wasm().local_get(0).local_get(DEPTH).i32_const(entry as i32).return_call(number).end();
+    e.wasm().local_get(0).local_get(DEPTH).i32_const((entry << ENTRY_SHIFT) as i32).i32_or();
+    e.wasm().return_call(number).end();
     e.finish().code
 }
 
@@ -67,8 +69,8 @@ struct Body<'a> {
     e: Emitter<'a>,
     /// Which registers must be in their locals where.
     live: Live,
-    /// Floats that each node looks at in its end.
-    wanted: Vec<Known>,
+    /// Where floats are looked at.
+    looks: Looks,
     /// Registers that are in locals within a node alone.
     at_home: Slots,
     /// What holds at each node's start.
@@ -87,32 +89,40 @@ struct Entry {
 impl<'a> Body<'a> {
     fn new(nodes: Vec<Node>, region: &Region, layout: &'a Layout, number: u32) -> Body<'a> {
         let graph = Graph::new(nodes, &region.indirect, &region.entries);
-        let wanted = float_flow::wanted(&graph);
+        let looks = float_flow::looks(&graph);
         let hold = |at_home| {
-            let entry = entries(&graph, &wanted, at_home);
+            let entry = entries(&graph, &looks, at_home);
             let dirty: Vec<Slots> = entry.iter().map(|entry| entry.dirty).collect();
-            let live = Live::new(&graph, &dirty, &wanted, at_home);
+            let live = Live::new(&graph, &dirty, &looks.at_end, at_home);
             (entry, dirty, live)
         };
         let (_, dirty, live) = hold(Slots::default());
-        let at_home = home::choose(&graph, &wanted, &dirty, &live);
+        let at_home = home::choose(&graph, &looks.at_end, &dirty, &live);
         let (entry, _, live) = hold(at_home);
         let mut e = Emitter::new(layout, number);
         graph.nodes.iter().flat_map(|node| &node.insts).for_each(|inst| e.float.note(inst));
-        Body { root: region.root, graph, e, live, wanted, at_home, entry, labels: Vec::new() }
+        Body { root: region.root, graph, e, live, looks, at_home, entry, labels: Vec::new() }
     }
 
     fn emit(&mut self) {
         let exits = self.dirty_sets();
         let e = &mut self.e;
         e.reload_fuel();
+        e.wasm().local_get(FUEL).i64_const(0).i64_lt_s();
+        e.begin_unlikely();
+        e.wasm().i64_const(self.root as i64).return_();
+        e.end();
+        if self.graph.ways.contains_key(&self.graph.root) {
+            e.wasm().local_get(DEPTH).i32_const(ENTRY_SHIFT as i32).i32_shr_u().local_set(ENTRY);
+            e.wasm().local_get(DEPTH).i32_const((1 << ENTRY_SHIFT) - 1).i32_and().local_set(DEPTH);
+        }
         float::settle(e);
         flags::are_in_memory(e);
         e.jump = e.labels;
         e.block();
         e.open_exits(exits);
         if !self.graph.ways.contains_key(&self.graph.root) {
-            e.reload(self.live.at(self.graph.root));
+            self.arrive(self.graph.root);
         }
         self.tree(self.graph.root);
         let e = &mut self.e;
@@ -127,6 +137,15 @@ impl<'a> Body<'a> {
         e.flags = State::Mixed;
         transfer::tail(e);
         e.wasm().end();
+    }
+
+    /// Loads what node `id` needs where it is entered from outside, and looks at its floats. All is in memory so far.
+    fn arrive(&mut self, id: Id) {
+        let looks = self.looks.on_entry[id];
+        let e = &mut self.e;
+        (e.dirty, e.known) = (Slots::default(), Known::default());
+        e.reload(self.live.at(id).or(looks.slots().and(self.at_home)));
+        float_flow::look_at(e, looks, self.graph.nodes[id].pc);
     }
 
     /// The sets of dirty registers that there are where the region may be left.
@@ -183,7 +202,7 @@ impl<'a> Body<'a> {
         let node = &self.graph.nodes[id];
         let end = node.end;
         let checked = check_target(node, &insts);
-        let live = self.live.within(&self.graph, id, &insts, self.wanted[id]);
+        let live = self.live.within(&self.graph, id, &insts, self.looks.at_end[id]);
         let mut accesses = memory::Accesses::new(&insts);
         self.e.reload(live.first().copied().unwrap_or_default().and(self.at_home));
         for (at, inst) in insts.iter().enumerate() {
@@ -205,7 +224,7 @@ impl<'a> Body<'a> {
         {
             leave_unless_canonical(&mut self.e, slot, node.pc_of(insts.len()));
         }
-        float_flow::look(&mut self.e, node, &insts, self.wanted[id]);
+        float_flow::look(&mut self.e, node, &insts, self.looks.at_end[id]);
         transfer::count(&mut self.e, node.marks.len());
         self.e.spill(self.e.dirty.and(self.at_home));
         self.e.dirty = self.e.dirty.without(self.at_home);
@@ -350,7 +369,7 @@ impl<'a> Body<'a> {
             self.e.end();
         }
         if id == self.graph.root {
-            self.e.reload(self.live.at(ways.usual));
+            self.arrive(ways.usual);
         }
         self.follow(id, ways.usual);
     }
@@ -365,7 +384,7 @@ impl<'a> Body<'a> {
             [(way, _)] => {
                 if way.is_last {
                     self.e.wasm().i32_const(0).local_set(ENTRY);
-                    self.e.reload(self.live.at(way.to));
+                    self.arrive(way.to);
                 }
                 self.follow(id, way.to);
             }
@@ -440,7 +459,7 @@ impl<'a> Body<'a> {
             for &(pc, to) in targets {
                 self.e.wasm().local_get(TO).i64_const(pc as i64).i64_eq();
                 self.e.begin_if();
-                self.e.reload(self.live.at(to));
+                self.arrive(to);
                 self.follow(id, to);
                 (self.e.flags, self.e.dirty) = before;
                 self.e.end();
@@ -523,20 +542,20 @@ fn leave_unless_canonical(e: &mut Emitter, slot: u8, pc: u64) {
 
 /// What holds at each node's start if the registers `at_home` are written back in each node's end: a data-flow analysis over forward
 /// and backward edges.
-fn entries(graph: &Graph, wanted: &[Known], at_home: Slots) -> Vec<Entry> {
-    let start = Entry::default();
+fn entries(graph: &Graph, looks: &Looks, at_home: Slots) -> Vec<Entry> {
+    let start = |id: Id| Entry { known: looks.on_entry[id], ..Entry::default() };
     let mut entries: Vec<Option<Entry>> = vec![None; graph.nodes.len()];
-    entries[graph.root] = Some(start);
+    entries[graph.root] = Some(start(graph.root));
     let mut changed = true;
     while changed {
         changed = false;
         for &id in &graph.sequence {
             let Some(entry) = entries[id] else { continue };
             let mut after = leave(graph, id, entry);
-            after.known = after.known.join(wanted[id]);
+            after.known = after.known.join(looks.at_end[id]);
             after.dirty = after.dirty.without(at_home);
             let onward = graph.onward(id).map(|to| (to, after));
-            for (to, after) in onward.chain(graph.afresh(id).map(|to| (to, start))) {
+            for (to, after) in onward.chain(graph.afresh(id).map(|to| (to, start(to)))) {
                 let new = match entries[to] {
                     None => after,
                     Some(have) => Entry {
@@ -552,7 +571,7 @@ fn entries(graph: &Graph, wanted: &[Known], at_home: Slots) -> Vec<Entry> {
             }
         }
     }
-    entries.into_iter().map(|entry| entry.unwrap_or(start)).collect()
+    entries.into_iter().map(|entry| entry.unwrap_or_default()).collect()
 }
 
 /// What holds at a node's end.

@@ -263,6 +263,17 @@ impl Graph {
         self.dispatch.is_some_and(|dispatch| self.successors[dispatch].len() > MANY)
     }
 
+    /// Whether the region is not left in the end of `id`, and registers stay in locals.
+    pub fn stays(&self, id: Id) -> bool {
+        match self.nodes[id].end {
+            End::Term(Term::Jump { .. } | Term::Branch { .. } | Term::BranchNz { .. }) => {
+                self.nodes[id].successors().all(|pc| self.edge(id, pc).is_some())
+            }
+            End::Enter => true,
+            _ => false,
+        }
+    }
+
     /// Where `id` goes on with its registers in locals.
     pub fn onward(&self, id: Id) -> impl Iterator<Item = Id> {
         let (usual, all) = match (self.ways.get(&id), self.nodes[id].end) {

@@ -2,7 +2,7 @@
 //! normal or zero: it raises no exception by itself.
 
 use crate::coverage::is_opaque;
-use crate::slots::operands;
+use crate::slots::{Slots, operands};
 use ir::{Inst, Op};
 
 /// Width of a float.
@@ -92,6 +92,17 @@ pub fn is_wide(op: Op) -> bool {
 }
 
 impl Known {
+    /// Everything of every slot that lasts.
+    pub const EVERYTHING: Known = {
+        let lasting = [(1 << ir::VT0) - 1; 2];
+        Known { low: lasting, all: lasting }
+    };
+
+    /// The slots of which something is known.
+    pub fn slots(&self) -> Slots {
+        Slots { ints: 0, vectors: self.low[0] | self.low[1] | self.all[0] | self.all[1] }
+    }
+
     /// Whether lane 0 of `slot` is usual.
     pub fn low(&self, width: Width, slot: u8) -> bool {
         self.low[width as usize] >> slot & 1 != 0

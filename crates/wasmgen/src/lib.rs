@@ -1,9 +1,9 @@
 //! IR to Wasm function bodies.
 //!
-//! What is compiled is a [`Region`]: basic blocks that are reached from one of them, its *root*. It becomes one function
-//! with a number of the entry to start at, and one for the root and each further entry that calls it:
+//! What is compiled is a [`Region`]: basic blocks that are reached from one of them, its *root*. It becomes one function,
 //! `(param cpu i32) (param depth i32) (result i64)`, which starts at the root and returns the guest address where to go
-//! on. `depth` is how many more guest calls may nest, [`mem::desk::DEPTH`] when the interpreter calls.
+//! on. `depth` is how many more guest calls may nest, [`mem::desk::DEPTH`] when the interpreter calls. A function for each further entry
+//! calls it with the entry's number above the depth.
 //!
 //! * **Registers** are Wasm locals, loaded from the [`ir::Cpu`] in memory at the root and after calls, and spilled at calls
 //!   and at every way out. So all guest state is in memory whenever no region runs.

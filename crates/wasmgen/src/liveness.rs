@@ -3,7 +3,7 @@
 
 use crate::coverage::is_opaque;
 use crate::graph::{Graph, Id};
-use crate::known::{Known, Width};
+use crate::known::Known;
 use crate::node::{End, Node};
 use crate::slots::{Slots, operands};
 use ir::{Inst, Term};
@@ -54,8 +54,8 @@ impl Live {
     pub fn term(&self, graph: &Graph, id: Id, wanted: Known) -> Slots {
         term_slot(&graph.nodes[id])
             .map_or(Slots::default(), |slot| Slots { ints: 1 << slot, vectors: 0 })
+            .or(wanted.slots())
             .lasting()
-            .or(looked_at(wanted))
     }
 
     fn at_end(&self, graph: &Graph, id: Id, wanted: Known) -> Slots {
@@ -82,13 +82,6 @@ pub fn live_before(live: Slots, inst: &Inst) -> Slots {
     }
     let (reads, writes) = operands(inst);
     live.without(writes).or(reads).lasting()
-}
-
-/// The slots of floats.
-fn looked_at(wanted: Known) -> Slots {
-    let looked =
-        |slot: &u8| [Width::Single, Width::Double].iter().any(|width| wanted.low(*width, *slot));
-    Slots { ints: 0, vectors: (0..ir::VT0).filter(looked).fold(0, |all, slot| all | 1 << slot) }
 }
 
 /// Slot that a node's end reads.

@@ -179,40 +179,41 @@ fn tag(table: u32) -> MemArg {
     MemArg { offset: base(table).1 + offset_of!(mem::Entry, tag) as u64, align: 3, memory_index: 0 }
 }
 
-fn delta(table: u32) -> MemArg {
+fn frame(table: u32) -> MemArg {
     MemArg {
-        offset: base(table).1 + offset_of!(mem::Entry, delta) as u64,
+        offset: base(table).1 + offset_of!(mem::Entry, frame) as u64,
         align: 2,
         memory_index: 0,
     }
 }
 
-/// Makes the address on the stack (`i32`) the place of its page's entry in `table`, for [`tag`] and [`delta`].
+/// Makes the address on the stack (`i32`) the place of its page's entry in `table`, for [`tag`] and [`frame`].
 fn row(e: &mut Emitter, table: u32) {
-    e.wasm().i32_const(TO_ROW as i32).i32_shr_u().i32_const(ROWS as i32).i32_and();
+    // Not shifted: hosts have an instruction that rotates what is in one register into another.
+    e.wasm().i32_const(TO_ROW as i32).i32_rotr().i32_const(ROWS as i32).i32_and();
     if base(table).0 != 0 {
         e.wasm().i32_const(table as i32).i32_add();
     }
 }
 
-/// Looks up the address in [`VA`]: its entry is at [`ROW`], and the offset in its page is in [`OFFSET`], which is more than
-/// a page if there is no entry.
+/// Looks up the address in [`VA`]: its entry is at [`ROW`], and the offset in its page is in [`OFFSET`] and pushed, which is more
+/// than a page if there is no entry.
 fn look_up(e: &mut Emitter, table: u32) {
     e.wasm().local_get(VA).i32_wrap_i64();
     row(e, table);
     e.wasm().local_tee(ROW).i64_load(tag(table));
-    e.wasm().local_get(VA).i64_xor().local_set(OFFSET);
+    e.wasm().local_get(VA).i64_xor().local_tee(OFFSET);
 }
 
-/// Pushes the linear address of what was looked up.
+/// Pushes the linear address of what was looked up. (By the offset, not the address: that is then no longer needed.)
 fn place_of(e: &mut Emitter, table: u32) {
-    e.wasm().local_get(VA).i32_wrap_i64().local_get(ROW).i32_load(delta(table)).i32_add();
+    e.wasm().local_get(OFFSET).i32_wrap_i64().local_get(ROW).i32_load(frame(table)).i32_add();
 }
 
 /// Leaves unless `table` has an entry for the page of the address in [`VA`] and `size` bytes from there on are in it.
 fn check(e: &mut Emitter, table: u32, size: u32, pc: u64) {
     look_up(e, table);
-    e.wasm().local_get(OFFSET).i64_const(PAGE_SIZE as i64 - i64::from(size)).i64_gt_u();
+    e.wasm().i64_const(PAGE_SIZE as i64 - i64::from(size)).i64_gt_u();
     e.leave_if(pc);
 }
 
@@ -225,7 +226,7 @@ fn check_window(e: &mut Emitter, window: &Window, place: u32, pc: u64) {
     }
     look_up(e, table);
     let last = i64::from(window.len) - 1;
-    e.wasm().local_get(OFFSET).i64_const(PAGE_MASK as i64 - last).i64_gt_u();
+    e.wasm().i64_const(PAGE_MASK as i64 - last).i64_gt_u();
     e.begin_unlikely();
     // It ends in the next page, whose frame must be the one behind. (One way out at the end: what followed an earlier one would
     // be in the way of what usually happens.)
@@ -235,7 +236,8 @@ fn check_window(e: &mut Emitter, window: &Window, place: u32, pc: u64) {
     e.wasm().i64_const(PAGE_MASK as i64).i64_gt_u();
     e.wasm().local_get(place);
     row(e, table);
-    e.wasm().i32_load(delta(table)).local_get(ROW).i32_load(delta(table)).i32_ne().i32_or();
+    e.wasm().i32_load(frame(table)).local_get(ROW).i32_load(frame(table)).i32_sub();
+    e.wasm().i32_const(PAGE_SIZE as i32).i32_ne().i32_or();
     e.wasm().local_get(OFFSET).i64_const(PAGE_MASK as i64).i64_gt_u().i32_or();
     e.leave_if(pc);
     e.end();

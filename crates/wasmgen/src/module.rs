@@ -1,6 +1,6 @@
 //! A module of regions.
 
-use crate::emit::{BODY_TYPE, REGION_TYPE};
+use crate::emit::REGION_TYPE;
 use crate::{Layout, Region, function};
 use wasm_encoder::{
     BlockType, BranchHint, BranchHints, CodeSection, EntityType, ExportKind, ExportSection,
@@ -17,7 +17,6 @@ pub fn module(regions: &[Region], layout: &Layout, lines: u32) -> Vec<u8> {
     let mut types = TypeSection::new();
     types.ty().function([ValType::I32, ValType::I32], [ValType::I64]);
     types.ty().function([ValType::I32, ValType::I64, ValType::I64], [ValType::I32]);
-    types.ty().function([ValType::I32, ValType::I32, ValType::I32], [ValType::I64]);
     let mut imports = ImportSection::new();
     let memory = MemoryType {
         minimum: 0,
@@ -46,7 +45,7 @@ pub fn module(regions: &[Region], layout: &Layout, lines: u32) -> Vec<u8> {
         code.function(&space(lines));
     }
     for (n, region) in (first..).zip(regions) {
-        functions.function(BODY_TYPE);
+        functions.function(REGION_TYPE);
         let (body, reached) = function::body(region, layout, n);
         ways.push(reached);
         let mut function = Function::new_with_locals_types(body.locals);
@@ -59,20 +58,21 @@ pub fn module(regions: &[Region], layout: &Layout, lines: u32) -> Vec<u8> {
         function.raw(body.code);
         code.function(&function);
     }
-    let mut exported = 0;
+    let (mut next, mut exported) = (first + regions.len() as u32, 0);
+    let mut export = |function| {
+        exports.export(&exported.to_string(), ExportKind::Func, function);
+        exported += 1;
+    };
     for ((n, region), reached) in (first..).zip(regions).zip(ways) {
-        let entries = std::iter::once(region.root).chain(region.entries.iter().copied());
-        for (entry, pc) in (0..).zip(entries) {
-            let known = (entry == 0 || reached.contains(&entry)).then_some(entry);
+        // The root is the body itself.
+        export(n);
+        for (entry, pc) in (1..).zip(&region.entries) {
             functions.function(REGION_TYPE);
-            exports.export(
-                &exported.to_string(),
-                ExportKind::Func,
-                first + regions.len() as u32 + exported,
-            );
-            exported += 1;
+            export(next);
+            next += 1;
             let mut function = Function::new([]);
-            function.raw(function::entry(layout, n, known, pc));
+            let known = reached.contains(&entry).then_some(entry);
+            function.raw(function::entry(layout, n, known, *pc));
             code.function(&function);
         }
     }

@@ -91,7 +91,7 @@ fn enter(e: &mut Emitter, target: Target) {
         e.wasm().i64_const(pc as i64).return_();
         e.end();
         let number = e.number_of_function;
-        e.wasm().i32_const(cpu).local_get(DEPTH).i32_const(1).i32_sub().i32_const(0).call(number);
+        e.wasm().i32_const(cpu).local_get(DEPTH).i32_const(1).i32_sub().call(number);
         return;
     }
     let function = look_up(e, target, true);

@@ -129,3 +129,105 @@ fn many_fresh_cases_hold_in_translated_code() {
         fuzz(round, 4000);
     }
 }
+
+/// Loops over floats of every kind, in registers where a region is entered and in memory, under every rounding and with flags and masks of
+/// MXCSR: what is looked at on the way into a loop, and left out within it.
+#[test]
+fn loops_hold_whatever_floats_they_begin_with() {
+    const WIDE: [u64; 17] = [
+        0,
+        0x8000_0000_0000_0000, // -0
+        0x3ff0_0000_0000_0000, // 1
+        0x3fb9_9999_9999_999a, // 0.1
+        0xc00c_0000_0000_0000, // -3.5
+        0x7fef_ffff_ffff_ffff, // the largest
+        0x7fe1_ccf3_85eb_c8a0, // 1e308
+        0x0010_0000_0000_0000, // the least normal one
+        0x8020_0000_0000_0000, // twice as much, negative
+        0x0000_0000_0000_0001, // the least
+        0x800f_ffff_ffff_ffff, // the largest denormal, negative
+        0x7ff0_0000_0000_0000, // infinity
+        0xfff0_0000_0000_0000,
+        0xfff8_0000_0000_1234, // quiet, signalling
+        0x7ff0_0000_0000_0001,
+        0x2000_0000_0000_0000, // 2^-511
+        0x5ff0_0000_0000_0000, // 2^512
+    ];
+    const NARROW: [u32; 13] = [
+        0,
+        0x8000_0000,
+        0x3f80_0000,
+        0x3dcc_cccd,
+        0xc060_0000,
+        0x7f7f_ffff,
+        0x0080_0000,
+        0x8100_0000,
+        0x0000_0001,
+        0x807f_ffff,
+        0xff80_0000,
+        0xffc0_1234,
+        0x7f80_0001,
+    ];
+    const MXCSR: [u32; 12] =
+        [0x1f80, 0x1fa0, 0x1fa0, 0x1fbf, 0x9fe0, 0x1fe0, 0x3fa0, 0x5f80, 0x7fa0, 0x0fa0, 0x1da0, 0];
+    let mut rng = Rng::new(7);
+    for (fuel, once) in [(1, false), (97, false), (10_000, false), (4096, true)] {
+        // Scalar doubles and singles, packed ones of both.
+        for prefix in [Some(0xf2), Some(0xf3), Some(0x66), None] {
+            let double = matches!(prefix, Some(0xf2 | 0x66));
+            let packed = matches!(prefix, Some(0x66) | None);
+            let mut code: Vec<u8> = Vec::new();
+            let op = |code: &mut Vec<u8>, bytes: &[u8]| {
+                code.extend(prefix);
+                code.extend(bytes);
+            };
+            // 1: movsd xmm3, [rbx]; addsd xmm1, xmm3; mulsd xmm0, xmm2; test cl, 1; jz 2f
+            op(&mut code, &[0x0f, 0x10, 0x1b]);
+            op(&mut code, &[0x0f, 0x58, 0xcb]);
+            op(&mut code, &[0x0f, 0x59, 0xc2]);
+            code.extend([0xf6, 0xc1, 1, 0x74, 0]);
+            let skip = code.len();
+            // divsd xmm5, xmm1; maxsd xmm6, xmm5; sqrtsd xmm7, xmm6
+            op(&mut code, &[0x0f, 0x5e, 0xe9]);
+            op(&mut code, &[0x0f, 0x5f, 0xf5]);
+            op(&mut code, &[0x0f, 0x51, 0xfe]);
+            code[skip - 1] = (code.len() - skip) as u8;
+            // 2: subsd xmm4, xmm0; movsd [rbx + 16], xmm4; add rbx, 8; dec ecx; jnz 1b
+            op(&mut code, &[0x0f, 0x5c, 0xe0]);
+            op(&mut code, &[0x0f, 0x11, 0x63, 16]);
+            code.extend([0x48, 0x83, 0xc3, 8, 0xff, 0xc9, 0x75]);
+            code.push((-(code.len() as i8) - 1) as u8);
+            let mut cases = Vec::new();
+            for _ in 0..1500 {
+                let mut state = testkit::cpu::State::default();
+                state.set_mxcsr(rng.pick(&MXCSR));
+                // Some cases have one odd number, some only odd ones.
+                let odd = [1, 4, 40][rng.below(3)];
+                let mut lane = || {
+                    if double {
+                        let usual = f64::to_bits(rng.below(1000) as f64 / 8.0);
+                        if rng.one_in(odd) { rng.pick(&WIDE) } else { usual }
+                    } else {
+                        let mut number = || {
+                            let usual = f32::to_bits(rng.below(1000) as f32 / 8.0);
+                            if rng.one_in(odd) { rng.pick(&NARROW) } else { usual }
+                        };
+                        u64::from(number()) | u64::from(number()) << 32
+                    }
+                };
+                for i in 0..8 {
+                    state.set_xmm(i, u128::from(lane()) | u128::from(lane()) << 64);
+                }
+                let at = testkit::cpu::DATA + if packed { 0x200 } else { 0x208 };
+                for i in 0..12 {
+                    state.memory.put(at + 8 * i, &lane().to_le_bytes());
+                }
+                (state.regs[3], state.regs[1]) = (at, 1 + rng.below(6) as u64);
+                cases.push(Case { code: code.clone(), state });
+            }
+            let manner = Manner { once, fuel, depth: 3 };
+            let (tally, found) = differing(&without_entries(cases), manner);
+            check(&format!("{prefix:x?}, {manner:?}"), &tally, &found);
+        }
+    }
+}

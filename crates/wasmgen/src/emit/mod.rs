@@ -18,12 +18,13 @@ use wasm_encoder::{BlockType, InstructionSink, MemArg, ValType};
 pub const REGION_TYPE: u32 = 0;
 /// Type of the helper's.
 pub const HELPER_TYPE: u32 = 1;
-/// Type of the function that all entries of a region call: a region's, and the entry's number (0 = the root).
-pub const BODY_TYPE: u32 = 2;
 
-/// Second parameter: how many more guest calls may nest.
+/// Second parameter: how many more guest calls may nest. Further entries of a region come with their number above it, from bit
+/// [`ENTRY_SHIFT`] on.
 pub const DEPTH: u32 = 1;
-/// Third parameter: the number of the entry to go to, 0 when it was reached.
+/// See [`DEPTH`].
+pub const ENTRY_SHIFT: u32 = 16;
+/// The number of the entry to go to (`i32`), 0 when it was reached.
 pub const ENTRY: u32 = 2;
 /// Guest instructions left (`i64`).
 pub const FUEL: u32 = 3;
@@ -51,10 +52,10 @@ pub const Y: u32 = 13;
 pub const Z: u32 = 14;
 /// First local of a slot.
 const FIRST: u32 = 15;
-const PARAMS: usize = 3;
+const PARAMS: usize = 2;
 const FIXED: [ValType; FIRST as usize - PARAMS] = {
     use ValType::{I32, I64};
-    [I64, I64, I32, I64, I64, I64, I64, I64, I32, I64, I64, I64]
+    [I32, I64, I64, I32, I64, I64, I64, I64, I64, I32, I64, I64, I64]
 };
 
 /// A body under construction.

@@ -5,7 +5,7 @@
 //! MXCSR is looked at when a region is entered and after all that may change it, not for each op: the *limit* of a width is
 //! what the check of a result compares with, and it is 0 while MXCSR does not allow the quick path.
 
-use crate::emit::{Emitter, X};
+use crate::emit::{Emitter, ROW, X};
 use crate::known::{Shape, Width, shape};
 use crate::vector::inexact::{
     is_product_inexact, is_quotient_inexact, is_sum_inexact, precision, raise_inexact,
@@ -196,7 +196,8 @@ fn both_usual(e: &mut Emitter, width: Width, inst: &Inst, pc: u64) {
 
 /// Turns the high half on the stack (of a single: all of it) into twice its magnitude less `from`.
 fn magnitude(e: &mut Emitter, from: i32) {
-    e.wasm().i32_const(1).i32_shl().i32_const(from).i32_sub();
+    // Doubled by a sum: hosts have an instruction that adds two registers and a constant.
+    e.wasm().local_tee(ROW).local_get(ROW).i32_const(-from).i32_add().i32_add();
 }
 
 /// Leaves unless lane 0 is usual.

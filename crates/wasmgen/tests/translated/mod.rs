@@ -19,8 +19,13 @@ use wasmtime::{
 const PAGE: u64 = 4096;
 const LAYOUT: Layout =
     Layout { cpu: 0x1_0000, read: 0x10_0000, write: 0x90_0000, shared: 0x2_0000, helper: 1 };
-/// Where the data pages lie in linear memory.
+/// Where the first data page lies in linear memory.
 const PHYS: u32 = 0x110_0000;
+
+/// Where data page `page` lies: the second behind the first one, the third elsewhere.
+fn frame(page: usize) -> u32 {
+    PHYS + PAGE as u32 * [0, 1, 5][page]
+}
 /// First slot of the table for regions.
 const FIRST: u64 = 2;
 /// Regions of a module.
@@ -155,7 +160,7 @@ impl Host {
         }
         for page in 0..DATA_LEN as u64 / PAGE {
             let va = DATA + PAGE * page;
-            let entry = [va as u32, (PHYS + (PAGE * page) as u32).wrapping_sub(va as u32)];
+            let entry = [va as u32, 0, frame(page as usize)];
             let entry = entry.map(u32::to_le_bytes).concat();
             let at = size_of::<mem::Entry>() * (va / PAGE) as usize;
             memory.write(&mut store, LAYOUT.read as usize + at, &entry).unwrap();
@@ -212,13 +217,17 @@ impl Host {
     ) -> bool {
         let shared = u64::from(LAYOUT.shared);
         self.write(LAYOUT.cpu.into(), bytes_of(cpu));
-        self.write(PHYS.into(), data);
+        for (page, data) in data.chunks(PAGE as usize).enumerate() {
+            self.write(frame(page).into(), data);
+        }
         self.write(shared + shared::FUEL, &manner.fuel.to_le_bytes());
         self.write(shared + shared::LEAVE, &[0; 4]);
         self.write(shared + shared::EPOCH, &self.epoch.to_le_bytes());
         let rip = function.call(&mut self.store, (LAYOUT.cpu as i32, manner.depth)).unwrap();
         self.memory.read(&self.store, LAYOUT.cpu as usize, bytes_of(cpu)).unwrap();
-        self.memory.read(&self.store, PHYS as usize, data).unwrap();
+        for (page, data) in data.chunks_mut(PAGE as usize).enumerate() {
+            self.memory.read(&self.store, frame(page) as usize, data).unwrap();
+        }
         cpu.rip = rip as u64;
         let mut leave = [0; 4];
         self.memory.read(&self.store, (shared + shared::LEAVE) as usize, &mut leave).unwrap();
