@@ -139,6 +139,7 @@ fn calls_survive() {
         Call::SetTimes { follow: true, atime: None, mtime: Some(1), path },
         Call::Watch { recursive: true, path },
         Call::Unwatch { watch: 7 },
+        Call::Kill { session: true, pid: 8, signal: 9 },
     ] {
         let mut bytes = Vec::new();
         ToBox::Call(9, b"me", call).encode(&mut bytes);

@@ -34,6 +34,9 @@ pub fn answer(kernel: &mut Kernel, id: u32, user: &[u8], call: Call<'_>) -> Answ
         Call::Watch { .. } if kernel.watches() >= MAX_FILES => Err(Errno::ENOSPC),
         Call::Watch { recursive, path } => kernel.watch(id, &user, path, recursive).map(nothing),
         Call::Unwatch { watch } => kernel.unwatch(watch).map(nothing),
+        Call::Kill { session, pid, signal } => {
+            kernel.signal_by_host(pid, session, u32::from(signal)).map(nothing)
+        }
         _ => kernel.with_files(&user, |cx, at| {
             match call {
                 Call::Stat { follow, path } => {

@@ -19,6 +19,7 @@ use crate::fs::ops::{self, OpenHow};
 use crate::fs::{Cred, Cx};
 use crate::signal::siginfo;
 use crate::task::INIT;
+use crate::task::process::Process;
 use crate::{Kernel, ProcessId, ThreadId};
 
 /// Bytes that a terminal is given at once: what it does not keep is lost.
@@ -264,6 +265,24 @@ impl Kernel {
         if let Some(pid) = found.map(|attachment| attachment.pid) {
             self.send_to_process(pid, siginfo(signal, SI_KERNEL), false);
         }
+    }
+
+    /// Sends a signal to any process, or to all of a session; 0 only finds out whether there is somebody.
+    ///
+    /// # Errors
+    /// `ESRCH`: nobody is there; `EINVAL`: there is no such signal.
+    pub fn signal_by_host(&mut self, pid: u32, session: bool, signal: u32) -> Result<(), Errno> {
+        if signal as usize > abi::signal::NSIG {
+            return Err(Errno::EINVAL);
+        }
+        let pid = ProcessId(pid);
+        let meant = |p: &&Process| if session { p.sid == pid } else { p.pid == pid };
+        let alive = self.tasks.processes().filter(|p| p.zombie.is_none());
+        let meant: Vec<ProcessId> = alive.filter(meant).map(|p| p.pid).collect();
+        for pid in &meant {
+            self.send_to_process(*pid, siginfo(signal, SI_KERNEL), false);
+        }
+        if meant.is_empty() { Err(Errno::ESRCH) } else { Ok(()) }
     }
 
     /// Wait status of a process that has ended, and how many bytes of its output wait to be taken.

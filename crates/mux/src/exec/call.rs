@@ -204,9 +204,18 @@ pub enum Call<'a> {
         /// The number of the call that began it.
         watch: u32,
     },
+    /// Send a signal, as who may do that to all \[nothing\].
+    Kill {
+        /// To all processes of the session of this number; otherwise to the process.
+        session: bool,
+        /// The number in the box.
+        pid: u32,
+        /// Linux's number; 0 only finds out whether there is somebody.
+        signal: u8,
+    },
 }
 
-/// Flags before a path.
+/// A flag before what else a request has.
 fn flagged(out: &mut Vec<u8>, follow: bool) {
     out.push(if follow { FOLLOW } else { 0 });
 }
@@ -234,6 +243,11 @@ impl<'a> Call<'a> {
             }
             Call::Close { file } | Call::List { file } => word(out, file),
             Call::Unwatch { watch } => word(out, watch),
+            Call::Kill { session, pid, signal } => {
+                flagged(out, session);
+                word(out, pid);
+                out.push(signal);
+            }
             Call::Stat { follow: flag, path }
             | Call::Remove { recursive: flag, path }
             | Call::Watch { recursive: flag, path } => {
@@ -296,6 +310,7 @@ impl<'a> Call<'a> {
             Call::SetTimes { .. } => 16,
             Call::Watch { .. } => 17,
             Call::Unwatch { .. } => 18,
+            Call::Kill { .. } => 19,
         }
     }
 
@@ -332,6 +347,7 @@ impl<'a> Call<'a> {
             },
             17 => Call::Watch { recursive: flag(r)?, path: r.bytes()? },
             18 => Call::Unwatch { watch: r.u32()? },
+            19 => Call::Kill { session: flag(r)?, pid: r.u32()?, signal: r.u8()? },
             _ => return Err(Broken("an unknown call")),
         })
     }

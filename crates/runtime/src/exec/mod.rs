@@ -145,6 +145,15 @@ impl Attach {
         self.tell(|client| client.signal(FIRST, signal.unwrap_or(0)))
     }
 
+    /// Sends a signal (Linux's number; 0 finds out whether there is somebody) to a process of the box, by its number there, or to all
+    /// processes of the session of that number.
+    ///
+    /// # Errors
+    /// Linux's: nobody is there (`ESRCH`), or the box has ended.
+    pub fn kill(&self, pid: u32, session: bool, signal: u8) -> io::Result<()> {
+        self.call("", mux::exec::Call::Kill { session, pid, signal }).map(drop)
+    }
+
     /// Waits until the box has said that it can be reached into; whether it has within this time. Those made before there was a way never do.
     pub fn wait_for_greeting(&self, longest: Duration) -> bool {
         let open = |state: &State| state.over.is_none();

@@ -42,17 +42,36 @@ impl Caller {
     /// # Errors
     /// `ConnectionRefused`: nobody listens there. `BrokenPipe`: the box has ended.
     pub async fn call(&self, port: u16, peer: SocketAddr) -> io::Result<tokio::net::UnixStream> {
-        let (ours, end) = UnixStream::pair()?;
+        let (ours, told) = self.ask(port, peer)?;
         ours.set_nonblocking(true)?;
-        end.set_nonblocking(true)?;
-        let (taken, told) = oneshot::channel();
-        let over = || io::Error::from(io::ErrorKind::BrokenPipe);
-        self.0.send(Call { port, peer, end, taken }).map_err(|_| over())?;
         match tokio::time::timeout(PATIENCE, told).await {
             Ok(Ok(())) | Err(_) => tokio::net::UnixStream::from_std(ours),
-            Ok(Err(_)) if self.0.is_closed() => Err(over()),
-            Ok(Err(_)) => Err(io::ErrorKind::ConnectionRefused.into()),
+            Ok(Err(_)) => Err(self.refused()),
         }
+    }
+
+    /// The same for a thread that may wait: until the box says whether somebody listens. Not for boxes whose guest program does not say it.
+    ///
+    /// # Errors
+    /// As for [`Caller::call`].
+    pub fn call_and_wait(&self, port: u16, peer: SocketAddr) -> io::Result<UnixStream> {
+        let (ours, told) = self.ask(port, peer)?;
+        told.blocking_recv().map_err(|_| self.refused())?;
+        Ok(ours)
+    }
+
+    fn ask(&self, port: u16, peer: SocketAddr) -> io::Result<(UnixStream, oneshot::Receiver<()>)> {
+        let (ours, end) = UnixStream::pair()?;
+        end.set_nonblocking(true)?;
+        let (taken, told) = oneshot::channel();
+        self.0.send(Call { port, peer, end, taken }).map_err(|_| self.refused())?;
+        Ok((ours, told))
+    }
+
+    fn refused(&self) -> io::Error {
+        let over = self.0.is_closed();
+        let kind = if over { io::ErrorKind::BrokenPipe } else { io::ErrorKind::ConnectionRefused };
+        kind.into()
     }
 }
 
