@@ -18,6 +18,7 @@ use crate::login_commands::{LoginArgs, LogoutArgs};
 use crate::manual::{CompletionsArgs, ManArgs};
 use crate::network::NetworkArgs;
 use crate::rights::RightsArgs;
+use crate::sandbox_commands::{McpArgs, SandboxdArgs};
 use crate::serve_command::ServeArgs;
 use crate::snapshot_options::SnapshotArgs;
 use crate::stop_commands::{KillArgs, StopArgs};
@@ -81,6 +82,12 @@ pub enum Verb {
     /// Serve a box over HTTP: requests go to the server in it
     #[command(after_help = examples::SERVE)]
     Serve(Box<ServeArgs>),
+    /// Serve sandboxes for code that nobody has read over HTTP, on the loopback or a Unix socket
+    #[command(after_help = examples::SANDBOXD)]
+    Sandboxd(Box<SandboxdArgs>),
+    /// Give a model a sandbox: a server of the Model Context Protocol on standard input and output
+    #[command(after_help = examples::MCP)]
+    Mcp(Box<McpArgs>),
     /// Write a box that runs, where it is, as a box that goes on from there
     #[command(after_help = examples::FREEZE)]
     Freeze(FreezeArgs),

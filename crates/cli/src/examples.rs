@@ -29,6 +29,15 @@ pub const SERVE: &str = "Examples:
   boxer serve --addr 0.0.0.0:80 --port 8000 --instances 32 web
   boxer serve --reuse -v data:/var/lib/data -e TOKEN web";
 
+pub const SANDBOXD: &str = "Examples:
+  boxer sandboxd --preload numpy,pandas sandbox   # prints its address and token as JSON
+  boxer sandboxd --listen unix:/run/user/1000/sandboxes --memory 1g --timeout 1h sandbox
+  boxer sandboxd --network allow=api.example:443 --audit trail.jsonl sandbox";
+
+pub const MCP: &str = "Examples:
+  boxer mcp sandbox                           # what clients of the protocol start
+  boxer mcp -v ./data:/data --network allow=api.example:443 --timeout 8h sandbox";
+
 pub const FREEZE: &str = "Examples:
   boxer freeze -o state.wasm work             # of `boxer run --name work …`; `boxer run state.wasm` goes on
   boxer freeze --keep-running -t work:before work";

@@ -40,6 +40,7 @@ mod progress;
 mod rights;
 mod run_command;
 mod running;
+mod sandbox_commands;
 mod serve_command;
 mod session;
 mod snapshot_options;
@@ -71,6 +72,8 @@ fn main() -> ExitCode {
         Verb::Check(args) => check_command::run(&cli.global, args, signals.as_ref()),
         Verb::Run(args) => run_command::run(&cli.global, args, signals.as_ref()),
         Verb::Serve(args) => serve_command::run(&cli.global, args, signals.as_ref()),
+        Verb::Sandboxd(args) => sandbox_commands::sandboxd(&cli.global, args, signals.as_ref()),
+        Verb::Mcp(args) => sandbox_commands::mcp(&cli.global, args),
         Verb::Freeze(args) => freeze_commands::freeze(&cli.global, args),
         Verb::Fork(args) => freeze_commands::fork(args),
         Verb::Ps => freeze_commands::ps(),

@@ -35,12 +35,16 @@ pub fn client(global: &Global) -> Result<Client, Failure> {
 
 /// A runtime that keeps compiled code in the user's cache directory.
 pub fn runtime() -> Result<Runtime, Failure> {
+    Runtime::with_cache_dir(&cache_folder()).map_err(Failure::new)
+}
+
+/// What of the user's cache directory is ours.
+pub fn cache_folder() -> PathBuf {
     let variable =
         |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache =
         variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
-    let folder = cache.unwrap_or_else(std::env::temp_dir).join("boxer");
-    Runtime::with_cache_dir(&folder).map_err(Failure::new)
+    cache.unwrap_or_else(std::env::temp_dir).join("boxer")
 }
 
 /// Everything a build needs.

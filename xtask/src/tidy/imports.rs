@@ -33,7 +33,8 @@ const TABLE: &[Row] = &[
     Row(3, "runtime", &["link", "translate"]),
     Row(4, "build", &["dockerfile", "oci", "layers", "link", "runtime"]),
     Row(4, "serve", &["runtime"]),
-    Row(5, "cli", &["dockerfile", "oci", "layers", "link", "runtime", "serve", "build"]),
+    Row(4, "sandbox", &["runtime"]),
+    Row(5, "cli", &["dockerfile", "oci", "layers", "link", "runtime", "serve", "sandbox", "build"]),
 ];
 
 /// What a crate of layer 1 and above may not have from layer 0: the walls of "must never know".
@@ -51,6 +52,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("runtime", &["abi", "mem", "ir"]),
     ("build", &["abi", "mem", "ir", "mux"]),
     ("serve", &["abi", "mem", "ir", "rootfs"]),
+    ("sandbox", &["abi", "mem", "ir", "mux"]),
     ("cli", &["abi", "mem", "ir", "mux"]),
 ];
 
@@ -60,7 +62,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("rustc_apfloat", &["ir", "interp", "x86"]),
     ("wasmtime", &["link", "runtime"]),
     ("wasmtime-wasi", &["runtime"]),
-    ("hyper", &["serve"]),
+    ("hyper", &["serve", "sandbox"]),
     ("wasmtime-wizer", &["link"]),
     ("wit-component", &["link"]),
     ("wasm-encoder", &["wasmgen", "link"]),

@@ -1,0 +1,115 @@
+//! Bodies of requests and answers.
+
+use hyper::body::{Bytes, Frame};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use crate::error::Error;
+
+/// Lines that wait to be sent.
+const LINES: usize = 64;
+
+/// What is answered.
+pub struct Answer {
+    pub status: u16,
+    pub content_type: &'static str,
+    pub body: Body,
+}
+
+/// Its body.
+pub enum Body {
+    Whole(Option<Bytes>),
+    /// Lines of JSON, as they come.
+    Lines(Receiver<Bytes>),
+}
+
+impl Answer {
+    /// JSON.
+    pub fn json(status: u16, value: &impl Serialize) -> Answer {
+        let bytes = serde_json::to_vec(value).unwrap_or_default();
+        Answer { status, content_type: "application/json", body: Body::Whole(Some(bytes.into())) }
+    }
+
+    /// Nothing.
+    pub fn nothing() -> Answer {
+        Answer { status: 204, content_type: "application/json", body: Body::Whole(None) }
+    }
+
+    /// Bytes.
+    pub fn bytes(content_type: &'static str, bytes: Vec<u8>) -> Answer {
+        Answer { status: 200, content_type, body: Body::Whole(Some(bytes.into())) }
+    }
+
+    /// What `work` says, line by line, as it comes. It runs on a thread of its own, and goes on when the client is gone.
+    pub fn lines(work: impl FnOnce(&Lines) -> Result<(), Error> + Send + 'static) -> Answer {
+        let (send, receive) = channel(LINES);
+        let lines = Lines(send);
+        // Without a thread the body ends at once, which no client takes for an end.
+        let _ = std::thread::Builder::new().name("answer".to_owned()).spawn(move || {
+            if let Err(error) = work(&lines) {
+                lines.say(&json!({"type": "failed", "error": described(&error)}));
+            }
+        });
+        Answer { status: 200, content_type: "application/x-ndjson", body: Body::Lines(receive) }
+    }
+
+    /// An error.
+    pub fn error(error: &Error) -> Answer {
+        let status = match error.name() {
+            "not_found" => 404,
+            "refused" | "permission_denied" => 403,
+            "invalid" | "language" | "not_started" => 400,
+            "paused" | "not_paused" => 409,
+            "ended" => 410,
+            "storage_full" => 507,
+            "io" => 422,
+            _ => 500,
+        };
+        Answer::json(status, &json!({"error": described(error)}))
+    }
+}
+
+/// An error as clients read it.
+pub fn described(error: &Error) -> Value {
+    json!({"name": error.name(), "message": error.to_string()})
+}
+
+/// Where lines go.
+pub struct Lines(Sender<Bytes>);
+
+impl Lines {
+    /// Sends a line. A client that is gone hears nothing.
+    pub fn say(&self, value: &impl Serialize) {
+        let mut line = serde_json::to_vec(value).unwrap_or_default();
+        line.push(b'\n');
+        let _ = self.0.blocking_send(line.into());
+    }
+
+    /// Whether the client is gone.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut *self {
+            Body::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Body::Lines(lines) => lines.poll_recv(context).map(|line| Some(Ok(Frame::data(line?)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Body::Whole(None))
+    }
+}

@@ -1,0 +1,35 @@
+//! Sandboxes for code that nobody has read: what agents write runs with nothing but what it was given.
+//!
+//! A [`Template`] is the state of a box in which an interpreter waits; each [`Sandbox`] starts from there, or as a copy of another.
+//! Everything may be called from any thread, and waits. This crate knows nothing of building.
+
+mod alarm;
+pub mod api;
+mod audit;
+mod code;
+mod commands;
+mod diff;
+mod error;
+mod files;
+mod host;
+mod id;
+mod limit;
+pub mod mcp;
+mod policy;
+mod ports;
+mod running;
+mod sandbox;
+mod streams;
+mod template;
+
+pub use audit::{Audit, Sink};
+pub use code::{CodeError, CodeResult, Event, Execution, Language};
+pub use commands::{CommandHandle, CommandOptions, CommandOutput, CommandResult};
+pub use diff::{Change, Difference};
+pub use error::Error;
+pub use files::{EntryInfo, FileType, Files, FilesystemEvent, Watcher};
+pub use host::Host;
+pub use limit::Limit;
+pub use policy::{Mount, Policy};
+pub use sandbox::{RunCode, Sandbox, SandboxInfo};
+pub use template::{Prepare, Template};

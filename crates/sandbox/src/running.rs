@@ -1,0 +1,226 @@
+//! A box that runs, on a thread of its own.
+
+use crate::error::Error;
+use runtime::{
+    Attach, Caller, Freezer, Frozen, Grant, Input, Interrupt, Network, Next, Output, RunError,
+    RunOptions,
+};
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a box may take until it can be reached into.
+const GREETING: Duration = Duration::from_secs(30);
+/// What is kept of what a box says of itself: lines, and bytes of each.
+const LINES: usize = 16;
+const LINE: usize = 1 << 10;
+
+/// The first port from which a sandbox sees itself called.
+const FIRST_PORT: u16 = 32_768;
+
+/// Told of each line that a box says of itself.
+pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Dropped, the box ends.
+pub struct Running {
+    attach: Attach,
+    caller: Caller,
+    freezer: Freezer,
+    interrupt: Interrupt,
+    over: Arc<Over>,
+    /// How often it was called.
+    calls: AtomicU16,
+}
+
+/// How a box has ended, once it has.
+#[derive(Default)]
+struct Over {
+    how: Mutex<Option<String>>,
+    changed: Condvar,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.interrupt.give();
+    }
+}
+
+impl Running {
+    /// Starts one that goes on from `state`.
+    ///
+    /// # Errors
+    /// This system has no threads or descriptors for it.
+    pub fn fork(
+        state: Frozen,
+        options: RunOptions,
+        grant: Grant,
+        notice: Notice,
+    ) -> Result<Running, Error> {
+        Running::start(options, grant, notice, move |options| {
+            state.start(options)?.run().map(|outcome| outcome.status)
+        })
+    }
+
+    /// Starts one by `run`, which gets the options with all that is needed here, and gives the exit status.
+    ///
+    /// # Errors
+    /// As for [`Running::fork`].
+    pub fn start(
+        mut options: RunOptions,
+        grant: Grant,
+        notice: Notice,
+        run: impl FnOnce(RunOptions) -> Result<i32, RunError> + Send + 'static,
+    ) -> Result<Running, Error> {
+        let start = |error| Error::io("start a sandbox")(error);
+        let mut network = Network::new(grant).map_err(RunError::from)?;
+        let caller = network.caller();
+        let (attach, freezer) = (Attach::new().map_err(start)?, Freezer::new());
+        let interrupt = Interrupt::new();
+        let lines = Lines::new(notice);
+        options.network = Some(network);
+        options.attach = Some(attach.clone());
+        options.freezer = Some(freezer.clone());
+        options.interrupt = Some(interrupt.clone());
+        options.stdin = Input::Silent;
+        options.stdout = Output::Discard;
+        options.stderr = Output::Writer(Box::new(lines.clone()));
+        let over = Arc::new(Over::default());
+        let told = over.clone();
+        let work = move || {
+            let how = match run(options) {
+                Ok(status) => lines
+                    .last()
+                    .unwrap_or_else(|| format!("its first process ended with status {status}")),
+                Err(RunError::Interrupted) => "it was killed".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            lock(&told.how).get_or_insert(how);
+            told.changed.notify_all();
+        };
+        std::thread::Builder::new().name("sandbox".to_owned()).spawn(work).map_err(start)?;
+        Ok(Running { attach, caller, freezer, interrupt, over, calls: AtomicU16::new(0) })
+    }
+
+    /// Reaches into it.
+    pub fn attach(&self) -> &Attach {
+        &self.attach
+    }
+
+    /// Waits until it can be reached into.
+    ///
+    /// # Errors
+    /// It has ended, or takes too long.
+    pub fn wait_until_it_runs(&self) -> Result<(), Error> {
+        if self.attach.wait_for_greeting(GREETING) {
+            return Ok(());
+        }
+        let soon = Instant::now().checked_add(Duration::from_secs(1));
+        Err(Error::Ended(self.how_by(soon).unwrap_or_else(|| "it does not answer".to_owned())))
+    }
+
+    /// A connection to a port in it, from a thread that may wait.
+    ///
+    /// # Errors
+    /// Nobody listens (`ConnectionRefused`), or it has ended (`BrokenPipe`).
+    pub fn call(&self, port: u16) -> io::Result<UnixStream> {
+        // As on Linux, a connection of port 0 is none, and each needs a port of its own.
+        let next = self.calls.fetch_add(1, Ordering::Relaxed);
+        let peer = FIRST_PORT + next % (u16::MAX - FIRST_PORT);
+        self.caller.call_and_wait(port, SocketAddr::from((Ipv4Addr::LOCALHOST, peer)))
+    }
+
+    /// Its state; it goes on or ends then.
+    ///
+    /// # Errors
+    /// There is none to be had, and it goes on.
+    pub fn freeze(&self, next: Next) -> Result<Frozen, Error> {
+        Ok(self.freezer.freeze(move |state| (next, state))?)
+    }
+
+    /// Ends it, for this reason, which holds unless there was another before.
+    pub fn end(&self, why: &str) {
+        lock(&self.over.how).get_or_insert_with(|| why.to_owned());
+        self.interrupt.give();
+    }
+
+    /// How it has ended, if it has.
+    pub fn how(&self) -> Option<String> {
+        lock(&self.over.how).clone()
+    }
+
+    /// The same, and waits for that until then.
+    fn how_by(&self, until: Option<Instant>) -> Option<String> {
+        let mut how = lock(&self.over.how);
+        while how.is_none() {
+            let left = until?.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            let waited = self.over.changed.wait_timeout(how, left);
+            how = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        how.clone()
+    }
+
+    /// Why something in it does not answer any more: an error that it has ended, if it has or is just about to.
+    pub fn ended(&self) -> Option<Error> {
+        const JUST: Duration = Duration::from_millis(50);
+        self.how_by(Instant::now().checked_add(JUST)).map(Error::Ended)
+    }
+}
+
+/// What a box says of itself, by lines.
+#[derive(Clone)]
+struct Lines(Arc<Mutex<Said>>);
+
+struct Said {
+    part: Vec<u8>,
+    last: VecDeque<String>,
+    notice: Notice,
+}
+
+impl Lines {
+    fn new(notice: Notice) -> Lines {
+        Lines(Arc::new(Mutex::new(Said { part: Vec::new(), last: VecDeque::new(), notice })))
+    }
+
+    /// The last one.
+    fn last(&self) -> Option<String> {
+        lock(&self.0).last.back().cloned()
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut said = lock(&self.0);
+        for byte in bytes {
+            if *byte != b'\n' {
+                if said.part.len() < LINE {
+                    said.part.push(*byte);
+                }
+                continue;
+            }
+            let part = std::mem::take(&mut said.part);
+            let line = String::from_utf8_lossy(&part);
+            let line = line.strip_prefix("boxer: ").unwrap_or(&line).to_owned();
+            (said.notice)(&line);
+            said.last.push_back(line);
+            if said.last.len() > LINES {
+                said.last.pop_front();
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,57 @@
+"""Sandboxes for code that nobody has read: the client of ``boxer sandboxd``.
+
+Names and behaviour are those of E2B's SDK, as far as a sandbox on this machine has them.
+"""
+
+from ._client import Connection
+from ._errors import (
+    CommandExitException,
+    InvalidArgumentException,
+    NotEnoughSpaceException,
+    NotFoundException,
+    RefusedException,
+    SandboxException,
+    TimeoutException,
+)
+from ._models import (
+    CommandResult,
+    Context,
+    Difference,
+    EntryInfo,
+    Execution,
+    ExecutionError,
+    FilesystemEvent,
+    FileType,
+    Logs,
+    ProcessInfo,
+    Result,
+    SandboxInfo,
+)
+from ._sandbox import CommandHandle, Commands, Filesystem, Sandbox
+
+__all__ = [
+    "CommandExitException",
+    "CommandHandle",
+    "CommandResult",
+    "Commands",
+    "Connection",
+    "Context",
+    "Difference",
+    "EntryInfo",
+    "Execution",
+    "ExecutionError",
+    "FileType",
+    "Filesystem",
+    "FilesystemEvent",
+    "InvalidArgumentException",
+    "Logs",
+    "NotEnoughSpaceException",
+    "NotFoundException",
+    "ProcessInfo",
+    "RefusedException",
+    "Result",
+    "Sandbox",
+    "SandboxException",
+    "SandboxInfo",
+    "TimeoutException",
+]

@@ -1,0 +1,178 @@
+"""Connections to a daemon, and the daemon that is started where none is named."""
+
+from __future__ import annotations
+
+import atexit
+import http.client
+import json
+import os
+import socket
+import subprocess
+import tempfile
+import threading
+import urllib.parse
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+from . import _errors
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: Optional[float]) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class _TcpConnection(http.client.HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+class Connection:
+    """A way to a daemon. May be used by several threads."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self.url = url
+        self._token = token
+        self._idle: List[http.client.HTTPConnection] = []
+        self._lock = threading.Lock()
+
+    def _open(self) -> http.client.HTTPConnection:
+        if self.url.startswith("unix:"):
+            return _UnixConnection(self.url[len("unix:"):], None)
+        parts = urllib.parse.urlsplit(self.url)
+        if parts.scheme != "http" or parts.hostname is None:
+            raise _errors.InvalidArgumentException(f"{self.url} is neither http: nor unix:")
+        return _TcpConnection(parts.hostname, parts.port)
+
+    def _send(
+        self, method: str, path: str, query: Optional[Dict[str, Any]], body: Any
+    ) -> Tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        if query:
+            given = {name: value for name, value in query.items() if value is not None}
+            path = f"{path}?{urllib.parse.urlencode(given)}" if given else path
+        data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {self._token}"}
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        if connection is not None:
+            try:
+                connection.request(method, path, data, headers)
+                return connection, connection.getresponse()
+            except (ConnectionError, http.client.RemoteDisconnected):
+                # It was closed while nobody used it.
+                connection.close()
+        connection = self._open()
+        try:
+            connection.request(method, path, data, headers)
+            return connection, connection.getresponse()
+        except OSError as error:
+            connection.close()
+            raise _errors.SandboxException(f"the daemon at {self.url} does not answer: {error}") from error
+
+    def _done(self, connection: http.client.HTTPConnection) -> None:
+        with self._lock:
+            self._idle.append(connection)
+
+    def call(self, method: str, path: str, query: Optional[Dict[str, Any]] = None, body: Any = None) -> bytes:
+        """A request; the body of its answer."""
+        connection, response = self._send(method, path, query, body)
+        data = response.read()
+        self._done(connection)
+        if response.status >= 400:
+            raise _failure(response.status, data)
+        return data
+
+    def json(self, method: str, path: str, query: Optional[Dict[str, Any]] = None, body: Any = None) -> Any:
+        """A request; the JSON of its answer."""
+        data = self.call(method, path, query, body)
+        return json.loads(data) if data else None
+
+    def lines(
+        self, method: str, path: str, query: Optional[Dict[str, Any]] = None, body: Any = None
+    ) -> Iterator[Dict[str, Any]]:
+        """A request; the events of its answer, as they come."""
+        connection, response = self._send(method, path, query, body)
+        if response.status >= 400:
+            data = response.read()
+            self._done(connection)
+            raise _failure(response.status, data)
+        return self._events(connection, response)
+
+    def _events(
+        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse
+    ) -> Iterator[Dict[str, Any]]:
+        whole = False
+        try:
+            for line in response:
+                event = json.loads(line)
+                if event.get("type") == "failed":
+                    response.read()
+                    whole = True
+                    raise _errors.of(event["error"])
+                yield event
+            whole = True
+        finally:
+            if whole:
+                self._done(connection)
+            else:
+                connection.close()
+
+
+def _failure(status: int, data: bytes) -> _errors.SandboxException:
+    try:
+        return _errors.of(json.loads(data)["error"])
+    except (ValueError, KeyError, TypeError):
+        return _errors.SandboxException(f"the daemon answers {status}: {data[:200]!r}")
+
+
+_started: Dict[Tuple[str, ...], Connection] = {}
+_starting = threading.Lock()
+
+
+def connect(url: Optional[str], token: Optional[str], template: Optional[str]) -> Connection:
+    """The daemon that is named here or in the environment; else one of this process for the box ``template``."""
+    url = url or os.environ.get("BOXER_SANDBOX_URL")
+    if url:
+        token = token or os.environ.get("BOXER_SANDBOX_TOKEN", "")
+        key: Tuple[str, ...] = (url, token)
+        with _starting:
+            return _started.setdefault(key, Connection(url, token))
+    template = template or os.environ.get("BOXER_SANDBOX_TEMPLATE", "sandbox")
+    with _starting:
+        if (template,) not in _started:
+            _started[(template,)] = _start(template)
+        return _started[(template,)]
+
+
+def _start(template: str) -> Connection:
+    program = os.environ.get("BOXER", "boxer")
+    folder = tempfile.TemporaryDirectory(prefix="boxer-sandbox-")
+    words = [program, "sandboxd", "--until-stdin-ends", "--listen", f"unix:{folder.name}/socket"]
+    words += os.environ.get("BOXER_SANDBOX_OPTIONS", "").split()
+    try:
+        daemon = subprocess.Popen([*words, template], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    except OSError as error:
+        raise _errors.SandboxException(f"{program} cannot be started: {error}") from error
+    assert daemon.stdin is not None and daemon.stdout is not None
+    line = daemon.stdout.readline()
+    if not line:
+        raise _errors.SandboxException(f"boxer sandboxd has ended with status {daemon.wait()}")
+
+    def end() -> None:
+        daemon.stdin.close()  # type: ignore[union-attr]
+        try:
+            daemon.wait(10)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+        daemon.stdout.close()  # type: ignore[union-attr]
+        folder.cleanup()
+
+    atexit.register(end)
+    ready = json.loads(line)
+    return Connection(ready["url"], ready["token"])
