@@ -17,6 +17,7 @@ use crate::limits::{LimitArgs, StepLimitArgs};
 use crate::login_commands::{LoginArgs, LogoutArgs};
 use crate::manual::{CompletionsArgs, ManArgs};
 use crate::network::NetworkArgs;
+use crate::replay_command::ReplayArgs;
 use crate::rights::RightsArgs;
 use crate::sandbox_commands::{McpArgs, SandboxdArgs};
 use crate::serve_command::ServeArgs;
@@ -94,6 +95,9 @@ pub enum Verb {
     /// Start further boxes from where one is that runs, and wait for their ends
     #[command(after_help = examples::FORK)]
     Fork(ForkArgs),
+    /// Run a box again by the record of a run
+    #[command(after_help = examples::REPLAY)]
+    Replay(ReplayArgs),
     /// List the boxes that run under a name
     #[command(after_help = examples::PS)]
     Ps,

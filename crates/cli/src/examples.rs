@@ -46,6 +46,12 @@ pub const FORK: &str = "Examples:
   boxer fork --count 4 work
   boxer fork work -- --network none -e TRY=2";
 
+pub const REPLAY: &str = "Examples:
+  boxer run --record bug.rec -p 8080:80 web   # what is to be looked at
+  boxer replay bug.rec                        # the same again, without network, waiting or input
+  boxer replay --strace bug.rec
+  boxer replay --until openat:3 bug.rec";
+
 pub const PS: &str = "Example:
   boxer ps";
 

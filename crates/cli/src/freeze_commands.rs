@@ -31,7 +31,7 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// Options of `boxer run` about freezing.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Freezing")]
+#[command(next_help_heading = "Freezing and recording")]
 pub struct FreezingArgs {
     /// A name by which `boxer exec`, `cp`, `stop`, `kill`, `freeze`, `fork` and `ps` know the box while it runs
     #[arg(long, value_name = "NAME")]
@@ -43,6 +43,9 @@ pub struct FreezingArgs {
     /// The file that the frozen box is written to
     #[arg(long, value_name = "FILE", requires = "freeze_on")]
     pub freeze_to: Option<PathBuf>,
+    /// Record the run in this file, for `boxer replay`: all that the box is told by this system, secrets too. What is hot is not compiled meanwhile
+    #[arg(long, value_name = "FILE", conflicts_with = "freeze_on")]
+    pub record: Option<PathBuf>,
     /// With --freeze-on: go on, and do not end with status 147
     #[arg(long, requires = "freeze_on")]
     pub keep_running: bool,

@@ -37,6 +37,7 @@ mod mounts;
 mod network;
 mod outputs;
 mod progress;
+mod replay_command;
 mod rights;
 mod run_command;
 mod running;
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         Verb::Mcp(args) => sandbox_commands::mcp(&cli.global, args),
         Verb::Freeze(args) => freeze_commands::freeze(&cli.global, args),
         Verb::Fork(args) => freeze_commands::fork(args),
+        Verb::Replay(args) => replay_command::run(&cli.global, args),
         Verb::Ps => freeze_commands::ps(),
         Verb::Exec(args) => exec_command::run(args, signals.as_ref()),
         Verb::Cp(args) => cp_command::run(args),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use build::{BoxForm, Built, NoEvents};
 use oci::{Artifact, Reference};
 use runtime::{
-    Descriptor, Forwarding, Input, Interrupt, Output, Overrides, RawTerminal, RunOptions, Signals,
+    Descriptor, Forwarding, Input, Interrupt, Output, Overrides, RawTerminal, RecordTo, RunOptions,
+    Signals,
 };
 
 use crate::args::{Global, Pull, RunArgs};
@@ -62,6 +63,11 @@ fn start(global: &Global, args: &RunArgs, signals: Option<&Signals>) -> Result<E
     }
     options.network = grant.map(network::open).transpose()?;
     options.freezer = handles.freezer;
+    options.record = args.freezing.record.clone().map(|path| {
+        let file = std::path::absolute(args.name()).ok().filter(|_| is_path(args.name()));
+        let file = file.map(|file| file.display().to_string());
+        RecordTo { path, name: file.unwrap_or_else(|| args.name().to_owned()) }
+    });
     options.attach = handles.attach;
     // A WASI module hears of no signal and edits no lines: it and its terminal are as they would be without a box.
     let signals = signals.filter(|_| !is_program(&path));
@@ -182,6 +188,7 @@ pub fn options(args: &RunArgs, mounts: &Mounts) -> Result<RunOptions, Failure> {
         translation: args.translate.translation(args.debug),
         idle: None,
         freezer: None,
+        record: None,
         attach: None,
     })
 }

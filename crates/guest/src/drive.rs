@@ -8,7 +8,7 @@ use crate::invocation::{Invocation, Terminal};
 use crate::network::Way;
 use crate::stdio::{Stdin, Stdout};
 use crate::waits::Waits;
-use crate::{boot, freeze, layer, wasi};
+use crate::{boot, freeze, layer, wasi, watched};
 use kernel::host::Host;
 use machine::{Machine, StartArgs, Step};
 use std::rc::Rc;
@@ -82,6 +82,7 @@ impl Run {
     /// The box cannot run, and ends with this status.
     pub fn begin(invocation: Invocation) -> Result<Box<Run>, i32> {
         freeze::begin();
+        watched::begin(invocation.strace || invocation.debug);
         let Some(mut machine) = boot::take() else {
             eprintln!(
                 "boxer: this is the bare guest program; link it with a root filesystem first"
@@ -115,6 +116,10 @@ impl Run {
         let fixed_clock = invocation.clock.is_some();
         let control = Control::new(invocation.control.as_ref());
         let exec = Exec::new(invocation.exec.as_ref());
+        if let Err(why) = watched::apply(&mut machine) {
+            watched::refuse(&why);
+            return Err(BOX_FAILURE);
+        }
         let failed = machine.start(start_args(invocation, tty)).err().map(|failure| {
             eprintln!("boxer: {failure}");
             failure.status()
@@ -169,6 +174,10 @@ impl Run {
             Step::Exit(status) => {
                 self.rest();
                 return self.tell_ends(status, wasi::clock(false));
+            }
+            Step::Stopped => {
+                watched::stopped(&mut self.machine);
+                return Turn::Ended(0);
             }
             Step::Wait { deadline, stdin, network } => {
                 // What programs have written may be taken, and what they have not taken goes to them.
@@ -320,7 +329,7 @@ pub fn start_args(invocation: Invocation, tty: bool) -> StartArgs {
         interpret: invocation.interpret,
         init: invocation.init,
         pause: invocation.pause,
-        strace: invocation.strace,
+        strace: invocation.strace || watched::logs(),
         debug: invocation.debug,
     }
 }

@@ -5,6 +5,7 @@
 use crate::boot;
 use mem::desk::Desk;
 use mux::freeze::Moment;
+use mux::watch::Watch;
 use rootfs::config::BoxConfig;
 use std::cell::Cell;
 
@@ -15,6 +16,10 @@ pub static DESK: Desk = Desk::new();
 /// Where this box and a host that freezes it meet.
 #[unsafe(export_name = "boxer-life")]
 pub static LIFE: Moment = Moment::new();
+
+/// What a host sees of what this box has executed, and where it asks it to stop.
+#[unsafe(export_name = "boxer-watch")]
+pub static WATCH: Watch = Watch::new();
 
 /// Size of a Wasm page.
 const WASM_PAGE: usize = 65536;

@@ -5,6 +5,7 @@ use crate::invocation::{Invocation, Terminal};
 use crate::network::Way;
 use crate::stdio::{self, STDERR, Stdin, Stdout};
 use crate::wasi::{self, filetype};
+use crate::watched;
 use abi::Errno;
 use kernel::host::{
     Host, HostDirent, HostFd, HostKind, HostOpen, HostSocket, HostStat, HostTmpfs, Preopen,
@@ -184,6 +185,15 @@ impl Host for WasiHost {
         }
     }
 
+    fn executed(&mut self, instructions: u64) {
+        self.advance(instructions);
+        watched::executed(instructions);
+    }
+
+    fn called(&mut self) {
+        watched::called();
+    }
+
     fn random(&mut self, buf: &mut [u8]) {
         if let Some(world) = &mut self.fixed {
             for chunk in buf.chunks_mut(8) {
@@ -224,6 +234,9 @@ impl Host for WasiHost {
     }
 
     fn log(&mut self, line: &str) {
+        if watched::logs() {
+            return watched::log(line);
+        }
         let end = if matches!(self.terminal, Terminal::Yes(_)) { "\r\n" } else { "\n" };
         let _ = self.stderr_write([line, end].concat().as_bytes());
     }

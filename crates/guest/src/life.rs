@@ -74,6 +74,8 @@ pub fn step() -> u64 {
         }
         let (state, deadline) = match step {
             Step::Ready => return RUNS,
+            // Nobody follows a box that is being made.
+            Step::Stopped => return RUNS,
             Step::Exit(status) => return ENDED | u64::from(status as u16) << 8,
             Step::Wait { deadline, .. } => match machine.kernel().awaits() {
                 Awaits::Nothing => (WAITS, deadline),

@@ -28,6 +28,7 @@ mod stdio;
 mod step;
 mod waits;
 mod wasi;
+mod watched;
 
 /// Counted, so that no program can make the kernel's records grow without bound.
 #[global_allocator]

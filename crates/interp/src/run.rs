@@ -104,6 +104,26 @@ impl Engine {
         exit
     }
 
+    /// Runs `count` instructions one by one, or until something needs the machine.
+    pub fn run_exactly<E: Env>(&mut self, cpu: &mut Cpu, env: &mut E, count: u64) -> Exit {
+        let end = self.retired.saturating_add(count);
+        while self.retired < end {
+            if cpu.single_steps() {
+                return self.step(cpu, env);
+            }
+            let (rip, rcx) = (cpu.rip, cpu.slot[usize::from(reg::RCX)]);
+            match self.step(cpu, env) {
+                Exit::Trap(TrapKind::Step) => {}
+                exit => return exit,
+            }
+            // All rounds of a repeated instruction count as one.
+            if cpu.rip == rip && cpu.slot[usize::from(reg::RCX)] != rcx {
+                self.retired -= 1;
+            }
+        }
+        Exit::OutOfFuel
+    }
+
     /// Runs one instruction, which is followed by #DB (SDM vol. 3, 17.3.1.4): by itself, and of a repeated string
     /// instruction one round. No trap follows one that loads SS, but the next (SDM vol. 3, 6.8.3).
     fn step<E: Env>(&mut self, cpu: &mut Cpu, env: &mut E) -> Exit {

@@ -159,6 +159,12 @@ pub trait Host {
     /// That many nanoseconds pass: told to a host whose clocks count guest instructions, so that a build step gives the
     /// same result every time. Others have clocks of their own.
     fn advance(&mut self, ns: u64) {}
+    /// Programs have executed so many instructions more. A clock that counts them runs at 1 GHz.
+    fn executed(&mut self, instructions: u64) {
+        self.advance(instructions);
+    }
+    /// Programs have made one more system call.
+    fn called(&mut self) {}
     /// Fills `buf` with entropy.
     fn random(&mut self, buf: &mut [u8]);
 

@@ -187,6 +187,18 @@ impl Kernel {
         &mut self.tasks[tid].ctx
     }
 
+    /// The number of the system call of this name.
+    pub fn call_number(&self, name: &str) -> Option<u64> {
+        self.table.number(name)
+    }
+
+    /// Which thread this is, for people.
+    pub fn describe_thread(&self, tid: ThreadId) -> String {
+        let Some(thread) = self.tasks.thread(tid) else { return format!("thread {}", tid.0) };
+        let comm = String::from_utf8_lossy(&thread.comm);
+        format!("process {}, thread {} ({comm})", thread.pid.0, tid.0)
+    }
+
     /// Monotonic nanoseconds.
     pub fn now(&self) -> u64 {
         self.host.clock_monotonic()

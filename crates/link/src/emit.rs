@@ -14,14 +14,15 @@ use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{CustomSection, DataCountSection, ExportSection, ImportSection, RawSection};
 use wasmparser::{ExportSectionReader, ImportSectionReader, Parser, Payload};
 
-/// What a WASI command exports, and what a host needs that compiles hot code, freezes the box, or steps it (nothing for a component's
+/// What a WASI command exports, and what a host needs that compiles hot code, freezes or follows the box, or steps it (nothing for a component's
 /// host: it sees only what goes through interfaces).
-const KEPT_EXPORTS: [&str; 8] = [
+const KEPT_EXPORTS: [&str; 9] = [
     "memory",
     START,
     "__indirect_function_table",
     "boxer-desk",
     LIFE_EXPORT,
+    "boxer-watch",
     "boxer-begin",
     "boxer-step",
     "boxer-ports",

@@ -18,6 +18,7 @@
 //! | `boxer-start()` | runs the box as a WASI command, and the box's `_start`; can be called in a copy of memory made during such a call |
 //! | `boxer-begin() -> i32`, `boxer-step(ms: i32) -> i64`, `boxer-ports() -> i64` | the same for a host that cannot wait inside of a call (`guest::step` has their meaning); kept in modules |
 //! | `boxer-life` | where a host that freezes the box meets it (`mux::freeze`); kept in modules |
+//! | `boxer-watch` | what programs have executed, for a host that follows them (`mux::watch`); kept in modules |
 //! | `boxer-desk`, `__indirect_function_table` | where a host that compiles hot code finds requests (`mem::desk`) and puts functions; kept in modules |
 //!
 //! This crate knows neither Linux nor Dockerfiles, and gives a box no host: that is `runtime`'s part.

@@ -141,6 +141,7 @@ fn main() {
                 std::process::exit(125);
             }
             Step::Exit(status) => std::process::exit(status),
+            Step::Stopped => unreachable!("nobody has asked for that"),
         }
     }
 }

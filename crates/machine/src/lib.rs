@@ -10,8 +10,10 @@ mod life;
 mod processor;
 mod regions;
 mod start;
+mod stop;
 
 pub use start::{Beside, StartArgs, StartFailure};
+pub use stop::StopAt;
 
 use env::Cpu0;
 use interp::{Engine, Exit};
@@ -22,6 +24,7 @@ pub use kernel::moments::{Awaits, Unfit};
 use kernel::{Flow, Host, Kernel, KernelError, Sched, ThreadId};
 use mem::{Fault, Phys, Translate};
 use rootfs::config::{BoxConfig, CpuLevel};
+use stop::Stretch;
 
 /// Guest instructions after which another thread gets its turn.
 const SLICE: u64 = 1_000_000;
@@ -49,6 +52,8 @@ pub enum Step {
     },
     /// The box has ended with this status.
     Exit(i32),
+    /// It has come to where it was to stop: [`Machine::whereabouts`] tells of that.
+    Stopped,
 }
 
 /// A booted box.
@@ -65,6 +70,8 @@ pub struct Machine {
     level: x86::CpuLevel,
     /// Log undefined instructions and unsupported system calls.
     debug: bool,
+    /// Where to stop.
+    stop: stop::Stop,
 }
 
 impl Machine {
@@ -86,6 +93,7 @@ impl Machine {
             config,
             level: x86::CpuLevel::default(),
             debug: false,
+            stop: stop::Stop::default(),
         };
         machine.set_cpu(cpu);
         Ok(machine)
@@ -132,6 +140,9 @@ impl Machine {
             if self.kernel.snapshot_asked() {
                 return Step::Ready;
             }
+            if self.stop.is_reached() {
+                return Step::Stopped;
+            }
             match self.kernel.schedule() {
                 Sched::Run(tid) => self.run(tid),
                 Sched::Idle { deadline, stdin, network } => {
@@ -154,19 +165,34 @@ impl Machine {
         let mut end = start + SLICE;
         loop {
             context::load(&mut self.cpu, self.kernel.context(tid), self.level);
-            let fuel = end.saturating_sub(self.engine.retired());
             let before = self.engine.retired();
+            let stretch = self.stop.stretch(before, end);
+            let is_cut = stretch.instructions() < end.saturating_sub(before);
             let exit = {
                 let mut env = Cpu0 { kernel: &mut self.kernel, level: self.level };
-                self.engine.run(&mut self.cpu, &mut env, fuel)
+                match stretch {
+                    Stretch::About(fuel) => self.engine.run(&mut self.cpu, &mut env, fuel),
+                    Stretch::Exactly(n) => self.engine.run_exactly(&mut self.cpu, &mut env, n),
+                }
             };
-            // A clock that counts instructions runs at 1 GHz.
-            self.kernel.host.advance(self.engine.retired() - before);
+            self.kernel.host.executed(self.engine.retired() - before);
             context::save(&self.cpu, self.kernel.context(tid), self.level);
+            if self.stops(tid, exit) {
+                return;
+            }
             let flow = match exit {
-                Exit::Syscall => self.kernel.syscall(tid),
+                Exit::Syscall => {
+                    self.kernel.host.called();
+                    self.kernel.syscall(tid)
+                }
                 Exit::Fault(fault) => self.fault(tid, fault),
                 Exit::Trap(kind) => self.trap(tid, kind),
+                // The turn goes on up to where to stop.
+                Exit::OutOfFuel
+                    if is_cut && self.engine.retired() - before >= stretch.instructions() =>
+                {
+                    Flow::Continue
+                }
                 Exit::OutOfFuel => {
                     self.kernel.preempt(tid);
                     Flow::Reschedule

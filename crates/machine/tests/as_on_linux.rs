@@ -92,6 +92,7 @@ fn boxed(program: &Path, cpu: CpuLevel) -> String {
                 machine.kernel().host.advance(deadline.unwrap().saturating_sub(now));
             }
             Step::Exit(status) => break status,
+            Step::Stopped => unreachable!("nobody has asked for that"),
         }
         assert!(machine.retired() < 10_000_000_000, "the program does not end");
     };

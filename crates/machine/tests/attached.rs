@@ -152,6 +152,7 @@ fn settle(machine: &mut Machine) -> Option<i32> {
             Step::Ready => {}
             Step::Wait { .. } => return None,
             Step::Exit(status) => return Some(status),
+            Step::Stopped => unreachable!("nobody has asked for that"),
         }
     }
     panic!("it does not come to rest");

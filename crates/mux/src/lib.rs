@@ -20,6 +20,7 @@ mod packet;
 pub mod publish;
 mod reason;
 mod server;
+pub mod watch;
 mod wire;
 
 pub use client::{Client, Event};

@@ -45,6 +45,9 @@ pub enum RunError {
     /// The box's memory cannot be filled from its file.
     #[error("it cannot be started over and over: it is {0}")]
     Whole(&'static str),
+    /// The run cannot be recorded, or its record not be replayed.
+    #[error(transparent)]
+    Record(#[from] crate::record::RecordError),
     /// The box was ended from outside.
     #[error("it was interrupted")]
     Interrupted,

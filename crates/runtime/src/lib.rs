@@ -6,6 +6,7 @@
 //! [`Overrides`].
 
 mod bridge;
+mod calls;
 mod descriptor;
 mod error;
 mod exec;
@@ -18,6 +19,8 @@ mod load;
 mod network;
 mod options;
 mod preview1;
+mod record;
+mod replay;
 mod run;
 mod signals;
 mod step;
@@ -42,6 +45,8 @@ pub use network::{
     Caller, Door, Grant, Network, Policy, Port, Protocol, PublishError, Published, Report, Served,
 };
 pub use options::{Mounted, Overrides, Preopen, RunOptions, Tmpfs};
+pub use record::{RecordError, RecordTo};
+pub use replay::{About, Record, ReplayOptions, Replayed, StopAt};
 pub use run::Outcome;
 pub use signals::{FORWARDED, Forwarding, Signals};
 pub use step::{LAYER_FILE, StepInput};
@@ -99,6 +104,19 @@ impl Runtime {
             let source = identity::Source::bytes(wasm)?;
             run::run(&self.cache, &source, options)
         })
+    }
+
+    /// Runs the box in a file by a record of a run of it, which gives the same instructions, output and status.
+    ///
+    /// # Errors
+    /// See [`RunError`]; the record is of another box, or what the box does is not what it says.
+    pub fn replay(
+        &self,
+        record: Record,
+        path: &Path,
+        options: ReplayOptions,
+    ) -> Result<Replayed, RunError> {
+        replay::replay(&self.cache, record, &identity::Source::file(path)?, options)
     }
 
     /// Compiles the box in a file, so that running it later starts at once.

@@ -6,6 +6,7 @@ use crate::exec::Attach;
 use crate::freeze::Freezer;
 use crate::interrupt::Interrupt;
 use crate::network::{Network, Served};
+use crate::record::RecordTo;
 use crate::stream::{Input, Output};
 use crate::translator::Translation;
 use rootfs::limits::Limits;
@@ -158,6 +159,8 @@ pub struct RunOptions {
     pub idle: Option<Duration>,
     /// Freezes it while it runs.
     pub freezer: Option<Freezer>,
+    /// Records the run of a module that starts from its file: what is hot is then not compiled, and it cannot be frozen.
+    pub record: Option<RecordTo>,
     /// Starts processes and reaches files in it while it runs.
     pub attach: Option<Attach>,
 }

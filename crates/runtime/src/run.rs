@@ -11,6 +11,7 @@ use crate::load;
 use crate::network::{self, Serving};
 use crate::options::{Preopen, RunOptions};
 use crate::preview1::{self, Files, State, Streams};
+use crate::record::{self, RecordError, RecordTo};
 use crate::stream::Sink;
 use crate::translator::{Translation, Translator};
 use link::{CodeCache, Digest};
@@ -41,11 +42,23 @@ pub fn run(
     options.descriptors.extend(options.attach.as_ref().and_then(Attach::descriptor));
     match source.form {
         Form::Module => {
+            let record = options.record.take();
+            if record.is_some() {
+                // When code is compiled depends on the host, and what a host writes to freeze a box is in no record.
+                options.translation.compiles = false;
+                options.freezer.take().iter().for_each(Freezer::refuse_recorded);
+            }
             let loaded = load::module(cache, source)?;
             let freezer = listen(&mut options)?;
             let translation = options.translation.clone();
             let (mut store, sinks) = module_store(cache, options)?;
-            let linker = preview1::linker(cache)?;
+            let linker = match record {
+                None => preview1::linker(cache)?,
+                Some(_) => {
+                    record::check_imports(&loaded.module)?;
+                    preview1::recording_linker(cache)?
+                }
+            };
             let code = linker.instantiate_pre(&loaded.module).map_err(start_error)?;
             let (instance, mapped) = loaded.instantiate(&code, &mut store, source)?;
             if let Some(freezer) = freezer {
@@ -58,10 +71,18 @@ pub fn run(
                 let freezing = Freezing::attach(&mut store, instance, &freezer, ground, backing);
                 store.data_mut().freeze_by(freezer, freezing);
             }
-            call_start(cache, &mut store, instance, &translation)
-                .map(|status| sinks.outcome(status))
+            if let Some(to) = record {
+                let recording = begin_record(&mut store, instance, source, &to)?;
+                store.data_mut().recording = Some(recording);
+            }
+            let status = call_start(cache, &mut store, instance, &translation);
+            end_record(&mut store, instance, &status)?;
+            status.map(|status| sinks.outcome(status))
         }
         Form::Component => {
+            if options.record.is_some() {
+                return Err(RecordError::Component.into());
+            }
             if let Some(freezer) = options.freezer.take() {
                 freezer.refuse_component();
             }
@@ -90,6 +111,37 @@ pub fn run(
             Ok(sinks.outcome(status))
         }
     }
+}
+
+/// Begins the record of a box that has not been started.
+fn begin_record(
+    store: &mut Store<State>,
+    instance: wasmtime::Instance,
+    source: &Source<'_>,
+    to: &RecordTo,
+) -> Result<record::Recording, RunError> {
+    let counts = record::Counts::of(&mut *store, instance);
+    let digest = source.content().digest().map_err(|error| source.error(error))?;
+    Ok(record::Recording::begin(to, &link::hex(&digest), counts)?)
+}
+
+/// Ends the record of a box that has ended, if there is one.
+fn end_record(
+    store: &mut Store<State>,
+    instance: wasmtime::Instance,
+    status: &Result<i32, RunError>,
+) -> Result<(), RunError> {
+    let Some(recording) = store.data_mut().recording.take() else { return Ok(()) };
+    let end = match status {
+        Ok(status) => record::End::Exit(*status),
+        Err(RunError::Interrupted) => record::End::Interrupted,
+        // It could not be written.
+        Err(RunError::Record(_)) => return Ok(()),
+        Err(_) => record::End::Failed,
+    };
+    let memory = instance.get_memory(&mut *store, link::MEMORY);
+    let bytes = memory.map(|memory| memory.data(&*store)).unwrap_or_default();
+    Ok(recording.finish(&end, bytes)?)
 }
 
 /// Compiles a box into the cache; where its code is.
@@ -248,11 +300,14 @@ impl Sinks {
 }
 
 /// `proc_exit` arrives as an error.
-fn status(result: wasmtime::Result<i32>) -> Result<i32, RunError> {
+pub fn status(result: wasmtime::Result<i32>) -> Result<i32, RunError> {
     result.or_else(|error| match error.downcast_ref::<I32Exit>() {
         Some(exit) => Ok(exit.0),
         None if error.is::<preview1::Interrupted>() => Err(RunError::Interrupted),
-        None => Err(RunError::Trap(format!("{error:#}"))),
+        None => Err(match error.downcast::<RecordError>() {
+            Ok(error) => error.into(),
+            Err(error) => RunError::Trap(format!("{error:#}")),
+        }),
     })
 }
 

@@ -156,6 +156,11 @@ impl Table {
         self.rows.get(usize::try_from(nr).ok()?).copied().flatten()
     }
 
+    /// The number of the call of this name.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.rows.iter().flatten().find(|row| row.name == name).map(|row| row.nr)
+    }
+
     /// Its name, or `syscall_N`.
     pub fn name(&self, nr: u64) -> String {
         self.row(nr).map_or_else(|| format!("syscall_{nr}"), |row| row.name.to_string())

@@ -28,6 +28,9 @@ pub enum FreezeError {
     /// It is a component: their memory cannot be seen from outside.
     #[error("a component cannot be frozen; run the box as a module")]
     Component,
+    /// Its run is recorded.
+    #[error("a box whose run is recorded cannot be frozen")]
+    Recorded,
     /// Its guest program does not know how, or is another version's.
     #[error("the box was made by another version of boxer, and cannot be frozen; build it again")]
     Version,
@@ -161,6 +164,11 @@ impl Freezer {
     /// The box is a component.
     pub(crate) fn refuse_component(&self) {
         self.begin(Some(FreezeError::Component));
+    }
+
+    /// Its run is recorded.
+    pub(crate) fn refuse_recorded(&self) {
+        self.begin(Some(FreezeError::Recorded));
     }
 
     pub(super) fn take_asked(&self) -> Option<Taker> {

@@ -10,11 +10,14 @@ mod streams;
 pub use files::{Files, open_dir};
 pub use streams::Streams;
 
+use crate::calls::{CALLS, MODULE, for_each_call};
 use crate::error::{RunError, start_error};
 use crate::freeze::{Freezer, Freezing};
+use crate::record::Recording;
 use crate::translator::Translator;
 use link::CodeCache;
 use rustix::time::{ClockId, clock_gettime};
+use std::convert::identity;
 use std::time::Duration;
 use wasmtime::{AsContextMut, Caller, Extern, Linker, bail};
 use wasmtime_wasi::I32Exit;
@@ -28,8 +31,6 @@ use wiggle::GuestMemory;
 const PROCESS_CPUTIME: i32 = 2;
 const THREAD_CPUTIME: i32 = 3;
 
-const MODULE: &str = "wasi_snapshot_preview1";
-
 /// What the functions of preview 1 work on.
 pub struct State {
     wasi: WasiP1Ctx,
@@ -40,12 +41,21 @@ pub struct State {
     idle: Option<Duration>,
     /// What is needed to freeze it.
     freezing: Option<Freezing>,
+    /// Where what it is answered is written down.
+    pub recording: Option<Recording>,
 }
 
 impl State {
     /// The state of one run.
     pub fn new(mut wasi: WasiCtxBuilder, streams: Streams, idle: Option<Duration>) -> State {
-        State { wasi: wasi.build_p1(), streams, translator: None, idle, freezing: None }
+        State {
+            wasi: wasi.build_p1(),
+            streams,
+            translator: None,
+            idle,
+            freezing: None,
+            recording: None,
+        }
     }
 }
 
@@ -72,12 +82,12 @@ fn check(caller: &Caller<'_, State>) -> wasmtime::Result<()> {
 
 /// Calls wasmtime-wasi's own function.
 macro_rules! delegate {
-    ($caller:expr, $function:ident, $($argument:expr),*) => {{
+    ($answer:path, $caller:expr, $function:ident, $($argument:expr),*) => {{
         let fuel = $caller.as_context_mut().hostcall_fuel();
-        let (bytes, state) = memory(&mut $caller)?;
+        let (bytes, state) = memory($caller)?;
         state.wasi.set_hostcall_fuel(fuel);
         let mut bytes = GuestMemory::Unshared(bytes);
-        in_tokio(theirs::$function(&mut state.wasi, &mut bytes, $($argument),*))
+        $answer(theirs::$function(&mut state.wasi, &mut bytes, $($argument),*))
     }};
 }
 
@@ -87,108 +97,205 @@ pub fn linker(cache: &CodeCache) -> Result<Linker<State>, RunError> {
     p1::add_to_linker_sync(&mut linker, |state: &mut State| &mut state.wasi)
         .map_err(start_error)?;
     linker.allow_shadowing(true);
+    // wasmtime-wasi refuses statuses from 126 on; shells and docker give them a meaning.
+    let exit = |status: i32| -> wasmtime::Result<()> { Err(I32Exit(status).into()) };
+    linker.func_wrap(MODULE, "proc_exit", exit).map_err(start_error)?;
     shadow(&mut linker).map_err(start_error)?;
     Ok(linker)
 }
 
-fn shadow(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    // wasmtime-wasi refuses statuses from 126 on; shells and docker give them a meaning.
-    let exit = |status: i32| -> wasmtime::Result<()> { Err(I32Exit(status).into()) };
-    linker.func_wrap(MODULE, "proc_exit", exit)?;
-    let read = |mut caller: Caller<'_, State>, fd: i32, iovs: i32, count: i32, done: i32| {
-        check(&caller)?;
-        if !caller.data().streams.has(fd) {
-            return delegate!(caller, fd_read, fd, iovs, count, done);
+/// A linker whose functions write down what they answer, if the state has a recording.
+pub fn recording_linker(cache: &CodeCache) -> Result<Linker<State>, RunError> {
+    let mut linker = linker(cache)?;
+    record(&mut linker).map_err(start_error)?;
+    Ok(linker)
+}
+
+/// Calls a function of this module, or wasmtime-wasi's.
+macro_rules! call {
+    (ours, $caller:expr, $name:ident, $($argument:ident),*) => { $name($caller $(, $argument)*) };
+    (theirs, $caller:expr, $name:ident, $($argument:ident),*) => { delegate!(in_tokio, $caller, $name, $($argument),*) };
+    (prompt, $caller:expr, $name:ident, $($argument:ident),*) => { delegate!(identity, $caller, $name, $($argument),*) };
+}
+
+macro_rules! define {
+    ($($whose:ident $name:ident($($argument:ident: $type:ty),*) $plain:tt $asks:tt $answers:tt;)*) => {
+        fn shadow(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+            $(define!(@ours $whose linker $name($($argument: $type),*));)*
+            Ok(())
         }
-        let (bytes, state) = memory(&mut caller)?;
-        Ok(errno::of(buffer(bytes, iovs, count).and_then(|buffer| {
-            let read = state.streams.read(fd, &mut bytes[buffer])?;
-            store(bytes, done, read)
-        })))
-    };
-    linker.func_wrap(MODULE, "fd_read", read)?;
-    let write = |mut caller: Caller<'_, State>, fd: i32, iovs: i32, count: i32, done: i32| {
-        check(&caller)?;
-        if !caller.data().streams.has(fd) {
-            return delegate!(caller, fd_write, fd, iovs, count, done);
-        }
-        let (bytes, state) = memory(&mut caller)?;
-        Ok(errno::of(buffer(bytes, iovs, count).and_then(|buffer| {
-            let written = state.streams.write(fd, &bytes[buffer])?;
-            store(bytes, done, written)
-        })))
-    };
-    linker.func_wrap(MODULE, "fd_write", write)?;
-    let close = |mut caller: Caller<'_, State>, fd: i32| -> wasmtime::Result<i32> {
-        if !caller.data().streams.has(fd) {
-            return delegate!(caller, fd_close, fd);
-        }
-        caller.data_mut().streams.close(fd);
-        Ok(0)
-    };
-    linker.func_wrap(MODULE, "fd_close", close)?;
-    let fdstat = |mut caller: Caller<'_, State>, fd: i32, stat: i32| {
-        if !caller.data().streams.has(fd) {
-            return delegate!(caller, fd_fdstat_get, fd, stat);
-        }
-        let (bytes, state) = memory(&mut caller)?;
-        let told = state.streams.fdstat(fd);
-        Ok(errno::of(put(bytes, stat, &told)))
-    };
-    linker.func_wrap(MODULE, "fd_fdstat_get", fdstat)?;
-    let wait = |mut caller: Caller<'_, State>, subs: i32, events: i32, count: i32, done: i32| {
-        check(&caller)?;
-        let (bytes, state) = memory(&mut caller)?;
-        let (subs_at, events_at, len) = (subs as u32, events as u32, count as u32);
-        let freeze = state.streams.freezer.as_ref().and_then(Freezer::idle);
-        let rest = state.streams.ends_at_rest().then_some(Duration::ZERO);
-        let idle = state.idle.into_iter().chain(freeze).chain(rest).min();
-        let mut polled = poll::poll(&state.streams, bytes, subs_at, events_at, len, idle);
-        if rest.is_none() && idle == freeze && polled == Some(Err(errno::TIMEDOUT)) {
-            // The box is told, and hears it at once.
-            state.streams.freezer.iter().for_each(Freezer::fire);
-            polled = poll::poll(&state.streams, bytes, subs_at, events_at, len, state.idle);
-        }
-        match polled {
-            Some(Err(errno::TIMEDOUT)) => Err(I32Exit(0).into()),
-            Some(result) => {
-                let result = errno::of(result.and_then(|ready| store(bytes, done, ready)));
-                check(&caller)?;
-                Ok(result)
-            }
-            None => delegate!(caller, poll_oneoff, subs, events, count, done),
+
+        fn record(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+            let mut rows = 0..CALLS.len();
+            $(
+                let Some(row) = rows.next() else { bail!("fewer rows than functions") };
+                let noted = move |mut caller: Caller<'_, State>, $($argument: $type),*| -> wasmtime::Result<i32> {
+                    let answer: i32 = call!($whose, &mut caller, $name, $($argument),*)?;
+                    note(&mut caller, row, &[$(Word::of($argument)),*], answer)?;
+                    Ok(answer)
+                };
+                linker.func_wrap(MODULE, stringify!($name), noted)?;
+            )*
+            Ok(())
         }
     };
-    linker.func_wrap(MODULE, "poll_oneoff", wait)?;
-    // A box that only computes looks at the clock between its steps.
-    let clock = |mut caller: Caller<'_, State>, id: i32, precision: i64, time: i32| {
-        check(&caller)?;
-        let (bytes, state) = memory(&mut caller)?;
-        // The box is alone on its thread; wasmtime-wasi knows no CPU time.
-        if matches!(id, PROCESS_CPUTIME | THREAD_CPUTIME) {
-            let used = clock_gettime(ClockId::ThreadCPUTime);
-            let used = used.tv_sec as u64 * 1_000_000_000 + used.tv_nsec as u64;
-            return Ok(errno::of(put(bytes, time, &used.to_le_bytes())));
-        }
-        let mut bytes = GuestMemory::Unshared(bytes);
-        theirs::clock_time_get(&mut state.wasi, &mut bytes, id, precision, time)
+    (@ours theirs $linker:ident $name:ident($($argument:ident: $type:ty),*)) => {};
+    (@ours prompt $linker:ident $name:ident($($argument:ident: $type:ty),*)) => {};
+    (@ours ours $linker:ident $name:ident($($argument:ident: $type:ty),*)) => {
+        $linker.func_wrap(
+            MODULE,
+            stringify!($name),
+            |mut caller: Caller<'_, State>, $($argument: $type),*| $name(&mut caller $(, $argument)*),
+        )?;
     };
-    linker.func_wrap(MODULE, "clock_time_get", clock)?;
-    // The box is alone on its thread: all it can let go on is the translator.
-    let yield_here = |mut caller: Caller<'_, State>| -> wasmtime::Result<i32> {
-        check(&caller)?;
-        if let Some(freezing) = caller.data_mut().freezing.take() {
-            freezing.visit(&mut caller);
-            caller.data_mut().freezing = Some(freezing);
+}
+for_each_call!(define);
+
+/// An argument as the number that it is; an address is unsigned.
+trait Word {
+    fn of(self) -> u64;
+}
+
+impl Word for i32 {
+    fn of(self) -> u64 {
+        u64::from(self as u32)
+    }
+}
+
+impl Word for i64 {
+    fn of(self) -> u64 {
+        self as u64
+    }
+}
+
+/// Writes a call down.
+fn note(
+    caller: &mut Caller<'_, State>,
+    row: usize,
+    arguments: &[u64],
+    answer: i32,
+) -> wasmtime::Result<()> {
+    let (bytes, state) = memory(caller)?;
+    match &mut state.recording {
+        Some(recording) => Ok(recording.note(row, arguments, answer, bytes)?),
+        None => Ok(()),
+    }
+}
+
+fn fd_read(
+    caller: &mut Caller<'_, State>,
+    fd: i32,
+    iovs: i32,
+    count: i32,
+    done: i32,
+) -> wasmtime::Result<i32> {
+    check(caller)?;
+    if !caller.data().streams.has(fd) {
+        return delegate!(in_tokio, caller, fd_read, fd, iovs, count, done);
+    }
+    let (bytes, state) = memory(caller)?;
+    Ok(errno::of(buffer(bytes, iovs, count).and_then(|buffer| {
+        let read = state.streams.read(fd, &mut bytes[buffer])?;
+        store(bytes, done, read)
+    })))
+}
+
+fn fd_write(
+    caller: &mut Caller<'_, State>,
+    fd: i32,
+    iovs: i32,
+    count: i32,
+    done: i32,
+) -> wasmtime::Result<i32> {
+    check(caller)?;
+    if !caller.data().streams.has(fd) {
+        return delegate!(in_tokio, caller, fd_write, fd, iovs, count, done);
+    }
+    let (bytes, state) = memory(caller)?;
+    Ok(errno::of(buffer(bytes, iovs, count).and_then(|buffer| {
+        let written = state.streams.write(fd, &bytes[buffer])?;
+        store(bytes, done, written)
+    })))
+}
+
+fn fd_close(caller: &mut Caller<'_, State>, fd: i32) -> wasmtime::Result<i32> {
+    if !caller.data().streams.has(fd) {
+        return delegate!(in_tokio, caller, fd_close, fd);
+    }
+    caller.data_mut().streams.close(fd);
+    Ok(0)
+}
+
+fn fd_fdstat_get(caller: &mut Caller<'_, State>, fd: i32, stat: i32) -> wasmtime::Result<i32> {
+    if !caller.data().streams.has(fd) {
+        return delegate!(in_tokio, caller, fd_fdstat_get, fd, stat);
+    }
+    let (bytes, state) = memory(caller)?;
+    let told = state.streams.fdstat(fd);
+    Ok(errno::of(put(bytes, stat, &told)))
+}
+
+fn poll_oneoff(
+    caller: &mut Caller<'_, State>,
+    subs: i32,
+    events: i32,
+    count: i32,
+    done: i32,
+) -> wasmtime::Result<i32> {
+    check(caller)?;
+    let (bytes, state) = memory(caller)?;
+    let (subs_at, events_at, len) = (subs as u32, events as u32, count as u32);
+    let freeze = state.streams.freezer.as_ref().and_then(Freezer::idle);
+    let rest = state.streams.ends_at_rest().then_some(Duration::ZERO);
+    let idle = state.idle.into_iter().chain(freeze).chain(rest).min();
+    let mut polled = poll::poll(&state.streams, bytes, subs_at, events_at, len, idle);
+    if rest.is_none() && idle == freeze && polled == Some(Err(errno::TIMEDOUT)) {
+        // The box is told, and hears it at once.
+        state.streams.freezer.iter().for_each(Freezer::fire);
+        polled = poll::poll(&state.streams, bytes, subs_at, events_at, len, state.idle);
+    }
+    match polled {
+        Some(Err(errno::TIMEDOUT)) => Err(I32Exit(0).into()),
+        Some(result) => {
+            let result = errno::of(result.and_then(|ready| store(bytes, done, ready)));
+            check(caller)?;
+            Ok(result)
         }
-        if let Some(mut translator) = caller.data_mut().translator.take() {
-            translator.visit(&mut caller);
-            caller.data_mut().translator = Some(translator);
-        }
-        Ok(0)
-    };
-    linker.func_wrap(MODULE, "sched_yield", yield_here)?;
-    Ok(())
+        None => delegate!(in_tokio, caller, poll_oneoff, subs, events, count, done),
+    }
+}
+
+/// A box that only computes looks at the clock between its steps.
+fn clock_time_get(
+    caller: &mut Caller<'_, State>,
+    id: i32,
+    precision: i64,
+    time: i32,
+) -> wasmtime::Result<i32> {
+    check(caller)?;
+    let (bytes, state) = memory(caller)?;
+    // The box is alone on its thread; wasmtime-wasi knows no CPU time.
+    if matches!(id, PROCESS_CPUTIME | THREAD_CPUTIME) {
+        let used = clock_gettime(ClockId::ThreadCPUTime);
+        let used = used.tv_sec as u64 * 1_000_000_000 + used.tv_nsec as u64;
+        return Ok(errno::of(put(bytes, time, &used.to_le_bytes())));
+    }
+    let mut bytes = GuestMemory::Unshared(bytes);
+    theirs::clock_time_get(&mut state.wasi, &mut bytes, id, precision, time)
+}
+
+/// The box is alone on its thread: all it can let go on is the translator.
+fn sched_yield(caller: &mut Caller<'_, State>) -> wasmtime::Result<i32> {
+    check(caller)?;
+    if let Some(freezing) = caller.data_mut().freezing.take() {
+        freezing.visit(caller);
+        caller.data_mut().freezing = Some(freezing);
+    }
+    if let Some(mut translator) = caller.data_mut().translator.take() {
+        translator.visit(caller);
+        caller.data_mut().translator = Some(translator);
+    }
+    Ok(0)
 }
 
 /// The module's memory, and the state.
