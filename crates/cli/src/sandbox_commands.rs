@@ -1,8 +1,8 @@
 //! `boxer sandboxd` and `boxer mcp`.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::fs::OpenOptions;
+use std::io::{BufRead, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use sandbox::{Host, Mount, Policy, Prepare, Sink, Template, mcp};
 use crate::args::{Global, Pull};
 use crate::failure::Failure;
 use crate::run_command;
+use crate::serve_command;
 use crate::session;
 
 /// The variable that has the token.
@@ -217,12 +218,8 @@ fn listen(text: &str) -> Result<(Listener, String), Failure> {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
         return Ok((Listener::Unix(listener), text.to_owned()));
     }
-    let address = match text.trim_start_matches(':').parse() {
-        Ok(port) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
-        Err(_) => text
-            .parse()
-            .map_err(|_| Failure::usage(format!("{text:?} is neither [IP:]PORT nor unix:PATH")))?,
-    };
+    let address = serve_command::address(text)
+        .map_err(|_| Failure::usage(format!("{text:?} is neither [IP:]PORT nor unix:PATH")))?;
     if !address.ip().is_loopback() {
         return Err(Failure::usage(format!("{address} is no address of the loopback"))
             .hint("whoever knows the token may run code here; put a server with TLS before it"));
@@ -240,10 +237,7 @@ fn token(args: &SandboxdArgs) -> Result<String, Failure> {
     };
     let token = token.trim();
     if args.token_file.is_none() && token.is_empty() {
-        let mut bytes = [0; TOKEN_BYTES];
-        let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
-        read.map_err(Failure::new)?;
-        return Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect());
+        return sandbox::secret::<TOKEN_BYTES>().map_err(Failure::new);
     }
     if token.len() < SHORTEST || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Failure::usage(format!(

@@ -88,8 +88,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
-/// `[IP:]PORT`.
-fn address(text: &str) -> Result<SocketAddr, String> {
+/// `[IP:]PORT`; without an address on 127.0.0.1.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
     let port = text.trim_start_matches(':').parse();
     match port {
         Ok(port) => Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)),

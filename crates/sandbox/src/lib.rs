@@ -29,6 +29,7 @@ pub use diff::{Change, Difference};
 pub use error::Error;
 pub use files::{EntryInfo, FileType, Files, FilesystemEvent, Watcher};
 pub use host::Host;
+pub use id::secret;
 pub use limit::Limit;
 pub use policy::{Mount, Policy};
 pub use sandbox::{RunCode, Sandbox, SandboxInfo};

@@ -193,11 +193,7 @@ fn fd_read(
     if !caller.data().streams.has(fd) {
         return delegate!(in_tokio, caller, fd_read, fd, iovs, count, done);
     }
-    let (bytes, state) = memory(caller)?;
-    Ok(errno::of(buffer(bytes, iovs, count).and_then(|buffer| {
-        let read = state.streams.read(fd, &mut bytes[buffer])?;
-        store(bytes, done, read)
-    })))
+    transfer(caller, iovs, count, done, |streams, bytes| streams.read(fd, bytes))
 }
 
 fn fd_write(
@@ -211,10 +207,21 @@ fn fd_write(
     if !caller.data().streams.has(fd) {
         return delegate!(in_tokio, caller, fd_write, fd, iovs, count, done);
     }
+    transfer(caller, iovs, count, done, |streams, bytes| streams.write(fd, bytes))
+}
+
+/// Moves bytes of a stream to or from the first buffer there, and says at `done` how many.
+fn transfer(
+    caller: &mut Caller<'_, State>,
+    iovs: i32,
+    count: i32,
+    done: i32,
+    moves: impl FnOnce(&mut Streams, &mut [u8]) -> Result<usize, i32>,
+) -> wasmtime::Result<i32> {
     let (bytes, state) = memory(caller)?;
     Ok(errno::of(buffer(bytes, iovs, count).and_then(|buffer| {
-        let written = state.streams.write(fd, &bytes[buffer])?;
-        store(bytes, done, written)
+        let moved = moves(&mut state.streams, &mut bytes[buffer])?;
+        store(bytes, done, moved)
     })))
 }
 

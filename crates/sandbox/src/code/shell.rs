@@ -3,13 +3,16 @@
 
 use super::{Code, Event, GRACE, Progress};
 use crate::error::Error;
+use crate::id;
 use crate::limit::{Limit, SIGINT, SIGKILL};
 use crate::running::Running;
 use crate::streams::{Chunk, Pumped};
 use runtime::{Command, Process, Stdin};
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::time::Instant;
+
+/// Random bytes of what ends the output of a piece of code.
+const MARK: usize = 16;
 
 const LOOP: &str = r#"trap : INT
 while IFS= read -r -d '' __boxer_code <&9; do
@@ -34,10 +37,7 @@ impl Shell {
     /// # Errors
     /// There is no bash.
     pub fn start(running: &Running) -> Result<Shell, Error> {
-        let mut secret = [0; 16];
-        let random = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut secret));
-        random.map_err(Error::io("read /dev/urandom"))?;
-        let mark: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mark = id::secret::<MARK>()?;
         let command = Command::new("bash").args(["-c", LOOP, &mark]).stdin(true);
         let mut process = running.attach().exec(&command)?;
         let gone = || Error::Ended("the shell has no streams".to_owned());
