@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// What was asked.
 #[derive(Clone, Debug)]
@@ -56,9 +56,20 @@ impl Answer {
     }
 }
 
-/// A server on a loopback port; it lives as long as the process.
+/// A server on a loopback port; it lives as long as the process. Requests to one path are read and answered one
+/// after another, so that who asks again after a broken one hears what became of it.
 pub struct Server {
     host: String,
+}
+
+/// A lock for each path that was asked for.
+#[derive(Default)]
+struct Turns(Mutex<HashMap<String, Arc<Mutex<()>>>>);
+
+impl Turns {
+    fn of(&self, path: &str) -> Arc<Mutex<()>> {
+        self.0.lock().unwrap().entry(path.into()).or_default().clone()
+    }
 }
 
 impl Server {
@@ -66,12 +77,12 @@ impl Server {
     pub fn start(handler: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().to_string();
-        let handler = Arc::new(handler);
+        let (handler, turns) = (Arc::new(handler), Arc::new(Turns::default()));
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let handler = handler.clone();
+                let (handler, turns) = (handler.clone(), turns.clone());
                 // A client may hang up at any moment; that is its test's affair.
-                std::thread::spawn(move || serve(stream, &*handler));
+                std::thread::spawn(move || serve(stream, &*handler, &turns));
             }
         });
         Server { host }
@@ -83,7 +94,11 @@ impl Server {
     }
 }
 
-fn serve(stream: TcpStream, handler: &dyn Fn(&Request) -> Answer) -> std::io::Result<()> {
+fn serve(
+    stream: TcpStream,
+    handler: &dyn Fn(&Request) -> Answer,
+    turns: &Turns,
+) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut line = String::new();
     if reader.read_line(&mut line).is_err() {
@@ -118,6 +133,9 @@ fn serve(stream: TcpStream, handler: &dyn Fn(&Request) -> Answer) -> std::io::Re
     }
     let length: u64 = request.header("content-length").parse().unwrap_or(0);
     let chunked = request.header("transfer-encoding") == "chunked";
+    let turn = turns.of(&request.path);
+    // A handler that panicked is its test's failure already.
+    let turn = turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let read = match chunked {
         true => read_chunks(&mut reader, &mut request.body),
         false => reader.take(length.min(16 << 20)).read_to_end(&mut request.body).map(drop),
@@ -125,6 +143,7 @@ fn serve(stream: TcpStream, handler: &dyn Fn(&Request) -> Answer) -> std::io::Re
     request.broken = read.is_err() || (!chunked && (request.body.len() as u64) < length);
 
     let answer = handler(&request);
+    drop(turn);
     let mut stream = stream;
     let mut head = format!("HTTP/1.1 {} x\r\n", answer.status);
     for (name, value) in &answer.headers {

@@ -77,6 +77,8 @@ struct State {
     /// Where a blob was pushed to; those that were added are everywhere.
     pushed: HashMap<String, HashSet<String>>,
     uploads: HashMap<String, Vec<u8>>,
+    /// Uploads so far, those that ended too.
+    begun: usize,
     /// Scopes and requests left of the tokens that were given out.
     tokens: HashMap<String, (String, usize)>,
     faults: HashMap<String, Fault>,

@@ -53,7 +53,8 @@ pub(super) fn blob(state: &mut State, request: &Request, repository: &str, place
                     .with("Location", format!("{repository}/blobs/{digest}"));
             }
         }
-        let id = format!("u{}", state.uploads.len());
+        let id = format!("u{}", state.begun);
+        state.begun += 1;
         state.uploads.insert(id.clone(), Vec::new());
         return Answer::new(202, "")
             .with("Location", format!("{repository}/blobs/uploads/{id}?state=x"));
