@@ -1,13 +1,18 @@
 //! The `boxer` program, as chores call it.
 
 use crate::paths::{Workspace, make_dir};
-use crate::process;
+use crate::{js, process};
 use anyhow::Result;
 use std::path::Path;
 use std::process::Command;
 
 /// Builds `boxer` with the guest in it.
 pub fn build(workspace: &Workspace) -> Result<()> {
+    if Command::new("npm").arg("--version").output().is_ok() {
+        js::compile(workspace)?;
+    } else {
+        println!("boxer: without `--output type=web`: there is no npm to compile packages/js");
+    }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(&workspace.root)

@@ -3,7 +3,7 @@
 
 use crate::examples::{self, Hub};
 use crate::paths::{Workspace, make_dir};
-use crate::{packages, process, programs};
+use crate::{boxer, fixtures, packages, process, programs};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::Command;
@@ -15,8 +15,7 @@ const MOST: u64 = 300_000;
 pub fn run(workspace: &Workspace, words: &[String]) -> Result<()> {
     packages::ensure(&[packages::DEMO, packages::TESTS, packages::JS])?;
     let package = workspace.root.join("packages/js");
-    install(&package)?;
-    process::run(npm(&package).args(["run", "--silent", "build"]))?;
+    compile(workspace)?;
     let size = packed(&package)?;
     if size > MOST {
         bail!("js: the package has {size} bytes, more than {MOST}");
@@ -37,12 +36,34 @@ pub fn run(workspace: &Workspace, words: &[String]) -> Result<()> {
     for word in words.iter().filter(|word| *word != "--all") {
         test.arg(format!("--test-name-pattern={word}"));
     }
-    test.args(["test/node.test.js", "test/browser.test.js"]);
+    test.args(["test/node.test.js", "test/browser.test.js", "test/outside.test.js"]);
     if words.iter().any(|word| word == "--all") {
         test.arg("test/firefox.test.js");
     }
-    test.env("BOX", &wasm).env("WEB_BOX", &wasm).env("SCREENSHOTS", &shots);
+    let outside = shots.join("outside");
+    let output = format!("type=web,dest={}", outside.display());
+    let layout = fixtures::debian(workspace)?.join("layout");
+    let shell = "CMD [\"bash\", \"-i\"]\n";
+    boxer::build_from_layout(workspace, &layout, "bookworm", shell, Path::new(&output))?;
+    test.env("BOX", &wasm).env("WEB_BOX", &wasm).env("WEB_DIR", outside).env("SCREENSHOTS", &shots);
     process::run(&mut test)
+}
+
+/// Compiles the package, which `boxer build --output type=web` has in it, too.
+pub fn compile(workspace: &Workspace) -> Result<()> {
+    let package = workspace.root.join("packages/js");
+    install(&package)?;
+    // What is compiled anew makes cargo build boxer anew.
+    let changed = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified());
+    let compiled = changed(&package.join("dist/browser.js")).ok();
+    let mut newest = changed(&package.join("package-lock.json"))?;
+    for entry in std::fs::read_dir(package.join("src"))? {
+        newest = newest.max(changed(&entry?.path())?);
+    }
+    if compiled.is_some_and(|compiled| compiled > newest) {
+        return Ok(());
+    }
+    process::run(npm(&package).args(["run", "--silent", "build"]))
 }
 
 /// Installs what the package is compiled and tested with, unless that was done for this list.

@@ -67,6 +67,10 @@ pub enum Cause {
         "the image is one of a WASI module, and its ENTRYPOINT or CMD names no module that is in it"
     )]
     NoProgram,
+    #[error(
+        "this build of boxer has no page in it: run `npm ci && npm run build` in packages/js, then build boxer again"
+    )]
+    NoPage,
     #[error("RUN needs a Linux system, and the base is an image of a WASI module (wasi/wasm)")]
     NoLinux,
     #[error("ONBUILD triggers need more than {most} stages that stand on each other")]

@@ -41,6 +41,7 @@ mod title;
 mod transfer;
 mod upkeep;
 mod users;
+mod web;
 
 pub use attest::{Mode as ProvenanceMode, Predicate, Provenance, Recipe, provenance, sbom};
 pub use builder::{Built, Workshop, build};
@@ -59,6 +60,7 @@ pub use rootfs::{limits, rights};
 pub use snapshot::{Life as SnapshotLife, SNAPSHOT_TIMEOUT, Snapshot, When as SnapshotWhen};
 pub use ssh::Agent;
 pub use upkeep::{CacheSize, cache_size, changes, forget_cache};
+pub use web::{Web, write_web};
 
 use dockerfile::ignore::IgnoreFile;
 use std::path::Path;

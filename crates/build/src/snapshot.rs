@@ -129,7 +129,7 @@ impl Snapshot {
     }
 
     /// Whether anything happens.
-    pub(crate) fn happens(&self) -> bool {
+    pub fn happens(&self) -> bool {
         self.life != Life::Boot
     }
 

@@ -268,7 +268,7 @@ pub struct BuildArgs {
     /// Ask the registry for newer base images
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = ArgAction::Set)]
     pub pull: bool,
-    /// Where the result goes: a path, "-" for standard output, or type=wasm|component|oci|docker|tar,dest=PATH (a component for hosts
+    /// Where the result goes: a path, "-" for standard output, or type=wasm|component|web|oci|docker|tar,dest=PATH (a component for hosts
     /// without wasi:sockets takes network=none; oci and docker take name=NAME, oci tar=false for a directory), type=local,dest=DIR, type=image[,name=NAME][,push=true],
     /// type=registry[,name=NAME] for the Linux image, and with as=artifact|image|both for the box (repeatable)
     #[arg(short, long, value_name = "OUTPUT")]

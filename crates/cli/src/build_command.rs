@@ -108,6 +108,7 @@ fn build(
         reproducible: args.reproducible,
     };
     let snapshot = args.snapshot.snapshot(&options)?;
+    refuse_with_web(&outputs, &snapshot)?;
     let plan_options = plan_options(&options);
     if method != Method::Build {
         display.close();
@@ -327,6 +328,20 @@ fn refuse_with_simd(args: &BuildArgs, outputs: &[Output]) -> Result<(), Failure>
     if args.translate.wants_code() {
         return Err(Failure::usage(
             "--no-simd leaves compiled code out, which needs SIMD: it goes with neither --translate=all nor --translate-budget nor --train",
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses what a folder for a browser cannot be.
+fn refuse_with_web(outputs: &[Output], snapshot: &build::Snapshot) -> Result<(), Failure> {
+    let to_stdout = |output: &Output| matches!(output, Output::Web(path) if path == Path::new("-"));
+    if outputs.iter().any(to_stdout) {
+        return Err(Failure::usage("type=web writes a directory: dest= cannot be standard output"));
+    }
+    if snapshot.happens() && outputs.iter().any(|output| matches!(output, Output::Web(_))) {
+        return Err(Failure::usage(
+            "--snapshot and type=web do not go together: programs that run already have mapped files that would lie outside of the box",
         ));
     }
     Ok(())

@@ -12,6 +12,7 @@ pub const BUILD: &str = "Examples:
   boxer build --secret id=npmrc,src=$HOME/.npmrc --ssh default -t app .
   boxer build -t app 'https://example.org/app.git#main:service'
   boxer build -o type=component,dest=app.wasm -o type=oci,dest=app.tar .
+  boxer build -o type=web,dest=site .         # a page that loads what is used, for a static file server
   boxer build --push -t registry.example/app:1 --sbom --provenance .
   boxer build --push -t registry.example/app:1 --cache-from registry.example/app:cache \\
     --cache-to type=registry,ref=registry.example/app:cache,mode=max .

@@ -16,6 +16,8 @@ use crate::session;
 pub enum Output {
     /// A box as a file.
     Box(BoxForm, PathBuf),
+    /// A module, its files and a page in a directory for a static file server.
+    Web(PathBuf),
     /// The image as an OCI archive, or a layout where the place is a directory, which `folder` makes.
     Oci { path: PathBuf, names: Vec<Reference>, folder: bool },
     /// The image for `docker load`.
@@ -30,8 +32,8 @@ pub enum Output {
     PushedBox { names: Vec<Reference>, form: Form },
 }
 
-const KINDS: [&str; 8] =
-    ["wasm", "component", "oci", "docker", "tar", "local", "image", "registry"];
+const KINDS: [&str; 9] =
+    ["wasm", "component", "web", "oci", "docker", "tar", "local", "image", "registry"];
 
 /// What buildx has besides, and is not carried out; what asks for what is done anyway is let pass.
 const OTHERS: [(&str, &str); 10] = [
@@ -132,6 +134,7 @@ pub fn parse(text: &str) -> Result<Output, Failure> {
         "docker" => Output::Docker { path: dest, names },
         "tar" => Output::Tar(dest),
         "local" => Output::Local(dest),
+        "web" => Output::Web(dest),
         "component" => Output::Box(network.unwrap_or(BoxForm::Component), dest),
         _ => Output::Box(BoxForm::Module, dest),
     })
@@ -163,6 +166,7 @@ impl Output {
     pub fn box_form(&self) -> Option<BoxForm> {
         match self {
             Output::Box(form, _) => Some(*form),
+            Output::Web(_) => Some(BoxForm::Module),
             _ => None,
         }
     }
@@ -172,6 +176,7 @@ impl Output {
         match self {
             Output::Box(BoxForm::Module, _) => "exporting to wasm",
             Output::Box(..) => "exporting to component",
+            Output::Web(_) => "exporting to web",
             Output::Oci { .. } => "exporting to oci image format",
             Output::Docker { .. } => "exporting to docker image format",
             Output::Tar(_) => "exporting to client tarball",
@@ -207,6 +212,20 @@ impl Output {
                         build::ready_box(workshop, path);
                     }
                 }
+                path
+            }
+            Output::Web(path) => {
+                let linked = link(BoxForm::Module)?;
+                let web = build::write_web(workshop, built, &linked, path)?;
+                let mb = |bytes: u64| bytes as f64 / 1e6;
+                step.note(&format!(
+                    "{:.1} MB of code, {:.1} MB of files in {} chunks, of which a start takes {} ({:.1} MB)",
+                    mb(web.module),
+                    mb(web.chunks.1),
+                    web.chunks.0,
+                    web.start.0,
+                    mb(web.start.1)
+                ));
                 path
             }
             Output::Oci { path, names, folder } => {

@@ -55,6 +55,7 @@ fn start(global: &Global, args: &RunArgs, signals: Option<&Signals>) -> Result<E
     if let Some(grant) = &mut grant {
         args.network.publish_exposed(grant, &path)?;
     }
+    options.outside = outside(&path)?;
     let handles = args.freezing.prepare(args.name())?;
     let runtime = session::runtime()?;
     if args.tty {
@@ -109,6 +110,25 @@ fn attach(
         }
     }
     signals.forward(control, terminal).map(Some).map_err(failed)
+}
+
+/// Where a box's files are, if they are kept outside of it (`boxer build -o type=web`): in the folder `chunks` beside its file.
+fn outside(path: &Path) -> Result<Option<runtime::Folder>, Failure> {
+    let Ok(file) = std::fs::File::open(path) else { return Ok(None) };
+    if !file.metadata().is_ok_and(|meta| meta.is_file()) {
+        return Ok(None);
+    }
+    let failed =
+        |error: &dyn std::fmt::Display| Failure::new(format!("{}: {error}", path.display()));
+    let json = link::chunks_of(link::Content::File(&file)).map_err(|error| failed(&error))?;
+    let Some(json) = json else { return Ok(None) };
+    let chunks: runtime::Chunks = serde_json::from_slice(&json).map_err(|error| failed(&error))?;
+    if chunks.version != runtime::Chunks::VERSION {
+        return Err(failed(
+            &"its files are kept outside by another version of boxer; build it again",
+        ));
+    }
+    Ok(Some(runtime::Folder::new(&path.with_file_name("chunks"), chunks).0))
 }
 
 /// The Wasm file that a name stands for. An image is made a box first.
@@ -190,6 +210,7 @@ pub fn options(args: &RunArgs, mounts: &Mounts) -> Result<RunOptions, Failure> {
         freezer: None,
         record: None,
         attach: None,
+        outside: None,
     })
 }
 

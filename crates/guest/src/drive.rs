@@ -8,7 +8,7 @@ use crate::invocation::{Invocation, Terminal};
 use crate::network::Way;
 use crate::stdio::{Stdin, Stdout};
 use crate::waits::Waits;
-use crate::{boot, freeze, layer, wasi, watched};
+use crate::{boot, freeze, layer, outside, wasi, watched};
 use kernel::host::Host;
 use machine::{Machine, StartArgs, Step};
 use std::rc::Rc;
@@ -21,6 +21,9 @@ pub const PIECE: u64 = 1_000_000;
 
 /// Bytes of its own memory that the kernel leaves free for what one system call may need.
 pub const HEADROOM: u64 = boot::OWN_MEMORY / 16 * 3;
+
+/// The longest wait for input before a host is asked again, ns.
+const ASK_AGAIN: u64 = 1_000_000_000;
 
 /// Status for what is wrong with the box rather than with its program, as docker's.
 pub const BOX_FAILURE: i32 = 125;
@@ -91,6 +94,10 @@ impl Run {
         };
         if let Some(mistake) = &invocation.mistake {
             eprintln!("boxer: {mistake}");
+            return Err(BOX_FAILURE);
+        }
+        if let Err(reason) = outside::open(&mut machine, invocation.image) {
+            eprintln!("boxer: {reason}");
             return Err(BOX_FAILURE);
         }
         let hidden = invocation.build.then_some(layer::DIR);
@@ -258,6 +265,12 @@ impl Run {
     /// Waits for what a turn has said.
     fn wait(&self, waits: Waits, timeout: Option<u64>) {
         let start = wasi::clock(false);
+        // Some hosts miss input that comes just when a wait for it begins (Wasmer): they are asked again.
+        let timeout = if waits.has_stdin() {
+            Some(timeout.map_or(ASK_AGAIN, |ns| ns.min(ASK_AGAIN)))
+        } else {
+            timeout
+        };
         if waits.wait(timeout) && !self.fixed_clock {
             self.stdin.told(wasi::clock(false).saturating_sub(start));
         }

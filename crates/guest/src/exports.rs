@@ -8,6 +8,7 @@ use mux::freeze::Moment;
 use mux::watch::Watch;
 use rootfs::config::BoxConfig;
 use std::cell::Cell;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Where a host that compiles hot code and this box exchange it.
 #[unsafe(export_name = "boxer-desk")]
@@ -20,6 +21,10 @@ pub static LIFE: Moment = Moment::new();
 /// What a host sees of what this box has executed, and where it asks it to stop.
 #[unsafe(export_name = "boxer-watch")]
 pub static WATCH: Watch = Watch::new();
+
+/// Where the image lies, for whoever keeps the contents of its files elsewhere ([`crate::outside`]).
+#[unsafe(export_name = "boxer-image")]
+pub static IMAGE_PLACE: mem::Place = mem::Place::new();
 
 /// Size of a Wasm page.
 const WASM_PAGE: usize = 65536;
@@ -42,7 +47,8 @@ impl Piece {
         if self.0 == 0 {
             return &[];
         }
-        // SAFETY: `grow` returned this range to us alone, the linker has written it, and it is never freed.
+        // SAFETY: `grow` returned this range to us alone, the linker has written it, and it is never freed. What of the
+        // image is kept outside comes before anybody reads it (`mem::Supply`).
         unsafe { std::slice::from_raw_parts(self.0 as *const u8, self.1) }
     }
 }
@@ -69,6 +75,8 @@ fn grow(len: usize) -> Piece {
 extern "C" fn boxer_reserve(len: usize) -> usize {
     let piece = grow(len);
     IMAGE.set(piece);
+    IMAGE_PLACE.address.store(piece.0 as u32, Relaxed);
+    IMAGE_PLACE.len.store(len as u32, Relaxed);
     piece.0
 }
 

@@ -84,6 +84,8 @@ pub struct Invocation {
     pub exec: Option<Place>,
     /// `BOXER_FILES=FD`: the descriptor that answers what WASI cannot about files.
     pub files: Option<wasi::Fd>,
+    /// `BOXER_IMAGE=FD`: the descriptor from which contents of files are read that are kept outside of the box.
+    pub image: Option<wasi::Fd>,
     /// `BOXER_MOUNTS`: what is mounted beside whole directories.
     pub mounts: Mounts,
     /// `BOXER_NET`: the stream that leads to a network.
@@ -125,6 +127,7 @@ impl Invocation {
             control: None,
             exec: None,
             files: None,
+            image: None,
             mounts: Mounts::default(),
             network: None,
             sockets: None,
@@ -178,6 +181,7 @@ impl Invocation {
             b"EXEC" => self.exec = Place::parse(value),
             b"MOUNTS" => self.mounts = Mounts::new(&String::from_utf8_lossy(value)),
             b"FILES" => self.files = number(value),
+            b"IMAGE" => self.image = number(value),
             b"NET" => self.network = Place::parse(value),
             b"SOCKETS" => self.sockets = Place::parse(value),
             b"PUBLISH" => self.publish(value),

@@ -20,6 +20,7 @@ mod layer;
 mod life;
 mod mounts;
 mod network;
+mod outside;
 #[cfg(feature = "program")]
 mod preview1;
 #[cfg(feature = "sockets")]

@@ -33,6 +33,11 @@ impl Waits {
         self.pollables.push(pollable.clone());
     }
 
+    /// Whether standard input is waited for.
+    pub fn has_stdin(&self) -> bool {
+        self.fds.contains(&STDIN)
+    }
+
     /// Whether nothing is waited for.
     pub fn is_empty(&self) -> bool {
         #[cfg(feature = "sockets")]

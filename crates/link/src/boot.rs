@@ -1,8 +1,9 @@
 //! The guest's side of starting: give it the image and the configuration, let it boot.
 
+use crate::outside::PLACE_EXPORT;
 use rootfs::config::BoxConfig;
 use std::io::Read;
-use wasmtime::{Instance, Memory, Store, TypedFunc};
+use wasmtime::{Instance, Memory, Store, TypedFunc, Val};
 
 /// Where the image lies in linear memory.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +63,17 @@ pub fn boot<T: Send>(
     image
         .read_exact(&mut memory.data_mut(&mut *store)[range.start..front])
         .map_err(BootError::Image)?;
+
+    if let Some(Val::I32(place)) =
+        instance.get_global(&mut *store, PLACE_EXPORT).map(|global| global.get(&mut *store))
+    {
+        let at = (place as u32 as usize).saturating_add(translate::Place::FRONT_AT);
+        let word = memory.data_mut(&mut *store).get_mut(at..).and_then(<[u8]>::first_chunk_mut);
+        let word = word.ok_or_else(|| {
+            BootError::Contract(PLACE_EXPORT, "it lies outside of memory".to_owned())
+        })?;
+        *word = ((front - range.start) as u32).to_le_bytes();
+    }
 
     let encoded = config.encode();
     let len = u32::try_from(encoded.len()).map_err(|_| BootError::NoRoom(encoded.len() as u64))?;

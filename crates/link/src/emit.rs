@@ -7,7 +7,7 @@ use crate::image::Image;
 use crate::program::{PREVIEW1, START};
 use crate::section::{Counted, damaged, put, section_bytes};
 use crate::snapshot::State;
-use crate::{CONFIG_SECTION, FROZEN_SECTION, LIFE_EXPORT, LinkError, component};
+use crate::{CONFIG_SECTION, FROZEN_SECTION, LIFE_EXPORT, LinkError, component, outside};
 use std::io::{Read, Write};
 use translate::Pages;
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
@@ -16,11 +16,12 @@ use wasmparser::{ExportSectionReader, ImportSectionReader, Parser, Payload};
 
 /// What a WASI command exports, and what a host needs that compiles hot code, freezes or follows the box, or steps it (nothing for a component's
 /// host: it sees only what goes through interfaces).
-const KEPT_EXPORTS: [&str; 9] = [
+const KEPT_EXPORTS: [&str; 10] = [
     "memory",
     START,
     "__indirect_function_table",
     "boxer-desk",
+    outside::PLACE_EXPORT,
     LIFE_EXPORT,
     "boxer-watch",
     "boxer-begin",

@@ -19,6 +19,7 @@
 //! | `boxer-begin() -> i32`, `boxer-step(ms: i32) -> i64`, `boxer-ports() -> i64` | the same for a host that cannot wait inside of a call (`guest::step` has their meaning); kept in modules |
 //! | `boxer-life` | where a host that freezes the box meets it (`mux::freeze`); kept in modules |
 //! | `boxer-watch` | what programs have executed, for a host that follows them (`mux::watch`); kept in modules |
+//! | `boxer-image` | where the image lies (`mem::Place`): its contents of files may be kept outside ([`Outside`]); kept in modules |
 //! | `boxer-desk`, `__indirect_function_table` | where a host that compiles hot code finds requests (`mem::desk`) and puts functions; kept in modules |
 //!
 //! This crate knows neither Linux nor Dockerfiles, and gives a box no host: that is `runtime`'s part.
@@ -38,6 +39,7 @@ mod image;
 mod inspect;
 mod life;
 mod merge;
+mod outside;
 mod place;
 mod program;
 mod prune;
@@ -56,6 +58,7 @@ pub use frozen::{Frozen, FrozenReport};
 pub use guest::{component_guest_wasm, guest_wasm, guest_wasm_without_simd, program_guest_wasm};
 pub use inspect::{Format, Inspection, has_simd, inspect};
 pub use life::Life;
+pub use outside::{CHUNKS_SECTION, Outside, chunks_of};
 pub use place::{Extent, PAGE, Segment, place};
 pub use program::{Program, ProgramError};
 pub use prune::NOTES;

@@ -22,6 +22,17 @@ pub fn refill(
     life: &[u8],
     out: &mut dyn Write,
 ) -> Result<(), LinkError> {
+    rewrite(source, pages, extents, (LIFE_SECTION, life), out)
+}
+
+/// The same with a custom section of any name, which takes the place of one that was there.
+pub fn rewrite(
+    source: Content<'_>,
+    pages: u64,
+    extents: &[Extent],
+    (name, text): (&str, &[u8]),
+    out: &mut dyn Write,
+) -> Result<(), LinkError> {
     let read = |source| LinkError::Io { what: "read the box", source };
     let size = source.size().map_err(read)?;
     let out = &mut Counted::new(out);
@@ -52,7 +63,7 @@ pub fn refill(
             id if id == SectionId::DataCount as u8 => {
                 put(out, &section_bytes(&DataCountSection { count: data.count() }))?;
             }
-            id if id == SectionId::Custom as u8 && is_replaced(reader.clone()) => {}
+            id if id == SectionId::Custom as u8 && is_replaced(reader.clone(), name) => {}
             id => {
                 if id == SectionId::Global as u8 {
                     check_globals(reader)?;
@@ -64,7 +75,7 @@ pub fn refill(
     if !wrote_data {
         return Err(unlike("it has no data"));
     }
-    put(out, &section_bytes(&CustomSection { name: LIFE_SECTION.into(), data: life.into() }))?;
+    put(out, &section_bytes(&CustomSection { name: name.into(), data: text.into() }))?;
     out.flush()
 }
 
@@ -90,8 +101,8 @@ fn passive(code: &[u8]) -> Result<Vec<&[u8]>, LinkError> {
     Ok(segments)
 }
 
-fn is_replaced(mut reader: BinaryReader<'_>) -> bool {
-    matches!(reader.read_string(), Ok(ALIGN_SECTION | LIFE_SECTION))
+fn is_replaced(mut reader: BinaryReader<'_>, name: &str) -> bool {
+    reader.read_string().is_ok_and(|found| found == ALIGN_SECTION || found == name)
 }
 
 /// The one memory, with another size.
@@ -114,5 +125,5 @@ fn check_globals(reader: BinaryReader<'_>) -> Result<(), LinkError> {
 }
 
 fn unlike(what: impl std::fmt::Display) -> LinkError {
-    LinkError::NotWasm(format!("it cannot be frozen: {what}"))
+    LinkError::NotWasm(format!("it cannot be written with another memory: {what}"))
 }

@@ -11,6 +11,7 @@
 //!
 //! Policy (who may map what, copy-on-write, faults) is the kernel's and is unknown here.
 
+mod absent;
 mod account;
 pub mod desk;
 pub mod frozen;
@@ -18,6 +19,7 @@ mod heap;
 mod lookaside;
 mod phys;
 
+pub use absent::{CHUNK, Place, Supply};
 pub use account::{Account, Charge, Purpose};
 pub use heap::{CountingHeap, heap_bytes};
 pub use lookaside::{Entry, Lookaside, Tables, Value};

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use crate::absent::{Absent, Supply};
 use crate::account::{Account, Purpose};
 use crate::{PAGE_SHIFT, PAGE_SIZE};
 
@@ -66,6 +67,8 @@ pub struct Phys {
     account: Rc<Account>,
     /// Frames whose decoded code became stale, until the machine collects them.
     code_writes: Vec<Frame>,
+    /// Static frames that are not in memory yet.
+    absent: Option<Absent>,
 }
 
 impl Phys {
@@ -103,6 +106,7 @@ impl Phys {
             fresh,
             account: Account::new(limit),
             code_writes: Vec::new(),
+            absent: None,
         }
     }
 
@@ -134,6 +138,32 @@ impl Phys {
             );
         }
         Some(start.addr())
+    }
+
+    /// Of the static frames those from address `start` to `end` are not in memory: who reads them calls [`Phys::bring`] first.
+    pub fn be_absent(&mut self, start: u32, end: u32) {
+        self.absent = Some(Absent::new(start, end));
+    }
+
+    /// Whether there are such frames.
+    pub fn has_absent(&self) -> bool {
+        self.absent.is_some()
+    }
+
+    /// Who has the bytes of [`Phys::be_absent`] from now on; none: nobody.
+    pub fn supply(&mut self, supply: Option<Box<dyn Supply>>) {
+        if let Some(absent) = &mut self.absent {
+            absent.set_supply(supply);
+        }
+    }
+
+    /// Makes static frames be in memory, whose bytes may be read then; false if they cannot be had.
+    pub fn bring(&mut self, address: u32, len: u32) -> bool {
+        let base = self.base;
+        match &mut self.absent {
+            Some(absent) => absent.bring(|at| host(base, at), address, len),
+            None => true,
+        }
     }
 
     /// Takes more fresh frames from the host; false if it has none.
@@ -336,6 +366,8 @@ impl Phys {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::absent::CHUNK;
+    use std::cell::RefCell;
 
     #[test]
     fn frames_come_back_zeroed_when_the_last_holder_lets_go() {
@@ -377,5 +409,43 @@ mod tests {
         phys.mark_code(frame);
         phys.release(frame);
         assert_eq!(phys.take_code_writes(), [frame]);
+    }
+
+    struct Numbers(Rc<RefCell<Vec<(u32, usize)>>>, bool);
+
+    impl Supply for Numbers {
+        fn bring(&mut self, offset: u32, chunk: &mut [u8]) -> bool {
+            self.0.borrow_mut().push((offset, chunk.len()));
+            chunk.fill(offset.div_ceil(CHUNK) as u8 + 1);
+            self.1
+        }
+    }
+
+    #[test]
+    fn a_chunk_is_brought_once_and_before_it_is_read() {
+        let mut phys = Phys::new(1 << 20);
+        let image = vec![0; 2 * CHUNK as usize + 3 * PAGE_SIZE];
+        let base = phys.adopt_static(&image).unwrap();
+        let front = base + PAGE_SIZE as u32;
+        phys.be_absent(front, base + image.len() as u32);
+        assert!(phys.bring(base, PAGE_SIZE as u32), "the front is there");
+        assert!(!phys.bring(front, 1), "nobody has it");
+        let asked = Rc::new(RefCell::new(Vec::new()));
+        phys.supply(Some(Box::new(Numbers(asked.clone(), false))));
+        assert!(!phys.bring(front, 1), "it cannot be had");
+        phys.supply(Some(Box::new(Numbers(asked.clone(), true))));
+        asked.borrow_mut().clear();
+        assert!(phys.bring(front + CHUNK - 1, 2));
+        assert!(phys.bring(front, 2 * CHUNK));
+        assert!(phys.bring(front + 2 * CHUNK, u32::MAX));
+        assert!(phys.bring(front + 3 * CHUNK, 9), "beyond it there is nothing to bring");
+        let last = 2 * PAGE_SIZE;
+        assert_eq!(
+            *asked.borrow(),
+            [(0, CHUNK as usize), (CHUNK, CHUNK as usize), (2 * CHUNK, last)]
+        );
+        assert_eq!(phys.bytes(Frame::containing(front))[0], 1);
+        assert_eq!(phys.bytes(Frame::containing(front + CHUNK))[7], 2);
+        assert_eq!(phys.bytes(Frame::containing(base))[7], 0);
     }
 }

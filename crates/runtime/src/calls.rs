@@ -77,7 +77,7 @@ macro_rules! for_each_call {
             ours fd_fdstat_get(fd: i32, stat: i32) [0] [] [fixed(1, 24)];
             theirs fd_filestat_get(fd: i32, stat: i32) [0] [] [fixed(1, 64)];
             theirs fd_filestat_set_size(fd: i32, size: i64) [0, 1] [] [];
-            theirs fd_pread(fd: i32, vectors: i32, count: i32, offset: i64, done: i32)
+            ours fd_pread(fd: i32, vectors: i32, count: i32, offset: i64, done: i32)
                 [0, 3] [] [fixed(4, 4), filled(1, 2, 4)];
             prompt fd_prestat_get(fd: i32, stat: i32) [0] [] [fixed(1, 8)];
             prompt fd_prestat_dir_name(fd: i32, path: i32, len: i32) [0, 2] [] [sized(1, 2)];

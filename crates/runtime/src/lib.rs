@@ -18,6 +18,7 @@ mod life;
 mod load;
 mod network;
 mod options;
+mod outside;
 mod preview1;
 mod record;
 mod replay;
@@ -45,6 +46,7 @@ pub use network::{
     Caller, Door, Grant, Network, Policy, Port, Protocol, PublishError, Published, Report, Served,
 };
 pub use options::{Mounted, Overrides, Preopen, RunOptions, Tmpfs};
+pub use outside::{Chunks, Folder, Touched};
 pub use record::{RecordError, RecordTo};
 pub use replay::{About, Record, ReplayOptions, Replayed, StopAt};
 pub use run::Outcome;

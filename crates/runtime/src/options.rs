@@ -6,6 +6,7 @@ use crate::exec::Attach;
 use crate::freeze::Freezer;
 use crate::interrupt::Interrupt;
 use crate::network::{Network, Served};
+use crate::outside::Folder;
 use crate::record::RecordTo;
 use crate::stream::{Input, Output};
 use crate::translator::Translation;
@@ -163,6 +164,8 @@ pub struct RunOptions {
     pub record: Option<RecordTo>,
     /// Starts processes and reaches files in it while it runs.
     pub attach: Option<Attach>,
+    /// Where the contents of a module's files are, if they are kept outside of it.
+    pub outside: Option<Folder>,
 }
 
 impl Preopen {

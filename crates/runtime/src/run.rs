@@ -10,6 +10,7 @@ use crate::interrupt::Interrupt;
 use crate::load;
 use crate::network::{self, Serving};
 use crate::options::{Preopen, RunOptions};
+use crate::outside;
 use crate::preview1::{self, Files, State, Streams};
 use crate::record::{self, RecordError, RecordTo};
 use crate::stream::Sink;
@@ -194,6 +195,9 @@ pub fn module_store(
     if files.is_some() {
         wasi.env("BOXER_FILES", options.next_descriptor().to_string());
     }
+    if options.outside.is_some() {
+        wasi.env("BOXER_IMAGE", outside::DESCRIPTOR.to_string());
+    }
     let sinks = Sinks {
         stdout: options.stdout.into_sink(),
         stderr: options.stderr.into_sink(),
@@ -205,7 +209,8 @@ pub fn module_store(
     let waker = options.interrupt.as_ref().map(Interrupt::wakes).transpose();
     let waker = waker.map_err(|error| RunError::Start(error.to_string()))?;
     let streams = Streams::new(options.stdin.into_source(), out, extra, files, waker);
-    Ok((Store::new(cache.engine(), State::new(wasi, streams, options.idle)), sinks))
+    let state = State::new(wasi, streams, options.idle, options.outside);
+    Ok((Store::new(cache.engine(), state), sinks))
 }
 
 /// What freezes the box, which can be told from now on.

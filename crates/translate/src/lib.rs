@@ -9,7 +9,7 @@ pub mod program;
 use ir::{Block, Term};
 use mem::PAGE_MASK;
 use mem::desk::{BlockAt, Request};
-pub use mem::{PAGE_SIZE, desk, frozen};
+pub use mem::{CHUNK, PAGE_SIZE, Place, desk, frozen};
 use std::collections::{BTreeMap, BTreeSet};
 pub use wasmgen::Layout;
 use wasmgen::Region;

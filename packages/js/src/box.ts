@@ -9,6 +9,7 @@ import type { Platform, WorkerHandle } from "./platform.js";
 import { VARIABLES } from "./preview1.js";
 import { BoxProcess, type Wire } from "./process.js";
 import { attach, type BoxTerminal, type TerminalOptions } from "./terminal.js";
+import { manifestOf, type Outside } from "./image.js";
 import { concat, customSection, type Extent, refill, type Segment, type Source, takeApart } from "./wasm.js";
 import { WispServer } from "./wisp.js";
 
@@ -36,6 +37,8 @@ export interface OpenOptions {
    */
   maxMemory?: string | number;
   hostname?: string;
+  /** Where the chunks are of a box of `boxer build -o type=web`; without it, in the folder `chunks` beside its file. In Node also a path. */
+  chunks?: string | URL;
   /** Where the worker's script is, if a bundler has moved it. */
   workerUrl?: string | URL;
 }
@@ -58,6 +61,9 @@ export interface FreezeOptions {
 /** A program has begun to listen at a TCP port, or does so no more. */
 export type PortListener = (port: number, type: "open" | "close") => void;
 
+/** A part of the box's files, which lie outside of it, could not be had: a program got EIO or SIGBUS. It is tried again when it is touched again. */
+export type MissingListener = (error: BoxError) => void;
+
 /** Where a box's bytes are: a URL (in Node also a path), the bytes, a Blob, a Response. */
 export type BoxBytes = string | URL | ArrayBuffer | ArrayBufferView | Blob | Response;
 
@@ -65,6 +71,7 @@ interface File {
   module: WebAssembly.Module;
   source: Source | undefined;
   segments: Segment[];
+  outside: Outside | undefined;
 }
 
 /** What a host that steps boxes calls. */
@@ -97,6 +104,7 @@ export class Box {
   #exec: ExecClient;
   #over: BoxError | undefined;
   #portListeners = new Set<PortListener>();
+  #missingListeners = new Set<MissingListener>();
   #ports: number[] = [];
   #freezing: { resolve: (blob: Blob) => void; reject: (error: unknown) => void } | undefined;
 
@@ -152,7 +160,8 @@ export class Box {
 
   #begin(args: string[], env: string[], tty: boolean): BoxProcess {
     noZero([...args, ...env]);
-    const { module, source, segments } = this.#file;
+    const { module, source, segments, outside } = this.#file;
+    if (outside) env.push(`BOXER_IMAGE=${DESCRIPTOR.image}`);
     const process = new BoxProcess(this.#wire());
     this.#main = process;
     this.#worker = Box.platform.worker({ message: (message) => this.#heard(message), failed: (error) => this.#fail(crash(error)) }, this.#options.workerUrl);
@@ -160,7 +169,7 @@ export class Box {
       [DESCRIPTOR.network, WispServer.greeting()],
       [DESCRIPTOR.exec, ExecClient.greeting()],
     ];
-    this.#post({ type: "start", module, source, segments, args: ["box", ...args], env, tty, input });
+    this.#post({ type: "start", module, source, segments, outside, args: ["box", ...args], env, tty, input });
     if (this.#portListeners.size) this.#post({ type: "watch-ports" });
     return process;
   }
@@ -183,13 +192,23 @@ export class Box {
     return fetchFrom((port) => this.#network.connect(port), port, input, init);
   }
 
-  /** Calls `listener` when a program begins to listen at a TCP port, and when it does so no more. Returns how to stop that. */
-  on(event: "port", listener: PortListener): () => void {
+  /**
+   * Calls `listener` when a program begins to listen at a TCP port, and when it does so no more; or when a part of files that lie outside of the box cannot be had
+   * (without a listener that is an error on the console). Returns how to stop that.
+   */
+  on(event: "port", listener: PortListener): () => void;
+  on(event: "missing", listener: MissingListener): () => void;
+  on(event: "port" | "missing", listener: PortListener | MissingListener): () => void {
+    if (event === "missing") {
+      this.#missingListeners.add(listener as MissingListener);
+      return () => void this.#missingListeners.delete(listener as MissingListener);
+    }
     if (event !== "port") throw new BoxError("invalid-argument", `there is no event ${String(event)}`);
-    this.#portListeners.add(listener);
+    const added = listener as PortListener;
+    this.#portListeners.add(added);
     if (this.#worker) this.#post({ type: "watch-ports" });
-    for (const port of this.#ports) queueMicrotask(() => listener(port, "open"));
-    return () => void this.#portListeners.delete(listener);
+    for (const port of this.#ports) queueMicrotask(() => added(port, "open"));
+    return () => void this.#portListeners.delete(added);
   }
 
   /** Resolves when a program listens at the port. */
@@ -277,6 +296,9 @@ export class Box {
         this.#freezing?.reject(new BoxError("cannot-freeze", `the box cannot be frozen now: ${message.reason}`));
         this.#freezing = undefined;
         return;
+      case "missing":
+        this.#tellMissing(new BoxError(message.code, message.reason));
+        return;
       case "exit":
         this.#end(new BoxError("ended", `the box has ended with status ${message.status}`));
         this.#main?._exit(message.status);
@@ -285,6 +307,11 @@ export class Box {
         this.#fail(crash(Object.assign(new Error(message.reason), { stack: message.stack })));
         return;
     }
+  }
+
+  #tellMissing(error: BoxError) {
+    if (!this.#missingListeners.size) console.error(error);
+    for (const listener of [...this.#missingListeners]) listener(error);
   }
 
   #tellPorts(ports: number[]) {
@@ -330,9 +357,10 @@ export class Box {
   }
 }
 
-async function load(what: BoxBytes | WebAssembly.Module, { signal, maxMemory }: OpenOptions): Promise<File> {
-  if (what instanceof WebAssembly.Module) return { module: checked(what), source: undefined, segments: [] };
+async function load(what: BoxBytes | WebAssembly.Module, { signal, chunks, maxMemory }: OpenOptions): Promise<File> {
+  if (what instanceof WebAssembly.Module) return { module: checked(what), source: undefined, segments: [], outside: undefined };
   const source = await bytesOf(what as BoxBytes, signal);
+  const outside = await filesOf(source, what as BoxBytes, chunks);
   const { code, segments } = await takeApart(source, maxMemory === undefined ? undefined : bytesIn(maxMemory) + OWN_MEMORY);
   let module: WebAssembly.Module;
   try {
@@ -345,7 +373,18 @@ async function load(what: BoxBytes | WebAssembly.Module, { signal, maxMemory }: 
       ? new BoxError("not-a-box", `the file does not compile: it is damaged, or this engine lacks what it needs (\`boxer inspect\` lists that): ${message}`, { cause })
       : new BoxError("unsupported", `WebAssembly cannot be compiled here: ${message}`, { cause });
   }
-  return { module: checked(module), source, segments };
+  return { module: checked(module), source, segments, outside };
+}
+
+/** Where a box's files are, if not in it. */
+async function filesOf(source: Source, what: BoxBytes, chunks: string | URL | undefined): Promise<Outside | undefined> {
+  const section = await customSection(source, "boxer.chunks");
+  if (section === undefined) return undefined;
+  const manifest = manifestOf(section);
+  if (chunks !== undefined) return { manifest, place: Box.platform.absolute(`${chunks}`.replace(/\/*$/, "/")) };
+  const own = what instanceof Response ? what.url : typeof what === "string" || what instanceof URL ? String(what) : "";
+  if (!own) throw new BoxError("invalid-argument", "the box's files lie outside of it: say where with `chunks`");
+  return { manifest, place: Box.platform.beside(own, "chunks/") };
 }
 
 async function bytesOf(what: BoxBytes, signal: AbortSignal | undefined): Promise<Source> {

@@ -29,6 +29,8 @@ const platform: Platform = {
     }
     return body(response, signal);
   },
+  absolute: (place) => new URL(place, document.baseURI).href,
+  beside: (place, name) => new URL(name, new URL(place, document.baseURI)).href,
   keep: (bytes) => new Blob([bytes as BlobPart]),
 };
 

@@ -1,5 +1,7 @@
 /** What a box's worker does: it steps the box, sleeps while every process waits, and wakes on what comes. */
 
+import type { BoxError } from "./errors.js";
+import { Image, type Outside, type Store } from "./image.js";
 import type { FromWorker, Start, ToWorker } from "./messages.js";
 import { DESCRIPTOR, STDIN } from "./messages.js";
 import { Pipes } from "./pipes.js";
@@ -34,6 +36,8 @@ export interface Port {
   post(message: FromWorker, transfer: ArrayBuffer[]): void;
   /** Calls back once others have had their turn. */
   soon(work: () => void): void;
+  /** Where chunks of a box's files come from. */
+  store(place: string, chunk: number): Promise<Store>;
 }
 
 interface Exports {
@@ -64,7 +68,8 @@ export class Engine {
       (fd, bytes) => port.post({ type: "output", fd, bytes }, [bytes.buffer as ArrayBuffer]),
       (fd, bytes) => port.post({ type: "taken", fd, bytes }, []),
     );
-    for (const fd of [STDIN, ...Object.values(DESCRIPTOR)]) this.#pipes.open(fd);
+    const { control, network, exec } = DESCRIPTOR;
+    for (const fd of [STDIN, control, network, exec]) this.#pipes.open(fd);
   }
 
   heard(message: ToWorker) {
@@ -95,12 +100,13 @@ export class Engine {
     this.#wake();
   }
 
-  async #start({ module, source, segments, args, env, tty, input }: Start) {
+  async #start({ module, source, segments, outside, args, env, tty, input }: Start) {
     for (const [fd, bytes] of input) this.#pipes.arrived(fd, bytes);
     const imports = WebAssembly.Module.imports(module).map(({ name }) => name);
     let exports: Exports | undefined;
     const memory = () => (exports as Exports).memory.buffer;
-    const world = { args, env, tty, pipes: this.#pipes, memory, yields: () => this.#yields() };
+    const image = outside && (await this.#image(outside));
+    const world = { args, env, tty, pipes: this.#pipes, image, memory, yields: () => this.#yields() };
     const instance = await WebAssembly.instantiate(module, { wasi_snapshot_preview1: preview1(world, imports) });
     exports = instance.exports as unknown as Exports;
     for (const { address, length, offset } of source ? segments : []) {
@@ -115,6 +121,13 @@ export class Engine {
       if (status) this.#exit(status);
       else this.#wake();
     });
+  }
+
+  async #image({ manifest, place }: Outside): Promise<Image> {
+    const failed = ({ code, message }: BoxError) => this.#port.post({ type: "missing", code, reason: message }, []);
+    const image = new Image(manifest, await this.#port.store(place, manifest.chunk), failed);
+    await image.prefetch();
+    return image;
   }
 
   /** Makes a step soon, whatever the box waits for. */

@@ -1,6 +1,7 @@
 /** The package under Node. */
 
 import { open } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { Box, type OpenOptions } from "./box.js";
@@ -35,6 +36,8 @@ const platform: Platform = {
       throw new BoxError("unreachable", `${path} cannot be read: ${(cause as Error).message}`, { cause });
     }
   },
+  absolute: (place) => (isUrl(place) ? place : resolve(place)),
+  beside: (place, name) => (isUrl(place) ? new URL(name, place).href : join(dirname(place), name)),
   keep(bytes) {
     if (bytes.buffer instanceof SharedArrayBuffer) return bytes;
     const shared = room(bytes.byteLength);
@@ -42,6 +45,10 @@ const platform: Platform = {
     return shared;
   },
 };
+
+function isUrl(place: string): boolean {
+  return /^(https?|file):/.test(place);
+}
 
 /** Memory that all boxes of one file share. */
 function room(length: number): Uint8Array {

@@ -20,6 +20,10 @@ export interface Platform {
   worker(listener: Listener, url: string | URL | undefined): WorkerHandle;
   /** The bytes behind a path or URL, wherever they are kept best. */
   load(place: string | URL, signal: AbortSignal | undefined): Promise<Source>;
+  /** A place as workers find it, too. */
+  absolute(place: string): string;
+  /** The place of `name` beside another. */
+  beside(place: string, name: string): string;
   /** Bytes as they are given to workers without another copy. */
   keep(bytes: Uint8Array): Source;
 }

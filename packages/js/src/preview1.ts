@@ -1,6 +1,7 @@
 /** WASI preview 1 as far as a box needs it: streams, clocks, entropy. No function waits. There are no directories. */
 
 import { DESCRIPTOR, STDERR, STDIN } from "./messages.js";
+import type { Image } from "./image.js";
 import type { Pipes } from "./pipes.js";
 
 const SUCCESS = 0;
@@ -8,6 +9,7 @@ const AGAIN = 6;
 const BADF = 8;
 const FAULT = 21;
 const INVAL = 28;
+const IO = 29;
 const NOSYS = 52;
 const PIPE = 64;
 const SPIPE = 70;
@@ -36,6 +38,8 @@ export interface World {
   env: string[];
   tty: boolean;
   pipes: Pipes;
+  /** The box's files, if they lie outside. */
+  image: Image | undefined;
   memory: () => ArrayBuffer;
   /** The box lets its host do something else. */
   yields: () => void;
@@ -123,6 +127,13 @@ export function preview1(world: World, imports: string[]): Record<string, (...ar
       const from = buffer(vector, count);
       if (!pipes.write(fd, from)) return PIPE;
       view.setUint32(done >>> 0, from.byteLength, true);
+      return SUCCESS;
+    },
+    fd_pread: (fd: number, vector: number, count: number, offset: bigint, done: number) => {
+      if (fd !== DESCRIPTOR.image || !world.image) return BADF;
+      const read = world.image.read(Number(offset), buffer(vector, count));
+      if (read === undefined) return IO;
+      view.setUint32(done >>> 0, read, true);
       return SUCCESS;
     },
     fd_close: (fd: number) => (has(fd) ? SUCCESS : BADF),

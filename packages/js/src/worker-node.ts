@@ -2,11 +2,13 @@
 
 import { parentPort } from "node:worker_threads";
 import { Engine } from "./engine.js";
+import { openStore } from "./image-node.js";
 import type { ToWorker } from "./messages.js";
 
 const port = parentPort!;
 const engine = new Engine({
   post: (message, transfer) => port.postMessage(message, transfer),
   soon: (work) => void setImmediate(work),
+  store: openStore,
 });
 port.on("message", (message: ToWorker) => engine.heard(message));

@@ -1,6 +1,7 @@
 /** The worker of a page. */
 
 import { Engine } from "./engine.js";
+import { openStore } from "./image-browser.js";
 import type { FromWorker, ToWorker } from "./messages.js";
 
 const scope = globalThis as unknown as {
@@ -19,5 +20,6 @@ const engine = new Engine({
     waiting.push(work);
     port2.postMessage(0);
   },
+  store: openStore,
 });
 scope.onmessage = ({ data }) => engine.heard(data);

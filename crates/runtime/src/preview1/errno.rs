@@ -6,7 +6,7 @@ pub const AGAIN: i32 = 6;
 pub const BADF: i32 = 8;
 pub const FAULT: i32 = 21;
 pub const INVAL: i32 = 28;
-const IO: i32 = 29;
+pub const IO: i32 = 29;
 pub const OVERFLOW: i32 = 61;
 pub const TIMEDOUT: i32 = 73;
 

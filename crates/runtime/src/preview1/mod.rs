@@ -13,6 +13,7 @@ pub use streams::Streams;
 use crate::calls::{CALLS, MODULE, for_each_call};
 use crate::error::{RunError, start_error};
 use crate::freeze::{Freezer, Freezing};
+use crate::outside::{self, Folder};
 use crate::record::Recording;
 use crate::translator::Translator;
 use link::CodeCache;
@@ -43,11 +44,18 @@ pub struct State {
     freezing: Option<Freezing>,
     /// Where what it is answered is written down.
     pub recording: Option<Recording>,
+    /// Where contents of files are that are kept outside.
+    outside: Option<Folder>,
 }
 
 impl State {
     /// The state of one run.
-    pub fn new(mut wasi: WasiCtxBuilder, streams: Streams, idle: Option<Duration>) -> State {
+    pub fn new(
+        mut wasi: WasiCtxBuilder,
+        streams: Streams,
+        idle: Option<Duration>,
+        outside: Option<Folder>,
+    ) -> State {
         State {
             wasi: wasi.build_p1(),
             streams,
@@ -55,6 +63,7 @@ impl State {
             idle,
             freezing: None,
             recording: None,
+            outside,
         }
     }
 }
@@ -222,6 +231,26 @@ fn transfer(
     Ok(errno::of(buffer(bytes, iovs, count).and_then(|buffer| {
         let moved = moves(&mut state.streams, &mut bytes[buffer])?;
         store(bytes, done, moved)
+    })))
+}
+
+fn fd_pread(
+    caller: &mut Caller<'_, State>,
+    fd: i32,
+    iovs: i32,
+    count: i32,
+    offset: i64,
+    done: i32,
+) -> wasmtime::Result<i32> {
+    check(caller)?;
+    if fd as u32 != outside::DESCRIPTOR || caller.data().outside.is_none() {
+        return delegate!(in_tokio, caller, fd_pread, fd, iovs, count, offset, done);
+    }
+    let (bytes, state) = memory(caller)?;
+    Ok(errno::of(buffer(bytes, iovs, count).and_then(|buffer| {
+        let outside = state.outside.as_mut().ok_or(errno::BADF)?;
+        let read = outside.read(offset as u64, &mut bytes[buffer]).map_err(|_| errno::IO)?;
+        store(bytes, done, read)
     })))
 }
 

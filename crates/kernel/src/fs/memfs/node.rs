@@ -439,7 +439,7 @@ impl Inode for Node {
         let pages = self.pages()?;
         let size = self.meta.borrow().size;
         let n = size.saturating_sub(offset).min(buf.len() as u64) as usize;
-        pages.borrow().read(cx.phys(), offset, &mut buf[..n]);
+        pages.borrow().read(cx.phys(), offset, &mut buf[..n])?;
         Ok(n)
     }
 
@@ -579,7 +579,7 @@ impl MapSource for FileMapping {
                 pages.own_frame(phys, index)
             }
         };
-        // No room on the file system: SIGBUS, as on a full tmpfs.
+        // No room on the file system, or the bytes cannot be had: SIGBUS, as on a full tmpfs or a broken disk.
         frame.map_err(|_| FaultKind::PastEnd)
     }
 

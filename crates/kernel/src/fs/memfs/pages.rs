@@ -76,16 +76,29 @@ impl Pages {
         self.lower.bytes.get(start as usize..end as usize).unwrap_or(&[])
     }
 
-    /// Copies content from `offset`; the caller has clamped the range to the file's size.
-    pub fn read(&self, phys: &mut Phys, offset: u64, buf: &mut [u8]) {
+    /// Makes the lower bytes from `start` to `end` that lie in place be in memory. EIO if whoever has them does not give them.
+    fn bring(&self, phys: &mut Phys, start: u64, end: u64) -> Res<()> {
+        let Some(first) = self.lower.frame else { return Ok(()) };
+        let end = end.min(self.lower_len).min(self.lower.bytes.len() as u64);
+        let Some(len) = end.checked_sub(start) else { return Ok(()) };
+        // The image lies below 4 GiB.
+        match phys.bring(first.addr().saturating_add(start as u32), len as u32) {
+            true => Ok(()),
+            false => Err(Errno::EIO),
+        }
+    }
+
+    /// Copies content from `offset`; the caller has clamped the range to the file's size. EIO if it cannot be had.
+    pub fn read(&self, phys: &mut Phys, offset: u64, buf: &mut [u8]) -> Res<()> {
         if self.own.is_empty() && self.lower.tail.is_empty() {
             let start = offset.min(self.lower_len) as usize;
             let end = offset.saturating_add(buf.len() as u64).min(self.lower_len) as usize;
+            self.bring(phys, start as u64, end as u64)?;
             let bytes = self.lower.bytes.get(start..end).unwrap_or(&[]);
             let (head, tail) = buf.split_at_mut(bytes.len().min(buf.len()));
             head.copy_from_slice(bytes);
             tail.fill(0);
-            return;
+            return Ok(());
         }
         let mut done = 0;
         while done < buf.len() {
@@ -99,6 +112,7 @@ impl Pages {
                 }
                 Some(None) => out.fill(0),
                 None => {
+                    self.bring(phys, at, at + n as u64)?;
                     let lower = self.lower_page(index);
                     let bytes = lower.get(within..(within + n).min(lower.len())).unwrap_or(&[]);
                     out[..bytes.len()].copy_from_slice(bytes);
@@ -107,6 +121,7 @@ impl Pages {
             }
             done += n;
         }
+        Ok(())
     }
 
     /// Stores `buf` at `offset`; fewer bytes than asked when memory runs out, ENOSPC if none.
@@ -138,11 +153,19 @@ impl Pages {
         if self.quota.as_ref().is_some_and(|quota| quota.room().0 == 0) {
             return Err(Errno::ENOSPC);
         }
+        let has_lower = !self.own.contains_key(&index);
+        if has_lower {
+            self.bring(
+                phys,
+                index.saturating_mul(PAGE),
+                index.saturating_add(1).saturating_mul(PAGE),
+            )?;
+        }
         let frame = phys.alloc_for(Purpose::Files).ok_or(Errno::ENOSPC)?;
         if let Some(quota) = &self.quota {
             quota.used.set(quota.used.get() + 1);
         }
-        if !self.own.contains_key(&index) {
+        if has_lower {
             let lower = self.lower_page(index);
             phys.bytes_mut(frame)[..lower.len()].copy_from_slice(lower);
         }
@@ -162,6 +185,8 @@ impl Pages {
         if let (Some(first), true, false) =
             (self.lower.frame, whole && in_lower, self.own.contains_key(&index))
         {
+            let start = index * PAGE;
+            self.bring(phys, start, start + PAGE)?;
             let index = u32::try_from(index).map_err(|_| Errno::ENXIO)?;
             return Ok(first.offset(index));
         }
