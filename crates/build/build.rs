@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+type Wanted = fn(&str) -> bool;
+
 /// Folders of packages/js, what their files are called by the page, and which of them it needs.
-const PARTS: [(&str, &str, fn(&str) -> bool); 4] = [
+const PARTS: [(&str, &str, Wanted); 4] = [
     ("page", "", |_| true),
     ("dist", "boxer-js/", |name| name.ends_with(".js") && !name.contains("node")),
     ("node_modules/@xterm/xterm/lib", "xterm/", |name| name == "xterm.mjs"),
@@ -45,7 +47,7 @@ fn main() {
     }
 }
 
-fn names(folder: &Path, wanted: fn(&str) -> bool) -> Vec<String> {
+fn names(folder: &Path, wanted: Wanted) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let mut names: Vec<String> = names.filter(|name| wanted(name)).collect();
