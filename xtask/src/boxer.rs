@@ -13,7 +13,7 @@ pub fn build(workspace: &Workspace) -> Result<()> {
     } else {
         println!("boxer: without `--output type=web`: there is no npm to compile packages/js");
     }
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = process::cargo();
     cargo
         .current_dir(&workspace.root)
         .args(["build", "--release"])
@@ -24,7 +24,7 @@ pub fn build(workspace: &Workspace) -> Result<()> {
 
 /// Builds an example program of one of the packages.
 pub fn build_example(workspace: &Workspace, name: &str) -> Result<()> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = process::cargo();
     cargo
         .current_dir(&workspace.root)
         .args(["build", "--release", "--example", name])

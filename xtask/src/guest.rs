@@ -58,7 +58,7 @@ fn build_with(workspace: &Workspace, what: &[&str], simd: &str) -> Result<PathBu
     } else {
         "guest/build"
     });
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = process::cargo();
     cargo
         .current_dir(&workspace.root)
         .args(["build", "--quiet", "--release", "--target", TARGET])

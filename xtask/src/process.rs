@@ -40,6 +40,19 @@ fn capture(command: &mut Command) -> Result<Output> {
     Ok(output)
 }
 
+/// Cargo, as if nobody had started this program by it: what `cargo run` says of xtask in the environment is looked at by build scripts (ring's), and
+/// would make all above them be compiled anew after each change between `cargo xtask` and cargo by hand.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let told = |prefix: &str| name.to_string_lossy().starts_with(prefix);
+        if told("CARGO_PKG_") || told("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
+}
+
 /// Whether a program of this name is on the PATH.
 pub fn on_path(program: &str) -> bool {
     std::env::var_os("PATH")

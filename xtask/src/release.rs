@@ -113,7 +113,7 @@ fn crates(workspace: &Workspace, release: &Release) -> Result<PathBuf> {
         std::fs::copy(&guest, guests.join(guest.file_name().context("guest without a name")?))?;
     }
     let target = release.out.join("cargo");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = process::cargo();
     cargo.current_dir(&workspace.root).args(["package", "--workspace", "--no-verify", "--quiet"]);
     // `guest` is built for Wasm and lies in `link`; the other two are for work on this tree.
     for other in ["boxer-guest", "boxer-testkit", "xtask"] {

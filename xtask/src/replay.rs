@@ -9,7 +9,6 @@ use anyhow::{Context, Result, bail};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// What `cargo build` and `cargo run` need to know about the programs.
 const PACKAGE: [&str; 5] =
@@ -43,7 +42,7 @@ pub fn run(workspace: &Workspace, fuzz: &[String]) -> Result<()> {
     replay(workspace, &program, &lines, &[]).context("fixtures/x86 in Wasm")?;
 
     let lines = dir.join("fresh");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = process::cargo();
     cargo
         .current_dir(&workspace.root)
         .env("CARGO_TARGET_DIR", &workspace.target)

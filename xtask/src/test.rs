@@ -96,7 +96,7 @@ fn step(name: &str) {
 }
 
 fn cargo(workspace: &Workspace) -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = process::cargo();
     cargo
         .current_dir(&workspace.root)
         .env("CARGO_TARGET_DIR", &workspace.target)

@@ -114,7 +114,7 @@ pub fn crates(release: &Release, hello: &Hello, crates: &Path) -> Result<()> {
     }
     make_dir(&dir.join(".cargo"))?;
     std::fs::write(dir.join(".cargo/config.toml"), patches)?;
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = process::cargo();
     cargo.current_dir(&dir).env_remove("BOXER_GUEST_WASM").env_remove("CARGO_TARGET_DIR");
     cargo.arg("install").arg("--path").arg(format!("boxer-cli-{}", release.version));
     process::run(cargo.arg("--root").arg(&dir))?;

@@ -5,7 +5,6 @@ use crate::paths::Workspace;
 use crate::process;
 use anyhow::{Context, Result};
 use serde_json::Value;
-use std::process::Command;
 
 /// A crate's row: layer, name, and the crates of this workspace that it may import. Besides these
 /// every crate may import layer 0, which has no logic of its own.
@@ -142,7 +141,7 @@ fn check_library(Row(layer, name, _): &Row, library: &str, report: &mut Report) 
 }
 
 fn metadata(workspace: &Workspace) -> Result<Value> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = process::cargo();
     cargo.current_dir(&workspace.root).args(["metadata", "--format-version=1", "--no-deps"]);
     serde_json::from_str(&process::stdout(&mut cargo)?).context("cargo metadata is not JSON")
 }
