@@ -1,5 +1,5 @@
 //! `cargo xtask js [--all] [WORD…]`: the package `packages/js`, compiled and tried in Node and Chromium, with `--all` in Firefox, too, on the box
-//! of `Dockerfile.examples/web`. Words choose tests by their names. With `--programs` the lists of `cargo xtask programs` in Chromium, instead.
+//! of `Dockerfile.examples/web`; and the client of sandboxes, `packages/sandbox-js`, in Node. Words choose tests by their names. With `--programs` the lists of `cargo xtask programs` in Chromium, instead.
 
 use crate::examples::{self, Hub};
 use crate::paths::{Workspace, make_dir};
@@ -33,10 +33,7 @@ pub fn run(workspace: &Workspace, words: &[String]) -> Result<()> {
     let shots = workspace.target.join("js");
     make_dir(&shots)?;
     let mut test = Command::new("node");
-    test.args(["--test", "--test-concurrency=1"]).current_dir(&package);
-    for word in words.iter().filter(|word| *word != "--all") {
-        test.arg(format!("--test-name-pattern={word}"));
-    }
+    test.args(["--test", "--test-concurrency=1"]).args(names(words)).current_dir(&package);
     test.args(["test/node.test.js", "test/browser.test.js", "test/outside.test.js"]);
     if words.iter().any(|word| word == "--all") {
         test.arg("test/firefox.test.js");
@@ -47,7 +44,28 @@ pub fn run(workspace: &Workspace, words: &[String]) -> Result<()> {
     let shell = "CMD [\"bash\", \"-i\"]\n";
     boxer::build_from_layout(workspace, &layout, "bookworm", shell, Path::new(&output))?;
     test.env("BOX", &wasm).env("WEB_BOX", &wasm).env("WEB_DIR", outside).env("SCREENSHOTS", &shots);
+    process::run(&mut test)?;
+    sandboxes(workspace, &layout, words)
+}
+
+/// Compiles the client of sandboxes, and tries it on a daemon.
+fn sandboxes(workspace: &Workspace, layout: &Path, words: &[String]) -> Result<()> {
+    let package = workspace.root.join("packages/sandbox-js");
+    install(&package)?;
+    process::run(npm(&package).args(["run", "--silent", "build"]))?;
+    let wasm = workspace.target.join("js/sandbox.wasm");
+    boxer::build_from_layout(workspace, layout, "bookworm", "", &wasm)?;
+    let mut test = Command::new("node");
+    test.arg("--test").args(names(words)).arg("test/sandbox.test.js").current_dir(&package);
+    test.env("BOXER", workspace.boxer()).env("BOXER_SANDBOX_TEMPLATE", wasm);
+    test.env("XDG_CACHE_HOME", workspace.target.join("boxer-home/cache"));
     process::run(&mut test)
+}
+
+/// How `node --test` is told which tests are meant.
+fn names(words: &[String]) -> impl Iterator<Item = String> {
+    let named = words.iter().filter(|word| *word != "--all");
+    named.map(|word| format!("--test-name-pattern={word}"))
 }
 
 /// Compiles the package, which `boxer build --output type=web` has in it, too.

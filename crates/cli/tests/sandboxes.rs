@@ -67,6 +67,11 @@ fn sandboxes_as_people_use_them() {
 }
 
 #[test]
+fn sandboxes_in_programs_of_asyncio() {
+    python("test_async");
+}
+
+#[test]
 fn programs_that_mean_no_good() {
     python("test_adversarial");
 }

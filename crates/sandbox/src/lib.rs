@@ -23,7 +23,7 @@ mod streams;
 mod template;
 
 pub use audit::{Audit, Sink};
-pub use code::{CodeError, CodeResult, Event, Execution, Language};
+pub use code::{Cancel, CodeError, CodeResult, Event, Execution, Language};
 pub use commands::{CommandHandle, CommandOptions, CommandOutput, CommandResult};
 pub use diff::{Change, Difference};
 pub use error::Error;

@@ -2,7 +2,7 @@
 
 use crate::alarm::Alarm;
 use crate::audit::{Audit, Sink};
-use crate::code::{Code, Context, Event, Execution, Language, Progress, Slot};
+use crate::code::{Cancel, Code, Context, Event, Execution, Language, Progress, Slot};
 use crate::commands::{self, CommandHandle, CommandOptions, CommandOutput, CommandResult};
 use crate::diff::{Difference, Tree};
 use crate::error::Error;
@@ -112,6 +112,8 @@ pub struct RunCode {
     pub cwd: Option<String>,
     /// How long it may take; none is 300 s.
     pub timeout: Option<Duration>,
+    /// Stops it.
+    pub cancel: Cancel,
 }
 
 impl Sandbox {
@@ -272,7 +274,15 @@ impl Sandbox {
         let longest = usize::try_from(self.0.policy.output).unwrap_or(usize::MAX);
         let mut progress = Progress::new(self.0.policy.output, tell);
         let good = match context.connect(&running, longest.saturating_add(EVENT)) {
-            Ok(()) => slot.run(&mut context, &running, &code, &mut progress)?,
+            Ok(()) if how.cancel.begins(&slot, &running) => {
+                let good = slot.run(&mut context, &running, &code, &mut progress);
+                how.cancel.is_over();
+                good?
+            }
+            Ok(()) => {
+                progress.fail("Cancelled", "the call was cancelled before its turn came");
+                true
+            }
             Err(_) => false,
         };
         if !good {

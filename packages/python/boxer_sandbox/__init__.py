@@ -3,6 +3,7 @@
 Names and behaviour are those of E2B's SDK, as far as a sandbox on this machine has them.
 """
 
+from ._async import AsyncCommandHandle, AsyncCommands, AsyncFilesystem, AsyncSandbox
 from ._client import Connection
 from ._errors import (
     CommandExitException,
@@ -27,9 +28,14 @@ from ._models import (
     Result,
     SandboxInfo,
 )
-from ._sandbox import CommandHandle, Commands, Filesystem, Sandbox
+from ._sandbox import Sandbox
+from ._sync import CommandHandle, Commands, Filesystem
 
 __all__ = [
+    "AsyncCommandHandle",
+    "AsyncCommands",
+    "AsyncFilesystem",
+    "AsyncSandbox",
     "CommandExitException",
     "CommandHandle",
     "CommandResult",

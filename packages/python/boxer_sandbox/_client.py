@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import http.client
 import json
 import os
@@ -11,7 +12,7 @@ import subprocess
 import tempfile
 import threading
 import urllib.parse
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from . import _errors
 
@@ -33,6 +34,31 @@ class _TcpConnection(http.client.HTTPConnection):
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+class Exchange:
+    """A request under way, which another thread can break off."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connection: Optional[http.client.HTTPConnection] = None
+        self.broken_off = False
+
+    def holds(self, connection: Optional[http.client.HTTPConnection]) -> None:
+        """It goes over this connection from now on, or over none any more."""
+        with self._lock:
+            self._connection = connection
+            if connection is not None and self.broken_off:
+                raise ConnectionAbortedError("broken off")
+
+    def break_off(self) -> None:
+        """Ends it, wherever it is."""
+        with self._lock:
+            self.broken_off = True
+            if self._connection is not None and self._connection.sock is not None:
+                # Whoever reads or writes sees the end, and closes.
+                with contextlib.suppress(OSError):
+                    self._connection.sock.shutdown(socket.SHUT_RDWR)
+
+
 class Connection:
     """A way to a daemon. May be used by several threads."""
 
@@ -51,7 +77,7 @@ class Connection:
         return _TcpConnection(parts.hostname, parts.port)
 
     def _send(
-        self, method: str, path: str, query: Optional[Dict[str, Any]], body: Any
+        self, exchange: Exchange, method: str, path: str, query: Optional[Dict[str, Any]], body: Any
     ) -> Tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         if query:
             given = {name: value for name, value in query.items() if value is not None}
@@ -62,6 +88,7 @@ class Connection:
             connection = self._idle.pop() if self._idle else None
         if connection is not None:
             try:
+                exchange.holds(connection)
                 connection.request(method, path, data, headers)
                 return connection, connection.getresponse()
             except (ConnectionError, http.client.RemoteDisconnected):
@@ -69,21 +96,35 @@ class Connection:
                 connection.close()
         connection = self._open()
         try:
+            connection.connect()
+            exchange.holds(connection)
             connection.request(method, path, data, headers)
             return connection, connection.getresponse()
         except OSError as error:
             connection.close()
             raise _errors.SandboxException(f"the daemon at {self.url} does not answer: {error}") from error
 
-    def _done(self, connection: http.client.HTTPConnection) -> None:
+    def _done(self, exchange: Exchange, connection: http.client.HTTPConnection) -> None:
+        exchange.holds(None)
+        if exchange.broken_off:
+            connection.close()
+            return
         with self._lock:
             self._idle.append(connection)
 
-    def call(self, method: str, path: str, query: Optional[Dict[str, Any]] = None, body: Any = None) -> bytes:
+    def call(
+        self,
+        method: str,
+        path: str,
+        query: Optional[Dict[str, Any]] = None,
+        body: Any = None,
+        exchange: Optional[Exchange] = None,
+    ) -> bytes:
         """A request; the body of its answer."""
-        connection, response = self._send(method, path, query, body)
+        exchange = exchange or Exchange()
+        connection, response = self._send(exchange, method, path, query, body)
         data = response.read()
-        self._done(connection)
+        self._done(exchange, connection)
         if response.status >= 400:
             raise _failure(response.status, data)
         return data
@@ -94,18 +135,24 @@ class Connection:
         return json.loads(data) if data else None
 
     def lines(
-        self, method: str, path: str, query: Optional[Dict[str, Any]] = None, body: Any = None
+        self,
+        method: str,
+        path: str,
+        query: Optional[Dict[str, Any]] = None,
+        body: Any = None,
+        exchange: Optional[Exchange] = None,
     ) -> Iterator[Dict[str, Any]]:
         """A request; the events of its answer, as they come."""
-        connection, response = self._send(method, path, query, body)
+        exchange = exchange or Exchange()
+        connection, response = self._send(exchange, method, path, query, body)
         if response.status >= 400:
             data = response.read()
-            self._done(connection)
+            self._done(exchange, connection)
             raise _failure(response.status, data)
-        return self._events(connection, response)
+        return self._events(exchange, connection, response)
 
     def _events(
-        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse
+        self, exchange: Exchange, connection: http.client.HTTPConnection, response: http.client.HTTPResponse
     ) -> Iterator[Dict[str, Any]]:
         whole = False
         try:
@@ -119,8 +166,9 @@ class Connection:
             whole = True
         finally:
             if whole:
-                self._done(connection)
+                self._done(exchange, connection)
             else:
+                exchange.holds(None)
                 connection.close()
 
 
@@ -176,3 +224,9 @@ def _start(template: str) -> Connection:
     atexit.register(end)
     ready = json.loads(line)
     return Connection(ready["url"], ready["token"])
+
+
+def tell(listener: Optional[Callable[[Any], Any]], what: Any) -> None:
+    """Calls who wants to hear of it."""
+    if listener is not None:
+        listener(what)

@@ -24,7 +24,23 @@ pub struct Answer {
 pub enum Body {
     Whole(Option<Bytes>),
     /// Lines of JSON, as they come.
-    Lines(Receiver<Bytes>),
+    Lines(Coming),
+}
+
+/// Lines to come, for a client that may go.
+pub struct Coming {
+    lines: Receiver<Bytes>,
+    /// What is done when the client goes before their end.
+    gone: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        if let Some(gone) = self.gone.take() {
+            // It may take a while, and the server has others to serve.
+            let _ = std::thread::Builder::new().name("gone".to_owned()).spawn(gone);
+        }
+    }
 }
 
 impl Answer {
@@ -44,8 +60,11 @@ impl Answer {
         Answer { status: 200, content_type, body: Body::Whole(Some(bytes.into())) }
     }
 
-    /// What `work` says, line by line, as it comes. It runs on a thread of its own, and goes on when the client is gone.
-    pub fn lines(work: impl FnOnce(&Lines) -> Result<(), Error> + Send + 'static) -> Answer {
+    /// What `work` says, line by line, as it comes. It runs on a thread of its own, and goes on when the client is gone, but for what `gone` does then.
+    pub fn lines(
+        work: impl FnOnce(&Lines) -> Result<(), Error> + Send + 'static,
+        gone: impl FnOnce() + Send + 'static,
+    ) -> Answer {
         let (send, receive) = channel(LINES);
         let lines = Lines(send);
         // Without a thread the body ends at once, which no client takes for an end.
@@ -54,7 +73,8 @@ impl Answer {
                 lines.say(&json!({"type": "failed", "error": described(&error)}));
             }
         });
-        Answer { status: 200, content_type: "application/x-ndjson", body: Body::Lines(receive) }
+        let coming = Coming { lines: receive, gone: Some(Box::new(gone)) };
+        Answer { status: 200, content_type: "application/x-ndjson", body: Body::Lines(coming) }
     }
 
     /// An error.
@@ -105,7 +125,12 @@ impl hyper::body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
             Body::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Body::Lines(lines) => lines.poll_recv(context).map(|line| Some(Ok(Frame::data(line?)))),
+            Body::Lines(coming) => coming.lines.poll_recv(context).map(|line| {
+                if line.is_none() {
+                    coming.gone = None;
+                }
+                Some(Ok(Frame::data(line?)))
+            }),
         }
     }
 

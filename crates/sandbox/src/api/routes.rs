@@ -2,7 +2,7 @@
 
 use super::body::{Answer, Lines};
 use super::query::Query;
-use crate::code::{Event, Language};
+use crate::code::{Cancel, Event, Language};
 use crate::commands::{CommandHandle, CommandOptions, CommandOutput};
 use crate::error::Error;
 use crate::host::Host;
@@ -243,14 +243,16 @@ fn code(sandbox: &Sandbox, request: RunRequest) -> Result<Answer, Error> {
         env,
         cwd,
         timeout: timeout.map(|timeout| seconds("timeout", timeout)).transpose()?,
+        cancel: Cancel::default(),
     };
-    let sandbox = sandbox.clone();
-    Ok(Answer::lines(move |lines| {
+    let (sandbox, cancel) = (sandbox.clone(), how.cancel.clone());
+    let work = move |lines: &Lines| {
         let execution = sandbox.run_code(&code, &how, &mut |event: &Event| lines.say(event))?;
         let (count, limit) = (execution.execution_count, execution.limit);
         lines.say(&json!({"type": "end", "execution_count": count, "limit": limit}));
         Ok(())
-    }))
+    };
+    Ok(Answer::lines(work, move || cancel.cancel()))
 }
 
 fn commands(
@@ -283,14 +285,17 @@ fn commands(
             }
             const LONG: Duration = Duration::from_secs(60);
             let (sandbox, timeout) = (sandbox.clone(), timeout.unwrap_or(LONG));
-            Ok(Answer::lines(move |lines| tell(&sandbox, &handle, Some(timeout), lines)))
+            // Nobody but this client waits for it.
+            let unheard = handle.clone();
+            let gone = move || drop(unheard.kill());
+            Ok(Answer::lines(move |lines| tell(&sandbox, &handle, Some(timeout), lines), gone))
         }
         ("GET", [pid]) => {
             let handle = of(pid)?;
             let timeout = query.get("timeout").map(|text| text.parse().map_err(invalid));
             let timeout = timeout.transpose()?.map(|time| seconds("timeout", time)).transpose()?;
             let sandbox = sandbox.clone();
-            Ok(Answer::lines(move |lines| tell(&sandbox, &handle, timeout, lines)))
+            Ok(Answer::lines(move |lines| tell(&sandbox, &handle, timeout, lines), || ()))
         }
         ("DELETE", [pid]) => Ok(Answer::json(200, &json!({"killed": of(pid)?.kill()}))),
         ("POST", [pid, "stdin"]) => {
@@ -363,7 +368,7 @@ fn files(
             let recursive = query.get("recursive").is_some_and(|text| text == "true");
             let watcher = files.watch_dir(query.need("path")?, recursive)?;
             let sandbox = sandbox.clone();
-            Ok(Answer::lines(move |lines| {
+            let work = move |lines: &Lines| {
                 lines.say(&json!({"type": "start"}));
                 while !sandbox.has_ended() && !lines.is_closed() {
                     match watcher.next(PULSE) {
@@ -372,7 +377,9 @@ fn files(
                     }
                 }
                 Ok(())
-            }))
+            };
+            // It looks whether the client is gone.
+            Ok(Answer::lines(work, || ()))
         }
         _ => Err(unknown_path(method)),
     }

@@ -1,11 +1,13 @@
 //! Running code in interpreters that keep their variables from call to call.
 
+mod cancel;
 pub mod driver;
 mod shell;
 
 use crate::error::Error;
 use crate::limit::{Limit, SIGINT, SIGKILL};
 use crate::running::Running;
+pub use cancel::Cancel;
 use driver::{Driver, Heard};
 use runtime::Command;
 use serde::{Deserialize, Serialize};

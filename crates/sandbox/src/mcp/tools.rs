@@ -1,7 +1,7 @@
 //! The tools: what a model may do in its sandbox.
 
 use super::Config;
-use crate::code::{Execution, Language};
+use crate::code::{Cancel, Execution, Language};
 use crate::commands::{CommandHandle, CommandOptions};
 use crate::error::Error;
 use crate::limit::Limit;
@@ -167,7 +167,7 @@ pub struct Tools {
 }
 
 enum Runs {
-    Code(Sandbox, String),
+    Code(Cancel),
     Command(CommandHandle),
 }
 
@@ -217,10 +217,7 @@ impl Tools {
     /// Tells what runs for a call to stop.
     pub fn cancel(&self, key: &str) {
         match lock(&self.running).get(key) {
-            Some(Runs::Code(sandbox, context)) => {
-                // It may have ended just now.
-                let _ = sandbox.interrupt(Some(context));
-            }
+            Some(Runs::Code(cancel)) => cancel.cancel(),
             Some(Runs::Command(command)) => {
                 command.kill();
             }
@@ -238,10 +235,11 @@ impl Tools {
         match tool.name {
             "run_code" => {
                 let language = Language::parse(text("language"))?;
-                let runs = Runs::Code(sandbox.clone(), language.name().to_owned());
-                lock(&self.running).insert(key.to_owned(), runs);
+                let cancel = Cancel::default();
+                lock(&self.running).insert(key.to_owned(), Runs::Code(cancel.clone()));
                 let how = RunCode {
                     language: Some(language),
+                    cancel,
                     timeout: Some(timeout),
                     ..RunCode::default()
                 };
