@@ -287,7 +287,9 @@ fn commands(
             let (sandbox, timeout) = (sandbox.clone(), timeout.unwrap_or(LONG));
             // Nobody but this client waits for it.
             let unheard = handle.clone();
-            let gone = move || drop(unheard.kill());
+            let gone = move || {
+                unheard.kill();
+            };
             Ok(Answer::lines(move |lines| tell(&sandbox, &handle, Some(timeout), lines), gone))
         }
         ("GET", [pid]) => {
