@@ -7,7 +7,7 @@ import contextlib
 import inspect
 import json
 import threading
-from typing import Any, AsyncIterator, Callable, Dict, Optional, Tuple
+from typing import Any, AsyncIterator, Callable, Dict, Iterator, Optional, Tuple
 
 from . import _client
 
@@ -22,12 +22,7 @@ class Connection:
     async def call(self, method: str, path: str, query: Optional[Dict[str, Any]] = None, body: Any = None) -> bytes:
         """A request; the body of its answer."""
         exchange = _client.Exchange()
-        work = _on_a_thread(lambda: self._waits.call(method, path, query, body, exchange))
-        try:
-            return bytes(await work)
-        except asyncio.CancelledError:
-            exchange.break_off()
-            raise
+        return bytes(await _on_a_thread(lambda: self._waits.call(method, path, query, body, exchange), exchange))
 
     async def json(self, method: str, path: str, query: Optional[Dict[str, Any]] = None, body: Any = None) -> Any:
         """A request; the JSON of its answer."""
@@ -39,34 +34,24 @@ class Connection:
     ) -> AsyncIterator[Dict[str, Any]]:
         """A request; the events of its answer, as they come."""
         exchange = _client.Exchange()
-        loop = asyncio.get_running_loop()
-        # An event, or how it ended: None, or what was raised.
-        events: "asyncio.Queue[Tuple[Optional[Dict[str, Any]], Optional[BaseException]]]" = asyncio.Queue()
-        begun: "asyncio.Future[None]" = loop.create_future()
+        lines = await _on_a_thread(lambda: self._waits.lines(method, path, query, body, exchange), exchange)
+        return _events(lines, exchange)
 
-        def work() -> None:
-            try:
-                lines = self._waits.lines(method, path, query, body, exchange)
-                _call_soon(loop, _settle, begun, None, None)
-                for event in lines:
-                    _call_soon(loop, events.put_nowait, (event, None))
-                _call_soon(loop, events.put_nowait, (None, None))
-            except BaseException as error:  # noqa: B902 (whatever it is, it belongs to who waits)
-                _call_soon(loop, _settle, begun, None, error)
-                _call_soon(loop, events.put_nowait, (None, error))
 
-        threading.Thread(target=work, name="boxer-sandbox", daemon=True).start()
+async def _events(lines: Iterator[Dict[str, Any]], exchange: _client.Exchange) -> AsyncIterator[Dict[str, Any]]:
+    loop = asyncio.get_running_loop()
+    # An event, or how it ended: None, or what was raised.
+    events: "asyncio.Queue[Tuple[Optional[Dict[str, Any]], Optional[BaseException]]]" = asyncio.Queue()
+
+    def pump() -> None:
         try:
-            await begun
-        except asyncio.CancelledError:
-            exchange.break_off()
-            raise
-        return _events(events, exchange)
+            for event in lines:
+                _call_soon(loop, events.put_nowait, (event, None))
+            _call_soon(loop, events.put_nowait, (None, None))
+        except BaseException as error:  # noqa: B902 (whatever it is, it belongs to who waits)
+            _call_soon(loop, events.put_nowait, (None, error))
 
-
-async def _events(
-    events: "asyncio.Queue[Tuple[Optional[Dict[str, Any]], Optional[BaseException]]]", exchange: _client.Exchange
-) -> AsyncIterator[Dict[str, Any]]:
+    threading.Thread(target=pump, name="boxer-sandbox", daemon=True).start()
     try:
         while True:
             event, error = await events.get()
@@ -79,8 +64,8 @@ async def _events(
         exchange.break_off()
 
 
-def _on_a_thread(work: Callable[[], Any]) -> "asyncio.Future[Any]":
-    """What `work` gives. A thread of its own: a pool would make calls that take long wait for each other."""
+async def _on_a_thread(work: Callable[[], Any], exchange: _client.Exchange) -> Any:
+    """What `work` gives; it is broken off when this is. A thread of its own: a pool would make calls that take long wait for each other."""
     loop = asyncio.get_running_loop()
     future: "asyncio.Future[Any]" = loop.create_future()
 
@@ -93,7 +78,11 @@ def _on_a_thread(work: Callable[[], Any]) -> "asyncio.Future[Any]":
             _call_soon(loop, _settle, future, value, None)
 
     threading.Thread(target=run, name="boxer-sandbox", daemon=True).start()
-    return future
+    try:
+        return await future
+    except asyncio.CancelledError:
+        exchange.break_off()
+        raise
 
 
 def _settle(future: "asyncio.Future[Any]", value: Any, error: Optional[BaseException]) -> None:
@@ -113,7 +102,7 @@ def _call_soon(loop: asyncio.AbstractEventLoop, what: Callable[..., Any], *args:
 
 async def connect(url: Optional[str], token: Optional[str], template: Optional[str]) -> Connection:
     """The daemon that is named here or in the environment; else one of this process for the box ``template``."""
-    return Connection(await _on_a_thread(lambda: _client.connect(url, token, template)))
+    return Connection(await _on_a_thread(lambda: _client.connect(url, token, template), _client.Exchange()))
 
 
 async def tell(listener: Optional[Callable[[Any], Any]], what: Any) -> None:

@@ -112,6 +112,16 @@ class Connection:
         with self._lock:
             self._idle.append(connection)
 
+    def _answer(
+        self, exchange: Exchange, method: str, path: str, query: Optional[Dict[str, Any]], body: Any
+    ) -> Tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        connection, response = self._send(exchange, method, path, query, body)
+        if response.status < 400:
+            return connection, response
+        data = response.read()
+        self._done(exchange, connection)
+        raise _failure(response.status, data)
+
     def call(
         self,
         method: str,
@@ -122,11 +132,9 @@ class Connection:
     ) -> bytes:
         """A request; the body of its answer."""
         exchange = exchange or Exchange()
-        connection, response = self._send(exchange, method, path, query, body)
+        connection, response = self._answer(exchange, method, path, query, body)
         data = response.read()
         self._done(exchange, connection)
-        if response.status >= 400:
-            raise _failure(response.status, data)
         return data
 
     def json(self, method: str, path: str, query: Optional[Dict[str, Any]] = None, body: Any = None) -> Any:
@@ -144,12 +152,7 @@ class Connection:
     ) -> Iterator[Dict[str, Any]]:
         """A request; the events of its answer, as they come."""
         exchange = exchange or Exchange()
-        connection, response = self._send(exchange, method, path, query, body)
-        if response.status >= 400:
-            data = response.read()
-            self._done(exchange, connection)
-            raise _failure(response.status, data)
-        return self._events(exchange, connection, response)
+        return self._events(exchange, *self._answer(exchange, method, path, query, body))
 
     def _events(
         self, exchange: Exchange, connection: http.client.HTTPConnection, response: http.client.HTTPResponse

@@ -66,13 +66,11 @@ test("files", async () => {
 });
 
 test("what happens in a directory", { timeout: 20_000 }, async () => {
-  const { promise, resolve } = (() => {
-    let resolve;
-    return { promise: new Promise((r) => (resolve = r)), resolve };
-  })();
-  const watch = await sandbox.files.watchDir("/tmp", resolve);
+  let tell;
+  const told = new Promise((resolve) => (tell = resolve));
+  const watch = await sandbox.files.watchDir("/tmp", tell);
   await sandbox.files.write("/tmp/new", "");
-  assert.deepEqual(await promise, { name: "new", type: "create" });
+  assert.deepEqual(await told, { name: "new", type: "create" });
   await watch.stop();
 });
 
