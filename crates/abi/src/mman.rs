@@ -80,5 +80,9 @@ pub const MADV_KEEPONFORK: u64 = 19;
 pub const MADV_POPULATE_READ: u64 = 22;
 /// madvise: fault in for writing.
 pub const MADV_POPULATE_WRITE: u64 = 23;
+/// madvise: as MADV_DONTNEED, of locked pages as well.
+pub const MADV_DONTNEED_LOCKED: u64 = 24;
+/// madvise: bring in huge pages in the place of small ones.
+pub const MADV_COLLAPSE: u64 = 25;
 /// madvise: mergeable to do-dump (12 to 17), hints without effect here.
 pub const MADV_DODUMP_RANGE: core::ops::RangeInclusive<u64> = 12..=17;

@@ -405,6 +405,11 @@ fn tracers_see_what_linux_shows() {
 }
 
 #[test]
+fn threads_that_take_a_signal_of_their_process() {
+    check("choice");
+}
+
+#[test]
 fn filters_of_system_calls() {
     check("seccomp");
 }

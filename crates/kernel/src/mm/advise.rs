@@ -2,15 +2,18 @@
 
 use abi::Errno;
 use abi::mman::{
-    MADV_DODUMP_RANGE, MADV_DOFORK, MADV_DONTFORK, MADV_DONTNEED, MADV_FREE, MADV_KEEPONFORK,
-    MADV_POPULATE_READ, MADV_POPULATE_WRITE, MADV_REMOVE, MADV_WIPEONFORK, MS_ASYNC, MS_INVALIDATE,
-    MS_SYNC,
+    MADV_COLLAPSE, MADV_DODUMP_RANGE, MADV_DOFORK, MADV_DONTFORK, MADV_DONTNEED,
+    MADV_DONTNEED_LOCKED, MADV_FREE, MADV_KEEPONFORK, MADV_POPULATE_READ, MADV_POPULATE_WRITE,
+    MADV_REMOVE, MADV_WIPEONFORK, MS_ASYNC, MS_INVALIDATE, MS_SYNC, PROT_WRITE,
 };
 use mem::{Access, FaultKind, PAGE_SHIFT, PAGE_SIZE, Translate};
 
 use super::Mm;
 use super::map::page_range;
 use crate::source::Cut;
+
+/// Bytes of a huge page.
+const HUGE: u64 = 2 << 20;
 
 impl Mm {
     /// madvise(2).
@@ -30,6 +33,8 @@ impl Mm {
                     | MADV_KEEPONFORK
                     | MADV_POPULATE_READ
                     | MADV_POPULATE_WRITE
+                    | MADV_DONTNEED_LOCKED
+                    | MADV_COLLAPSE
             );
         if !known {
             return Err(Errno::EINVAL);
@@ -50,7 +55,7 @@ impl Mm {
             space.vmas.overlapping(start, end).all(|(_, v)| v.source.is_none() && !v.rights.shared)
         };
         match advice {
-            MADV_DONTNEED => self.zap_mapped(start, end),
+            MADV_DONTNEED | MADV_DONTNEED_LOCKED => self.zap_mapped(start, end),
             MADV_FREE => {
                 if !private_anon(space) {
                     return Err(Errno::EINVAL);
@@ -58,6 +63,7 @@ impl Mm {
                 self.zap_mapped(start, end);
             }
             MADV_REMOVE => self.remove(start, end)?,
+            MADV_COLLAPSE => self.collapse(start, end)?,
             MADV_DONTFORK => space.vmas.change(start, end, |r| r.dont_fork = true),
             MADV_DOFORK => space.vmas.change(start, end, |r| r.dont_fork = false),
             MADV_WIPEONFORK => {
@@ -79,6 +85,42 @@ impl Mm {
             _ => {}
         }
         if covered { Ok(()) } else { Err(Errno::ENOMEM) }
+    }
+
+    /// MADV_COLLAPSE: there are no huge pages here, so only their effect shows: where a mapping has room for one, and has some of
+    /// its pages if they are its own, all of them are brought in.
+    fn collapse(&mut self, start: u64, end: u64) -> Result<(), Errno> {
+        let space = self.spaces.get(&self.current).ok_or(Errno::ENOMEM)?;
+        let mut huge = Vec::new();
+        for (at, vma) in space.vmas.overlapping(start, end) {
+            let inside = |from: u64, to: u64| (from.next_multiple_of(HUGE), to & !(HUGE - 1));
+            let (first, last) = inside(at, vma.end);
+            let own = vma.source.is_none();
+            if first >= last || !(own || vma.rights.shared) {
+                return Err(Errno::EINVAL);
+            }
+            let (first, last) = inside(at.max(start), vma.end.min(end));
+            if first > last {
+                return Err(Errno::EINVAL);
+            }
+            for page in (first..last).step_by(HUGE as usize) {
+                let (from, to) = (page >> PAGE_SHIFT, (page + HUGE) >> PAGE_SHIFT);
+                if own && space.table.range(from, to).next().is_none() {
+                    return Err(Errno::EINVAL);
+                }
+                if vma.rights.prot != 0 {
+                    huge.push((page, vma.rights.prot & PROT_WRITE != 0));
+                }
+            }
+        }
+        for (page, write) in huge {
+            let access = if write { Access::Write } else { Access::Read };
+            self.populate(page, page + HUGE, access).map_err(|kind| match kind {
+                FaultKind::OutOfMemory => Errno::ENOMEM,
+                _ => Errno::EINVAL,
+            })?;
+        }
+        Ok(())
     }
 
     /// Drops the resident pages of `start .. end`; private changes are lost.
@@ -122,11 +164,19 @@ impl Mm {
         Ok(())
     }
 
-    /// mincore(2): one byte a page, 1 = resident.
+    /// mincore(2): one byte a page, 1 = resident, up to the first page that is not mapped; ENOMEM if that is the first of all.
     pub fn residency(&self, addr: u64, len: u64) -> Result<Vec<u8>, Errno> {
         let (start, end) = page_range(addr, len)?;
         let space = self.spaces.get(&self.current).ok_or(Errno::ENOMEM)?;
-        if !space.vmas.is_covered(start, end) {
+        let mut mapped = start;
+        for (at, vma) in space.vmas.overlapping(start, end) {
+            if at > mapped {
+                break;
+            }
+            mapped = vma.end;
+        }
+        let end = mapped.min(end);
+        if start >= end {
             return Err(Errno::ENOMEM);
         }
         let first = start >> PAGE_SHIFT;

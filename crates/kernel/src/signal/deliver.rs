@@ -42,10 +42,7 @@ impl Kernel {
                 }
                 return false;
             }
-            if matches!(&self.tasks[tid].run, Run::Blocked(wait) if wait.uninterruptible)
-                && !self.kill_pending(tid)
-            {
-                self.tasks[tid].look_at_signals = false;
+            if matches!(&self.tasks[tid].run, Run::Blocked(wait) if wait.uninterruptible) {
                 return false;
             }
             if is_traced && waits && self.has_signal(tid) && self.break_off(tid) {
@@ -121,16 +118,12 @@ impl Kernel {
         }
     }
 
-    /// Whether SIGKILL waits for the thread.
-    fn kill_pending(&self, tid: ThreadId) -> bool {
-        let thread = &self.tasks[tid];
-        let shared = self.tasks.process(thread.pid).is_some_and(|p| p.pending.set().has(SIGKILL));
-        shared || thread.pending.set().has(SIGKILL)
-    }
-
-    /// Takes the next pending signal that is not blocked.
+    /// Takes the next pending signal that is not blocked, if the thread is to look for one.
     fn take_deliverable(&mut self, tid: ThreadId) -> Option<Siginfo> {
         let thread = &mut self.tasks[tid];
+        if !thread.look_at_signals {
+            return None;
+        }
         let pid = thread.pid;
         let allowed = SigSet(!thread.blocked.0);
         let own = SigSet(thread.pending.set().0 & allowed.0);
@@ -213,8 +206,12 @@ impl Kernel {
     /// Sets the blocked signals of a thread.
     pub(crate) fn set_mask(&mut self, tid: ThreadId, mask: SigSet) {
         let thread = &mut self.tasks[tid];
-        thread.blocked = mask.blockable();
-        thread.look_at_signals = true;
+        let mask = mask.blockable();
+        let closed = mask.without(thread.blocked);
+        thread.blocked = mask;
+        if std::mem::replace(&mut thread.look_at_signals, true) {
+            self.retarget(tid, closed);
+        }
     }
 
     /// For calls with a signal mask of their own (ppoll, pselect6, epoll_pwait, sigsuspend): sets it for the time of
@@ -227,9 +224,12 @@ impl Kernel {
         }
     }
 
-    /// Whether some signal is pending that the thread does not block.
+    /// Whether some signal is pending that the thread is to take.
     pub fn has_signal(&self, tid: ThreadId) -> bool {
         let thread = &self.tasks[tid];
+        if !thread.look_at_signals {
+            return false;
+        }
         let shared = self.tasks.process(thread.pid).map_or(0, |p| p.pending.set().0);
         (thread.pending.set().0 | shared) & !thread.blocked.0 != 0
     }

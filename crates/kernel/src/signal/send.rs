@@ -35,15 +35,26 @@ impl Kernel {
 
     /// Sends to a whole process. `force`: also kills the first process. False if the queue is full.
     pub fn send_to_process(&mut self, pid: ProcessId, info: Siginfo, force: bool) -> bool {
+        self.send_by_thread(pid, ThreadId(pid.0), info, force)
+    }
+
+    /// The same, for thread `first` to take if it can.
+    pub(crate) fn send_by_thread(
+        &mut self,
+        pid: ProcessId,
+        first: ThreadId,
+        info: Siginfo,
+        force: bool,
+    ) -> bool {
         let signal = info.signo as u32;
         let Some(process) = self.tasks.process(pid) else { return true };
         if signal == 0 || process.zombie.is_some() {
             return true;
         }
         let limit = process.limits.soft(RLIMIT_SIGPENDING).min(65536) as usize;
-        let leader = process.leader();
+        let judge = if process.threads.contains(&first) { first } else { process.leader() };
         self.stop_or_continue(pid, signal);
-        if self.is_ignored(leader, signal, force) {
+        if self.is_ignored(judge, signal, force) {
             return true;
         }
         let Some(process) = self.tasks.process_mut(pid) else { return true };
@@ -53,12 +64,81 @@ impl Kernel {
         }
         let Some(process) = self.tasks.process_mut(pid) else { return true };
         process.pending.push(info);
-        let threads: Vec<ThreadId> = process.threads.iter().copied().collect();
         self.wakes.borrow_mut().push(WaitKey::signal(pid));
-        for tid in threads {
-            self.nudge(tid, signal);
+        if let Some(tid) = self.choose(pid, first, signal) {
+            self.wake_for(tid, signal);
         }
         true
+    }
+
+    /// The thread that takes a signal for the whole process (`complete_signal`): `first` if it can, else the one that took
+    /// the last such signal or the next after that. None: whoever can again looks then.
+    fn choose(&mut self, pid: ProcessId, first: ThreadId, signal: u32) -> Option<ThreadId> {
+        if self.takes(first, signal) {
+            return Some(first);
+        }
+        let process = self.tasks.process(pid)?;
+        let last = process.signal_target;
+        let ring = process.threads.range(last..).chain(process.threads.range(..last));
+        let found = ring.copied().find(|&tid| self.takes(tid, signal))?;
+        self.tasks.process_mut(pid)?.signal_target = found;
+        Some(found)
+    }
+
+    /// Whether the thread would take `signal` now (`wants_signal`).
+    fn takes(&self, tid: ThreadId, signal: u32) -> bool {
+        let Some(thread) = self.tasks.thread(tid) else { return false };
+        if thread.run == Run::Dead || !thread.open_to().has(signal) {
+            return false;
+        }
+        if signal == SIGKILL {
+            return true;
+        }
+        let stopped = match &thread.ptrace {
+            Some(traced) => traced.trap.is_some(),
+            None => self.tasks.process(thread.pid).is_some_and(|p| p.stopped.is_some()),
+        };
+        !stopped && (tid == self.current || !thread.look_at_signals)
+    }
+
+    /// Lets the thread take a signal that it is open to. One that ends the process without a core dump does so at once.
+    fn wake_for(&mut self, tid: ThreadId, signal: u32) {
+        let Some(thread) = self.tasks.thread(tid) else { return };
+        let pid = thread.pid;
+        let kills = pid != INIT
+            && thread.ptrace.is_none()
+            && !thread.blocked.has(signal)
+            && thread.handlers.borrow().get(signal).handler == SIG_DFL
+            && default_action(signal) == DefaultAction::Terminate
+            && self.tasks.process(pid).is_some_and(|p| p.exiting.is_none());
+        if kills {
+            self.log_death(tid, signal);
+            self.exit_group(pid, signal as i32);
+            self.woken |= tid != self.current;
+        } else {
+            self.nudge(tid, SigSet::of(signal));
+        }
+    }
+
+    /// Thread `tid` takes none of `signals` any more: what waits for it goes to others (`retarget_shared_pending`).
+    pub(crate) fn retarget(&mut self, tid: ThreadId, signals: SigSet) {
+        let Some(process) = self.tasks.thread(tid).and_then(|t| self.tasks.process(t.pid)) else {
+            return;
+        };
+        let mut left = SigSet(process.pending.set().0 & signals.0);
+        if left == SigSet::default() || process.exiting.is_some() {
+            return;
+        }
+        let after = ThreadId(tid.0.saturating_add(1));
+        let ring = process.threads.range(after..).chain(process.threads.range(..tid));
+        for other in ring.copied().collect::<Vec<_>>() {
+            let Some(thread) = self.tasks.thread(other) else { continue };
+            let taken = SigSet(left.0 & thread.open_to().0);
+            if taken != SigSet::default() {
+                left = left.without(taken);
+                self.nudge(other, taken);
+            }
+        }
     }
 
     /// Sends to one thread. False if the queue is full.
@@ -85,7 +165,9 @@ impl Kernel {
         let Some(thread) = self.tasks.thread_mut(tid) else { return true };
         thread.pending.push(info);
         self.wakes.borrow_mut().push(WaitKey::signal(pid));
-        self.nudge(tid, signal);
+        if self.takes(tid, signal) {
+            self.wake_for(tid, signal);
+        }
         true
     }
 
@@ -98,14 +180,19 @@ impl Kernel {
         }
     }
 
-    /// Makes the scheduler look at the signals of `tid`.
-    fn nudge(&mut self, tid: ThreadId, signal: u32) {
-        if let Some(thread) = self.tasks.thread_mut(tid)
-            && !thread.blocked.has(signal)
-        {
+    /// Makes the scheduler look at the signals of `tid`, or its sigtimedwait(2) take them.
+    fn nudge(&mut self, tid: ThreadId, signals: SigSet) {
+        let Some(thread) = self.tasks.thread_mut(tid) else { return };
+        let waits = matches!(thread.run, Run::Blocked(_));
+        // One that has its turn ahead anyway is not woken.
+        self.woken |= tid != self.current && waits;
+        if thread.awaited().0 & signals.0 != 0 {
+            thread.run = Run::Retry;
+        } else {
             thread.look_at_signals = true;
-            // One that has its turn ahead anyway is not woken.
-            self.woken |= tid != self.current && matches!(thread.run, Run::Blocked(_));
+        }
+        if signals.has(SIGKILL) {
+            thread.end_patience();
         }
     }
 
@@ -141,6 +228,8 @@ impl Kernel {
         for tid in threads {
             if let Some(thread) = self.tasks.thread_mut(tid) {
                 thread.pending.discard(drop);
+                // What came while it was stopped.
+                thread.look_at_signals |= was_stopped;
             }
             if signal == SIGKILL {
                 self.release_from_trap(tid);
@@ -173,6 +262,7 @@ impl Kernel {
         let Some(process) = self.tasks.process_mut(pid) else { return };
         process.report = Some(report);
         let parent = process.parent;
+        let maker = self.maker(pid);
         let (code, status) = match report {
             Report::Stopped(signal) => (CLD_STOPPED, signal as i32),
             Report::Continued => (CLD_CONTINUED, SIGCONT as i32),
@@ -185,7 +275,7 @@ impl Kernel {
             .is_none_or(|t| t.handlers.borrow().get(SIGCHLD).flags & SA_NOCLDSTOP != 0);
         if !quiet {
             let info = self.child_info(pid, code, status);
-            self.send_to_process(parent, info, false);
+            self.send_by_thread(parent, maker, info, false);
         }
     }
 

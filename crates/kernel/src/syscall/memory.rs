@@ -188,7 +188,7 @@ pub fn mincore(k: &mut Kernel, _: ThreadId, a: Args) -> SysResult {
         let bytes = k.mm.residency(at, part)?;
         k.mm.write_user(vec, &bytes)?;
         vec = vec.wrapping_add(bytes.len() as u64);
-        at += part;
+        at += (bytes.len() as u64) << PAGE_SHIFT;
     }
     Ok(0)
 }

@@ -119,10 +119,6 @@ impl Kernel {
                     if let Some(process) = self.tasks.process_mut(pid) {
                         process.usage.switches += 1;
                     }
-                    // A signal that was pending before the call must end the wait.
-                    if self.has_signal(tid) {
-                        self.tasks[tid].look_at_signals = true;
-                    }
                 }
                 return;
             }

@@ -7,7 +7,7 @@ use super::Args;
 use crate::signal::frame::altstack_flags;
 use crate::signal::{SigSet, siginfo_from};
 use crate::task::Restart;
-use crate::{Kernel, OnSignal, ProcessId, Stop, SysResult, ThreadId, Wait, WaitKey};
+use crate::{Kernel, OnSignal, ProcessId, Stop, SysResult, ThreadId, Wait};
 
 fn check_signal(signal: i32) -> Result<u32, Errno> {
     u32::try_from(signal).ok().filter(|&s| s <= NSIG as u32).ok_or(Errno::EINVAL)
@@ -125,10 +125,9 @@ pub fn rt_sigtimedwait(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     if k.deadline_passed(tid) {
         return Err(Errno::EAGAIN.into());
     }
-    Wait::on(WaitKey::signal(pid))
-        .until(k.tasks[tid].restart.deadline)
-        .on_signal(OnSignal::Always)
-        .block()
+    let restart = &mut k.tasks[tid].restart;
+    restart.awaited = set;
+    Wait::default().until(restart.deadline).on_signal(OnSignal::Always).block()
 }
 
 /// rt_sigreturn(2)
@@ -196,7 +195,8 @@ pub fn kill(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
             Ok(()) => {
                 if signal != 0 {
                     let info = siginfo_from(signal, SI_USER, me.0, uid);
-                    k.send_to_process(pid, info, false);
+                    let first = if target > 0 { target as u32 } else { pid.0 };
+                    k.send_by_thread(pid, ThreadId(first), info, false);
                 }
                 result = Ok(());
             }
@@ -262,14 +262,16 @@ fn sendable(mut info: Siginfo, signal: u32, own: bool) -> Result<Siginfo, Errno>
 
 /// rt_sigqueueinfo(2)
 pub fn rt_sigqueueinfo(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    let pid = ProcessId(a.u32(0));
-    let info = queued_info(k, a.u64(2), a.u32(1), pid == k.tasks[tid].pid)?;
-    if k.tasks.process(pid).is_none() {
-        return Err(Errno::ESRCH.into());
-    }
+    // As with kill(2), the id may be that of any thread.
+    let to = ThreadId(a.u32(0));
+    let info = queued_info(k, a.u64(2), a.u32(1), to == tid)?;
+    let pid = match k.tasks.thread(to) {
+        Some(thread) => thread.pid,
+        None => k.tasks.process(ProcessId(to.0)).map(|p| p.pid).ok_or(Errno::ESRCH)?,
+    };
     let signal = check_signal(a.i32(1))?;
     k.may_signal(tid, pid, signal)?;
-    if signal != 0 && !k.send_to_process(pid, info, false) {
+    if signal != 0 && !k.send_by_thread(pid, to, info, false) {
         return Err(Errno::EAGAIN.into());
     }
     Ok(0)

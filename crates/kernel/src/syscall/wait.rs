@@ -50,15 +50,17 @@ impl Kernel {
     /// Looks for a child in one of the states of `options`. `Ok(None)` = there are children, but none is ready.
     fn find_child(
         &mut self,
-        parent: ProcessId,
+        tid: ThreadId,
         which: Which,
         options: i32,
     ) -> Result<Option<Found>, Errno> {
+        let parent = self.tasks[tid].pid;
+        let own = |child| options & WNOTHREAD == 0 || self.maker(child) == tid;
         let children: Vec<ProcessId> = self.tasks[parent]
             .children
             .iter()
             .copied()
-            .filter(|&c| self.is_meant(c, which, options))
+            .filter(|&c| self.is_meant(c, which, options) && own(c))
             .collect();
         let keep = options & WNOWAIT != 0;
         let traces = match self.find_tracee(parent, which, keep, options) {
@@ -180,7 +182,7 @@ impl Kernel {
         options: i32,
     ) -> Result<Option<Found>, crate::Stop> {
         let parent = self.tasks[tid].pid;
-        if let Some(found) = self.find_child(parent, which, options)? {
+        if let Some(found) = self.find_child(tid, which, options)? {
             return Ok(Some(found));
         }
         if options & WNOHANG != 0 {

@@ -93,6 +93,9 @@ impl Kernel {
         let thread = self.child_thread(tid, new_tid, space, &args);
         if flags & CLONE_THREAD == 0 {
             let mut process = self.child_process(pid, ProcessId(id), &args);
+            if flags & CLONE_PARENT == 0 {
+                process.maker = tid;
+            }
             process.life = life;
             let parent = process.parent;
             self.tasks.add_process(process);
@@ -257,6 +260,7 @@ impl Kernel {
         let caller = &self.tasks[pid];
         let parent = if args.flags & CLONE_PARENT != 0 { caller.parent } else { pid };
         let mut process = Process::new(new, parent, self.now());
+        process.maker = caller.maker;
         process.pgid = caller.pgid;
         process.sid = caller.sid;
         process.tty = caller.tty;

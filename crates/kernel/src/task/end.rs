@@ -38,6 +38,7 @@ impl Kernel {
             self.release_from_trap(tid);
             if let Some(thread) = self.tasks.thread_mut(tid) {
                 thread.look_at_signals = true;
+                thread.end_patience();
             }
         }
     }
@@ -63,6 +64,9 @@ impl Kernel {
         }
         let thread = &self.tasks[tid];
         let (pid, space, clear_tid) = (thread.pid, thread.space, thread.clear_tid);
+        if thread.look_at_signals {
+            self.retarget(tid, thread.open_to());
+        }
         let before = self.mm.current();
         self.mm.activate(space);
         self.leave_futex(tid);
@@ -100,6 +104,8 @@ impl Kernel {
         self.release_files(thread);
         if last {
             self.end_process(pid);
+        } else {
+            self.pass_children(pid, tid);
         }
     }
 
@@ -145,7 +151,7 @@ impl Kernel {
         if signal != 0 {
             let mut info = self.child_info(pid, code, value);
             info.signo = signal as i32;
-            self.send_to_process(parent, info, false);
+            self.send_by_thread(parent, self.maker(pid), info, false);
         }
         let forgotten =
             signal == SIGCHLD && (action.handler == SIG_IGN || action.flags & SA_NOCLDWAIT != 0);
@@ -169,6 +175,39 @@ impl Kernel {
         }
     }
 
+    /// The thread of the parent that has made process `pid`, or now stands for that one.
+    pub(crate) fn maker(&self, pid: ProcessId) -> ThreadId {
+        let Some(process) = self.tasks.process(pid) else { return ThreadId(0) };
+        match self.tasks.process(process.parent) {
+            Some(parent) if !parent.threads.contains(&process.maker) => parent.leader(),
+            _ => process.maker,
+        }
+    }
+
+    /// The children of an ended thread go to another one of its process.
+    fn pass_children(&mut self, pid: ProcessId, from: ThreadId) {
+        let Some(process) = self.tasks.process(pid) else { return };
+        let heir = process.leader();
+        for child in process.children.clone() {
+            let Some(process) = self.tasks.process_mut(child).filter(|p| p.maker == from) else {
+                continue;
+            };
+            process.maker = heir;
+            self.tell_of_parents_end(child);
+        }
+    }
+
+    /// The signals that threads of `child` want when their parent ends (prctl(2), PR_SET_PDEATHSIG).
+    fn tell_of_parents_end(&mut self, child: ProcessId) {
+        let Some(process) = self.tasks.process(child) else { return };
+        for tid in process.threads.clone() {
+            let signal = self.tasks.thread(tid).map_or(0, |t| t.death_signal);
+            if signal != 0 {
+                self.send_by_thread(child, tid, siginfo(signal, SI_USER), false);
+            }
+        }
+    }
+
     /// Children of an ended process go to the nearest subreaper or to the first process.
     fn orphan_children(&mut self, pid: ProcessId) {
         let mut heir = INIT;
@@ -186,16 +225,10 @@ impl Kernel {
             process.parent = heir;
             process.exit_signal = SIGCHLD;
             let zombie = process.zombie.is_some();
-            let threads: Vec<ThreadId> = process.threads.iter().copied().collect();
             if let Some(heir) = self.tasks.process_mut(heir) {
                 heir.children.insert(child);
             }
-            for tid in threads {
-                let signal = self.tasks.thread(tid).map_or(0, |t| t.death_signal);
-                if signal != 0 {
-                    self.send_to_thread(tid, siginfo(signal, SI_USER), false);
-                }
-            }
+            self.tell_of_parents_end(child);
             if zombie {
                 self.wakes.borrow_mut().push(WaitKey::children(heir));
                 let info = self.child_info(child, CLD_EXITED, 0);

@@ -76,6 +76,8 @@ pub struct Process {
     pub membarrier: u32,
     /// Its parent; 0 for the first.
     pub parent: ProcessId,
+    /// The parent's thread that made it, which is told of its end first.
+    pub maker: ThreadId,
     /// Process group.
     pub pgid: ProcessId,
     /// Session.
@@ -86,6 +88,8 @@ pub struct Process {
     pub threads: BTreeSet<ThreadId>,
     /// Signals sent to the process.
     pub pending: Pending,
+    /// The last thread that took one in the place of the one that was meant.
+    pub signal_target: ThreadId,
     /// Signal that stopped it.
     pub stopped: Option<u32>,
     /// News for wait4.
@@ -136,11 +140,13 @@ impl Process {
             life: Life::new(pid),
             membarrier: 0,
             parent,
+            maker: ThreadId(parent.0),
             pgid: pid,
             sid: pid,
             children: BTreeSet::new(),
             threads: BTreeSet::new(),
             pending: Pending::default(),
+            signal_target: ThreadId(pid.0),
             stopped: None,
             report: None,
             exiting: None,

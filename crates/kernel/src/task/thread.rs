@@ -47,6 +47,8 @@ pub struct Restart {
     pub value: u64,
     /// Woken alone, by an exclusive key ([`Wait::exclusive`]).
     pub chosen: bool,
+    /// The signals that sigtimedwait(2) waits for.
+    pub awaited: SigSet,
     /// The record lock that fcntl(2) waits for, and the file it is of.
     pub lock: Option<(crate::fs::lock::FileKey, crate::fs::lock::Range)>,
     /// The futex queue that the thread is in.
@@ -161,12 +163,29 @@ impl Thread {
         self.ptrace.as_ref().is_some_and(|traced| traced.trap.is_some())
     }
 
+    /// The signals that it takes: those that it does not block, and those that it waits for.
+    pub fn open_to(&self) -> SigSet {
+        SigSet(!self.blocked.0).with(self.awaited())
+    }
+
+    /// The signals that sigtimedwait(2) waits for.
+    pub fn awaited(&self) -> SigSet {
+        if matches!(self.run, Run::Blocked(_)) { self.restart.awaited } else { SigSet::default() }
+    }
+
+    /// What waits without looking at signals does so no more: the process ends.
+    pub fn end_patience(&mut self) {
+        if let Run::Blocked(wait) = &mut self.run {
+            wait.uninterruptible = false;
+        }
+    }
+
     /// Whether the scheduler may pick it (if its process is not stopped).
     pub fn is_runnable(&self) -> bool {
         match &self.run {
             _ if self.is_trapped() => false,
             Run::Ready | Run::Retry | Run::Enter => true,
-            Run::Blocked(_) => self.look_at_signals,
+            Run::Blocked(wait) => self.look_at_signals && !wait.uninterruptible,
             Run::Dead => false,
         }
     }

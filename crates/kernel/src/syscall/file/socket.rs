@@ -60,6 +60,15 @@ pub fn socket(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 pub fn socketpair(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let kind = a.u32(1);
     check_flags(kind)?;
+    // Both numbers are stored before it turns out whether there are such sockets.
+    let limit = k.fd_limit(tid);
+    let (first, second) = {
+        let files = k.tasks[tid].files.borrow();
+        let first = files.free(0, limit)?;
+        (first, files.free(first as u64 + 1, limit)?)
+    };
+    k.mm.write_pod(a.u64(3), &(first as i32))?;
+    k.mm.write_pod(a.u64(3).wrapping_add(4), &(second as i32))?;
     let (one, two) = socket::pair(&mut k.cx(tid), a.u32(0), kind, a.u32(2))?;
     k.add_pair(tid, one, two, kind & SOCK_CLOEXEC != 0, a.u64(3))
 }

@@ -52,6 +52,8 @@ const MADV: &[(u64, &str)] = &[
     (MADV_KEEPONFORK, "MADV_KEEPONFORK"),
     (MADV_POPULATE_READ, "MADV_POPULATE_READ"),
     (MADV_POPULATE_WRITE, "MADV_POPULATE_WRITE"),
+    (MADV_DONTNEED_LOCKED, "MADV_DONTNEED_LOCKED"),
+    (MADV_COLLAPSE, "MADV_COLLAPSE"),
 ];
 
 pub(super) static ROWS: &[Row] = crate::syscall_rows! {
