@@ -27,6 +27,12 @@ pub struct LimitArgs {
     /// [default: 2048]
     #[arg(long, value_parser = threads, value_name = "COUNT", allow_hyphen_values = true)]
     pids_limit: Option<u32>,
+    /// End the box with status 152 when its processes have executed so many instructions, as 500000 or 2g (billions)
+    #[arg(long, value_parser = instructions, value_name = "COUNT")]
+    instructions: Option<u64>,
+    /// Open files of all processes at once; open fails with ENFILE beyond it [default: no limit]
+    #[arg(long, value_parser = open_files, value_name = "COUNT")]
+    open_files: Option<u64>,
 }
 
 impl LimitArgs {
@@ -38,6 +44,8 @@ impl LimitArgs {
             timeout: self.timeout,
             cpu_time: self.cpus_time,
             pids: self.pids_limit,
+            instructions: self.instructions,
+            open_files: self.open_files,
         }
     }
 }
@@ -69,6 +77,14 @@ fn bytes(text: &str) -> Result<u64, String> {
 
 fn duration(text: &str) -> Result<u64, String> {
     Ok(limits::duration(text)?.unwrap_or(u64::MAX))
+}
+
+fn instructions(text: &str) -> Result<u64, String> {
+    Ok(limits::number_of(text, "instructions")?.unwrap_or(u64::MAX))
+}
+
+fn open_files(text: &str) -> Result<u64, String> {
+    Ok(limits::number_of(text, "open files")?.unwrap_or(u64::MAX))
 }
 
 fn threads(text: &str) -> Result<u32, String> {

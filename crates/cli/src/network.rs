@@ -84,6 +84,7 @@ impl NetworkArgs {
             hosts: known(&hosts(&self.add_host)?),
             servers: self.dns.clone(),
             report: debug.then(report),
+            ..Grant::default()
         }))
     }
 
@@ -190,8 +191,12 @@ pub fn open(grant: Grant) -> Result<Network, Failure> {
 }
 
 /// Says each refusal on standard error.
-pub fn report() -> runtime::Report {
-    Arc::new(|line| tell!("boxer: {line}"))
+pub fn report() -> runtime::NetworkReport {
+    Arc::new(|event| {
+        if event.is_refusal() {
+            tell!("boxer: {event}");
+        }
+    })
 }
 
 #[cfg(test)]

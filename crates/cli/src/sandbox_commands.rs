@@ -66,6 +66,15 @@ pub struct SandboxArgs {
     /// Processes and threads at once; fork fails with EAGAIN beyond it
     #[arg(long, value_name = "COUNT", default_value_t = 128)]
     pub pids_limit: u32,
+    /// Open files of all its programs; open fails with ENFILE beyond it
+    #[arg(long, value_name = "COUNT", value_parser = open_files, default_value = "4096")]
+    pub open_files: u64,
+    /// It ends when its programs have executed so many instructions, as 500000 or 2g (billions) [default: no limit]
+    #[arg(long, value_name = "COUNT", value_parser = instructions)]
+    pub instructions: Option<u64>,
+    /// Bytes that it exchanges with the network, as 10m, before its connections are reset [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub network_bytes: Option<u64>,
 }
 
 /// `boxer sandboxd`.
@@ -110,6 +119,15 @@ fn size(text: &str) -> Result<u64, String> {
     Ok(build::limits::size(text)?.unwrap_or(u64::MAX))
 }
 
+fn instructions(text: &str) -> Result<u64, String> {
+    build::limits::number_of(text, "instructions")?
+        .ok_or_else(|| "must be more than none".to_owned())
+}
+
+fn open_files(text: &str) -> Result<u64, String> {
+    Ok(build::limits::number_of(text, "open files")?.unwrap_or(u64::MAX))
+}
+
 fn seconds(text: &str) -> Result<f64, String> {
     let ns = build::limits::duration(text)?.ok_or("must be more than nothing")?;
     Ok(ns as f64 / 1e9)
@@ -127,6 +145,9 @@ impl SandboxArgs {
             processes: self.pids_limit,
             cpu_time: self.cpus_time,
             output: self.output_limit,
+            instructions: self.instructions,
+            network_bytes: self.network_bytes,
+            open_files: self.open_files,
         };
         policy.check().map_err(|error| Failure::usage(error.to_string()))?;
         if let Some(mount) = policy.mounts.iter().find(|mount| !mount.host.is_dir()) {

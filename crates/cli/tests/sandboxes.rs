@@ -72,6 +72,16 @@ fn sandboxes_in_programs_of_asyncio() {
 }
 
 #[test]
+fn budgets_and_the_audit_trail() {
+    python("test_budgets");
+}
+
+#[test]
+fn files_as_archives() {
+    python("test_export");
+}
+
+#[test]
 fn programs_that_mean_no_good() {
     python("test_adversarial");
 }

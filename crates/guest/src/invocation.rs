@@ -53,7 +53,7 @@ pub struct Invocation {
     pub naming: Naming,
     /// `BOXER_CPU`: the processor that the programs see; a name that is unknown is none.
     pub cpu: Option<CpuLevel>,
-    /// `BOXER_MEMORY`, `BOXER_STORAGE`, `BOXER_TIMEOUT`, `BOXER_CPU_TIME`, `BOXER_PIDS`.
+    /// `BOXER_MEMORY`, `BOXER_STORAGE`, `BOXER_TIMEOUT`, `BOXER_CPU_TIME`, `BOXER_PIDS`, `BOXER_INSTRUCTIONS`, `BOXER_OPEN_FILES`.
     pub limits: Limits,
     /// `BOXER_CAPABILITIES`, `BOXER_GROUPS`, `BOXER_ULIMITS`, `BOXER_READ_ONLY`, `BOXER_NO_NEW_PRIVILEGES`.
     pub rights: Rights,

@@ -41,4 +41,5 @@ pub use host::{Host, HostFd};
 pub use id::{ProcessId, ThreadId};
 pub use kernel::{Kernel, KernelError};
 pub use sched::{Flow, Sched};
+pub use task::cgroup::Usage;
 pub use wait::{OnSignal, Stop, SysResult, Wait, WaitKey, WakeSink};

@@ -91,6 +91,7 @@ fn a_full_file_system_is_enospc_and_leaves_programs_alone() {
         }
     };
     assert_eq!(error, Some(Errno::ENOSPC));
+    assert!(sys.k.usage().met.storage > 0);
     assert!((1 << 20..2 << 20).contains(&written), "{written}");
     let a = sys.map(8 << 20);
     assert_eq!(touch_all(&mut sys, a, 2000), 2000);
@@ -133,6 +134,7 @@ fn a_fork_bomb_ends_in_eagain() {
     }
     assert_eq!(sys.err(57, &[]), Errno::EAGAIN);
     assert_eq!(sys.err(56, &[0x1_0f00, 0, 0, 0, 0]), Errno::EAGAIN, "threads too");
+    assert_eq!(sys.k.usage().met.threads, 2);
 }
 
 #[test]
@@ -196,4 +198,74 @@ fn locked_memory_is_counted() {
     sys.ok(160, &[8, limit]);
     assert_eq!(lock(&mut sys, a, 4096), -1);
     assert_eq!(sys.err(149, &[u64::MAX - 4096, 8192]), Errno::EPERM);
+}
+
+#[test]
+fn open_files_end_in_enfile_and_copies_are_free() {
+    let mut sys = Sys::new();
+    let start = sys.k.usage().open_files;
+    sys.k.set_limits(Limits { open_files: Some(start + 3), ..Limits::default() });
+    let path = sys.string("/");
+    let fds: Vec<u64> = (0..3).map(|_| sys.ok(2, &[path, 0, 0])).collect();
+    assert_eq!(sys.err(2, &[path, 0, 0]), Errno::ENFILE);
+    assert_eq!(sys.err(22, &[path]), Errno::ENFILE, "pipe(2)");
+    // A copy is the same open file, in a child as well.
+    let copy = sys.ok(32, &[fds[0]]);
+    sys.fork();
+    assert_eq!(sys.k.usage().open_files, start + 3);
+    sys.ok(3, &[fds[0]]);
+    assert_eq!(sys.err(2, &[path, 0, 0]), Errno::ENFILE, "the copy and the child still have it");
+    assert_eq!(sys.k.usage().met.open_files, 3);
+    sys.k.set_limits(Limits::default());
+    sys.ok(2, &[path, 0, 0]);
+    sys.ok(3, &[copy]);
+}
+
+#[test]
+fn instructions_of_the_box_end_it_at_the_last_one() {
+    let (mut k, outside) = Sys::kernel(64 << 20);
+    k.set_limits(Limits { instructions: Some(1_000), ..Limits::default() });
+    let spec = kernel::StartSpec { argv: vec![b"/init".to_vec()], ..Default::default() };
+    let tid = k.start(spec).unwrap();
+    assert_eq!(k.instructions_left(tid), Some(1_000));
+    assert!(!k.count_instructions(tid, 999));
+    assert_eq!((k.instructions_left(tid), k.has_ended()), (Some(1), false));
+    assert!(k.count_instructions(tid, 1) && k.has_ended());
+    assert_eq!(k.schedule(), Sched::Exited(152));
+    assert!(outside.log.borrow()[0].contains("the limit of 1000 instructions is used up"));
+}
+
+#[test]
+fn a_session_is_told_to_stop_and_then_killed() {
+    use kernel::attach::measure::{GRACE, Measured, Next};
+    let mut sys = Sys::new();
+    let parent = sys.tid;
+    let child = sys.fork();
+    sys.run(child);
+    sys.ok(112, &[]);
+    // SIGINT is caught by nobody but ignored, as by a program that does not want to stop.
+    let action = sys.map(64);
+    sys.poke64(action, 1);
+    sys.ok(13, &[2, action, 0, 8]);
+    let other = sys.fork();
+    sys.run(parent);
+    assert_eq!(sys.k.begin_measure(1, Measured::Process(999), 5, Next::Tell), Err(Errno::ESRCH));
+    assert_eq!(sys.k.begin_measure(2, Measured::Process(child.0), 500, Next::Tell), Ok(()));
+    assert_eq!(sys.k.instructions_left(parent), None, "another session");
+    assert!(!sys.k.count_instructions(parent, 1_000_000));
+    assert_eq!(sys.k.instructions_left(other), Some(500), "it is of the session");
+    assert!(!sys.k.count_instructions(other, 200));
+    assert!(sys.k.count_instructions(child, 300), "told to stop");
+    assert_eq!(sys.k.instructions_left(child), Some(GRACE));
+    assert!(sys.k.count_instructions(other, GRACE), "killed");
+    assert_eq!(sys.k.instructions_left(child), None);
+    assert_eq!(sys.k.end_measure(2), Ok((500 + GRACE, true)));
+    assert_eq!(sys.k.end_measure(2), Err(Errno::EBADF));
+    let is_dead = |sys: &Sys| sys.k.tasks.thread(child).is_none();
+    for _ in 0..10 {
+        if !is_dead(&sys) {
+            sys.k.schedule();
+        }
+    }
+    assert!(is_dead(&sys));
 }

@@ -166,7 +166,8 @@ impl Machine {
         loop {
             context::load(&mut self.cpu, self.kernel.context(tid), self.level);
             let before = self.engine.retired();
-            let stretch = self.stop.stretch(before, end);
+            let bound = self.kernel.instructions_left(tid);
+            let stretch = self.stop.stretch(before, end, bound);
             let is_cut = stretch.instructions() < end.saturating_sub(before);
             let exit = {
                 let mut env = Cpu0 { kernel: &mut self.kernel, level: self.level };
@@ -175,9 +176,11 @@ impl Machine {
                     Stretch::Exactly(n) => self.engine.run_exactly(&mut self.cpu, &mut env, n),
                 }
             };
-            self.kernel.host.executed(self.engine.retired() - before);
+            let executed = self.engine.retired() - before;
+            self.kernel.host.executed(executed);
             context::save(&self.cpu, self.kernel.context(tid), self.level);
-            if self.stops(tid, exit) {
+            let at_bound = self.kernel.count_instructions(tid, executed);
+            if self.kernel.has_ended() || self.stops(tid, exit) {
                 return;
             }
             let flow = match exit {
@@ -188,9 +191,7 @@ impl Machine {
                 Exit::Fault(fault) => self.fault(tid, fault),
                 Exit::Trap(kind) => self.trap(tid, kind),
                 // The turn goes on up to where to stop.
-                Exit::OutOfFuel
-                    if is_cut && self.engine.retired() - before >= stretch.instructions() =>
-                {
+                Exit::OutOfFuel if is_cut && !at_bound && executed >= stretch.instructions() => {
                     Flow::Continue
                 }
                 Exit::OutOfFuel => {
@@ -203,7 +204,7 @@ impl Machine {
                 Flow::Share => end = end.min(start + SHORT_SLICE),
                 Flow::Continue => {}
             }
-            if self.engine.retired() >= end || self.kernel.host.wrote_much() {
+            if at_bound || self.engine.retired() >= end || self.kernel.host.wrote_much() {
                 return;
             }
         }

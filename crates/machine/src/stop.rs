@@ -50,11 +50,13 @@ impl Stop {
         self.reached.is_some()
     }
 
-    /// How far a thread runs whose turn is over at `end`. A turn that ends before the instruction ends where it would without a stop.
+    /// How far a thread runs whose turn is over at `end`, and that may execute so many instructions. A turn that ends before the instruction
+    /// ends where it would without a stop.
     #[inline]
-    pub fn stretch(&self, now: u64, end: u64) -> Stretch {
+    pub fn stretch(&self, now: u64, end: u64, bound: Option<u64>) -> Stretch {
         let whole = end.saturating_sub(now);
-        match self.instruction.map(|stop| stop.saturating_sub(now)) {
+        let stop = self.instruction.map(|stop| stop.saturating_sub(now));
+        match stop.into_iter().chain(bound).min() {
             Some(left) if left <= whole && left > MARGIN => Stretch::About(left - MARGIN),
             Some(left) if left <= whole => Stretch::Exactly(left),
             _ => Stretch::About(whole),

@@ -24,6 +24,8 @@ pub struct Account {
     /// Bytes that only the kernel may take, so that it can finish what it has begun.
     reserve: u64,
     in_kernel: Cell<bool>,
+    /// How often there was no room for files.
+    refused_files: Cell<u64>,
 }
 
 impl Account {
@@ -37,6 +39,7 @@ impl Account {
             total,
             reserve: (total / 64).min(1 << 20) & !0xfff,
             in_kernel: Cell::new(true),
+            refused_files: Cell::new(0),
         })
     }
 
@@ -84,6 +87,16 @@ impl Account {
         };
         let own = self.limit(purpose).saturating_sub(self.used(purpose));
         own.min(self.total.saturating_sub(self.all_used())).saturating_sub(reserve)
+    }
+
+    /// Notes that there was no room for a file.
+    pub fn note_refused_file(&self) {
+        self.refused_files.set(self.refused_files.get() + 1);
+    }
+
+    /// How often that was so.
+    pub fn refused_files(&self) -> u64 {
+        self.refused_files.get()
     }
 
     pub(crate) fn take(&self, purpose: Purpose, bytes: u64) {

@@ -140,6 +140,9 @@ fn calls_survive() {
         Call::Watch { recursive: true, path },
         Call::Unwatch { watch: 7 },
         Call::Kill { session: true, pid: 8, signal: 9 },
+        Call::Measure { started: true, bound: Bound::InterruptAll, process: 5, most: u64::MAX },
+        Call::Measured { measure: 9 },
+        Call::Usage,
     ] {
         let mut bytes = Vec::new();
         ToBox::Call(9, b"me", call).encode(&mut bytes);

@@ -14,6 +14,10 @@ pub struct Limits {
     pub cpu_time: Option<u64>,
     /// `BOXER_PIDS`: threads at once.
     pub pids: Option<u32>,
+    /// `BOXER_INSTRUCTIONS`: instructions that all processes together execute.
+    pub instructions: Option<u64>,
+    /// `BOXER_OPEN_FILES`: open files of all processes together.
+    pub open_files: Option<u64>,
 }
 
 impl Limits {
@@ -26,6 +30,8 @@ impl Limits {
             ("BOXER_TIMEOUT", nanoseconds(self.timeout)),
             ("BOXER_CPU_TIME", nanoseconds(self.cpu_time)),
             ("BOXER_PIDS", self.pids.map(|count| count.to_string())),
+            ("BOXER_INSTRUCTIONS", self.instructions.map(|count| count.to_string())),
+            ("BOXER_OPEN_FILES", self.open_files.map(|count| count.to_string())),
         ];
         all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
@@ -39,10 +45,22 @@ impl Limits {
             "TIMEOUT" => self.timeout = duration(value)?,
             "CPU_TIME" => self.cpu_time = duration(value)?,
             "PIDS" => self.pids = count(value)?,
+            "INSTRUCTIONS" => self.instructions = number_of(value, "instructions")?,
+            "OPEN_FILES" => self.open_files = number_of(value, "open files")?,
             _ => return Ok(false),
         }
         Ok(true)
     }
+}
+
+/// How a box says that it ends because its programs have executed as many instructions as they may.
+pub fn instructions_used_up(limit: u64) -> String {
+    format!("the limit of {limit} instructions is used up")
+}
+
+/// How it says that it ends because they have had so many nanoseconds of CPU time.
+pub fn cpu_time_used_up(limit: u64) -> String {
+    format!("the limit of {} s of CPU time is used up", limit as f64 / 1e9)
 }
 
 /// Splits a number with an optional fraction from what follows it.
@@ -106,6 +124,24 @@ pub fn count(text: &str) -> Result<Option<u32>, String> {
     }
 }
 
+/// A number of `what`, as `5000000`, or with a decimal unit, as `1.5g` (1,500,000,000). 0 is no limit.
+pub fn number_of(text: &str, what: &str) -> Result<Option<u64>, String> {
+    let wrong = || format!("{text:?} is not a number of {what} such as 5000000 or 2g");
+    let whole = text.trim();
+    if let Ok(exact) = whole.parse::<u64>() {
+        return Ok(Some(exact).filter(|count| *count > 0));
+    }
+    let (value, unit) = number(whole).ok_or_else(wrong)?;
+    let scale = match unit.trim().to_ascii_lowercase().as_str() {
+        "k" => 1e3,
+        "m" => 1e6,
+        "g" => 1e9,
+        "t" => 1e12,
+        _ => return Err(wrong()),
+    };
+    Ok(Some((value * scale) as u64).filter(|count| *count > 0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +170,16 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_exact_or_have_a_decimal_unit() {
+        let ok = |text: &str| number_of(text, "x").ok().flatten();
+        assert_eq!((ok("18446744073709551615"), ok("7")), (Some(u64::MAX), Some(7)));
+        assert_eq!((ok("1.5g"), ok("2K"), ok("0")), (Some(1_500_000_000), Some(2_000), None));
+        for bad in ["", "g", "5x", "-1", "1.2.3"] {
+            assert!(number_of(bad, "x").is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn what_is_passed_on_is_understood() {
         let limits = Limits {
             memory: Some(5),
@@ -141,6 +187,8 @@ mod tests {
             timeout: Some(7),
             cpu_time: Some(8),
             pids: Some(9),
+            instructions: Some(u64::MAX),
+            open_files: Some(11),
         };
         let mut read = Limits::default();
         for (name, value) in limits.to_env() {

@@ -35,7 +35,8 @@ mod whole;
 pub use descriptor::Descriptor;
 pub use error::RunError;
 pub use exec::{
-    Attach, Command, ExecError, Exit, File, Files, Process, Seen, Stdin, StreamReader, Watch,
+    Attach, Bound, Command, ExecError, Exit, File, Files, Measure, Measured, Process, Seen, Stdin,
+    StreamReader, Usage, Watch,
 };
 pub use freeze::{FreezeError, FreezeOn, Freezer, Next};
 pub use frozen::{Fork, Frozen};
@@ -43,7 +44,8 @@ pub use interrupt::Interrupt;
 pub use life::{FirstLife, LifeError, Until};
 pub use mux::exec::{Entry, OpenFlags, Stat};
 pub use network::{
-    Caller, Door, Grant, Network, Policy, Port, Protocol, PublishError, Published, Report, Served,
+    Caller, Door, Grant, Network, NetworkEvent, NetworkReport, Policy, Port, Protocol,
+    PublishError, Published, Served, Traffic, Transport,
 };
 pub use options::{Mounted, Overrides, Preopen, RunOptions, Tmpfs};
 pub use outside::{Chunks, Folder, Touched};

@@ -11,7 +11,6 @@ mod pending;
 mod recorder;
 mod worker;
 
-use crate::network::Report;
 use desk::{Asked, View};
 use link::{CodeCache, Digest};
 use pending::Pendings;
@@ -20,6 +19,9 @@ use std::collections::{HashMap, VecDeque};
 use translate::desk::{FORGET, Field, Install, VERSION};
 use wasmtime::{AsContextMut, Caller, Extern, Instance, Memory, Module, Ref, Store, Table, Val};
 use worker::{Finished, Outcome, Worker};
+
+/// Told of lines.
+type Report = std::sync::Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Whether and when hot code is compiled while a box runs.
 #[derive(Clone)]

@@ -1,6 +1,7 @@
 //! What was done in a sandbox and what was refused, as lines of JSON with stable names (`docs/sandbox.md`).
 
 use crate::running::lock;
+use runtime::{NetworkEvent, Transport};
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -22,11 +23,21 @@ struct Inner {
     id: String,
     sink: Option<Sink>,
     lines: Mutex<VecDeque<String>>,
+    /// How often each limit of the box was met in its life, as far as that was recorded.
+    met: Mutex<[u64; 4]>,
 }
+
+/// The limits that a box counts, in the order in which it does.
+const MET: [&str; 4] = ["memory", "storage", "processes", "open_files"];
 
 impl Audit {
     pub(crate) fn new(id: &str, sink: Option<Sink>) -> Audit {
-        Audit(Arc::new(Inner { id: id.to_owned(), sink, lines: Mutex::default() }))
+        Audit(Arc::new(Inner {
+            id: id.to_owned(),
+            sink,
+            lines: Mutex::default(),
+            met: Mutex::default(),
+        }))
     }
 
     /// Adds a line with these fields, an object.
@@ -50,6 +61,54 @@ impl Audit {
         lines.push_back(line);
     }
 
+    /// A life of the box begins: it counts anew.
+    pub(crate) fn begin_life(&self) {
+        *lock(&self.0.met) = [0; 4];
+    }
+
+    /// Adds a line for each limit of the box that was met since the last time: so often in all.
+    pub(crate) fn record_met(&self, met: [u64; 4]) {
+        let mut known = lock(&self.0.met);
+        let mut fresh = Vec::new();
+        for ((limit, known), now) in MET.into_iter().zip(known.iter_mut()).zip(met) {
+            if now > *known {
+                fresh.push((limit, now - *known));
+                *known = now;
+            }
+        }
+        drop(known);
+        for (limit, times) in fresh {
+            let fields = json!({"limit": limit, "by": "sandbox", "times": times});
+            self.record("limit.reached", fields);
+        }
+    }
+
+    /// Adds a line for something on the way out.
+    pub(crate) fn record_network(&self, event: &NetworkEvent) {
+        use NetworkEvent::{Failed, LookedUp, NotLookedUp, Opened, Refused, Trouble, UsedUp};
+        let protocol = |transport: &Transport| NetworkEvent::protocol(*transport);
+        let (name, fields) = match event {
+            Opened { transport, to, names } => (
+                "network.opened",
+                json!({"protocol": protocol(transport), "to": to.to_string(), "names": names}),
+            ),
+            Failed { transport, to, why } => (
+                "network.failed",
+                json!({"protocol": protocol(transport), "to": to.to_string(), "why": why}),
+            ),
+            Refused { transport, to, why } => {
+                ("network.refused", json!({"protocol": protocol(transport), "to": to, "why": why}))
+            }
+            LookedUp { name } => ("network.looked_up", json!({"name": name})),
+            NotLookedUp { name } => ("network.lookup_refused", json!({"name": name})),
+            UsedUp { bytes } => {
+                ("limit.reached", json!({"limit": "network_bytes", "by": "sandbox", "most": bytes}))
+            }
+            Trouble(what) => ("network.trouble", json!({"what": what})),
+        };
+        self.record(name, fields);
+    }
+
     /// The lines, the oldest first.
     pub fn lines(&self) -> Vec<String> {
         lock(&self.0.lines).iter().cloned().collect()
@@ -70,7 +129,37 @@ fn short(value: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::Audit;
+    use runtime::{NetworkEvent, Transport};
     use serde_json::{Value, json};
+
+    #[test]
+    fn limits_are_told_when_they_are_met_again() {
+        let audit = Audit::new("a", None);
+        audit.record_met([0, 2, 0, 0]);
+        audit.record_met([0, 2, 0, 0]);
+        audit.record_met([1, 2, 0, 3]);
+        let read = |line: &String| serde_json::from_str::<Value>(line).unwrap_or_default();
+        let told: Vec<_> = audit.lines().iter().map(read).collect();
+        let told: Vec<_> =
+            told.iter().map(|l| (l["limit"].as_str(), l["times"].as_u64())).collect();
+        let some = |limit, times| (Some(limit), Some(times));
+        assert_eq!(told, [some("storage", 2), some("memory", 1), some("open_files", 3)]);
+        audit.begin_life();
+        audit.record_met([1, 0, 0, 0]);
+        assert_eq!(audit.lines().len(), 4);
+    }
+
+    #[test]
+    fn what_is_tried_on_the_way_out_has_a_name() {
+        let audit = Audit::new("a", None);
+        let to = "10.0.0.1:80".to_owned();
+        let why = "x".to_owned();
+        audit.record_network(&NetworkEvent::Refused { transport: Transport::Udp, to, why });
+        audit.record_network(&NetworkEvent::UsedUp { bytes: 7 });
+        let lines = audit.lines().join("\n");
+        assert!(lines.contains(r#""event":"network.refused","protocol":"udp""#), "{lines}");
+        assert!(lines.contains(r#""limit":"network_bytes","most":7"#), "{lines}");
+    }
 
     #[test]
     fn lines_are_json_whatever_is_in_them() {

@@ -24,6 +24,9 @@ pub struct CommandOptions {
     pub user: Option<String>,
     /// Whether it is sent input; otherwise it has none.
     pub stdin: bool,
+    /// Instructions that it and what it starts may execute, counted one by one; after the last all are killed. What leaves its session
+    /// (setsid(2)) is not counted.
+    pub instructions: Option<u64>,
 }
 
 /// What a command put out, on standard output or standard error.
@@ -46,6 +49,8 @@ pub struct CommandResult {
     pub exit_code: i32,
     /// The limit that it has reached, for which it was killed.
     pub limit: Option<Limit>,
+    /// Instructions that it has executed, if they had a limit.
+    pub instructions: Option<u64>,
     /// Why nothing more is known of it.
     pub error: Option<String>,
 }
@@ -58,6 +63,7 @@ struct Inner {
     pid: u32,
     command: String,
     attach: Attach,
+    audit: Audit,
     stdin: Mutex<Option<Stdin>>,
     state: Mutex<State>,
     changed: Condvar,
@@ -68,6 +74,7 @@ struct State {
     log: Vec<CommandOutput>,
     bytes: u64,
     limit: Option<Limit>,
+    instructions: Option<u64>,
     /// Its exit status, or why it is not known.
     end: Option<Result<i32, String>>,
 }
@@ -91,12 +98,17 @@ pub(crate) fn start(
     if let Some(user) = &options.user {
         command = command.user(user);
     }
+    if let Some(most) = options.instructions {
+        command = command.instructions(most);
+    }
     let mut process = running.attach().exec(&command)?;
+    let measure = process.measure.take();
     let pumped = Pumped::start(&mut process)?;
     let handle = CommandHandle(Arc::new(Inner {
         pid: process.id(),
         command: line.to_owned(),
         attach: running.attach().clone(),
+        audit: audit.clone(),
         stdin: Mutex::new(process.stdin.take()),
         state: Mutex::default(),
         changed: Condvar::new(),
@@ -105,11 +117,33 @@ pub(crate) fn start(
         json!({"pid": handle.pid(), "command": line, "user": options.user, "cwd": options.cwd});
     audit.record("command.started", fields);
     let (inner, audit) = (handle.0.clone(), audit.clone());
+    let met = |attach: &Attach| attach.usage().map(|usage| usage.met).unwrap_or_default();
     let work = move || {
         let end = inner.collect(&process, &pumped, output);
-        let status = end.as_ref().copied().unwrap_or(-1);
+        // Of a box that has ended nothing is known.
+        let measured = measure.and_then(|measure| measure.end().ok());
+        // Before anybody hears that it is over, so that who does finds it in the trail.
+        let met = met(&inner.attach);
         let mut state = lock(&inner.state);
-        let fields = json!({"pid": inner.pid, "exit_code": status, "limit": state.limit, "bytes": state.bytes});
+        if let Some(measured) = measured {
+            state.instructions = Some(measured.instructions);
+            if measured.reached {
+                state.limit.get_or_insert(Limit::Instructions);
+            }
+        }
+        if let Some(limit) = state.limit {
+            let fields = json!({"limit": limit, "by": "command", "pid": inner.pid});
+            audit.record("limit.reached", fields);
+        }
+        audit.record_met(met);
+        let status = end.as_ref().copied().unwrap_or(-1);
+        let fields = json!({
+            "pid": inner.pid,
+            "exit_code": status,
+            "limit": state.limit,
+            "bytes": state.bytes,
+            "instructions": state.instructions,
+        });
         audit.record("command.finished", fields);
         state.end = Some(end);
         inner.changed.notify_all();
@@ -215,6 +249,8 @@ impl CommandHandle {
     /// # Errors
     /// It takes none.
     pub fn send_stdin(&self, bytes: &[u8]) -> Result<(), Error> {
+        let fields = json!({"pid": self.0.pid, "bytes": bytes.len()});
+        self.0.audit.record("command.input", fields);
         match lock(&self.0.stdin).as_mut() {
             Some(stdin) => stdin.write_all(bytes).map_err(Error::io("send input")),
             None => {
@@ -230,6 +266,7 @@ impl CommandHandle {
 
     /// Sends a signal (Linux's number) to it and all of its session; whether there was somebody.
     pub fn signal(&self, signal: u8) -> bool {
+        self.0.audit.record("command.signaled", json!({"pid": self.0.pid, "signal": signal}));
         self.0.attach.kill(self.0.pid, true, signal).is_ok()
     }
 
@@ -254,6 +291,7 @@ impl State {
             Some(Err(why)) => (-1, Some(why)),
             None => (-1, None),
         };
-        CommandResult { stdout, stderr, exit_code, limit: self.limit, error }
+        let (limit, instructions) = (self.limit, self.instructions);
+        CommandResult { stdout, stderr, exit_code, limit, instructions, error }
     }
 }

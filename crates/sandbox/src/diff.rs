@@ -38,6 +38,16 @@ pub struct Difference {
     pub kind: FileType,
     /// Its bytes now.
     pub size: u64,
+    /// Its path, whatever bytes are in it.
+    #[serde(skip)]
+    raw: Vec<u8>,
+}
+
+impl Difference {
+    /// Its path, whatever bytes are in it.
+    pub fn raw_path(&self) -> &[u8] {
+        &self.raw
+    }
 }
 
 /// What is known of a file: as much as shows that it was touched.
@@ -98,10 +108,16 @@ impl Tree {
         Ok(Tree(found))
     }
 
+    /// All paths, each directory before what is in it.
+    pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.keys().map(Vec::as_slice)
+    }
+
     /// What is different in `now`.
     pub fn diff(&self, now: &Tree) -> Vec<Difference> {
         let difference = |path: &[u8], change, mark: &Mark| Difference {
             path: String::from_utf8_lossy(path).into_owned(),
+            raw: path.to_vec(),
             change,
             kind: FileType::of(mark.mode),
             size: if change == Change::Removed { 0 } else { mark.size },
@@ -118,7 +134,7 @@ impl Tree {
         }
         let gone = self.0.iter().filter(|(path, _)| !now.0.contains_key(*path));
         found.extend(gone.map(|(path, mark)| difference(path, Change::Removed, mark)));
-        found.sort_by(|a, b| a.path.cmp(&b.path));
+        found.sort_by(|a, b| a.raw.cmp(&b.raw));
         found
     }
 }

@@ -4,7 +4,7 @@ use crate::audit::Audit;
 use crate::error::Error;
 use runtime::{Entry, Stat, Watch};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::Read;
 use std::time::Duration;
 
@@ -77,17 +77,37 @@ pub struct FilesystemEvent {
 /// The files of one sandbox, as one user.
 pub struct Files {
     files: runtime::Files,
+    user: String,
     audit: Audit,
 }
 
 impl Files {
-    pub(crate) fn new(files: runtime::Files, audit: Audit) -> Files {
-        Files { files, audit }
+    pub(crate) fn new(files: runtime::Files, user: &str, audit: Audit) -> Files {
+        Files { files: files.as_user(user), user: user.to_owned(), audit }
     }
 
     fn done<T>(&self, what: &str, path: &str, result: std::io::Result<T>) -> Result<T, Error> {
-        let error = result.as_ref().err().map(ToString::to_string);
-        self.audit.record(&format!("file.{what}"), json!({"path": path, "error": error}));
+        self.done_with(what, path, result, |_| json!({}))
+    }
+
+    /// The same with further fields of what came of it.
+    fn done_with<T>(
+        &self,
+        what: &str,
+        path: &str,
+        result: std::io::Result<T>,
+        more: impl FnOnce(&T) -> Value,
+    ) -> Result<T, Error> {
+        let mut fields = json!({"path": path, "user": self.user, "error": null});
+        match &result {
+            Ok(done) => {
+                if let (Value::Object(all), Value::Object(more)) = (&mut fields, more(done)) {
+                    all.extend(more);
+                }
+            }
+            Err(error) => fields["error"] = json!(error.to_string()),
+        }
+        self.audit.record(&format!("file.{what}"), fields);
         result.map_err(Error::io(format!("{what} {path}")))
     }
 
@@ -105,7 +125,7 @@ impl Files {
             }
             Ok(bytes)
         };
-        self.done("read", path, read())
+        self.done_with("read", path, read(), |bytes| json!({"bytes": bytes.len()}))
     }
 
     /// Writes a whole file; directories above it that are missing are made.
@@ -121,8 +141,8 @@ impl Files {
             }
             self.files.write(path, bytes)
         };
-        self.done("write", path, write())?;
-        self.get_info(path)
+        self.done_with("write", path, write(), |()| json!({"bytes": bytes.len()}))?;
+        self.look_at(path)
     }
 
     /// What is in a directory, so many levels deep (1: itself alone), sorted.
@@ -179,6 +199,14 @@ impl Files {
     /// # Errors
     /// There is none.
     pub fn get_info(&self, path: &str) -> Result<EntryInfo, Error> {
+        let found = self.look_at(path);
+        let error = found.as_ref().err().map(ToString::to_string);
+        let fields = json!({"path": path, "user": self.user, "error": error});
+        self.audit.record("file.info", fields);
+        found
+    }
+
+    fn look_at(&self, path: &str) -> Result<EntryInfo, Error> {
         let stat = self.files.lstat(path).map_err(Error::io(format!("look at {path}")))?;
         Ok(self.info(path.to_owned(), &stat))
     }
@@ -208,8 +236,8 @@ impl Files {
     /// # Errors
     /// As of rename(2).
     pub fn rename(&self, from: &str, to: &str) -> Result<EntryInfo, Error> {
-        self.done("rename", from, self.files.rename(from, to))?;
-        self.get_info(to)
+        self.done_with("rename", from, self.files.rename(from, to), |()| json!({"to": to}))?;
+        self.look_at(to)
     }
 
     /// Makes a directory, and those above it that are missing; whether it was not there.

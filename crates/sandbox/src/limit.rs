@@ -13,4 +13,6 @@ pub enum Limit {
     Time,
     /// It has written too much.
     Output,
+    /// It has executed as many instructions as it was to.
+    Instructions,
 }

@@ -2,10 +2,11 @@
 
 use crate::error::Error;
 use rootfs::limits::Limits;
-use runtime::{Grant, Mounted, Preopen, Report};
+use runtime::{Grant, Mounted, NetworkReport, Preopen, Traffic};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A directory of the host in a sandbox.
@@ -43,6 +44,12 @@ pub struct Policy {
     pub cpu_time: Option<f64>,
     /// Bytes of output of one call; what writes more is killed.
     pub output: u64,
+    /// Instructions that all its programs execute together, counted one by one; after the last it ends. None: no limit.
+    pub instructions: Option<u64>,
+    /// Bytes that it exchanges with the network, in both directions together; then its connections are reset. None: no limit.
+    pub network_bytes: Option<u64>,
+    /// Open files of all its programs together; then `ENFILE`.
+    pub open_files: u64,
 }
 
 impl Default for Policy {
@@ -57,8 +64,18 @@ impl Default for Policy {
             processes: 128,
             cpu_time: None,
             output: 8 << 20,
+            instructions: None,
+            network_bytes: None,
+            open_files: 4096,
         }
     }
+}
+
+/// What a sandbox has used of its budgets before it was paused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spent {
+    pub instructions: u64,
+    pub cpu_ns: u64,
 }
 
 impl Policy {
@@ -74,6 +91,13 @@ impl Policy {
         {
             if value == 0 {
                 return Err(Error::Invalid(format!("{name}: 0 bytes are none to run with")));
+            }
+        }
+        for (name, value) in
+            [("instructions", self.instructions), ("open_files", Some(self.open_files))]
+        {
+            if value == Some(0) {
+                return Err(Error::Invalid(format!("{name}: with 0 nothing runs")));
             }
         }
         if self.processes == 0 {
@@ -115,16 +139,17 @@ impl Policy {
                 return beyond(format!("the directory {} ({how})", mount.host.display()));
             }
         }
+        let bound = |limit: Option<f64>| limit.unwrap_or(f64::INFINITY);
+        let count = |limit: Option<u64>| limit.map_or(f64::INFINITY, |limit| limit as f64);
         let bounds = [
             ("memory", self.memory as f64, most.memory as f64),
             ("storage", self.storage as f64, most.storage as f64),
             ("processes", f64::from(self.processes), f64::from(most.processes)),
             ("output", self.output as f64, most.output as f64),
-            (
-                "cpu_time",
-                self.cpu_time.unwrap_or(f64::INFINITY),
-                most.cpu_time.unwrap_or(f64::INFINITY),
-            ),
+            ("open_files", self.open_files as f64, most.open_files as f64),
+            ("cpu_time", bound(self.cpu_time), bound(most.cpu_time)),
+            ("instructions", count(self.instructions), count(most.instructions)),
+            ("network_bytes", count(self.network_bytes), count(most.network_bytes)),
         ];
         match bounds.into_iter().find(|(_, asked, bound)| asked > bound) {
             Some((name, asked, bound)) => {
@@ -134,15 +159,19 @@ impl Policy {
         }
     }
 
-    /// The limits that the box itself keeps.
-    pub(crate) fn limits(&self) -> Limits {
+    /// The limits that the box itself keeps, of which some is spent.
+    pub(crate) fn limits(&self, spent: Spent) -> Limits {
         let nanoseconds = |seconds: f64| (seconds * 1e9) as u64;
+        // What is used up is met at once; 0 would be no limit.
+        let left = |limit: u64, spent: u64| limit.saturating_sub(spent).max(1);
         Limits {
             memory: Some(self.memory),
             storage: Some(self.storage),
             timeout: None,
-            cpu_time: self.cpu_time.map(nanoseconds),
+            cpu_time: self.cpu_time.map(|limit| left(nanoseconds(limit), spent.cpu_ns)),
             pids: Some(self.processes),
+            instructions: self.instructions.map(|limit| left(limit, spent.instructions)),
+            open_files: Some(self.open_files),
         }
     }
 
@@ -161,8 +190,18 @@ impl Policy {
     }
 
     /// The network: always there, so that the host itself can call servers inside; a way out only where one is granted.
-    pub(crate) fn grant(&self, report: Report) -> Result<Grant, Error> {
-        Ok(Grant { policy: self.granted()?, report: Some(report), ..Grant::default() })
+    pub(crate) fn grant(
+        &self,
+        report: NetworkReport,
+        traffic: Arc<Traffic>,
+    ) -> Result<Grant, Error> {
+        Ok(Grant {
+            policy: self.granted()?,
+            report: Some(report),
+            tell_all: true,
+            traffic: Some(traffic),
+            ..Grant::default()
+        })
     }
 
     fn granted(&self) -> Result<runtime::Policy, Error> {
@@ -218,5 +257,10 @@ mod tests {
         assert!(!within(Policy { mounts: vec![mount(true)], ..Policy::default() }));
         assert!(!within(Policy { memory: most.memory + 1, ..Policy::default() }));
         assert!(within(Policy { memory: most.memory - 1, ..Policy::default() }));
+        assert!(!within(Policy { open_files: most.open_files + 1, ..Policy::default() }));
+        let bounded = Policy { instructions: Some(5), network_bytes: Some(6), ..Policy::default() };
+        assert!(within(bounded.clone()) && Policy::default().check_within(&bounded).is_err());
+        assert!(Policy { instructions: Some(4), ..bounded.clone() }.check_within(&bounded).is_ok());
+        assert!(Policy { network_bytes: None, ..bounded.clone() }.check_within(&bounded).is_err());
     }
 }

@@ -25,6 +25,9 @@ const FIRST_PORT: u16 = 32_768;
 /// Told of each line that a box says of itself.
 pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
 
+/// Told how a box has ended by itself, before anybody else hears of it: not when it was ended from here.
+pub type Ended = Box<dyn FnOnce(&str) + Send>;
+
 /// Dropped, the box ends.
 pub struct Running {
     attach: Attach,
@@ -59,8 +62,9 @@ impl Running {
         options: RunOptions,
         grant: Grant,
         notice: Notice,
+        ended: Ended,
     ) -> Result<Running, Error> {
-        Running::start(options, grant, notice, move |options| {
+        Running::start(options, grant, notice, ended, move |options| {
             state.start(options)?.run().map(|outcome| outcome.status)
         })
     }
@@ -73,6 +77,7 @@ impl Running {
         mut options: RunOptions,
         grant: Grant,
         notice: Notice,
+        ended: Ended,
         run: impl FnOnce(RunOptions) -> Result<i32, RunError> + Send + 'static,
     ) -> Result<Running, Error> {
         let start = |error| Error::io("start a sandbox")(error);
@@ -98,7 +103,12 @@ impl Running {
                 Err(RunError::Interrupted) => "it was killed".to_owned(),
                 Err(error) => error.to_string(),
             };
-            lock(&told.how).get_or_insert(how);
+            let mut known = lock(&told.how);
+            if known.is_none() {
+                ended(&how);
+                *known = Some(how);
+            }
+            drop(known);
             told.changed.notify_all();
         };
         std::thread::Builder::new().name("sandbox".to_owned()).spawn(work).map_err(start)?;
@@ -138,7 +148,15 @@ impl Running {
     /// # Errors
     /// There is none to be had, and it goes on.
     pub fn freeze(&self, next: Next) -> Result<Frozen, Error> {
-        Ok(self.freezer.freeze(move |state| (next, state))?)
+        let over = self.over.clone();
+        let took = move |state| {
+            if let Next::Ends(_) = next {
+                // It does not end by itself.
+                lock(&over.how).get_or_insert_with(|| "its state was taken".to_owned());
+            }
+            (next, state)
+        };
+        Ok(self.freezer.freeze(took)?)
     }
 
     /// Ends it, for this reason, which holds unless there was another before.

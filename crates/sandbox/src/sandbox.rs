@@ -6,14 +6,16 @@ use crate::code::{Cancel, Code, Context, Event, Execution, Language, Progress, S
 use crate::commands::{self, CommandHandle, CommandOptions, CommandOutput, CommandResult};
 use crate::diff::{Difference, Tree};
 use crate::error::Error;
+use crate::export::{self, Exported, Format, Scope};
 use crate::files::Files;
 use crate::id;
 use crate::limit::Limit;
-use crate::policy::{Policy, seconds};
+use crate::policy::{Policy, Spent, seconds};
 use crate::ports::Door;
 use crate::running::{Notice, Running, lock};
 use crate::template::{self, Template};
-use runtime::{Frozen, Next, Overrides, RunOptions, Translation};
+use rootfs::limits;
+use runtime::{Frozen, NetworkEvent, Next, Overrides, RunOptions, Traffic, Translation};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -38,6 +40,8 @@ struct Inner {
     policy: Policy,
     metadata: BTreeMap<String, String>,
     audit: Audit,
+    traffic: Arc<Traffic>,
+    spent: Mutex<Spent>,
     started: SystemTime,
     deadline: Mutex<Instant>,
     life: Mutex<Life>,
@@ -99,6 +103,25 @@ pub struct SandboxInfo {
     pub policy: Policy,
 }
 
+/// What a sandbox uses, and has used since it was made (a copy: since it was copied).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Usage {
+    /// Instructions that its programs have executed.
+    pub instructions: u64,
+    /// Seconds of processor time that they have had.
+    pub cpu_time: f64,
+    /// Bytes of memory that they have now.
+    pub memory: u64,
+    /// Bytes of files that were written.
+    pub storage: u64,
+    /// Processes and threads.
+    pub processes: u64,
+    /// Open files.
+    pub open_files: u64,
+    /// Bytes exchanged with the network.
+    pub network_bytes: u64,
+}
+
 /// How code is to be run; the default is Python in its context.
 #[derive(Clone, Debug, Default)]
 pub struct RunCode {
@@ -112,6 +135,9 @@ pub struct RunCode {
     pub cwd: Option<String>,
     /// How long it may take; none is 300 s.
     pub timeout: Option<Duration>,
+    /// Instructions that may be executed for it, counted one by one; then the code gets SIGINT, and when it has not stopped 100 million
+    /// instructions later SIGKILL. What leaves the interpreter's session (setsid(2)) is not counted.
+    pub instructions: Option<u64>,
     /// Stops it.
     pub cancel: Cancel,
 }
@@ -142,7 +168,8 @@ impl Sandbox {
     ) -> Result<Sandbox, Error> {
         let id = id::new()?;
         let audit = Audit::new(&id, made.sink);
-        let running = start(state, &policy, &audit)?;
+        let traffic = Arc::new(Traffic::new(policy.network_bytes));
+        let running = start(state, &policy, &audit, &traffic, Spent::default())?;
         let now = Instant::now();
         let far = now + Duration::from_secs(1 << 31);
         let deadline = now.checked_add(policy.lifetime()).unwrap_or(far);
@@ -153,6 +180,8 @@ impl Sandbox {
             policy,
             metadata,
             audit,
+            traffic,
+            spent: Mutex::default(),
             started: SystemTime::now(),
             deadline: Mutex::new(deadline),
             life: Mutex::new(Life::Runs(Arc::new(running))),
@@ -243,6 +272,31 @@ impl Sandbox {
         lock(&self.0.life).running()
     }
 
+    /// Why it does not answer.
+    fn lost(&self, running: &Running, error: std::io::Error) -> Error {
+        running.ended().unwrap_or_else(|| Error::io("ask the box")(error))
+    }
+
+    /// What it uses, and has used since it was made.
+    ///
+    /// # Errors
+    /// It has ended or is paused.
+    pub fn usage(&self) -> Result<Usage, Error> {
+        let running = self.running()?;
+        let used = running.attach().usage().map_err(|error| self.lost(&running, error))?;
+        self.0.audit.record_met(used.met);
+        let spent = *lock(&self.0.spent);
+        Ok(Usage {
+            instructions: spent.instructions.saturating_add(used.instructions),
+            cpu_time: spent.cpu_ns.saturating_add(used.cpu_ns) as f64 / 1e9,
+            memory: used.memory,
+            storage: used.storage,
+            processes: used.threads,
+            open_files: used.open_files,
+            network_bytes: self.0.traffic.used(),
+        })
+    }
+
     /// Why nothing more is heard of something in it.
     pub(crate) fn gone(&self, why: &str) -> Error {
         self.running().err().unwrap_or_else(|| Error::Ended(why.to_owned()))
@@ -264,12 +318,16 @@ impl Sandbox {
         let slot = self.context(&running, how)?;
         let mut context = lock(&slot.context);
         let language = slot.language;
-        self.0.audit.record("code.started", json!({"language": language, "code": code}));
+        let name = how.context.as_deref().unwrap_or(language.name());
+        let began = Instant::now();
+        let fields = json!({"language": language, "context": name, "code": code});
+        self.0.audit.record("code.started", fields);
         let code = Code {
             code,
             env: how.env.clone(),
             cwd: how.cwd.clone(),
             timeout: how.timeout.unwrap_or(LONG),
+            instructions: how.instructions,
         };
         let longest = usize::try_from(self.0.policy.output).unwrap_or(usize::MAX);
         let mut progress = Progress::new(self.0.policy.output, tell);
@@ -299,6 +357,9 @@ impl Sandbox {
                 Some(Limit::Output) => {
                     "it wrote too much, and did not stop at SIGINT: it was killed"
                 }
+                Some(Limit::Instructions) => {
+                    "its instructions were used up, and it did not stop at SIGINT: it was killed"
+                }
                 None => "the interpreter has ended: it exited, was killed, or ran out of memory",
             };
             progress.fail("ContextLost", why);
@@ -307,8 +368,19 @@ impl Sandbox {
         if let Some(limit) = execution.limit {
             self.0.audit.record("limit.reached", json!({"limit": limit, "by": "code"}));
         }
+        if let Ok(usage) = running.attach().usage() {
+            self.0.audit.record_met(usage.met);
+        }
         let error = execution.error.as_ref().map(|error| &error.name);
-        self.0.audit.record("code.finished", json!({"language": language, "error": error}));
+        let fields = json!({
+            "language": language,
+            "context": name,
+            "error": error,
+            "limit": execution.limit,
+            "seconds": began.elapsed().as_secs_f64(),
+            "instructions": execution.instructions,
+        });
+        self.0.audit.record("code.finished", fields);
         Ok(execution)
     }
 
@@ -336,7 +408,9 @@ impl Sandbox {
         let running = self.running()?;
         let contexts = lock(&self.0.contexts).clone();
         let meant = contexts.iter().filter(|(name, _)| context.is_none_or(|c| c == name.as_str()));
-        Ok(meant.map(|(_, slot)| slot.interrupt(&running)).fold(false, |a, b| a | b))
+        let ran = meant.map(|(_, slot)| slot.interrupt(&running)).fold(false, |a, b| a | b);
+        self.0.audit.record("code.interrupted", json!({"context": context, "ran": ran}));
+        Ok(ran)
     }
 
     /// Makes a context with variables of its own; its name.
@@ -352,6 +426,8 @@ impl Sandbox {
         }
         let name = id::new()?;
         contexts.insert(name.clone(), Slot::new(context));
+        let fields = json!({"language": language, "context": name});
+        self.0.audit.record("context.created", fields);
         Ok(name)
     }
 
@@ -418,8 +494,8 @@ impl Sandbox {
     /// It has ended or is paused.
     pub fn files(&self, user: Option<&str>) -> Result<Files, Error> {
         let files = self.running()?.attach().files();
-        let files = files.as_user(user.unwrap_or(self.0.template.owner()));
-        Ok(Files::new(files, self.0.audit.clone()))
+        let user = user.unwrap_or(self.0.template.owner());
+        Ok(Files::new(files, user, self.0.audit.clone()))
     }
 
     /// TCP ports at which somebody listens in it, but for its interpreters.
@@ -463,15 +539,52 @@ impl Sandbox {
         Ok(format!("http://{address}"))
     }
 
+    fn files_now(&self) -> Result<(runtime::Files, Tree), Error> {
+        let without: Vec<String> =
+            self.0.policy.mounts.iter().map(|mount| mount.guest.clone()).collect();
+        let files = self.running()?.attach().files();
+        let now = Tree::read(&files, &without)?;
+        Ok((files, now))
+    }
+
+    /// Writes its files as an archive, without those of host directories, and without extended attributes.
+    ///
+    /// # Errors
+    /// It has ended or is paused, the files have more bytes than its budget and the image can hold, one cannot be named in a layer (`.wh.…`), or
+    /// `out` takes no more.
+    pub fn export(
+        &self,
+        scope: Scope,
+        format: Format,
+        out: impl std::io::Write,
+    ) -> Result<Exported, Error> {
+        // All that a box can hold.
+        const ALL: u64 = 4 << 30;
+        let (files, now) = self.files_now()?;
+        let exported = match scope {
+            Scope::Changes => {
+                let differences = self.0.template.tree()?.diff(&now);
+                let most = self.0.policy.storage.min(ALL);
+                export::changes(&files, &differences, most, format, out)
+            }
+            Scope::All => export::all(&files, &now, ALL, format, out),
+        };
+        let exported = exported.map_err(|error| self.running().err().unwrap_or(error))?;
+        let Exported { size, digest, .. } = &exported;
+        let fields = json!({"what": scope, "format": format, "bytes": size, "digest": digest});
+        self.0.audit.record("sandbox.exported", fields);
+        Ok(exported)
+    }
+
     /// What is different in its files since it started; host directories are not looked at.
     ///
     /// # Errors
     /// It has ended or is paused.
     pub fn diff(&self) -> Result<Vec<Difference>, Error> {
-        let without: Vec<String> =
-            self.0.policy.mounts.iter().map(|mount| mount.guest.clone()).collect();
-        let now = Tree::read(&self.running()?.attach().files(), &without)?;
-        Ok(self.0.template.tree()?.diff(&now))
+        let (_, now) = self.files_now()?;
+        let found = self.0.template.tree()?.diff(&now);
+        self.0.audit.record("sandbox.compared", json!({"files": found.len()}));
+        Ok(found)
     }
 
     /// Lets it stand still: it takes no time and no thread, but its memory. Commands of the host in it are cut off.
@@ -482,7 +595,12 @@ impl Sandbox {
         // Who finds that the box has ended waits until it is known why.
         let mut life = lock(&self.0.life);
         let running = life.running()?;
+        let used = running.attach().usage().map_err(|error| self.lost(&running, error))?;
         let state = running.freeze(Next::Ends(0))?;
+        let mut spent = lock(&self.0.spent);
+        spent.instructions = spent.instructions.saturating_add(used.instructions);
+        spent.cpu_ns = spent.cpu_ns.saturating_add(used.cpu_ns);
+        drop(spent);
         self.part();
         *life = Life::Paused(state);
         drop(life);
@@ -501,7 +619,9 @@ impl Sandbox {
             Life::Ended(_) | Life::Killed => return life.running().map(drop),
             Life::Runs(_) => return Err(Error::NotPaused),
         };
-        *life = Life::Runs(Arc::new(start(state, &self.0.policy, &self.0.audit)?));
+        let Inner { policy, audit, traffic, spent, .. } = &*self.0;
+        let running = start(state, policy, audit, traffic, *lock(spent))?;
+        *life = Life::Runs(Arc::new(running));
         self.0.audit.record("sandbox.resumed", json!({}));
         Ok(())
     }
@@ -570,18 +690,37 @@ impl Sandbox {
     }
 }
 
-fn start(state: Frozen, policy: &Policy, audit: &Audit) -> Result<Running, Error> {
-    let (refusals, lines) = (audit.clone(), audit.clone());
-    let report = move |line: &str| refusals.record("network.refused", json!({"what": line}));
+fn start(
+    state: Frozen,
+    policy: &Policy,
+    audit: &Audit,
+    traffic: &Arc<Traffic>,
+    spent: Spent,
+) -> Result<Running, Error> {
+    let (network, lines, end) = (audit.clone(), audit.clone(), audit.clone());
+    audit.begin_life();
+    let report = move |event: &NetworkEvent| network.record_network(event);
     let notice: Notice = Arc::new(move |line| lines.record("box.says", json!({"line": line})));
+    let limits = policy.limits(spent);
+    let over = move |how: &str| {
+        let used_up = [
+            ("instructions", limits.instructions.map(limits::instructions_used_up)),
+            ("cpu_time", limits.cpu_time.map(limits::cpu_time_used_up)),
+        ];
+        if let Some((limit, _)) = used_up.iter().find(|(_, said)| said.as_deref() == Some(how)) {
+            end.record("limit.reached", json!({"limit": limit, "by": "sandbox"}));
+        }
+        end.record("sandbox.ended", json!({"reason": how}));
+    };
     let options = RunOptions {
         env: policy.env.clone().into_iter().collect(),
         preopens: policy.preopens(),
-        overrides: Overrides { limits: policy.limits(), ..Overrides::default() },
+        overrides: Overrides { limits, ..Overrides::default() },
         translation: Translation { on: true, ..Translation::default() },
         ..RunOptions::default()
     };
-    Running::fork(state, options, policy.grant(Arc::new(report))?, notice)
+    let grant = policy.grant(Arc::new(report), traffic.clone())?;
+    Running::fork(state, options, grant, notice, Box::new(over))
 }
 
 /// The port of a line of /proc/net/tcp, if somebody listens there (proc(5)).

@@ -3,7 +3,7 @@
 use crate::code::driver;
 use crate::diff::Tree;
 use crate::error::Error;
-use crate::running::{Notice, Running};
+use crate::running::{Ended, Notice, Running};
 use runtime::{Command, Frozen, Grant, Next, Overrides, RunOptions, Runtime, Translation};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -69,7 +69,7 @@ impl Template {
     /// Looks at what there is in a state by starting it once.
     pub(crate) fn of(state: Frozen) -> Result<Template, Error> {
         let options = RunOptions::default();
-        let probe = Running::fork(state.clone(), options, Grant::default(), silent())?;
+        let probe = Running::fork(state.clone(), options, Grant::default(), silent(), alone())?;
         probe.wait_until_it_runs()?;
         let python = probe.call(driver::PYTHON_PORT).is_ok();
         let files = probe.attach().files();
@@ -108,11 +108,16 @@ impl Template {
             return Ok(tree);
         }
         let options = RunOptions::default();
-        let fresh = Running::fork(self.0.state.clone(), options, Grant::default(), silent())?;
+        let fresh =
+            Running::fork(self.0.state.clone(), options, Grant::default(), silent(), alone())?;
         fresh.wait_until_it_runs()?;
         let tree = Tree::read(&fresh.attach().files(), &[])?;
         Ok(self.0.tree.get_or_init(|| tree))
     }
+}
+
+fn alone() -> Ended {
+    Box::new(|_| {})
 }
 
 fn silent() -> Notice {
@@ -126,7 +131,7 @@ fn ready(runtime: &Arc<Runtime>, path: &Path, prepare: &Prepare) -> Result<Froze
     let translation = Translation { on: true, ..Translation::default() };
     let options = RunOptions { overrides, translation, ..RunOptions::default() };
     let run = move |options| runtime.run_file(&path, options).map(|outcome| outcome.status);
-    let running = Running::start(options, Grant::default(), silent(), run)?;
+    let running = Running::start(options, Grant::default(), silent(), alone(), run)?;
     running.wait_until_it_runs()?;
     let mut command = Command::new("python3").args(["-c", driver::PYTHON]);
     command = command.arg(driver::PYTHON_PORT.to_string()).args(&prepare.preload);

@@ -1,4 +1,4 @@
-/** The host's end of the stream by which processes and files of a running box are reached (docs/exec.md, version 1). */
+/** The host's end of the stream by which processes and files of a running box are reached (docs/exec.md, version 2). */
 
 import { BoxError, systemError } from "./errors.js";
 import { Frames, MAX_PACKET } from "./frames.js";
@@ -6,7 +6,7 @@ import { STDERR, STDOUT } from "./messages.js";
 import { BoxProcess, type Wire } from "./process.js";
 
 const MAGIC = [0x42, 0x58, 0x45, 0x58]; // BXEX
-const VERSION = 1;
+const VERSION = 2;
 
 const HELLO = 0x00;
 const START = 0x01;

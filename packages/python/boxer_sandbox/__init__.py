@@ -21,12 +21,14 @@ from ._models import (
     EntryInfo,
     Execution,
     ExecutionError,
+    Exported,
     FilesystemEvent,
     FileType,
     Logs,
     ProcessInfo,
     Result,
     SandboxInfo,
+    Usage,
 )
 from ._sandbox import Sandbox
 from ._sync import CommandHandle, Commands, Filesystem
@@ -46,6 +48,7 @@ __all__ = [
     "EntryInfo",
     "Execution",
     "ExecutionError",
+    "Exported",
     "FileType",
     "Filesystem",
     "FilesystemEvent",
@@ -60,4 +63,5 @@ __all__ = [
     "SandboxException",
     "SandboxInfo",
     "TimeoutException",
+    "Usage",
 ]

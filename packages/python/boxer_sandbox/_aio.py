@@ -29,6 +29,11 @@ class Connection:
         data = await self.call(method, path, query, body)
         return json.loads(data) if data else None
 
+    async def download(self, path: str, query: Optional[Dict[str, Any]], to: str) -> Dict[str, str]:
+        """A request whose answer becomes a local file; the headers of the answer."""
+        exchange = _client.Exchange()
+        return dict(await _on_a_thread(lambda: self._waits.download(path, query, to, exchange), exchange))
+
     async def lines(
         self, method: str, path: str, query: Optional[Dict[str, Any]] = None, body: Any = None
     ) -> AsyncIterator[Dict[str, Any]]:

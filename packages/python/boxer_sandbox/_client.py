@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -67,6 +68,13 @@ class Connection:
         self._token = token
         self._idle: List[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Closes what nobody uses. The next request opens another."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
 
     def _open(self) -> http.client.HTTPConnection:
         if self.url.startswith("unix:"):
@@ -142,6 +150,32 @@ class Connection:
         data = self.call(method, path, query, body)
         return json.loads(data) if data else None
 
+    def download(
+        self, path: str, query: Optional[Dict[str, Any]], to: str, exchange: Optional[Exchange] = None
+    ) -> Dict[str, str]:
+        """A request whose answer becomes a local file, which appears whole or not at all; the headers of the answer."""
+        exchange = exchange or Exchange()
+        connection, response = self._answer(exchange, "GET", path, query, None)
+        part, whole = f"{to}.part-{os.getpid()}-{threading.get_ident()}", False
+        try:
+            with open(part, "wb") as file:
+                shutil.copyfileobj(response, file, 1 << 20)
+                if response.length:
+                    raise _errors.SandboxException("the daemon broke off")
+            os.replace(part, to)
+            whole = True
+        except http.client.IncompleteRead as error:
+            raise _errors.SandboxException("the daemon broke off") from error
+        finally:
+            if whole:
+                self._done(exchange, connection)
+            else:
+                exchange.holds(None)
+                connection.close()
+                with contextlib.suppress(OSError):
+                    os.unlink(part)
+        return {name.lower(): value for name, value in response.getheaders()}
+
     def lines(
         self,
         method: str,
@@ -184,6 +218,16 @@ def _failure(status: int, data: bytes) -> _errors.SandboxException:
 
 _started: Dict[Tuple[str, ...], Connection] = {}
 _starting = threading.Lock()
+
+
+def _close_all() -> None:
+    with _starting:
+        for connection in _started.values():
+            connection.close()
+
+
+# After the daemon of this process has ended, which is registered later.
+atexit.register(_close_all)
 
 
 def connect(url: Optional[str], token: Optional[str], template: Optional[str]) -> Connection:

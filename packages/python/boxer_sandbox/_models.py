@@ -81,8 +81,10 @@ class Execution:
     logs: Logs = field(default_factory=Logs)
     error: Optional[ExecutionError] = None
     execution_count: Optional[int] = None
-    #: ``time`` or ``output``, if the code was stopped for that.
+    #: ``time``, ``output`` or ``instructions``, if the code was stopped for that.
     limit: Optional[str] = None
+    #: Instructions that were executed for it, if they had a limit.
+    instructions: Optional[int] = None
 
     @property
     def text(self) -> Optional[str]:
@@ -106,8 +108,10 @@ class CommandResult:
     stdout: str
     stderr: str
     exit_code: int
-    #: ``output``, if it was killed because it put out too much.
+    #: ``output`` or ``instructions``, if it was killed for that.
     error: Optional[str] = None
+    #: Instructions that it has executed, if they had a limit.
+    instructions: Optional[int] = None
 
 
 @dataclass
@@ -171,6 +175,41 @@ class Difference:
     change: str
     type: FileType
     size: int
+
+
+@dataclass
+class Usage:
+    """What a sandbox uses, and has used since it was made."""
+
+    #: Instructions that its programs have executed.
+    instructions: int
+    #: Seconds of processor time.
+    cpu_time: float
+    #: Bytes of memory of its programs, now.
+    memory: int
+    #: Bytes of files that were written.
+    storage: int
+    #: Processes and threads.
+    processes: int
+    open_files: int
+    #: Bytes exchanged with the network.
+    network_bytes: int
+
+
+@dataclass
+class Exported:
+    """An archive of the files of a sandbox."""
+
+    path: str
+    #: Digest of its bytes, ``sha256:…``.
+    digest: str
+    #: Digest of the uncompressed archive, as the configuration of an image has it.
+    diff_id: str
+    #: Bytes.
+    size: int
+    media_type: str
+    #: With 0 nothing has changed.
+    entries: int
 
 
 @dataclass

@@ -12,11 +12,13 @@ from ._models import (
     EntryInfo,
     Execution,
     ExecutionError,
+    Exported,
     FilesystemEvent,
     FileType,
     ProcessInfo,
     Result,
     SandboxInfo,
+    Usage,
 )
 
 Text = Callable[[str], Any]
@@ -68,7 +70,7 @@ def _collect(events: Iterator[Dict[str, Any]], on_stdout: Optional[Text], on_std
     if end is None:
         raise _errors.SandboxException("the daemon broke off")
     stdout, stderr = "".join(parts["stdout"]), "".join(parts["stderr"])
-    result = CommandResult(stdout, stderr, end["exit_code"], end["limit"])
+    result = CommandResult(stdout, stderr, end["exit_code"], end["limit"], end["instructions"])
     if result.error == "time":
         raise _errors.TimeoutException("the command took too long, and was killed", "time")
     if result.exit_code != 0:
@@ -94,6 +96,7 @@ class Commands:
         on_stderr: Optional[Text] = None,
         stdin: bool = False,
         timeout: Optional[float] = 60,
+        instructions: Optional[int] = None,
     ) -> CommandResult: ...
 
     @overload
@@ -108,6 +111,7 @@ class Commands:
         on_stderr: Optional[Text] = None,
         stdin: bool = False,
         timeout: Optional[float] = 60,
+        instructions: Optional[int] = None,
     ) -> CommandHandle: ...
 
     def run(
@@ -121,9 +125,12 @@ class Commands:
         on_stderr: Optional[Text] = None,
         stdin: bool = False,
         timeout: Optional[float] = 60,
+        instructions: Optional[int] = None,
     ) -> Union[CommandResult, CommandHandle]:
         """Runs a command line. In the foreground another status than 0 is a :class:`CommandExitException`."""
         request: Dict[str, Any] = {"command": cmd, "env": envs or {}, "user": user, "cwd": cwd, "stdin": stdin, "background": background}
+        if instructions is not None:
+            request["instructions"] = instructions
         if not background:
             request["timeout"] = timeout if timeout else 1e9
             events = self._sandbox._connection.lines("POST", self._sandbox._path("/commands"), body=request)
@@ -317,6 +324,7 @@ class BaseSandbox:
         envs: Optional[Dict[str, str]] = None,
         cwd: Optional[str] = None,
         timeout: Optional[float] = None,
+        instructions: Optional[int] = None,
     ) -> Execution:
         """Runs code where variables live on from call to call. Its errors are in the answer."""
         request = {
@@ -326,6 +334,7 @@ class BaseSandbox:
             "env": envs or {},
             "cwd": cwd,
             "timeout": timeout,
+            "instructions": instructions,
         }
         execution, ended = Execution(), False
         for event in self._connection.lines("POST", self._path("/code"), body=request):
@@ -346,6 +355,7 @@ class BaseSandbox:
             elif kind == "end":
                 execution.execution_count = event["execution_count"]
                 execution.limit = event["limit"]
+                execution.instructions = event["instructions"]
                 ended = True
         if not ended:
             raise _errors.SandboxException("the daemon broke off")
@@ -408,6 +418,24 @@ class BaseSandbox:
         """What is different in its files since it started."""
         found = self._connection.json("GET", self._path("/diff"))
         return [Difference(**{**entry, "type": FileType(entry["type"])}) for entry in found]
+
+    def export(
+        self, path: str, what: Literal["changes", "all"] = "changes", format: Literal["tar", "layer"] = "tar"
+    ) -> Exported:
+        """Writes its files to a local file: a tar archive, or a layer of an OCI image (tar and gzip, with whiteouts for what was removed)."""
+        headers = self._connection.download(self._path("/export"), {"what": what, "format": format}, path)
+        return Exported(
+            path=path,
+            digest=headers["boxer-digest"],
+            diff_id=headers["boxer-diff-id"],
+            size=int(headers["content-length"]),
+            media_type=headers["content-type"],
+            entries=int(headers["boxer-entries"]),
+        )
+
+    def usage(self) -> Usage:
+        """What it uses, and has used since it was made."""
+        return Usage(**self._connection.json("GET", self._path("/usage")))
 
     def audit(self) -> str:
         """Its audit trail, lines of JSON."""

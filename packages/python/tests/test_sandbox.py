@@ -212,7 +212,7 @@ class Lives(unittest.TestCase):
             self.assertEqual(changes, expected)
             events = [json.loads(line) for line in sandbox.audit().splitlines()]
             names = [event["event"] for event in events]
-            self.assertEqual(names, ["sandbox.created", "command.started", "command.finished"])
+            self.assertEqual(names, ["sandbox.created", "command.started", "command.finished", "sandbox.compared"])
             self.assertEqual(events[2]["exit_code"], 0)
 
     def test_they_end(self):
@@ -258,6 +258,7 @@ class Daemon(unittest.TestCase):
     def test_who_does_not_know_the_token_gets_nothing(self):
         with Sandbox() as sandbox:
             stranger = Connection(sandbox._connection.url, "x" * 48)
+            self.addCleanup(stranger.close)
             with self.assertRaises(RefusedException):
                 stranger.json("GET", "/sandboxes")
 

@@ -1,12 +1,13 @@
 /** Connections to a daemon, and the daemon that is started where none is named. */
 
 import { spawn } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
-import { rmSync } from "node:fs";
+import { mkdtemp, rename, rm } from "node:fs/promises";
+import { createWriteStream, rmSync } from "node:fs";
 import { Agent, type IncomingMessage, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { pipeline } from "node:stream/promises";
 import { errorOf, InvalidArgumentError, SandboxError } from "./errors.js";
 
 export type Query = Record<string, string | number | boolean | undefined>;
@@ -54,6 +55,21 @@ export class Connection {
     return bytes.length ? JSON.parse(bytes.toString()) : undefined;
   }
 
+  /** A request whose answer becomes a local file, which appears whole or not at all; the headers of the answer. */
+  async download(path: string, query: Query, to: string, signal?: AbortSignal): Promise<IncomingMessage["headers"]> {
+    const response = await this.#send("GET", path, query, undefined, signal);
+    const part = `${to}.part-${process.pid}-${parts++}`;
+    try {
+      await pipeline(pieces<Buffer>(response, signal), createWriteStream(part));
+      await rename(part, to);
+    } catch (error) {
+      response.destroy();
+      await rm(part, { force: true });
+      throw error;
+    }
+    return response.headers;
+  }
+
   /** A request; the events of its answer, as they come. Who breaks off the loop breaks off the request. */
   async lines(method: string, path: string, query: Query = {}, body?: unknown, signal?: AbortSignal): Promise<AsyncGenerator<Json>> {
     return events(await this.#send(method, path, query, body, signal), signal);
@@ -94,6 +110,9 @@ export class Connection {
 
 const CLOSED = new Error("closed");
 
+/** Files that were begun, for names of their own. */
+let parts = 0;
+
 /** What comes; when it was broken off, the reason for that is what is thrown. */
 async function* pieces<T>(response: IncomingMessage, signal: AbortSignal | undefined): AsyncGenerator<T> {
   try {
@@ -105,9 +124,9 @@ async function* pieces<T>(response: IncomingMessage, signal: AbortSignal | undef
 }
 
 async function whole(response: IncomingMessage, signal: AbortSignal | undefined): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  for await (const part of pieces<Buffer>(response, signal)) parts.push(part);
-  return Buffer.concat(parts);
+  const got: Buffer[] = [];
+  for await (const part of pieces<Buffer>(response, signal)) got.push(part);
+  return Buffer.concat(got);
 }
 
 async function* events(response: IncomingMessage, signal: AbortSignal | undefined): AsyncGenerator<Json> {

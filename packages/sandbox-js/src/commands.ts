@@ -28,6 +28,8 @@ export interface CommandStartOptions extends OutputOptions {
   stdin?: boolean;
   /** 60,000; 0 for no end. */
   timeoutMs?: number;
+  /** Instructions that it and what it starts may execute, counted one by one; after the last all are killed. */
+  instructions?: number;
 }
 
 /** A command in the background. */
@@ -70,7 +72,7 @@ export class CommandHandle {
 async function collect(events: AsyncIterable<Json>, { onStdout, onStderr }: OutputOptions): Promise<CommandResult> {
   let stdout = "";
   let stderr = "";
-  let end: { exit_code: number; limit: string | null } | undefined;
+  let end: { exit_code: number; limit: string | null; instructions: number | null } | undefined;
   for await (const event of events) {
     if (event.type === "stdout") {
       stdout += event.text;
@@ -85,7 +87,7 @@ async function collect(events: AsyncIterable<Json>, { onStdout, onStderr }: Outp
   if (!end) throw new SandboxError("the daemon broke off");
   if (end.limit === "time") throw new TimeoutError("the command took too long, and was killed", "time");
   if (end.exit_code !== 0) throw new CommandExitError(stdout, stderr, end.exit_code, end.limit ?? undefined);
-  return { stdout, stderr, exitCode: 0 };
+  return end.instructions == null ? { stdout, stderr, exitCode: 0 } : { stdout, stderr, exitCode: 0, instructions: end.instructions };
 }
 
 export class Commands {
@@ -100,8 +102,8 @@ export class Commands {
   run(cmd: string, options?: CommandStartOptions & { background?: false }): Promise<CommandResult>;
   run(cmd: string, options: CommandStartOptions & { background: true }): Promise<CommandHandle>;
   async run(cmd: string, options: CommandStartOptions & { background?: boolean } = {}): Promise<CommandResult | CommandHandle> {
-    const { envs = {}, user, cwd, stdin = false, background = false, timeoutMs = 60_000, signal } = options;
-    const request = { command: cmd, env: envs, user, cwd, stdin, background };
+    const { envs = {}, user, cwd, stdin = false, background = false, timeoutMs = 60_000, instructions, signal } = options;
+    const request = { command: cmd, env: envs, user, cwd, stdin, background, instructions };
     const path = `${this.#reach.path}/commands`;
     if (background) return new CommandHandle(this.#reach, (await this.#reach.connection.json("POST", path, {}, request, signal)).pid);
     const timeout = timeoutMs ? timeoutMs / 1000 : 1e9;

@@ -28,7 +28,7 @@ export class CommandExitError extends SandboxError {
   readonly stdout: string;
   readonly stderr: string;
   readonly exitCode: number;
-  /** `output`, if it was killed because it put out too much. */
+  /** `output` or `instructions`, if it was killed for that. */
   readonly error: string | undefined;
 
   constructor(stdout: string, stderr: string, exitCode: number, error: string | undefined) {

@@ -65,7 +65,9 @@ export class Execution {
   /** Which run of its context this was, from 1. */
   executionCount?: number;
   /** The limit at which the code was stopped. */
-  limit?: "time" | "output";
+  limit?: "time" | "output" | "instructions";
+  /** Instructions that were executed for it, if they had a limit. */
+  instructions?: number;
 
   /** The text of the last expression's value. */
   get text(): string | undefined {
@@ -78,6 +80,8 @@ export interface CommandResult {
   stdout: string;
   stderr: string;
   exitCode: number;
+  /** Instructions that it has executed, if they had a limit. */
+  instructions?: number;
 }
 
 /** A command that was started. */
@@ -122,6 +126,37 @@ export interface Difference {
   type: FileType;
   /** Bytes. */
   size: number;
+}
+
+/** What a sandbox uses, and has used since it was made. */
+export interface Usage {
+  /** Instructions that its programs have executed. */
+  instructions: number;
+  /** Processor time. */
+  cpuTimeMs: number;
+  /** Bytes of memory of its programs, now. */
+  memory: number;
+  /** Bytes of files that were written. */
+  storage: number;
+  /** Processes and threads. */
+  processes: number;
+  openFiles: number;
+  /** Bytes exchanged with the network. */
+  networkBytes: number;
+}
+
+/** An archive of the files of a sandbox. */
+export interface Exported {
+  path: string;
+  /** Digest of its bytes, `sha256:…`. */
+  digest: string;
+  /** Digest of the uncompressed archive, as the configuration of an image has it. */
+  diffId: string;
+  /** Bytes. */
+  size: number;
+  mediaType: string;
+  /** With 0 nothing has changed. */
+  entries: number;
 }
 
 /** What is known of a sandbox. */

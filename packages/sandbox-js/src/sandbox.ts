@@ -4,7 +4,7 @@ import { connect, type Connection, type ConnectionOptions, type Json } from "./c
 import { Commands, type Heard, type OutputOptions, type Reach, unlessMissing } from "./commands.js";
 import { SandboxError } from "./errors.js";
 import { Filesystem } from "./files.js";
-import { type Context, type Difference, Execution, type ExecutionError, Result, type SandboxInfo } from "./models.js";
+import { type Context, type Difference, Execution, type ExecutionError, type Exported, Result, type SandboxInfo, type Usage } from "./models.js";
 
 export interface SandboxOptions extends ConnectionOptions {
   /** It ends so many milliseconds from now. */
@@ -26,6 +26,8 @@ export interface RunCodeOptions extends OutputOptions {
   envs?: Record<string, string>;
   cwd?: string;
   timeoutMs?: number;
+  /** Instructions that may be executed for it, counted one by one. */
+  instructions?: number;
 }
 
 export class Sandbox implements AsyncDisposable {
@@ -73,9 +75,9 @@ export class Sandbox implements AsyncDisposable {
 
   /** Runs code where variables live on from call to call. Its errors are in the answer. */
   async runCode(code: string, options: RunCodeOptions = {}): Promise<Execution> {
-    const { language, context, envs = {}, cwd, timeoutMs, onStdout, onStderr, onResult, onError, signal } = options;
+    const { language, context, envs = {}, cwd, timeoutMs, instructions, onStdout, onStderr, onResult, onError, signal } = options;
     const timeout = timeoutMs === undefined ? undefined : timeoutMs / 1000;
-    const request = { code, language: language ?? context?.language, context: context?.id, env: envs, cwd, timeout };
+    const request = { code, language: language ?? context?.language, context: context?.id, env: envs, cwd, timeout, instructions };
     const execution = new Execution();
     let ended = false;
     for await (const event of await this.#connection.lines("POST", `${this.#path}/code`, {}, request, signal)) {
@@ -101,6 +103,7 @@ export class Sandbox implements AsyncDisposable {
         case "end":
           execution.executionCount = event.execution_count;
           if (event.limit) execution.limit = event.limit;
+          if (event.instructions != null) execution.instructions = event.instructions;
           ended = true;
       }
     }
@@ -166,6 +169,27 @@ export class Sandbox implements AsyncDisposable {
   /** What is different in its files since it started. */
   async diff(): Promise<Difference[]> {
     return this.#connection.json("GET", `${this.#path}/diff`);
+  }
+
+  /** Writes its files to a local file: a tar archive, or a layer of an OCI image (tar and gzip, with whiteouts for what was removed). */
+  async export(path: string, options: { what?: "changes" | "all"; format?: "tar" | "layer"; signal?: AbortSignal } = {}): Promise<Exported> {
+    const { what = "changes", format = "tar", signal } = options;
+    const headers = await this.#connection.download(`${this.#path}/export`, { what, format }, path, signal);
+    return {
+      path,
+      digest: String(headers["boxer-digest"]),
+      diffId: String(headers["boxer-diff-id"]),
+      size: Number(headers["content-length"]),
+      mediaType: String(headers["content-type"]),
+      entries: Number(headers["boxer-entries"]),
+    };
+  }
+
+  /** What it uses, and has used since it was made. */
+  async usage(): Promise<Usage> {
+    const used = await this.#connection.json("GET", `${this.#path}/usage`);
+    const { instructions, cpu_time, memory, storage, processes, open_files, network_bytes } = used;
+    return { instructions, cpuTimeMs: cpu_time * 1000, memory, storage, processes, openFiles: open_files, networkBytes: network_bytes };
   }
 
   /** Its audit trail, lines of JSON. */

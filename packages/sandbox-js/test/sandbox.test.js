@@ -1,8 +1,13 @@
 // Sandboxes as people of Node use them. BOXER is the program, BOXER_SANDBOX_TEMPLATE a box of Debian with python3.
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
+import { gunzipSync } from "node:zlib";
 import { CommandExitError, InvalidArgumentError, NotFoundError, RefusedError, Sandbox, SandboxError, TimeoutError } from "../dist/index.js";
 
 /** @type {Sandbox} */
@@ -47,6 +52,35 @@ test("commands", async () => {
   await handle.closeStdin();
   assert.equal((await handle.wait()).stdout, "got word\nend\n");
   assert.equal(await sandbox.commands.kill(99999), false);
+});
+
+test("budgets", async () => {
+  const stopped = await sandbox.runCode("while True: pass", { instructions: 30_000_000 });
+  assert.deepEqual([stopped.limit, stopped.error.name], ["instructions", "KeyboardInterrupt"]);
+  assert.ok(stopped.instructions >= 30_000_000 && stopped.instructions < 40_000_000);
+  await assert.rejects(sandbox.commands.run("while :; do :; done", { instructions: 5_000_000 }), (error) => error.exitCode === 137 && error.error === "instructions");
+  assert.ok((await sandbox.commands.run("true", { instructions: 1e9 })).instructions > 1000);
+  const used = await sandbox.usage();
+  assert.ok(used.instructions > 35_000_000 && used.cpuTimeMs > 0 && used.memory > 0 && used.processes >= 2 && used.openFiles > 2 && used.networkBytes === 0, JSON.stringify(used));
+});
+
+test("files as archives", async () => {
+  await sandbox.commands.run("echo made > /srv/made && rm /etc/issue");
+  const folder = await mkdtemp(join(tmpdir(), "boxer-export-"));
+  try {
+    const path = join(folder, "layer.tar.gz");
+    const layer = await sandbox.export(path, { format: "layer" });
+    const bytes = await readFile(path);
+    assert.equal(layer.digest, `sha256:${createHash("sha256").update(bytes).digest("hex")}`);
+    assert.equal(layer.diffId, `sha256:${createHash("sha256").update(gunzipSync(bytes)).digest("hex")}`);
+    assert.deepEqual([layer.path, layer.size, layer.mediaType], [path, bytes.length, "application/vnd.oci.image.layer.v1.tar+gzip"]);
+    const listed = spawnSync("tar", ["-tzf", path], { encoding: "utf8" }).stdout.split("\n");
+    assert.ok(listed.includes("srv/made") && listed.includes("etc/.wh.issue"), String(listed));
+    await assert.rejects(sandbox.export(join(folder, "no"), { format: "zip" }), InvalidArgumentError);
+    assert.deepEqual(await readdir(folder), ["layer.tar.gz"]);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });
 
 test("files", async () => {

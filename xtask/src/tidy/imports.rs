@@ -32,7 +32,7 @@ const TABLE: &[Row] = &[
     Row(3, "runtime", &["link", "translate"]),
     Row(4, "build", &["dockerfile", "oci", "layers", "link", "runtime"]),
     Row(4, "serve", &["runtime"]),
-    Row(4, "sandbox", &["runtime"]),
+    Row(4, "sandbox", &["layers", "runtime"]),
     Row(5, "cli", &["dockerfile", "oci", "layers", "link", "runtime", "serve", "sandbox", "build"]),
 ];
 

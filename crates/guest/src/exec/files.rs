@@ -1,11 +1,12 @@
-//! The host's calls about files.
+//! The host's calls: about files, and what programs use.
 
 use abi::Errno;
 use abi::fcntl::{O_APPEND, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_TRUNC};
 use kernel::Kernel;
 use kernel::attach::files;
+use kernel::attach::measure::{Measured, Next};
 use kernel::fs::{Kind, Meta, ops};
-use mux::exec::{Call, Entry, MAX_DATA, MAX_FILES, OpenFlags, Stat};
+use mux::exec::{Bound, Call, Counted, Entry, MAX_DATA, MAX_FILES, OpenFlags, Stat, Usage};
 use mux::files::Attributes;
 
 type Answer = Result<Vec<u8>, Errno>;
@@ -37,6 +38,21 @@ pub fn answer(kernel: &mut Kernel, id: u32, user: &[u8], call: Call<'_>) -> Answ
         Call::Kill { session, pid, signal } => {
             kernel.signal_by_host(pid, session, u32::from(signal)).map(nothing)
         }
+        Call::Measure { .. } if kernel.measures() >= MAX_FILES => Err(Errno::ENOSPC),
+        Call::Measure { started, bound, process, most } => {
+            let next = match bound {
+                Bound::Kill => Next::Kill,
+                Bound::Interrupt => Next::Tell,
+                Bound::InterruptAll => Next::TellAll,
+            };
+            let of = if started { Measured::Started(process) } else { Measured::Process(process) };
+            kernel.begin_measure(id, of, most, next).map(nothing)
+        }
+        Call::Measured { measure } => {
+            let (instructions, reached) = kernel.end_measure(measure)?;
+            Ok(Counted { instructions, reached }.encode())
+        }
+        Call::Usage => Ok(usage(&kernel.usage()).encode()),
         _ => kernel.with_files(&user, |cx, at| {
             match call {
                 Call::Stat { follow, path } => {
@@ -73,6 +89,18 @@ pub fn answer(kernel: &mut Kernel, id: u32, user: &[u8], call: Call<'_>) -> Answ
             }
             .map(nothing)
         }),
+    }
+}
+
+fn usage(used: &kernel::Usage) -> Usage {
+    Usage {
+        instructions: used.instructions,
+        cpu_ns: used.cpu_ns,
+        memory: used.memory,
+        storage: used.storage,
+        threads: used.threads,
+        open_files: used.open_files,
+        met: [used.met.memory, used.met.storage, used.met.threads, used.met.open_files],
     }
 }
 

@@ -76,6 +76,8 @@ fn beyond(invocation: &Invocation) -> Option<String> {
         (open(&invocation.network) || !invocation.ports.is_empty(), "a network"),
         (limits.memory.is_some(), "a limit of memory"),
         (limits.timeout.is_some() || limits.cpu_time.is_some(), "a limit of time"),
+        (limits.instructions.is_some(), "a limit of instructions"),
+        (limits.open_files.is_some(), "a limit of open files"),
         (invocation.clock.is_some(), "a clock of its own"),
     ];
     let (_, what) = asked.into_iter().find(|(asked, _)| *asked)?;

@@ -68,7 +68,7 @@ impl Kernel {
         if spec.argv.is_empty() {
             return Err(StartError::NoCommand);
         }
-        if self.tasks.threads().count() >= self.pids_max() {
+        if self.threads_are_over() {
             return Err(StartError::Limit(Errno::EAGAIN));
         }
         let pid = ProcessId(self.tasks.new_id().ok_or(StartError::Limit(Errno::EAGAIN))?);

@@ -100,9 +100,13 @@ impl FdTable {
         Ok(())
     }
 
-    /// Gives `file` the lowest free descriptor at or above `min`; EMFILE at `limit` (RLIMIT_NOFILE).
+    /// Gives `file` the lowest free descriptor at or above `min`; EMFILE at `limit` (RLIMIT_NOFILE), ENFILE where it was opened just now
+    /// and the box has too many open files with it.
     pub fn add(&mut self, file: Rc<OpenFile>, cloexec: bool, min: u64, limit: u64) -> Res<i32> {
         let fd = self.free(min, limit)?;
+        if Rc::strong_count(&file) == 1 && self.shared.open_files.refuses_newest() {
+            return Err(Errno::ENFILE);
+        }
         self.grow(fd)?;
         self.put(fd, Slot { file, cloexec });
         Ok(fd as i32)

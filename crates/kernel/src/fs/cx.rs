@@ -196,6 +196,8 @@ pub struct Shared {
     pub locks: LockTable,
     /// What is open and running, and leases.
     pub opens: Opens,
+    /// How many files are open, and may be.
+    pub open_files: OpenFiles,
     /// Pages of mapped files that went away and are still mapped.
     pub cuts: RefCell<Vec<Cut>>,
     /// Signals to owners of files that are to be sent.
@@ -225,6 +227,54 @@ pub struct Shared {
     next: Cell<u64>,
 }
 
+/// Open file descriptions of the whole box (`fs.file-nr`), and the most that there may be (`fs.file-max`).
+#[derive(Default)]
+pub struct OpenFiles {
+    count: Cell<u64>,
+    most: Cell<Option<u64>>,
+    refused: Cell<u64>,
+}
+
+impl OpenFiles {
+    /// `fs.file-max` where nobody has said otherwise, as Linux has it.
+    const UNLIMITED: u64 = i64::MAX as u64;
+
+    /// Sets the most; none is Linux's own.
+    pub fn limit(&self, most: Option<u64>) {
+        self.most.set(most);
+    }
+
+    /// The most.
+    pub fn most(&self) -> u64 {
+        self.most.get().unwrap_or(Self::UNLIMITED)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.count.get()
+    }
+
+    /// How many were given up.
+    pub fn refused(&self) -> u64 {
+        self.refused.get()
+    }
+
+    /// Whether there are more than there may be with one that was opened just now; then that one is given up.
+    pub fn refuses_newest(&self) -> bool {
+        let over = self.count() > self.most();
+        self.refused.set(self.refused() + u64::from(over));
+        over
+    }
+
+    pub(super) fn opened(&self) {
+        self.count.set(self.count.get() + 1);
+    }
+
+    pub(super) fn closed(&self) {
+        self.count.set(self.count.get().saturating_sub(1));
+    }
+}
+
 impl Shared {
     /// Fresh registries that report to `wakes`, give frames back through `trash` and count memory in `account`; `open_kind`
     /// knows the kinds of files.
@@ -240,6 +290,7 @@ impl Shared {
             account,
             locks: LockTable::new(WaitKey::object(0)),
             opens: Opens::new(WaitKey::object(u64::MAX)),
+            open_files: OpenFiles::default(),
             cuts: RefCell::default(),
             io_signals: RefCell::default(),
             async_files: RefCell::default(),

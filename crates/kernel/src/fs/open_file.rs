@@ -163,6 +163,7 @@ impl OpenFile {
         flags: u32,
     ) -> Rc<OpenFile> {
         shared.account.charge(Purpose::Programs, OPEN_FILE_BYTES);
+        shared.open_files.opened();
         let file = Rc::new(OpenFile {
             dentry: dentry.clone(),
             ops,
@@ -252,6 +253,7 @@ impl OpenFile {
 impl Drop for OpenFile {
     fn drop(&mut self) {
         self.shared.account.uncharge(Purpose::Programs, OPEN_FILE_BYTES);
+        self.shared.open_files.closed();
         self.shared.locks.release_file(&self.shared.wakes, self.id);
         if !self.is_path() && self.dentry.parent().is_some() {
             let mask = if self.is_writable() { IN_CLOSE_WRITE } else { IN_CLOSE_NOWRITE };

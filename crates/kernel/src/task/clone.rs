@@ -39,7 +39,7 @@ impl Kernel {
         {
             return Err(Errno::EAGAIN.into());
         }
-        if self.tasks.threads().count() >= self.pids_max() {
+        if self.threads_are_over() {
             return Err(Errno::EAGAIN.into());
         }
         if flags & CLONE_FILES == 0

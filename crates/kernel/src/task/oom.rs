@@ -85,6 +85,7 @@ impl Kernel {
         let name = self.tasks.thread(process.leader()).map(|t| t.comm.clone()).unwrap_or_default();
         let name = String::from_utf8_lossy(&name).into_owned();
         self.host.log(&format!("boxer: out of memory: killed process {pid} ({name})"));
+        self.cgroup.oom_kills += 1;
         self.exit_group(pid, SIGKILL as i32);
         let threads: Vec<ThreadId> = self
             .tasks

@@ -48,6 +48,11 @@ impl Kernel {
                 self.host.random(&mut bytes);
                 uuid(bytes) + "\n"
             }
+            "sys/fs/file-max" => format!("{}\n", self.shared.open_files.most()),
+            "sys/fs/file-nr" => {
+                let open = &self.shared.open_files;
+                format!("{}\t0\t{}\n", open.count(), open.most())
+            }
             "sys/fs/aio-nr" => format!("{}\n", self.aio.requests()),
             "sysvipc/msg" => self.proc_msg(),
             "sysvipc/sem" => self.proc_sem(),

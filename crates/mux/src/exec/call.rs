@@ -213,6 +213,47 @@ pub enum Call<'a> {
         /// Linux's number; 0 only finds out whether there is somebody.
         signal: u8,
     },
+    /// Count the instructions that a session executes from now on, under the number of this call \[nothing\].
+    Measure {
+        /// `process` is the number of a START; otherwise that of a process in the box.
+        started: bool,
+        /// What comes once they are too many.
+        bound: Bound,
+        /// Whose session.
+        process: u32,
+        /// The most.
+        most: u64,
+    },
+    /// End a count \[[`Counted`]\].
+    Measured {
+        /// The number of the call that began it.
+        measure: u32,
+    },
+    /// What the box uses \[[`Usage`]\].
+    Usage,
+}
+
+/// What comes when a session has executed as many instructions as it may ([`Call::Measure`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Bound {
+    /// SIGKILL to all of it.
+    Kill = 0,
+    /// SIGINT to the process, and a while later SIGKILL to all.
+    Interrupt = 1,
+    /// SIGINT to all, and a while later SIGKILL.
+    InterruptAll = 2,
+}
+
+impl Bound {
+    fn from_number(number: u8) -> Result<Bound, Broken> {
+        match number {
+            0 => Ok(Bound::Kill),
+            1 => Ok(Bound::Interrupt),
+            2 => Ok(Bound::InterruptAll),
+            _ => Err(Broken("an unknown bound")),
+        }
+    }
 }
 
 /// A flag before what else a request has.
@@ -243,6 +284,14 @@ impl<'a> Call<'a> {
             }
             Call::Close { file } | Call::List { file } => word(out, file),
             Call::Unwatch { watch } => word(out, watch),
+            Call::Measured { measure } => word(out, measure),
+            Call::Measure { started, bound, process, most } => {
+                flagged(out, started);
+                out.push(bound as u8);
+                word(out, process);
+                long(out, most);
+            }
+            Call::Usage => {}
             Call::Kill { session, pid, signal } => {
                 flagged(out, session);
                 word(out, pid);
@@ -311,6 +360,9 @@ impl<'a> Call<'a> {
             Call::Watch { .. } => 17,
             Call::Unwatch { .. } => 18,
             Call::Kill { .. } => 19,
+            Call::Measure { .. } => 20,
+            Call::Measured { .. } => 21,
+            Call::Usage => 22,
         }
     }
 
@@ -348,11 +400,19 @@ impl<'a> Call<'a> {
             17 => Call::Watch { recursive: flag(r)?, path: r.bytes()? },
             18 => Call::Unwatch { watch: r.u32()? },
             19 => Call::Kill { session: flag(r)?, pid: r.u32()?, signal: r.u8()? },
+            20 => Call::Measure {
+                started: flag(r)?,
+                bound: Bound::from_number(r.u8()?)?,
+                process: r.u32()?,
+                most: r.u64()?,
+            },
+            21 => Call::Measured { measure: r.u32()? },
+            22 => Call::Usage,
             _ => return Err(Broken("an unknown call")),
         })
     }
 
-    /// The same with other numbers of files and watches.
+    /// The same with other numbers of files, watches, measures and processes that were started.
     pub(super) fn map(self, number: impl Fn(u32) -> u32) -> Call<'a> {
         match self {
             Call::Read { file, offset, len } => Call::Read { file: number(file), offset, len },
@@ -362,6 +422,10 @@ impl<'a> Call<'a> {
             Call::Close { file } => Call::Close { file: number(file) },
             Call::List { file } => Call::List { file: number(file) },
             Call::Unwatch { watch } => Call::Unwatch { watch: number(watch) },
+            Call::Measured { measure } => Call::Measured { measure: number(measure) },
+            Call::Measure { started: true, bound, process, most } => {
+                Call::Measure { started: true, bound, process: number(process), most }
+            }
             other => other,
         }
     }
@@ -389,6 +453,71 @@ impl Stat {
     pub fn decode(bytes: &[u8]) -> Option<Stat> {
         let (attributes, rdev) = bytes.get(..Stat::BYTES)?.split_last_chunk::<8>()?;
         Some(Stat { attributes: Attributes::decode(attributes)?, rdev: u64::from_le_bytes(*rdev) })
+    }
+}
+
+/// What [`Call::Measured`] gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Instructions.
+    pub instructions: u64,
+    /// Whether they were too many.
+    pub reached: bool,
+}
+
+impl Counted {
+    /// Its bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        [&self.instructions.to_le_bytes()[..], &[u8::from(self.reached)]].concat()
+    }
+
+    /// Reads one; none if there are too few bytes.
+    pub fn decode(bytes: &[u8]) -> Option<Counted> {
+        let (count, rest) = bytes.split_first_chunk::<8>()?;
+        Some(Counted { instructions: u64::from_le_bytes(*count), reached: *rest.first()? != 0 })
+    }
+}
+
+/// What [`Call::Usage`] gives: what the box uses now, and has used since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Instructions that programs have executed.
+    pub instructions: u64,
+    /// CPU time that they have had, ns.
+    pub cpu_ns: u64,
+    /// Bytes of memory of programs, and of what is kept for them.
+    pub memory: u64,
+    /// Bytes of files in memory.
+    pub storage: u64,
+    /// Threads that live.
+    pub threads: u64,
+    /// Open files.
+    pub open_files: u64,
+    /// How often a limit was met: processes killed for want of memory, files without room, threads and open files that were refused.
+    pub met: [u64; 4],
+}
+
+impl Usage {
+    /// Its bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let Usage { instructions, cpu_ns, memory, storage, threads, open_files, met } = *self;
+        let own = [instructions, cpu_ns, memory, storage, threads, open_files];
+        own.into_iter().chain(met).flat_map(u64::to_le_bytes).collect()
+    }
+
+    /// Reads one; none if there are too few bytes.
+    pub fn decode(bytes: &[u8]) -> Option<Usage> {
+        let mut reader = Reader(bytes);
+        let mut next = || reader.u64().ok();
+        Some(Usage {
+            instructions: next()?,
+            cpu_ns: next()?,
+            memory: next()?,
+            storage: next()?,
+            threads: next()?,
+            open_files: next()?,
+            met: [next()?, next()?, next()?, next()?],
+        })
     }
 }
 

@@ -12,14 +12,14 @@ mod frames;
 mod message;
 mod server;
 
-pub use call::{Call, Entry, OpenFlags, Stat, Watched, take_entry};
+pub use call::{Bound, Call, Counted, Entry, OpenFlags, Stat, Usage, Watched, take_entry};
 pub use client::{Client, Event as ClientEvent};
 pub use frames::Frames;
 pub use message::{Ended, Failure, Start, Stream, ToBox, ToHost};
 pub use server::{Event as ServerEvent, Server};
 
 /// Version of the protocol. Both ends must have the same.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// What a stream begins with, in either direction, behind the length: kind 0, number 0, these bytes, and the version.
 pub const MAGIC: [u8; 4] = *b"BXEX";
@@ -33,7 +33,7 @@ pub const MAX_DATA: usize = 32 << 10;
 /// Processes that the box takes care of at once.
 pub const MAX_PROCESSES: usize = 1024;
 
-/// Files that the host may have open at once, and watches.
+/// Files that the host may have open at once, and watches, and measures.
 pub const MAX_FILES: usize = 1024;
 
 /// The number that stands for the first process of the box, in [`ToBox::Signal`].

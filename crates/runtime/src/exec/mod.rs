@@ -4,10 +4,12 @@
 //! own thread. What a box can make this process keep is bounded by what was granted to it.
 
 mod files;
+mod measure;
 mod process;
 mod relay;
 
 pub use files::{File, Files, Seen, Watch};
+pub use measure::{Bound, Measure, Measured, Usage};
 pub use process::{Command, ExecError, Exit, Process, Stdin, StreamReader};
 
 use crate::descriptor::Descriptor;

@@ -1,10 +1,10 @@
 //! Processes in a box that runs.
 
-use super::{Attach, consumed};
+use super::{Attach, Bound, Measure, consumed};
 use crate::signals::{Forwarding, Signals};
 use crate::terminal::RawTerminal;
 use mux::control::{Control, MESSAGE};
-use mux::exec::{ClientEvent, Ended, Failure, Start, Stream};
+use mux::exec::{Call, ClientEvent, Ended, Failure, Start, Stream};
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -46,19 +46,24 @@ pub type Exit = Ended;
 
 /// A process to be started.
 #[derive(Clone, Debug)]
-pub struct Command(Start);
+pub struct Command {
+    start: Start,
+    /// The most instructions of its session.
+    instructions: Option<u64>,
+}
 
 impl Command {
     /// A program, looked up in the PATH of the box if it has no slash. Both its outputs are taken; it has no input.
     pub fn new(program: impl AsRef<[u8]>) -> Command {
         let argv = vec![program.as_ref().to_vec()];
-        Command(Start { argv, stdout: true, stderr: true, ..Start::default() })
+        let start = Start { argv, stdout: true, stderr: true, ..Start::default() };
+        Command { start, instructions: None }
     }
 
     /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<[u8]>) -> Command {
-        self.0.argv.push(arg.as_ref().to_vec());
+        self.start.argv.push(arg.as_ref().to_vec());
         self
     }
 
@@ -71,42 +76,49 @@ impl Command {
     /// Sets a variable, over those of the box.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Command {
-        self.0.env.push(format!("{name}={value}").into_bytes());
+        self.start.env.push(format!("{name}={value}").into_bytes());
         self
     }
 
     /// Sets the working directory; otherwise it is that of the box.
     #[must_use]
     pub fn cwd(mut self, dir: impl AsRef<[u8]>) -> Command {
-        self.0.cwd = dir.as_ref().to_vec();
+        self.start.cwd = dir.as_ref().to_vec();
         self
     }
 
     /// Sets the user, `USER[:GROUP]`; otherwise it is that of the box.
     #[must_use]
     pub fn user(mut self, user: &str) -> Command {
-        self.0.user = user.as_bytes().to_vec();
+        self.start.user = user.as_bytes().to_vec();
         self
     }
 
     /// Whether it is sent input.
     #[must_use]
     pub fn stdin(mut self, stdin: bool) -> Command {
-        self.0.stdin = stdin;
+        self.start.stdin = stdin;
         self
     }
 
     /// Whether its outputs are taken; what is not is lost.
     #[must_use]
     pub fn outputs(mut self, stdout: bool, stderr: bool) -> Command {
-        (self.0.stdout, self.0.stderr) = (stdout, stderr);
+        (self.start.stdout, self.start.stderr) = (stdout, stderr);
         self
     }
 
     /// Gives it a terminal of its own, with so many rows and columns (0 = unknown). All its output is standard output then.
     #[must_use]
     pub fn terminal(mut self, rows: u16, columns: u16) -> Command {
-        self.0.terminal = Some((rows, columns));
+        self.start.terminal = Some((rows, columns));
+        self
+    }
+
+    /// Counts what its session executes, from its first instruction on ([`Process::measure`]); after so many exactly all of it is killed.
+    #[must_use]
+    pub fn instructions(mut self, most: u64) -> Command {
+        self.instructions = Some(most);
         self
     }
 }
@@ -181,6 +193,8 @@ pub struct Process {
     pub stdout: Option<StreamReader>,
     /// Its standard error, if that is taken.
     pub stderr: Option<StreamReader>,
+    /// What counts its instructions, if that was asked for.
+    pub measure: Option<Measure>,
 }
 
 impl Attach {
@@ -193,8 +207,13 @@ impl Attach {
         if let Some(why) = &state.over {
             return Err(ExecError::Over(why.clone()));
         }
-        let id = state.client.start(&command.0).ok_or(ExecError::TooLong)?;
+        let id = state.client.start(&command.start).ok_or(ExecError::TooLong)?;
         state.processes.insert(id, Running::default());
+        // In one piece with the start, so that the box hears of it before the process runs.
+        let most = command.instructions;
+        let call =
+            most.map(|most| Call::Measure { started: true, bound: Bound::Kill, process: id, most });
+        let measured = call.and_then(|call| state.client.call(b"", call));
         drop(state);
         let handle = Arc::new(Handle { attach: self.clone(), id });
         self.0.flush();
@@ -211,14 +230,15 @@ impl Attach {
         drop(state);
         let pid = started?;
         let reader = |stream: Stream| {
-            let taken = command.0.takes(stream);
+            let taken = command.start.takes(stream);
             taken.then(|| StreamReader { handle: handle.clone(), stream, own: false })
         };
         Ok(Process {
             pid,
-            stdin: command.0.stdin.then(|| Stdin(handle.clone())),
+            stdin: command.start.stdin.then(|| Stdin(handle.clone())),
             stdout: reader(Stream::Stdout),
             stderr: reader(Stream::Stderr),
+            measure: measured.map(|number| Measure::new(self, number)),
             handle,
         })
     }

@@ -2,7 +2,7 @@
 
 use super::serve::{Hub, Lane};
 use super::tcp::{Source, both_ways, left};
-use super::{Grant, Serving, errno, serve};
+use super::{Grant, NetworkEvent, Serving, errno, serve};
 use crate::descriptor::Descriptor;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -71,7 +71,7 @@ pub(super) async fn connect(hub: &Hub, stream: u32, lane: &Lane, door: &Door) {
             both_ways(hub, stream, lane, reader, writer).await;
         }
         Err(error) => {
-            hub.world.report(|| format!("sockets: {error}"));
+            hub.world.report(|| NetworkEvent::Trouble(format!("a socket of the host: {error}")));
             hub.fail(stream, errno::of(&error));
         }
     }

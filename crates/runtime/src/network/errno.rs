@@ -6,6 +6,8 @@ pub const EACCES: u16 = 13;
 pub const EHOSTUNREACH: u16 = 113;
 pub const ENOBUFS: u16 = 105;
 pub const ECONNREFUSED: u16 = 111;
+pub const ECONNRESET: u16 = 104;
+pub const ENETUNREACH: u16 = 101;
 
 /// The number for an error.
 pub fn of(error: &Error) -> u16 {
@@ -13,12 +15,12 @@ pub fn of(error: &Error) -> u16 {
     const ENFILE: i32 = 23;
     match error.kind() {
         ErrorKind::ConnectionRefused => ECONNREFUSED,
-        ErrorKind::ConnectionReset => 104,
+        ErrorKind::ConnectionReset => ECONNRESET,
         ErrorKind::ConnectionAborted => 103,
         ErrorKind::BrokenPipe => 32,
         ErrorKind::TimedOut => 110,
         ErrorKind::HostUnreachable => EHOSTUNREACH,
-        ErrorKind::NetworkUnreachable => 101,
+        ErrorKind::NetworkUnreachable => ENETUNREACH,
         ErrorKind::NetworkDown => 100,
         ErrorKind::AddrNotAvailable => 99,
         ErrorKind::AddrInUse => 98,

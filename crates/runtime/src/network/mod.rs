@@ -5,6 +5,7 @@
 mod calls;
 mod door;
 mod errno;
+mod event;
 mod names;
 mod policy;
 mod publish;
@@ -12,13 +13,17 @@ mod serve;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod udp;
 
 pub use calls::Caller;
 pub(crate) use door::start as serve_sockets;
 pub use door::{Door, Served};
+pub use event::NetworkEvent;
+pub use mux::Transport;
 pub use policy::Policy;
 pub use publish::{Port, Protocol, PublishError, Published};
+pub use traffic::Traffic;
 
 use crate::descriptor::Descriptor;
 use names::Resolver;
@@ -28,9 +33,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::sync::mpsc::UnboundedReceiver;
+use traffic::Spent;
 
-/// Told of each refusal: one line.
-pub type Report = Arc<dyn Fn(&str) + Send + Sync>;
+/// Told of what happens on the way out.
+pub type NetworkReport = Arc<dyn Fn(&NetworkEvent) + Send + Sync>;
 
 /// What a box is granted.
 #[derive(Clone, Default)]
@@ -43,8 +49,12 @@ pub struct Grant {
     pub hosts: Vec<(String, IpAddr)>,
     /// Name servers to ask instead of the system's resolver.
     pub servers: Vec<IpAddr>,
-    /// Told of what is refused.
-    pub report: Option<Report>,
+    /// Told of what happens on the way out.
+    pub report: Option<NetworkReport>,
+    /// Where nothing may be reached, what programs try is refused here, with `ENETUNREACH`, and told; otherwise the box refuses it itself.
+    pub tell_all: bool,
+    /// Counts what is exchanged with the outside, and says how much that may be.
+    pub traffic: Option<Arc<Traffic>>,
 }
 
 impl std::fmt::Debug for Grant {
@@ -115,7 +125,8 @@ pub(crate) struct World {
     policy: Policy,
     resolver: Resolver,
     hosts: Vec<(String, IpAddr)>,
-    report: Option<Report>,
+    report: Option<NetworkReport>,
+    traffic: Option<Arc<Traffic>>,
     /// Where this is no network but the way to sockets: port n leads to the n-th.
     doors: Vec<Door>,
 }
@@ -127,13 +138,29 @@ impl World {
             resolver: Resolver::new(&grant.servers),
             hosts: grant.hosts.clone(),
             report: grant.report.clone(),
+            traffic: grant.traffic.clone(),
             doors,
         }
     }
 
-    fn report(&self, line: impl FnOnce() -> String) {
+    fn report(&self, event: impl FnOnce() -> NetworkEvent) {
         if let Some(report) = &self.report {
-            report(&line());
+            report(&event());
+        }
+    }
+
+    /// Whether so many bytes may be exchanged with the outside; they count.
+    fn spend(&self, bytes: usize) -> bool {
+        let Some(traffic) = &self.traffic else { return true };
+        match traffic.spend(bytes) {
+            Spent::Yes => true,
+            Spent::Not { first } => {
+                if first {
+                    let bytes = traffic.limit().unwrap_or_default();
+                    self.report(|| NetworkEvent::UsedUp { bytes });
+                }
+                false
+            }
         }
     }
 }

@@ -3,7 +3,8 @@
 use super::names::{self, Kind};
 use super::policy::{GATEWAY, Learned};
 use super::publish::{Listener, Socket};
-use super::{Door, Grant, World, calls, door, errno, tcp, udp};
+use super::{Door, Grant, NetworkEvent, World, calls, door, errno, tcp, udp};
+use NetworkEvent::Trouble;
 use mux::{Extensions, Families, Limits, Request, Server, Transport};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -61,11 +62,11 @@ fn open(hub: &Rc<Hub>, listener: Listener) {
     match listener.socket {
         Socket::Tcp(socket) => match tokio::net::TcpListener::from_std(socket) {
             Ok(socket) => drop(spawn_local(tcp::accept(hub.clone(), socket, port))),
-            Err(error) => hub.world.report(|| format!("network: port {port}: {error}")),
+            Err(error) => hub.world.report(|| Trouble(format!("port {port}: {error}"))),
         },
         Socket::Udp(socket) => match tokio::net::UdpSocket::from_std(socket) {
             Ok(socket) => drop(spawn_local(udp::publish(hub.clone(), socket, port))),
-            Err(error) => hub.world.report(|| format!("network: port {port}/udp: {error}")),
+            Err(error) => hub.world.report(|| Trouble(format!("port {port}/udp: {error}"))),
         },
     }
 }
@@ -96,6 +97,10 @@ pub struct Lane {
     pub room: Notify,
     /// Who waits for somebody in the box to listen.
     taken: Cell<Option<oneshot::Sender<()>>>,
+    /// It leads outside, and what goes over it counts.
+    counts: Cell<bool>,
+    /// The host has ended it for that.
+    pub is_cut: Cell<bool>,
 }
 
 impl Lane {
@@ -106,6 +111,8 @@ impl Lane {
             changed: Notify::new(),
             room: Notify::new(),
             taken: Cell::new(None),
+            counts: Cell::new(false),
+            is_cut: Cell::new(false),
         })
     }
 
@@ -160,7 +167,7 @@ pub struct Hub {
 
 impl Hub {
     fn new(grant: &Grant, doors: Vec<Door>) -> Self {
-        let nothing = grant.policy.is_none() && doors.is_empty();
+        let nothing = grant.policy.is_none() && doors.is_empty() && !grant.tell_all;
         let families = Families { v4: !nothing, v6: grant.policy.has_v6() && has_v6() };
         Hub {
             server: RefCell::new(Server::new(Extensions::all(families), LIMITS)),
@@ -201,7 +208,7 @@ impl Hub {
             Ok(len) => match server.arrived(len) {
                 Ok(()) => Ok(true),
                 Err(broken) => {
-                    self.world.report(|| format!("network: {broken}"));
+                    self.world.report(|| Trouble(broken.to_string()));
                     Ok(false)
                 }
             },
@@ -289,6 +296,7 @@ impl Hub {
             });
             return;
         }
+        lane.counts.set(true);
         spawn_local(async move {
             match hub.destination(transport, &host, port).await {
                 Ok(to) if transport == Transport::Tcp => {
@@ -310,6 +318,15 @@ impl Hub {
         port: u16,
     ) -> Result<SocketAddr, u16> {
         let policy = &self.world.policy;
+        if self.world.traffic.as_ref().is_some_and(|traffic| traffic.is_over()) {
+            let why = "all bytes that the box may exchange are used up";
+            self.refused(transport, &format!("{host}:{port}"), why);
+            return Err(errno::EACCES);
+        }
+        if policy.is_none() {
+            self.refused(transport, &format!("{host}:{port}"), "there is no network");
+            return Err(errno::ENETUNREACH);
+        }
         if let Ok(ip) = host.parse::<IpAddr>() {
             let to = SocketAddr::new(ip, port);
             if transport == Transport::Udp && self.world.resolver.is_server(to) {
@@ -348,11 +365,24 @@ impl Hub {
     }
 
     fn refused(&self, transport: Transport, to: &str, why: &str) {
-        let transport = match transport {
-            Transport::Tcp => "tcp",
-            Transport::Udp => "udp",
-        };
-        self.world.report(|| format!("network: refused {transport} {to}: {why}"));
+        let (to, why) = (to.to_owned(), why.to_owned());
+        self.world.report(|| NetworkEvent::Refused { transport, to, why });
+    }
+
+    /// A way to `to` stands.
+    pub fn tell_opened(&self, transport: Transport, to: SocketAddr) {
+        let names = self.names_of(to.ip());
+        self.world.report(|| NetworkEvent::Opened { transport, to, names });
+    }
+
+    /// There is no way to `to`.
+    pub fn tell_failed(&self, transport: Transport, to: SocketAddr, error: &std::io::Error) {
+        self.world.report(|| NetworkEvent::Failed { transport, to, why: error.to_string() });
+    }
+
+    /// Whether so many bytes may go over a lane.
+    pub fn spend(&self, lane: &Lane, bytes: usize) -> bool {
+        !lane.counts.get() || self.world.spend(bytes)
     }
 
     fn query(self: &Rc<Self>, number: u32, message: Vec<u8>) {
@@ -373,13 +403,17 @@ impl Hub {
             _ => policy.may_ask(&question.name),
         };
         if !allowed {
-            let name = &question.name;
-            self.world.report(|| {
-                format!("network: refused to look up {name}: --network does not allow it")
-            });
+            self.world.report(|| NetworkEvent::NotLookedUp { name: question.name.clone() });
             return names::refusal(message);
         }
+        if !self.world.spend(message.len()) {
+            return names::refusal(message);
+        }
+        self.world.report(|| NetworkEvent::LookedUp { name: question.name.clone() });
         let answer = self.world.resolver.answer(message, &question).await?;
+        if !self.world.spend(answer.len()) {
+            return names::refusal(message);
+        }
         let now = Instant::now();
         for ip in names::addresses(&answer) {
             self.learned.borrow_mut().add(ip, &question.name, now);

@@ -24,10 +24,14 @@ pub async fn connect(hub: &Hub, stream: u32, lane: &Lane, to: SocketAddr) {
     };
     match connected {
         Ok(socket) => {
+            hub.tell_opened(Transport::Tcp, to);
             hub.opened(stream, socket.local_addr().ok());
             carry(hub, stream, lane, socket).await;
         }
-        Err(error) => hub.fail(stream, errno::of(&error)),
+        Err(error) => {
+            hub.tell_failed(Transport::Tcp, to, &error);
+            hub.fail(stream, errno::of(&error));
+        }
     }
 }
 
@@ -71,7 +75,7 @@ async fn carry(hub: &Hub, stream: u32, lane: &Lane, mut socket: TcpStream) {
     let _ = socket.set_nodelay(true);
     let (reader, writer) = socket.split();
     both_ways(hub, stream, lane, reader, writer).await;
-    if lane.left.get() == Left::Aborted {
+    if lane.left.get() == Left::Aborted || lane.is_cut.get() {
         // The peer gets a reset.
         let _ = socket.set_zero_linger();
     }
@@ -123,6 +127,7 @@ impl Source for tcp::ReadHalf<'_> {
 async fn up(hub: &Hub, stream: u32, lane: &Lane, mut writer: impl AsyncWrite + Unpin) -> End {
     while let Some(chunk) = lane.next().await {
         let result = match chunk {
+            Chunk::Data(bytes) if !hub.spend(lane, bytes.len()) => return cut(hub, stream, lane),
             Chunk::Data(bytes) => tokio::select! {
                 result = writer.write_all(&bytes) => {
                     hub.consumed(stream, bytes.len());
@@ -138,6 +143,13 @@ async fn up(hub: &Hub, stream: u32, lane: &Lane, mut writer: impl AsyncWrite + U
         }
     }
     End::Done
+}
+
+/// No more may be exchanged: both ends see a reset.
+fn cut(hub: &Hub, stream: u32, lane: &Lane) -> End {
+    lane.is_cut.set(true);
+    hub.fail(stream, errno::ECONNRESET);
+    End::Over
 }
 
 /// Ends when a box that has left need not be waited for any more.
@@ -163,6 +175,7 @@ async fn down(hub: &Hub, stream: u32, lane: &Lane, reader: impl Source) -> End {
                         hub.finish(stream);
                         return End::Done;
                     }
+                    Ok(len) if !hub.spend(lane, len) => return cut(hub, stream, lane),
                     Ok(len) => {
                         let mut rest = buffer.get(..len).unwrap_or_default();
                         while !rest.is_empty() {

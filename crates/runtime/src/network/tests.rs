@@ -19,15 +19,26 @@ struct Guest {
 
 impl Guest {
     fn with(words: &[&str], ports: &[&str]) -> Self {
+        Guest::counted(words, ports, Arc::default())
+    }
+
+    fn counted(words: &[&str], ports: &[&str], traffic: Arc<Traffic>) -> Self {
         let mut policy = Policy::none();
         for word in words {
             policy.grant(word).unwrap();
         }
         let reports = Arc::new(Mutex::new(Vec::new()));
         let heard = reports.clone();
-        let report: Report = Arc::new(move |line| heard.lock().unwrap().push(line.to_owned()));
+        let report: NetworkReport =
+            Arc::new(move |event| heard.lock().unwrap().push(event.to_string()));
         let ports = ports.iter().flat_map(|text| Port::parse(text).unwrap()).collect();
-        let grant = Grant { policy, ports, report: Some(report), ..Grant::default() };
+        let traffic = Some(traffic);
+        let grant = Grant { policy, ports, report: Some(report), traffic, ..Grant::default() };
+        Guest { reports, ..Guest::granted(grant) }
+    }
+
+    fn granted(grant: Grant) -> Self {
+        let reports = Arc::default();
         let network = Network::new(grant).unwrap();
         let published = network.published();
         let (descriptor, serving) = network.start().unwrap();
@@ -136,6 +147,60 @@ fn what_is_refused_never_leaves() {
     guest.client.query(1, b"x");
     guest.event();
     assert_eq!(guest.client.connect(Transport::Tcp, "172.17.0.1", port), Err(101));
+}
+
+#[test]
+fn what_is_tried_is_told_even_where_there_is_nothing() {
+    let (_listener, to) = listener();
+    let (heard, told) = std::sync::mpsc::channel();
+    let report: NetworkReport = Arc::new(move |event| heard.send(event.clone()).unwrap());
+    let grant = Grant { report: Some(report), tell_all: true, ..Grant::default() };
+    let mut guest = Guest::granted(grant);
+    let stream = guest.connect(Transport::Tcp, to);
+    assert_eq!(guest.event(), Event::Failed(stream, 101), "ENETUNREACH");
+    let refused = told.recv_timeout(Duration::from_secs(5)).unwrap();
+    let of = to.to_string();
+    assert!(matches!(&refused, NetworkEvent::Refused { to, .. } if *to == of), "{refused:?}");
+}
+
+#[test]
+fn bytes_are_counted_and_not_one_is_too_many() {
+    let (listener, to) = listener();
+    let echo = std::thread::spawn(move || {
+        let (mut peer, _) = listener.accept().unwrap();
+        let mut got = [0; 10];
+        peer.read_exact(&mut got).unwrap();
+        peer.write_all(&got).unwrap();
+        // What comes after that is the reset.
+        let mut rest = Vec::new();
+        let end = peer.read_to_end(&mut rest);
+        (rest, end.is_err())
+    });
+    let traffic = Arc::new(Traffic::new(Some(25)));
+    let mut guest = Guest::counted(&["allow=localhost:*"], &[], traffic.clone());
+    let gateway = SocketAddr::from(([172, 17, 0, 1], to.port()));
+    let stream = guest.connect(Transport::Tcp, gateway);
+    assert!(matches!(guest.event(), Event::Opened(at, _) if at == stream));
+    guest.client.send(stream, b"ten bytes.");
+    loop {
+        match guest.event() {
+            Event::Data(_, bytes) => break assert_eq!(bytes, b"ten bytes."),
+            _ => continue,
+        }
+    }
+    assert_eq!(traffic.used(), 20);
+    guest.client.send(stream, b"six mo");
+    loop {
+        match guest.event() {
+            Event::Failed(at, errno) => break assert_eq!((at, errno), (stream, 104), "ECONNRESET"),
+            _ => continue,
+        }
+    }
+    assert_eq!(echo.join().unwrap(), (Vec::new(), true), "the peer sees a reset, and no byte");
+    assert!(traffic.is_over() && traffic.used() == 20);
+    let again = guest.connect(Transport::Tcp, gateway);
+    assert_eq!(guest.event(), Event::Failed(again, 13), "EACCES: nothing is left");
+    assert!(guest.reports().contains("all 25 bytes are used up"), "{}", guest.reports());
 }
 
 #[test]

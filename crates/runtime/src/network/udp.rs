@@ -26,11 +26,16 @@ pub async fn connect(hub: &Hub, stream: u32, lane: &Lane, to: SocketAddr) {
         Err(error) => return hub.fail(stream, errno::of(&error)),
     };
     if let Err(error) = socket.connect(to).await {
+        hub.tell_failed(Transport::Udp, to, &error);
         return hub.fail(stream, errno::of(&error));
     }
+    hub.tell_opened(Transport::Udp, to);
     loop {
         let result = tokio::select! {
             chunk = lane.next() => match chunk {
+                Some(Chunk::Data(bytes)) if !hub.spend(lane, bytes.len()) => {
+                    return hub.fail(stream, errno::EACCES);
+                }
                 Some(Chunk::Data(bytes)) => {
                     hub.consumed(stream, bytes.len());
                     socket.send(&bytes).await.map(|_| ())
@@ -41,7 +46,10 @@ pub async fn connect(hub: &Hub, stream: u32, lane: &Lane, to: SocketAddr) {
             () = tokio::time::sleep(QUIET) => return hub.close(stream),
             ready = socket.ready(Interest::READABLE | Interest::ERROR) => match ready {
                 Ok(ready) if ready.is_error() => failure(&socket),
-                Ok(_) => receive(hub, stream, &socket),
+                Ok(_) => match receive(hub, stream, lane, &socket) {
+                    Ok(false) => return hub.fail(stream, errno::EACCES),
+                    received => received.map(drop),
+                },
                 Err(error) => Err(error),
             },
         };
@@ -68,15 +76,16 @@ fn failure(socket: &UdpSocket) -> Result<()> {
     }
 }
 
-/// Takes a datagram; the box loses what it has no room for.
-fn receive(hub: &Hub, stream: u32, socket: &UdpSocket) -> Result<()> {
+/// Takes a datagram; the box loses what it has no room for. False if it may have no more.
+fn receive(hub: &Hub, stream: u32, lane: &Lane, socket: &UdpSocket) -> Result<bool> {
     let mut buffer = hub.scratch.borrow_mut();
     match socket.try_recv(&mut buffer) {
+        Ok(len) if !hub.spend(lane, len) => Ok(false),
         Ok(len) => {
             hub.send(stream, buffer.get(..len).unwrap_or_default());
-            Ok(())
+            Ok(true)
         }
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(true),
         Err(error) => Err(error),
     }
 }

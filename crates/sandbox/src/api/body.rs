@@ -4,6 +4,8 @@ use hyper::body::{Bytes, Frame};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::convert::Infallible;
+use std::fs::File;
+use std::io::Read;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -13,17 +15,23 @@ use crate::error::Error;
 /// Lines that wait to be sent.
 const LINES: usize = 64;
 
+/// Bytes of a piece of a file, and pieces that wait to be sent.
+const PIECE: usize = 256 << 10;
+const PIECES: usize = 4;
+
 /// What is answered.
 pub struct Answer {
     pub status: u16,
     pub content_type: &'static str,
+    /// Further headers.
+    pub headers: Vec<(&'static str, String)>,
     pub body: Body,
 }
 
 /// Its body.
 pub enum Body {
     Whole(Option<Bytes>),
-    /// Lines of JSON, as they come.
+    /// Lines of JSON, or pieces of a file, as they come.
     Lines(Coming),
 }
 
@@ -47,17 +55,42 @@ impl Answer {
     /// JSON.
     pub fn json(status: u16, value: &impl Serialize) -> Answer {
         let bytes = serde_json::to_vec(value).unwrap_or_default();
-        Answer { status, content_type: "application/json", body: Body::Whole(Some(bytes.into())) }
+        Answer::whole(status, "application/json", Some(bytes.into()))
     }
 
     /// Nothing.
     pub fn nothing() -> Answer {
-        Answer { status: 204, content_type: "application/json", body: Body::Whole(None) }
+        Answer::whole(204, "application/json", None)
     }
 
     /// Bytes.
     pub fn bytes(content_type: &'static str, bytes: Vec<u8>) -> Answer {
-        Answer { status: 200, content_type, body: Body::Whole(Some(bytes.into())) }
+        Answer::whole(200, content_type, Some(bytes.into()))
+    }
+
+    fn whole(status: u16, content_type: &'static str, bytes: Option<Bytes>) -> Answer {
+        Answer { status, content_type, headers: Vec::new(), body: Body::Whole(bytes) }
+    }
+
+    /// What is in a file, from its beginning.
+    pub fn file(
+        content_type: &'static str,
+        headers: Vec<(&'static str, String)>,
+        file: File,
+    ) -> Answer {
+        let (send, receive) = channel(PIECES);
+        let mut file = file;
+        let read = move || {
+            while let Some(bytes) = piece(&mut file) {
+                if send.blocking_send(bytes).is_err() {
+                    return;
+                }
+            }
+        };
+        // Without a thread the body ends at once, and is shorter than its length.
+        let _ = std::thread::Builder::new().name("answer".to_owned()).spawn(read);
+        let coming = Coming { lines: receive, gone: None };
+        Answer { status: 200, content_type, headers, body: Body::Lines(coming) }
     }
 
     /// What `work` says, line by line, as it comes. It runs on a thread of its own, and goes on when the client is gone, but for what `gone` does then.
@@ -74,7 +107,8 @@ impl Answer {
             }
         });
         let coming = Coming { lines: receive, gone: Some(Box::new(gone)) };
-        Answer { status: 200, content_type: "application/x-ndjson", body: Body::Lines(coming) }
+        let (content_type, headers) = ("application/x-ndjson", Vec::new());
+        Answer { status: 200, content_type, headers, body: Body::Lines(coming) }
     }
 
     /// An error.
@@ -91,6 +125,14 @@ impl Answer {
         };
         Answer::json(status, &json!({"error": described(error)}))
     }
+}
+
+/// The next piece of a file; none at its end, or where it cannot be read, which its length tells from the end.
+fn piece(file: &mut File) -> Option<Bytes> {
+    let mut bytes = vec![0; PIECE];
+    let len = file.read(&mut bytes).ok().filter(|len| *len > 0)?;
+    bytes.truncate(len);
+    Some(bytes.into())
 }
 
 /// An error as clients read it.

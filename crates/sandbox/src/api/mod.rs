@@ -12,7 +12,7 @@ use crate::error::Error;
 use body::{Answer, Body};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -132,6 +132,11 @@ fn respond(answer: Answer) -> Response<Body> {
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or_default();
     let kind = HeaderValue::from_static(answer.content_type);
     response.headers_mut().insert(CONTENT_TYPE, kind);
+    for (name, value) in answer.headers {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
     response
 }
 

@@ -5,6 +5,7 @@ use super::query::Query;
 use crate::code::{Cancel, Event, Language};
 use crate::commands::{CommandHandle, CommandOptions, CommandOutput};
 use crate::error::Error;
+use crate::export::{Format, Scope};
 use crate::host::Host;
 use crate::id;
 use crate::policy::{Policy, seconds};
@@ -14,6 +15,7 @@ use hyper::Method;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::io::Seek as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -61,6 +63,7 @@ struct RunRequest {
     env: BTreeMap<String, String>,
     cwd: Option<String>,
     timeout: Option<f64>,
+    instructions: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -73,6 +76,7 @@ struct CommandRequest {
     stdin: bool,
     background: bool,
     timeout: Option<f64>,
+    instructions: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -204,7 +208,9 @@ impl Service {
                 Ok(Answer::json(201, &json!({"context": sandbox.create_context(language)?})))
             }
             (method, ["commands", rest @ ..]) => commands(method, sandbox, rest, query, body),
+            ("GET", ["usage"]) => Ok(Answer::json(200, &sandbox.usage()?)),
             ("GET", ["diff"]) => Ok(Answer::json(200, &sandbox.diff()?)),
+            ("GET", ["export"]) => export(sandbox, query),
             ("GET", ["audit"]) => {
                 let mut text = sandbox.audit().lines().join("\n");
                 text.push('\n');
@@ -235,21 +241,51 @@ impl Service {
     }
 }
 
+/// The files of a sandbox. The archive is whole before the answer begins, so that its digest stands before it and an error is one.
+fn export(sandbox: &Sandbox, query: &Query) -> Result<Answer, Error> {
+    let word = |name: &str, usual: &str| {
+        let text = query.get(name).unwrap_or(usual);
+        Value::String(text.to_owned())
+    };
+    let scope: Scope = serde_json::from_value(word("what", "changes")).map_err(invalid)?;
+    let format: Format = serde_json::from_value(word("format", "tar")).map_err(invalid)?;
+    let failed = || Error::io("keep the archive");
+    let mut file = tempfile::tempfile().map_err(failed())?;
+    let exported = sandbox.export(scope, format, &mut file)?;
+    file.rewind().map_err(failed())?;
+    let kind = match format {
+        Format::Tar => "application/x-tar",
+        Format::Layer => "application/vnd.oci.image.layer.v1.tar+gzip",
+    };
+    let headers = vec![
+        ("content-length", exported.size.to_string()),
+        ("boxer-digest", exported.digest),
+        ("boxer-diff-id", exported.diff_id),
+        ("boxer-entries", exported.entries.to_string()),
+    ];
+    Ok(Answer::file(kind, headers, file))
+}
+
 fn code(sandbox: &Sandbox, request: RunRequest) -> Result<Answer, Error> {
-    let RunRequest { code, language, context, env, cwd, timeout } = request;
+    let RunRequest { code, language, context, env, cwd, timeout, instructions } = request;
     let how = RunCode {
         language: language.as_deref().map(Language::parse).transpose()?,
         context,
         env,
         cwd,
         timeout: timeout.map(|timeout| seconds("timeout", timeout)).transpose()?,
+        instructions: at_least_one(instructions)?,
         cancel: Cancel::default(),
     };
     let (sandbox, cancel) = (sandbox.clone(), how.cancel.clone());
     let work = move |lines: &Lines| {
         let execution = sandbox.run_code(&code, &how, &mut |event: &Event| lines.say(event))?;
-        let (count, limit) = (execution.execution_count, execution.limit);
-        lines.say(&json!({"type": "end", "execution_count": count, "limit": limit}));
+        lines.say(&json!({
+            "type": "end",
+            "execution_count": execution.execution_count,
+            "limit": execution.limit,
+            "instructions": execution.instructions,
+        }));
         Ok(())
     };
     Ok(Answer::lines(work, move || cancel.cancel()))
@@ -276,9 +312,19 @@ fn commands(
         }
         ("POST", []) => {
             let request: CommandRequest = read(body)?;
-            let CommandRequest { command, env, cwd, user, stdin, background, timeout } = request;
+            let CommandRequest {
+                command,
+                env,
+                cwd,
+                user,
+                stdin,
+                background,
+                timeout,
+                instructions,
+            } = request;
+            let instructions = at_least_one(instructions)?;
             let timeout = timeout.map(|timeout| seconds("timeout", timeout)).transpose()?;
-            let options = CommandOptions { env, cwd, user, stdin };
+            let options = CommandOptions { env, cwd, user, stdin, instructions };
             let handle = sandbox.start_command(&command, &options)?;
             if background {
                 return Ok(Answer::json(201, &json!({"pid": handle.pid()})));
@@ -330,7 +376,12 @@ fn tell(
     if let Some(why) = &result.error {
         return Err(sandbox.gone(why));
     }
-    lines.say(&json!({"type": "end", "exit_code": result.exit_code, "limit": result.limit}));
+    lines.say(&json!({
+        "type": "end",
+        "exit_code": result.exit_code,
+        "limit": result.limit,
+        "instructions": result.instructions,
+    }));
     Ok(())
 }
 
@@ -391,6 +442,14 @@ fn files(
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     let body = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(invalid)
+}
+
+/// A limit that leaves something to run with.
+fn at_least_one(instructions: Option<u64>) -> Result<Option<u64>, Error> {
+    match instructions {
+        Some(0) => Err(invalid("instructions: with 0 nothing runs")),
+        some => Ok(some),
+    }
 }
 
 fn invalid(why: impl std::fmt::Display) -> Error {

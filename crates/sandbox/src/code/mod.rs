@@ -9,7 +9,7 @@ use crate::limit::{Limit, SIGINT, SIGKILL};
 use crate::running::Running;
 pub use cancel::Cancel;
 use driver::{Driver, Heard};
-use runtime::Command;
+use runtime::{Bound, Command};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shell::Shell;
@@ -112,6 +112,8 @@ pub struct Execution {
     pub execution_count: u64,
     /// The limit that it has reached.
     pub limit: Option<Limit>,
+    /// Instructions that were executed for it, if they had a limit: of the interpreter and what it has started.
+    pub instructions: Option<u64>,
 }
 
 impl Execution {
@@ -142,6 +144,8 @@ pub struct Code<'a> {
     pub cwd: Option<String>,
     /// How long it may take.
     pub timeout: Duration,
+    /// Instructions that may be executed for it.
+    pub instructions: Option<u64>,
 }
 
 /// How far a run has come.
@@ -278,7 +282,9 @@ impl Context {
             Context::Waits { driver, .. } => {
                 let Some(driver) = driver else { return Ok(false) };
                 busy.store(driver.pid, Ordering::SeqCst);
-                Ok(ask(driver, running, code, progress))
+                measured(running, driver.pid, Bound::Interrupt, code, progress, |progress| {
+                    ask(driver, running, code, progress)
+                })
             }
             Context::Shell(shell) => {
                 if shell.is_none() {
@@ -286,10 +292,13 @@ impl Context {
                     *shell =
                         Some(Box::new(started.map_err(|error| missing(Language::Bash, error))?));
                 }
-                let good = shell.as_mut().is_some_and(|shell| {
-                    busy.store(shell.pid(), Ordering::SeqCst);
-                    shell.run(running, code, progress)
-                });
+                let Some(running_shell) = shell.as_mut() else { return Ok(false) };
+                let pid = running_shell.pid();
+                busy.store(pid, Ordering::SeqCst);
+                let good =
+                    measured(running, pid, Bound::InterruptAll, code, progress, |progress| {
+                        running_shell.run(running, code, progress)
+                    })?;
                 if !good {
                     *shell = None;
                 }
@@ -297,6 +306,29 @@ impl Context {
             }
         }
     }
+}
+
+/// Has an interpreter do something, and counts its instructions if they have a limit.
+fn measured(
+    running: &Running,
+    pid: u32,
+    bound: Bound,
+    code: &Code<'_>,
+    progress: &mut Progress<'_>,
+    work: impl FnOnce(&mut Progress<'_>) -> bool,
+) -> Result<bool, Error> {
+    let Some(most) = code.instructions else { return Ok(work(progress)) };
+    // An interpreter that is gone is found to be so when it is asked to run something.
+    let measure = running.attach().measure(pid, most, bound).ok();
+    let good = work(progress);
+    // Of a box that has ended nothing is known.
+    if let Some(measured) = measure.and_then(|measure| measure.end().ok()) {
+        progress.execution.instructions = Some(measured.instructions);
+        if measured.reached {
+            progress.execution.limit.get_or_insert(Limit::Instructions);
+        }
+    }
+    Ok(good)
 }
 
 fn missing(language: Language, error: Error) -> Error {

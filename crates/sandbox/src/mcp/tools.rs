@@ -368,6 +368,7 @@ fn reached(limit: Limit) -> &'static str {
     match limit {
         Limit::Time => "the time was over, and it was stopped",
         Limit::Output => "it put out too much, and was stopped; the rest is lost",
+        Limit::Instructions => "it executed too many instructions, and was stopped",
     }
 }
 

@@ -93,7 +93,11 @@ impl MemFs {
 
     /// ENOSPC if `bytes` more of inodes and names may not be had.
     fn has_room(&self, bytes: u64) -> Res<()> {
-        if self.shared.account.room(Purpose::Files) < bytes { Err(Errno::ENOSPC) } else { Ok(()) }
+        if self.shared.account.room(Purpose::Files) < bytes {
+            self.shared.account.note_refused_file();
+            return Err(Errno::ENOSPC);
+        }
+        Ok(())
     }
 
     fn new_ino(&self) -> u64 {

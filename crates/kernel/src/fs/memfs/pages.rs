@@ -161,7 +161,10 @@ impl Pages {
                 index.saturating_add(1).saturating_mul(PAGE),
             )?;
         }
-        let frame = phys.alloc_for(Purpose::Files).ok_or(Errno::ENOSPC)?;
+        let Some(frame) = phys.alloc_for(Purpose::Files) else {
+            phys.account().note_refused_file();
+            return Err(Errno::ENOSPC);
+        };
         if let Some(quota) = &self.quota {
             quota.used.set(quota.used.get() + 1);
         }
