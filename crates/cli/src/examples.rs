@@ -37,6 +37,7 @@ pub const SANDBOXD: &str = "Examples:
 
 pub const MCP: &str = "Examples:
   boxer mcp sandbox                           # what clients of the protocol start
+  boxer mcp --listen 8765 sandbox             # over HTTP; prints its address and token as JSON
   boxer mcp -v ./data:/data --network allow=api.example:443 --timeout 8h sandbox";
 
 pub const FREEZE: &str = "Examples:

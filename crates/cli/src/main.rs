@@ -74,7 +74,7 @@ fn main() -> ExitCode {
         Verb::Run(args) => run_command::run(&cli.global, args, signals.as_ref()),
         Verb::Serve(args) => serve_command::run(&cli.global, args, signals.as_ref()),
         Verb::Sandboxd(args) => sandbox_commands::sandboxd(&cli.global, args, signals.as_ref()),
-        Verb::Mcp(args) => sandbox_commands::mcp(&cli.global, args),
+        Verb::Mcp(args) => sandbox_commands::mcp(&cli.global, args, signals.as_ref()),
         Verb::Freeze(args) => freeze_commands::freeze(&cli.global, args),
         Verb::Fork(args) => freeze_commands::fork(args),
         Verb::Replay(args) => replay_command::run(&cli.global, args),

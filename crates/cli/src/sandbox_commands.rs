@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 
 use clap::Args;
 use runtime::Signals;
-use sandbox::api::{self, Listener, Service, Stop};
-use sandbox::{Host, Mount, Policy, Prepare, Sink, Template, mcp};
+use sandbox::http::{self, Listener, Stop};
+use sandbox::{Host, Mount, Policy, Prepare, Sink, Template, api, mcp};
 
 use crate::args::{Global, Pull};
 use crate::failure::Failure;
@@ -99,6 +99,18 @@ pub struct SandboxdArgs {
 /// `boxer mcp`.
 #[derive(Debug, Args)]
 pub struct McpArgs {
+    /// Serve over HTTP at [IP:]PORT (without an address on 127.0.0.1; port 0 is any that is free), or unix:PATH, for several clients, each with a sandbox of its own [default: one client on standard input and output]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// A file with the token, without which nothing is answered over HTTP [default: what BOXER_SANDBOX_TOKEN says, or one that is made up and printed]
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    pub token_file: Option<PathBuf>,
+    /// Most clients at once
+    #[arg(long, value_name = "COUNT", default_value_t = 64, requires = "listen")]
+    pub max_sessions: usize,
+    /// End when standard input does
+    #[arg(long, requires = "listen")]
+    pub until_stdin_ends: bool,
     #[command(flatten)]
     pub sandbox: SandboxArgs,
 }
@@ -188,16 +200,37 @@ pub fn sandboxd(
     signals: Option<&Signals>,
 ) -> Result<ExitCode, Failure> {
     let most = args.sandbox.policy()?;
-    let token = token(args)?;
+    let token = token(args.token_file.as_deref())?;
     let (listener, address) = listen(&args.listen)?;
     let host = args.sandbox.host()?;
     let template = args.sandbox.template(global, &host)?;
+    let stop = stop(signals, args.until_stdin_ends)?;
+    let snapshots = tempfile::Builder::new().prefix("boxer-snapshots-").tempdir();
+    let snapshots = snapshots.map_err(Failure::new)?;
+    let service = api::Service {
+        host,
+        template,
+        most,
+        token: token.clone(),
+        snapshots: snapshots.path().to_owned(),
+        max_sandboxes: args.max_sandboxes,
+        created: Default::default(),
+    };
+    ready(&address, &token)?;
+    let served = http::serve(listener, service, &stop);
+    clean_up(&args.listen);
+    served.map_err(Failure::new)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What ends a service: a signal, or the end of standard input.
+fn stop(signals: Option<&Signals>, until_stdin_ends: bool) -> Result<Stop, Failure> {
     let stop = Stop::default();
     if let Some(signals) = signals {
         let stop = stop.clone();
         signals.intercept(move |_| stop.stop()).map_err(Failure::new)?;
     }
-    if args.until_stdin_ends {
+    if until_stdin_ends {
         let stop = stop.clone();
         let wait = move || {
             // What comes is of no interest.
@@ -207,28 +240,21 @@ pub fn sandboxd(
         let thread = std::thread::Builder::new().name("stdin".to_owned());
         thread.spawn(wait).map_err(Failure::new)?;
     }
-    let snapshots = tempfile::Builder::new().prefix("boxer-snapshots-").tempdir();
-    let snapshots = snapshots.map_err(Failure::new)?;
-    let service = Service {
-        host,
-        template,
-        most,
-        token: token.clone(),
-        snapshots: snapshots.path().to_owned(),
-        max_sandboxes: args.max_sandboxes,
-        created: Default::default(),
-    };
-    // For programs that start this one.
-    let ready = serde_json::json!({"url": address, "token": token});
-    println!("{ready}");
-    std::io::stdout().flush().map_err(Failure::new)?;
-    let served = api::serve(listener, service, &stop);
-    if let Some(path) = args.listen.strip_prefix("unix:") {
+    Ok(stop)
+}
+
+/// Says where it is and how it is asked, for programs that start this one.
+fn ready(address: &str, token: &str) -> Result<(), Failure> {
+    println!("{}", serde_json::json!({"url": address, "token": token}));
+    std::io::stdout().flush().map_err(Failure::new)
+}
+
+/// Removes the socket that was listened at.
+fn clean_up(listened: &str) {
+    if let Some(path) = listened.strip_prefix("unix:") {
         // It may be gone already.
         let _ = std::fs::remove_file(path);
     }
-    served.map_err(Failure::new)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn listen(text: &str) -> Result<(Listener, String), Failure> {
@@ -250,14 +276,14 @@ fn listen(text: &str) -> Result<(Listener, String), Failure> {
     Ok((Listener::Tcp(listener), format!("http://{at}")))
 }
 
-fn token(args: &SandboxdArgs) -> Result<String, Failure> {
-    let token = match &args.token_file {
+fn token(file: Option<&Path>) -> Result<String, Failure> {
+    let token = match file {
         Some(path) => std::fs::read_to_string(path)
             .map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?,
         None => std::env::var(TOKEN).unwrap_or_default(),
     };
     let token = token.trim();
-    if args.token_file.is_none() && token.is_empty() {
+    if file.is_none() && token.is_empty() {
         return sandbox::secret::<TOKEN_BYTES>().map_err(Failure::new);
     }
     if token.len() < SHORTEST || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -268,11 +294,31 @@ fn token(args: &SandboxdArgs) -> Result<String, Failure> {
     Ok(token.to_owned())
 }
 
-pub fn mcp(global: &Global, args: &McpArgs) -> Result<ExitCode, Failure> {
+pub fn mcp(
+    global: &Global,
+    args: &McpArgs,
+    signals: Option<&Signals>,
+) -> Result<ExitCode, Failure> {
     let policy = args.sandbox.policy()?;
+    let listening = match &args.listen {
+        Some(place) => Some((place, token(args.token_file.as_deref())?, listen(place)?)),
+        None => None,
+    };
     let host = args.sandbox.host()?;
     let template = args.sandbox.template(global, &host)?;
     let config = mcp::Config { host, template, policy, version: env!("CARGO_PKG_VERSION") };
+    if let Some((place, token, (listener, address))) = listening {
+        let stop = stop(signals, args.until_stdin_ends)?;
+        let service = mcp::Service::new(config, token.clone(), args.max_sessions);
+        let address = match place.starts_with("unix:") {
+            true => address,
+            false => address + mcp::PATH,
+        };
+        ready(&address, &token)?;
+        let served = http::serve(listener, service, &stop);
+        clean_up(place);
+        return served.map_err(Failure::new).map(|()| ExitCode::SUCCESS);
+    }
     let input: Box<dyn BufRead> = Box::new(std::io::stdin().lock());
     mcp::serve(config, input, std::io::stdout()).map_err(Failure::new)?;
     Ok(ExitCode::SUCCESS)

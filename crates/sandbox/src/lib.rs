@@ -13,6 +13,7 @@ mod error;
 mod export;
 mod files;
 mod host;
+pub mod http;
 mod id;
 mod limit;
 pub mod mcp;

@@ -178,9 +178,8 @@ fn bytes_are_counted_and_not_one_is_too_many() {
     });
     let traffic = Arc::new(Traffic::new(Some(25)));
     let mut guest = Guest::counted(&["allow=localhost:*"], &[], traffic.clone());
-    let gateway = SocketAddr::from(([172, 17, 0, 1], to.port()));
-    let stream = guest.connect(Transport::Tcp, gateway);
-    assert!(matches!(guest.event(), Event::Opened(at, _) if at == stream));
+    let stream = guest.connect(Transport::Tcp, to);
+    assert!(matches!(guest.event(), Event::Connected(at, _) if at == stream));
     guest.client.send(stream, b"ten bytes.");
     loop {
         match guest.event() {
@@ -198,7 +197,7 @@ fn bytes_are_counted_and_not_one_is_too_many() {
     }
     assert_eq!(echo.join().unwrap(), (Vec::new(), true), "the peer sees a reset, and no byte");
     assert!(traffic.is_over() && traffic.used() == 20);
-    let again = guest.connect(Transport::Tcp, gateway);
+    let again = guest.connect(Transport::Tcp, to);
     assert_eq!(guest.event(), Event::Failed(again, 13), "EACCES: nothing is left");
     assert!(guest.reports().contains("all 25 bytes are used up"), "{}", guest.reports());
 }

@@ -1,17 +1,19 @@
 //! What each request does.
 
-use super::body::{Answer, Lines};
-use super::query::Query;
 use crate::code::{Cancel, Event, Language};
 use crate::commands::{CommandHandle, CommandOptions, CommandOutput};
 use crate::error::Error;
 use crate::export::{Format, Scope};
 use crate::host::Host;
+use crate::http::Serves;
+use crate::http::body::{Answer, Lines};
+use crate::http::query::Query;
 use crate::id;
 use crate::policy::{Policy, seconds};
 use crate::sandbox::{RunCode, Sandbox};
 use crate::template::Template;
 use hyper::Method;
+use hyper::http::request::Parts;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -104,16 +106,18 @@ struct InLanguage {
     language: String,
 }
 
-impl Service {
-    /// Whether this is the token. Time does not tell how much of it is right.
-    pub(super) fn knows(&self, token: &[u8]) -> bool {
-        let own = self.token.as_bytes();
-        let differ = own.iter().zip(token).fold(0, |differ, (a, b)| differ | (a ^ b));
-        own.len() == token.len() && differ == 0
+impl Serves for Service {
+    fn host(&self) -> &Host {
+        &self.host
     }
 
-    pub(super) fn answer(&self, method: &Method, path: &str, query: &str, body: &[u8]) -> Answer {
-        let query = Query::parse(query);
+    fn token(&self) -> &str {
+        &self.token
+    }
+
+    fn answer(&self, head: &Parts, body: &[u8]) -> Answer {
+        let (method, path) = (&head.method, head.uri.path());
+        let query = Query::parse(head.uri.query().unwrap_or_default());
         let words: Vec<&str> = path.trim_matches('/').split('/').collect();
         let answer = match (method.as_str(), words.as_slice()) {
             ("GET", ["health"]) => Ok(Answer::json(200, &json!({"status": "ok"}))),
@@ -134,7 +138,9 @@ impl Service {
         };
         answer.unwrap_or_else(|error| Answer::error(&error))
     }
+}
 
+impl Service {
     fn create(&self, body: &[u8]) -> Result<Answer, Error> {
         let Create { policy: fields, metadata, snapshot } = read(body)?;
         let mut policy = serde_json::to_value(&self.most).map_err(invalid)?;

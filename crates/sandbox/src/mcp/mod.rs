@@ -1,24 +1,28 @@
-//! A server of the Model Context Protocol on standard input and output: one sandbox, as tools.
+//! A server of the Model Context Protocol: one sandbox for each client, as tools, on standard input and output or over HTTP.
 //!
-//! JSON-RPC by hand: of the official SDK (`rmcp`) a server on two pipes would use the types of a dozen messages, and it brings schemars,
-//! futures and macros that take longer to compile than all of this crate.
+//! JSON-RPC by hand: of the official SDK (`rmcp`) this would use the types of a dozen messages and a page of sessions, and it brings schemars,
+//! tower, futures and macros that take longer to compile than all of this crate.
 
-mod server;
+mod protocol;
+mod stdio;
+mod streamable;
 mod tools;
 
-pub use server::serve;
+pub use stdio::serve;
+pub use streamable::{PATH, Service};
 
 use crate::host::Host;
 use crate::policy::Policy;
 use crate::template::Template;
 
-/// What the sandbox of the server is made of. A model has no say in it.
+/// What the sandboxes of the server are made of. A model has no say in it.
+#[derive(Clone)]
 pub struct Config {
     /// All sandboxes.
     pub host: Host,
-    /// Where it starts.
+    /// Where they start.
     pub template: Template,
-    /// What it may do.
+    /// What each may do.
     pub policy: Policy,
     /// The version of the program, for clients.
     pub version: &'static str,

@@ -214,6 +214,15 @@ impl Tools {
         }
     }
 
+    /// Ends the sandbox, and forgets what it was.
+    pub fn end(&self) {
+        let forks = std::mem::take(&mut *lock(&self.forks));
+        let current = lock(&self.current).take();
+        for sandbox in forks.into_values().chain(current) {
+            sandbox.kill();
+        }
+    }
+
     /// Tells what runs for a call to stop.
     pub fn cancel(&self, key: &str) {
         match lock(&self.running).get(key) {

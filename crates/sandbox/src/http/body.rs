@@ -60,7 +60,12 @@ impl Answer {
 
     /// Nothing.
     pub fn nothing() -> Answer {
-        Answer::whole(204, "application/json", None)
+        Answer::empty(204)
+    }
+
+    /// Nothing but this status.
+    pub fn empty(status: u16) -> Answer {
+        Answer::whole(status, "application/json", None)
     }
 
     /// Bytes.
@@ -111,6 +116,15 @@ impl Answer {
         Answer { status: 200, content_type, headers, body: Body::Lines(coming) }
     }
 
+    /// The same with the messages of an event stream.
+    pub fn events(work: impl FnOnce(&Lines) + Send + 'static) -> Answer {
+        let done = move |lines: &Lines| {
+            work(lines);
+            Ok(())
+        };
+        Answer { content_type: "text/event-stream", ..Answer::lines(done, || ()) }
+    }
+
     /// An error.
     pub fn error(error: &Error) -> Answer {
         let status = match error.name() {
@@ -149,6 +163,17 @@ impl Lines {
         let mut line = serde_json::to_vec(value).unwrap_or_default();
         line.push(b'\n');
         let _ = self.0.blocking_send(line.into());
+    }
+
+    /// Sends a message as an event of a stream (`text/event-stream`).
+    pub fn event(&self, message: &Value) {
+        // JSON has no line ends but in texts, where they are escaped.
+        let _ = self.0.blocking_send(format!("event: message\ndata: {message}\n\n").into());
+    }
+
+    /// Sends what such a stream's reader passes over.
+    pub fn pulse(&self) {
+        let _ = self.0.blocking_send(Bytes::from_static(b": \n\n"));
     }
 
     /// Whether the client is gone.
