@@ -1,5 +1,7 @@
 //! The body of a region: prologue, structured control flow, the way out.
 
+mod strip;
+
 use crate::coverage::is_opaque;
 use crate::emit::{self, DEPTH, ENTRY, ENTRY_SHIFT, Emitter, FUEL, TO};
 use crate::flag_state::State;
@@ -76,6 +78,7 @@ struct Body<'a> {
     /// What holds at each node's start.
     entry: Vec<Entry>,
     labels: Vec<(Label, u32)>,
+    strips: strip::Locals,
 }
 
 /// What is known at a node's start.
@@ -101,7 +104,17 @@ impl<'a> Body<'a> {
         let (entry, _, live) = hold(at_home);
         let mut e = Emitter::new(layout, number);
         graph.nodes.iter().flat_map(|node| &node.insts).for_each(|inst| e.float.note(inst));
-        Body { root: region.root, graph, e, live, looks, at_home, entry, labels: Vec::new() }
+        Body {
+            root: region.root,
+            graph,
+            e,
+            live,
+            looks,
+            at_home,
+            entry,
+            labels: Vec::new(),
+            strips: strip::Locals::default(),
+        }
     }
 
     fn emit(&mut self) {
@@ -199,11 +212,12 @@ impl<'a> Body<'a> {
         self.e.flags = flags;
         self.e.dirty = dirty;
         let insts = std::mem::take(&mut self.graph.nodes[id].insts);
+        let of_copy = self.graph.accesses_of(id);
+        let mut accesses = of_copy.unwrap_or_else(|| memory::Accesses::new(&insts));
         let node = &self.graph.nodes[id];
         let end = node.end;
         let checked = check_target(node, &insts);
         let live = self.live.within(&self.graph, id, &insts, self.looks.at_end[id]);
-        let mut accesses = memory::Accesses::new(&insts);
         self.e.reload(live.first().copied().unwrap_or_default().and(self.at_home));
         for (at, inst) in insts.iter().enumerate() {
             let pc = node.pc_of(at);
@@ -232,6 +246,7 @@ impl<'a> Body<'a> {
             End::Leave(pc) => self.e.leave(pc),
             End::Dispatch => self.dispatch(id),
             End::Enter => self.enter(id),
+            End::Strip => self.strip(id),
             End::Term(term) => self.term(id, term),
         }
     }
@@ -299,6 +314,18 @@ impl<'a> Body<'a> {
             return self.branch(id, taken);
         }
         let before = (self.e.flags, self.e.dirty);
+        // The way out of many turns behind each other is taken once.
+        let [taken_ends, other_ends] = [taken, fallthrough].map(|pc| self.ends_strip(id, pc));
+        if taken_ends != other_ends {
+            if other_ends {
+                self.e.wasm().i32_eqz();
+            }
+            self.e.begin_unlikely();
+            self.branch(id, if taken_ends { taken } else { fallthrough });
+            (self.e.flags, self.e.dirty) = before;
+            self.e.end();
+            return self.branch(id, if taken_ends { fallthrough } else { taken });
+        }
         self.e.begin_if();
         self.branch(id, taken);
         (self.e.flags, self.e.dirty) = before;
@@ -318,6 +345,9 @@ impl<'a> Body<'a> {
 
     /// Goes on at a node of the region. Nothing follows.
     fn follow(&mut self, from: Id, to: Id) {
+        if let Some(door) = self.pass(from, to) {
+            return self.follow(from, door);
+        }
         let label = if self.graph.is_backward(from, to) {
             if self.graph.is_dispatch(to) {
                 self.pay_dispatch();
@@ -331,10 +361,14 @@ impl<'a> Body<'a> {
             self.tree(to);
             return;
         };
-        let open =
-            self.labels.iter().rev().find(|(have, _)| *have == label).map_or(0, |(_, open)| *open);
-        let label = self.e.label(open);
+        let label = self.label(label);
         self.e.wasm().br(label);
+    }
+
+    /// The relative number of a label.
+    fn label(&self, label: Label) -> u32 {
+        let open = self.labels.iter().rev().find(|(have, _)| *have == label);
+        self.e.label(open.map_or(0, |(_, open)| *open))
     }
 
     /// Before a backward edge to the node of indirect jumps.

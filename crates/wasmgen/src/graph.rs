@@ -1,8 +1,11 @@
 //! The control-flow graph of a region: order, dominators, loops.
 
+pub mod strips;
+
 use crate::node::{End, Node};
 use ir::Term;
 use std::collections::HashMap;
+use strips::Strip;
 
 /// Targets of indirect jumps from which on there are many.
 const MANY: usize = 24;
@@ -33,6 +36,8 @@ pub struct Graph {
     pub root: Id,
     /// Of nodes that end with [`End::Enter`]: where they lead as usual, and for which entry (from 1 on) where else.
     pub ways: HashMap<Id, Ways>,
+    /// Loops that are there twice.
+    pub strips: Vec<Strip>,
     by_pc: HashMap<u64, Id>,
     /// Nodes that are reached through another one.
     before: HashMap<Id, Id>,
@@ -125,10 +130,15 @@ impl Graph {
                     dispatch,
                     root,
                     ways,
+                    strips: Vec::new(),
                     by_pc,
                     before: HashMap::new(),
                 };
                 graph.enter_at(&wanted);
+                if graph.mine() {
+                    (graph.sequence, graph.order) =
+                        reverse_postorder(&graph.successors, graph.root);
+                }
                 graph.finish();
                 return graph;
             }
@@ -180,6 +190,11 @@ impl Graph {
     /// A node through which the loop of `head` is entered and repeated.
     fn put_before(&mut self, head: Id) {
         let id = self.add(Node::enter(self.nodes[head].pc), head);
+        self.redirect(head, id);
+    }
+
+    /// Makes all that lead to `head` lead to `id`, which goes on there.
+    pub fn redirect(&mut self, head: Id, id: Id) {
         for (from, successors) in self.successors.iter_mut().enumerate() {
             if from != id {
                 successors.iter_mut().filter(|to| **to == head).for_each(|to| *to = id);
@@ -189,38 +204,83 @@ impl Graph {
             if *from != id && ways.usual == head {
                 ways.usual = id;
             }
+            ways.entries.iter_mut().filter(|way| way.to == head).for_each(|way| way.to = id);
         }
-        self.before.insert(head, id);
+        // If there is a node before it already, that is still what others see.
+        self.before.entry(head).or_insert(id);
     }
 
     /// The loops, outer ones before inner ones: the head, and for each node whether it is within.
     pub fn loops(&self) -> Vec<(Id, Vec<bool>)> {
+        let predecessors = self.predecessors();
+        let loops = self.sequence.iter().map(|head| {
+            let sources = predecessors[*head].iter().copied();
+            let sources = sources.filter(|from| self.is_backward(*from, *head)).collect();
+            (*head, self.natural_loop(*head, sources, &predecessors))
+        });
+        loops.filter_map(|(head, body)| Some((head, body?))).collect()
+    }
+
+    /// The loops without those that others lie in, as [`Graph::loops`]: of a head's backward edges only such that close no other loop around another
+    /// head. And of each, if they are others, only the edges that close the smallest loops: where a region begins in an inner loop, outer ones have the
+    /// same head.
+    pub fn innermost_loops(&self) -> Vec<(Id, Vec<bool>)> {
+        let predecessors = self.predecessors();
+        let backward = |head: Id| {
+            predecessors[head].iter().copied().filter(move |from| self.is_backward(*from, head))
+        };
+        let heads: Vec<Id> =
+            self.sequence.iter().copied().filter(|id| backward(*id).next().is_some()).collect();
+        let mut loops = Vec::new();
+        for &head in &heads {
+            let body = |sources| self.natural_loop(head, sources, &predecessors);
+            let is_innermost =
+                |body: &Vec<bool>| heads.iter().all(|other| *other == head || !body[*other]);
+            let mut edges: Vec<(Id, Vec<bool>)> =
+                backward(head).filter_map(|from| Some((from, body(vec![from])?))).collect();
+            edges.retain(|(_, body)| is_innermost(body));
+            let within = |one: &[bool], other: &[bool]| {
+                one != other && one.iter().zip(other).all(|(one, other)| !one || *other)
+            };
+            let smallest =
+                edges.iter().filter(|(_, of)| edges.iter().all(|(_, other)| !within(other, of)));
+            let smallest: Vec<Id> = smallest.map(|(from, _)| *from).collect();
+            let all: Vec<Id> = edges.iter().map(|(from, _)| *from).collect();
+            let differ = smallest.len() != all.len();
+            loops.extend(body(all).map(|body| (head, body)));
+            loops.extend(body(smallest).filter(|_| differ).map(|body| (head, body)));
+        }
+        loops
+    }
+
+    fn predecessors(&self) -> Vec<Vec<Id>> {
         let mut predecessors = vec![Vec::new(); self.nodes.len()];
         for &from in &self.sequence {
             for &to in &self.successors[from] {
                 predecessors[to].push(from);
             }
         }
-        let mut loops = Vec::new();
-        for &head in &self.sequence {
-            let mut todo: Vec<Id> = predecessors[head]
-                .iter()
-                .copied()
-                .filter(|from| self.is_backward(*from, head))
-                .collect();
-            if todo.is_empty() {
-                continue;
-            }
-            let mut body = vec![false; self.nodes.len()];
-            body[head] = true;
-            while let Some(id) = todo.pop() {
-                if !std::mem::replace(&mut body[id], true) {
-                    todo.extend(&predecessors[id]);
-                }
-            }
-            loops.push((head, body));
+        predecessors
+    }
+
+    /// For each node whether it is on a way from `head` to one of `sources`, from which edges lead back there. `None` without any.
+    fn natural_loop(
+        &self,
+        head: Id,
+        mut sources: Vec<Id>,
+        predecessors: &[Vec<Id>],
+    ) -> Option<Vec<bool>> {
+        if sources.is_empty() {
+            return None;
         }
-        loops
+        let mut body = vec![false; self.nodes.len()];
+        body[head] = true;
+        while let Some(id) = sources.pop() {
+            if !std::mem::replace(&mut body[id], true) {
+                sources.extend(&predecessors[id]);
+            }
+        }
+        Some(body)
     }
 
     fn finish(&mut self) {
@@ -269,7 +329,7 @@ impl Graph {
             End::Term(Term::Jump { .. } | Term::Branch { .. } | Term::BranchNz { .. }) => {
                 self.nodes[id].successors().all(|pc| self.edge(id, pc).is_some())
             }
-            End::Enter => true,
+            End::Enter | End::Strip => true,
             _ => false,
         }
     }
@@ -297,7 +357,8 @@ impl Graph {
     /// The node at `pc`, if the edge from `from` to it is one of the graph's.
     pub fn edge(&self, from: Id, pc: u64) -> Option<Id> {
         let to = *self.by_pc.get(&pc)?;
-        let to = self.before.get(&to).copied().unwrap_or(to);
+        let copy = self.strips.iter().find_map(|strip| strip.copy_for(from, to));
+        let to = copy.unwrap_or_else(|| self.through(to));
         self.successors[from].contains(&to).then_some(to)
     }
 

@@ -1,5 +1,7 @@
 //! Loads and stores through the lookaside tables.
 
+mod streams;
+
 use crate::coverage::size;
 use crate::emit::{Emitter, OFFSET, ROW, VA};
 use crate::known::Width;
@@ -8,6 +10,8 @@ use crate::windows::{self, Access, Window};
 use ir::{Inst, Op, ZERO};
 use mem::{PAGE_MASK, PAGE_SIZE};
 use std::mem::offset_of;
+use streams::Stream;
+pub use streams::look_ahead;
 use wasm_encoder::MemArg;
 
 /// The accesses of a node: which share a check, and where the windows lie that were checked.
@@ -17,14 +21,36 @@ pub struct Accesses {
     by_inst: Vec<Option<Access>>,
     /// Local with the linear address of each window's start.
     places: Vec<u32>,
+    /// How each window moves in a loop, if it may be checked for many turns.
+    courses: Vec<Option<streams::Course>>,
+    /// Those that were.
+    streams: Vec<Option<Stream>>,
 }
 
 impl Accesses {
     /// Those of `insts`.
     pub fn new(insts: &[Inst]) -> Accesses {
-        let (windows, by_inst) = windows::find(insts);
-        Accesses { places: vec![0; windows.len()], windows, by_inst }
+        Accesses::found(windows::find(insts))
     }
+
+    fn found(found: windows::Found) -> Accesses {
+        let (windows, by_inst) = (found.windows, found.accesses);
+        let count = windows.len();
+        Accesses {
+            windows,
+            by_inst,
+            places: vec![0; count],
+            courses: vec![None; count],
+            streams: vec![None; count],
+        }
+    }
+}
+
+/// What [`Op::VLoadA128`] and [`Op::VStoreA128`] demand of addresses.
+const ALIGNMENT: u32 = 16;
+
+fn is_aligned(inst: &Inst) -> bool {
+    matches!(inst.op, Op::VLoadA128 | Op::VStoreA128)
 }
 
 /// The access of IR instruction `at`; `pc` is its guest instruction's address. False if the op is none.
@@ -33,31 +59,43 @@ pub fn emit(e: &mut Emitter, inst: &Inst, at: usize, accesses: &mut Accesses, pc
     let Some(size) = size(inst.op) else { return false };
     let Some(Some(access)) = accesses.by_inst.get(at).copied() else { return false };
     let window = accesses.windows[access.window];
-    let aligned = matches!(inst.op, VLoadA128 | VStoreA128);
-    if window.first == at || aligned {
+    let stream = accesses.streams[access.window];
+    let aligned = is_aligned(inst) && stream.is_none();
+    if (window.first == at && stream.is_none()) || aligned {
         address(e, inst);
         e.wasm().local_set(VA);
     }
     if aligned {
-        e.wasm().local_get(VA).i32_wrap_i64().i32_const(15).i32_and();
+        e.wasm().local_get(VA).i32_wrap_i64().i32_const(ALIGNMENT as i32 - 1).i32_and();
         e.leave_if(pc);
     }
     let mut m = MemArg { offset: access.offset.into(), align: 0, memory_index: 0 };
     let table = if window.writes { e.layout.write } else { e.layout.read };
     if window.accesses > 1 {
         if window.first == at {
-            accesses.places[access.window] = e.number();
-            check_window(e, &window, accesses.places[access.window], pc);
+            let place = e.number();
+            accesses.places[access.window] = place;
+            match stream {
+                Some(stream) => {
+                    stream.address(e, inst);
+                    e.wasm().local_set(place);
+                }
+                None => check_window(e, &window, place, pc),
+            }
         }
     } else {
         m.offset = 0;
-        check(e, table, size, pc);
+        if stream.is_none() {
+            check(e, table, size, pc);
+        }
     }
     if matches!(inst.op, Probe16 | Probe64 | Probe128) {
         return true;
     }
     if window.accesses > 1 {
         e.wasm().local_get(accesses.places[access.window]);
+    } else if let Some(stream) = stream {
+        stream.address(e, inst);
     } else {
         place_of(e, table);
     }
@@ -161,6 +199,8 @@ pub fn address(e: &mut Emitter, inst: &Inst) {
 
 /// Bytes of a page's entry, as a power of two.
 const ROW_SHIFT: u32 = size_of::<mem::Entry>().trailing_zeros();
+/// Bytes of a page's entry.
+const ROW_SIZE: u64 = size_of::<mem::Entry>() as u64;
 /// What an address is moved right by to be the offset of its page's entry, but for the bits that [`ROWS`] masks.
 const TO_ROW: u32 = mem::PAGE_SHIFT - ROW_SHIFT;
 /// See [`TO_ROW`].
@@ -236,7 +276,12 @@ fn check_window(e: &mut Emitter, window: &Window, place: u32, pc: u64) {
     e.wasm().i64_const(PAGE_MASK as i64).i64_gt_u();
     e.wasm().local_get(place);
     row(e, table);
-    e.wasm().i32_load(frame(table)).local_get(ROW).i32_load(frame(table)).i32_sub();
+    e.wasm().i32_load(frame(table));
+    // The entry's place anew, by the next one's: hosts would compute what both parts need before they part.
+    let mut entry = frame(table);
+    let aside = if entry.offset < ROW_SIZE { -(ROW_SIZE as i64) } else { ROW_SIZE as i64 };
+    entry.offset = entry.offset.wrapping_add_signed(-aside);
+    e.wasm().local_get(ROW).i32_const(aside as i32).i32_add().i32_load(entry).i32_sub();
     e.wasm().i32_const(PAGE_SIZE as i32).i32_ne().i32_or();
     e.wasm().local_get(OFFSET).i64_const(PAGE_MASK as i64).i64_gt_u().i32_or();
     e.leave_if(pc);

@@ -15,9 +15,12 @@ pub enum End {
     Dispatch,
     /// Where a loop begins (or the region): goes on as usual, unless an entry is on the way to which this is.
     Enter,
+    /// Before each turn of a loop: that, or many of them ([`crate::graph::strips`]).
+    Strip,
 }
 
 /// A basic block of a region.
+#[derive(Clone)]
 pub struct Node {
     /// Guest address.
     pub pc: u64,
@@ -78,6 +81,11 @@ impl Node {
     /// A node on the way to entries, before `pc`.
     pub fn enter(pc: u64) -> Node {
         Node { pc, insts: Vec::new(), marks: Vec::new(), end: End::Enter }
+    }
+
+    /// A node before each turn of a loop that begins at `pc`.
+    pub fn strip(pc: u64) -> Node {
+        Node { pc, insts: Vec::new(), marks: Vec::new(), end: End::Strip }
     }
 
     /// Leaves the first `n` guest instructions.

@@ -231,3 +231,15 @@ fn loops_hold_whatever_floats_they_begin_with() {
         }
     }
 }
+
+/// Loops that go through pages in steps, with fuel for a turn, for some, and for all.
+#[test]
+fn loops_that_stride_hold_up_to_the_ends_of_pages() {
+    let mut rng = Rng::new(11);
+    for (fuel, once) in [(1, false), (97, false), (1_000, false), (10_000, false), (4096, true)] {
+        let cases: Vec<Case> = (0..400).map(|_| shapes::striding(&mut rng)).collect();
+        let manner = Manner { once, fuel, depth: 3 };
+        let (tally, found) = differing(&without_entries(cases), manner);
+        check(&format!("{manner:?}"), &tally, &found);
+    }
+}

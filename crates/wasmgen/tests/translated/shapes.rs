@@ -130,3 +130,99 @@ pub fn called(rng: &mut Rng, case: &Case) -> Option<(Case, Vec<u64>)> {
     }
     Some((made, goals.to_vec()))
 }
+
+/// A loop of one block, or of two, within another loop, whose accesses go through the data pages in steps, up to their ends and beyond.
+pub fn striding(rng: &mut Rng) -> Case {
+    const BODY: [&[u8]; 25] = [
+        &[0x0f, 0xb6, 0x06],                                     // movzx eax, byte [rsi]
+        &[0x00, 0x07],                                           // add [rdi], al
+        &[0x48, 0x8b, 0x46, 0x08],                               // mov rax, [rsi + 8]
+        &[0x89, 0x44, 0x4f, 0xfc],                               // mov [rdi + 2 * rcx - 4], eax
+        &[0x48, 0x8b, 0x14, 0x0e],                               // mov rdx, [rsi + rcx]
+        &[0x48, 0x31, 0xd0],                                     // xor rax, rdx
+        &[0xf3, 0x0f, 0x6f, 0x04, 0x0e],                         // movdqu xmm0, [rsi + rcx]
+        &[0x66, 0x0f, 0x6f, 0x0f],                               // movdqa xmm1, [rdi]
+        &[0x66, 0x0f, 0xfe, 0x46, 0x10],                         // paddd xmm0, [rsi + 16]
+        &[0x0f, 0x11, 0x47, 0xf0],                               // movups [rdi - 16], xmm0
+        &[0x0f, 0x29, 0x44, 0x0e, 0x10],                         // movaps [rsi + rcx + 16], xmm0
+        &[0xf2, 0x0f, 0x10, 0x16],                               // movsd xmm2, [rsi]
+        &[0xf2, 0x0f, 0x59, 0x17],                               // mulsd xmm2, [rdi]
+        &[0xf2, 0x0f, 0x11, 0x57, 0x08],                         // movsd [rdi + 8], xmm2
+        &[0x66, 0x0f, 0xf4, 0xc1],                               // pmuludq xmm0, xmm1
+        &[0x48, 0x11, 0xd0],                                     // adc rax, rdx
+        &[0x0f, 0x92, 0x07],                                     // setb byte [rdi]
+        &[0x48, 0xff, 0xc2],                                     // inc rdx
+        &[0x50, 0x5a],                                           // push rax; pop rdx
+        &[0x48, 0x83, 0xc7, 0x10, 0x48, 0x8b, 0x07],             // add rdi, 16; mov rax, [rdi]
+        &[0x49, 0x89, 0xf0, 0x41, 0x8b, 0x48, 0x04],             // mov r8, rsi; mov ecx, [r8 + 4]
+        &[0x41, 0x00, 0x02],                                     // add [r10], al
+        &[0x0f, 0xb6, 0xc8, 0x41, 0x8b, 0x04, 0x8a], // movzx ecx, al; mov eax, [r10 + 4 * rcx]
+        &[0x0f, 0xb6, 0xc8, 0x66, 0x41, 0x01, 0x44, 0x4a, 0x08], // movzx ecx, al; add [r10 + 2 * rcx + 8], ax
+        &[0x83, 0xe2, 0x3f, 0x42, 0x8a, 0x14, 0x12],             // and edx, 63; mov dl, [rdx + r10]
+    ];
+    const STEPS: [i8; 16] = [-64, -32, -16, -16, -8, -3, -1, 0, 1, 2, 4, 8, 16, 16, 32, 64];
+    let count = 1 + rng.below(6);
+    let mut parts: Vec<Vec<u8>> = (0..count).map(|_| rng.pick(&BODY).to_vec()).collect();
+    // add rsi, add rdi, add rcx
+    for register in [0xc6, 0xc7, 0xc1] {
+        if !rng.one_in(3) {
+            let at = rng.below(parts.len() + 1);
+            parts.insert(at, vec![0x48, 0x83, register, rng.pick(&STEPS) as u8]);
+        }
+    }
+    if rng.one_in(3) {
+        // add rsi, r9 or add rdi, r9
+        let at = rng.below(parts.len() + 1);
+        parts.insert(at, vec![0x4c, 0x01, rng.pick(&[0xce, 0xcf])]);
+    }
+    if rng.one_in(2) {
+        // Sometimes not, or over the end: test al, 1; jne, or jb of the last turn's flags.
+        let (at, test) = (rng.below(parts.len() + 1), rng.one_in(2));
+        let skipped = rng.pick(&BODY);
+        let jump: &[u8] = if test { &[0xa8, 1, 0x75] } else { &[0x72] };
+        parts.insert(at, [jump, &[skipped.len() as u8], skipped].concat());
+    }
+    // mov rbx, r14
+    let mut code = vec![0x4c, 0x89, 0xf3];
+    let start = code.len();
+    code.extend(parts.concat());
+    match rng.below(3) {
+        0 => code.extend([0x48, 0x83, 0xeb, 1, 0x75]), // sub rbx, 1; jne
+        1 => code.extend([0x4c, 0x39, 0xe6, 0x72]),    // cmp rsi, r12; jb
+        _ => code.extend([0xff, 0xcb, 0x74, 2, 0xeb]), // dec ebx; je behind; jmp
+    }
+    code.push((start as i32 - code.len() as i32 - 1) as u8);
+    // dec r13; jne
+    code.extend([0x49, 0xff, 0xcd, 0x0f, 0x85]);
+    distance(&mut code, 0);
+    let mut state = testkit::cpu::State::default();
+    let place = |rng: &mut Rng| {
+        let at = DATA + rng.below(0x2f00) as u64;
+        if rng.one_in(4) { at } else { at & !15 }
+    };
+    for i in 0..3 {
+        state.set_xmm(i, rng.vector());
+    }
+    state.set_mxcsr(if rng.one_in(2) { 0x1f80 } else { 0x1fa0 });
+    for at in (0..0x3000).step_by(8) {
+        if !rng.one_in(8) {
+            continue;
+        }
+        let number = (rng.below(1000) as f64 / 8.0).to_bits();
+        let number = if rng.one_in(3) { rng.bits() } else { number };
+        state.memory.put(DATA + at, &number.to_le_bytes());
+    }
+    state.regs[0] = rng.bits();
+    state.regs[1] = rng.below(64) as u64;
+    state.regs[2] = rng.bits();
+    state.regs[4] = place(rng);
+    state.regs[6] = place(rng);
+    state.regs[7] = place(rng);
+    state.regs[9] = rng.pick(&[1, 2, 8, 16, 16, 48, 255, 256, 257, 4096, u64::MAX, 0]);
+    state.regs[10] = place(rng);
+    state.regs[12] = place(rng);
+    state.regs[13] = 1 + rng.below(3) as u64;
+    let most = if rng.one_in(3) { 400 } else { 60 };
+    state.regs[14] = 1 + rng.below(most) as u64;
+    Case { code, state }
+}
