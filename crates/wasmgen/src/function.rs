@@ -387,7 +387,7 @@ impl<'a> Body<'a> {
         let before = (self.e.flags, self.e.dirty);
         if !ways.entries.is_empty() {
             self.e.wasm().local_get(ENTRY);
-            self.e.begin_if();
+            self.e.begin_unlikely();
             // Nodes with one way to them are made in place: each once.
             let mut groups: Vec<(Way, Way)> = Vec::new();
             for way in ways.entries {
@@ -570,7 +570,7 @@ fn check_target(node: &Node, insts: &[ir::Inst]) -> Option<(usize, u8)> {
 fn leave_unless_canonical(e: &mut Emitter, slot: u8, pc: u64) {
     // Also the upper half, where no program has code.
     e.get(slot);
-    e.wasm().i64_const(47).i64_shr_u().i64_eqz().i32_eqz();
+    e.wasm().i64_const(1 << 47).i64_ge_u();
     e.leave_if(pc);
 }
 

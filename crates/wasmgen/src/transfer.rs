@@ -140,15 +140,21 @@ fn look_up(e: &mut Emitter, target: Target, nests: bool) -> MemArg {
         w.i64_const(i64::from(shared::JUMP_SIZE.ilog2())).i64_shl();
         w.i64_const(cache as i64).i64_add().local_set(X);
     }
+    if nests {
+        e.wasm().local_get(DEPTH).i32_eqz();
+        e.begin_unlikely();
+        goal(e, target);
+        e.wasm().return_();
+        e.end();
+    }
+    // Both at once: a difference is not 0.
     entry(e, target);
     e.wasm().i64_load(place(shared::JUMP_PC, 3));
     goal(e, target);
-    e.wasm().i64_ne();
+    e.wasm().i64_xor();
     entry(e, target);
-    e.wasm().i32_load(place(shared::JUMP_EPOCH, 2)).i32_const(0).i32_load(epoch).i32_ne().i32_or();
-    if nests {
-        e.wasm().local_get(DEPTH).i32_eqz().i32_or();
-    }
+    e.wasm().i64_load32_u(place(shared::JUMP_EPOCH, 2)).i32_const(0).i64_load32_u(epoch);
+    e.wasm().i64_xor().i64_or().i64_eqz().i32_eqz();
     e.begin_unlikely();
     goal(e, target);
     e.wasm().return_();
