@@ -31,6 +31,20 @@ pub fn looks(graph: &Graph) -> Looks {
             *at_end = Known::default();
         }
     }
+    // Within a loop only what its nodes compute with: all else is looked at behind it, and not in each turn.
+    let mut computed: Vec<Option<Known>> = vec![None; graph.nodes.len()];
+    for (_, body) in graph.loops() {
+        let within = || graph.nodes.iter().zip(&body).filter(|(_, within)| **within);
+        let before =
+            |node: &Node| node.insts.iter().rev().fold(Known::default(), Known::wanted_before);
+        let all = within().fold(Known::default(), |all, (node, _)| all.join(before(node)));
+        computed.iter_mut().zip(&body).filter(|(_, w)| **w).for_each(|(c, _)| *c = Some(all));
+    }
+    for (at_end, computed) in at_end.iter_mut().zip(computed) {
+        if let Some(computed) = computed {
+            *at_end = at_end.meet(computed);
+        }
+    }
     Looks { at_end, on_entry }
 }
 
@@ -75,6 +89,16 @@ fn wanted(graph: &Graph) -> Vec<Known> {
             }
         }
     }
+    wanted
+}
+
+/// What is computed with behind each place between the IR instructions `insts` of a node, in whose end `at_end` is looked at.
+pub fn within(insts: &[Inst], at_end: Known) -> Vec<Known> {
+    let mut wanted = vec![at_end];
+    for inst in insts.iter().rev() {
+        wanted.push(wanted[wanted.len() - 1].wanted_before(inst));
+    }
+    wanted.reverse();
     wanted
 }
 

@@ -217,6 +217,7 @@ impl<'a> Body<'a> {
         let node = &self.graph.nodes[id];
         let end = node.end;
         let checked = check_target(node, &insts);
+        let wanted = float_flow::within(&insts, self.looks.at_end[id]);
         let live = self.live.within(&self.graph, id, &insts, self.looks.at_end[id]);
         self.e.reload(live.first().copied().unwrap_or_default().and(self.at_home));
         for (at, inst) in insts.iter().enumerate() {
@@ -226,12 +227,16 @@ impl<'a> Body<'a> {
             {
                 leave_unless_canonical(&mut self.e, slot, node.pc_of(insts.len()));
             }
-            let known = memory::emit(&mut self.e, inst, at, &mut accesses, pc);
+            let known = memory::emit(&mut self.e, inst, at, &mut accesses, pc, wanted[at + 1]);
             if !known {
                 op(&mut self.e, inst, pc, live.get(at + 1).copied().unwrap_or_default());
             }
             self.e.dirty = liveness::dirty_after(self.e.dirty, inst);
             self.e.known = self.e.known.after(inst);
+            if let Some(width) = memory::float_width(inst.op) {
+                // Looked at by the load.
+                self.e.known = self.e.known.join(wanted[at + 1].low_of(width, inst.d));
+            }
         }
         if let Some((place, slot)) = checked
             && place == insts.len()

@@ -119,6 +119,13 @@ impl Known {
         Known { low: meet(self.low, other.low), all: meet(self.all, other.all) }
     }
 
+    /// What of this is of lane 0 of `slot`.
+    pub fn low_of(self, width: Width, slot: u8) -> Known {
+        let mut known = Known::default();
+        known.low[width as usize] = self.low[width as usize] & 1 << slot;
+        known
+    }
+
     fn set_low(&mut self, width: Width, slot: u8) {
         self.low[width as usize] |= 1 << slot;
     }

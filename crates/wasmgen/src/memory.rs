@@ -4,7 +4,7 @@ mod streams;
 
 use crate::coverage::size;
 use crate::emit::{Emitter, OFFSET, ROW, VA};
-use crate::known::Width;
+use crate::known::{Known, Width};
 use crate::vector::float;
 use crate::windows::{self, Access, Window};
 use ir::{Inst, Op, ZERO};
@@ -53,8 +53,25 @@ fn is_aligned(inst: &Inst) -> bool {
     matches!(inst.op, Op::VLoadA128 | Op::VStoreA128)
 }
 
-/// The access of IR instruction `at`; `pc` is its guest instruction's address. False if the op is none.
-pub fn emit(e: &mut Emitter, inst: &Inst, at: usize, accesses: &mut Accesses, pc: u64) -> bool {
+/// The width of a float that an op may load.
+pub fn float_width(op: Op) -> Option<Width> {
+    match op {
+        Op::VLoad32 => Some(Width::Single),
+        Op::VLoad64 => Some(Width::Double),
+        _ => None,
+    }
+}
+
+/// The access of IR instruction `at`; `pc` is its guest instruction's address, and `wanted` are floats that others will look at. False if the op is
+/// none.
+pub fn emit(
+    e: &mut Emitter,
+    inst: &Inst,
+    at: usize,
+    accesses: &mut Accesses,
+    pc: u64,
+    wanted: Known,
+) -> bool {
     use Op::*;
     let Some(size) = size(inst.op) else { return false };
     let Some(Some(access)) = accesses.by_inst.get(at).copied() else { return false };
@@ -99,17 +116,8 @@ pub fn emit(e: &mut Emitter, inst: &Inst, at: usize, accesses: &mut Accesses, pc
     } else {
         place_of(e, table);
     }
-    let width = match inst.op {
-        VLoad32 => Some(Width::Single),
-        VLoad64 => Some(Width::Double),
-        _ => None,
-    };
-    if let Some(width) = width.filter(|_| e.float.are_used()) {
-        match width {
-            Width::Single => e.wasm().f32_load(m),
-            Width::Double => e.wasm().f64_load(m),
-        };
-        float::loaded(e, inst.d, width);
+    if let Some(width) = float_width(inst.op).filter(|_| e.float.are_used()) {
+        float::load(e, inst.d, m, width, wanted.low(width, inst.d), pc);
         return true;
     }
     match inst.op {

@@ -15,6 +15,7 @@ use crate::vector::packed_float;
 use Width::{Double, Single};
 use ir::{Cpu, Inst, Op};
 use std::mem::offset_of;
+use wasm_encoder::MemArg;
 
 /// MXCSR's rounding control and exception masks.
 const RC: i32 = 0x6000;
@@ -231,11 +232,17 @@ fn high_half(e: &mut Emitter, width: Width) {
 
 /// Pops a result, and opens a conditional part for those that are not good as they are.
 fn unless_good(e: &mut Emitter, width: Width) {
-    let limit = limit(e, width);
     high_half(e, width);
     magnitude(e, bounds(width).result);
-    e.wasm().local_get(limit).i32_ge_u();
+    // From memory: a register for it would be one less for others.
+    let place = limit_place(e, width);
+    e.wasm().i32_const(0).i32_load(place).i32_ge_u();
     e.begin_if();
+}
+
+/// Where a width's limit lies.
+pub fn limit_place(e: &Emitter, width: Width) -> MemArg {
+    e.cpu_place(LIMITS + 4 * width as usize, 2)
 }
 
 /// Pushes whether lane 0 is not zero.
@@ -553,10 +560,31 @@ fn compare(e: &mut Emitter, inst: &Inst, width: Width) {
     e.set_vector(inst.d);
 }
 
-/// After a load that pushed a float: slot `d` is that and zeros.
-pub fn loaded(e: &mut Emitter, slot: u8, width: Width) {
+/// Pops an address and loads a float: slot `d` is that and zeros. If it is `wanted` it is looked at, as [`usual`] does, but by its high half in
+/// memory; `pc` is its guest instruction's address.
+pub fn load(e: &mut Emitter, slot: u8, m: MemArg, width: Width, wanted: bool, pc: u64) {
     let (value, zero) = (e.float_scratch(width), e.float_zero());
-    e.wasm().local_set(value).local_get(zero).local_get(value);
+    if wanted {
+        e.wasm().local_tee(ROW);
+    }
+    match width {
+        Single => e.wasm().f32_load(m),
+        Double => e.wasm().f64_load(m),
+    };
+    e.wasm().local_set(value);
+    if wanted {
+        let Bounds { normal, end, .. } = bounds(width);
+        let high = MemArg { offset: m.offset + if width == Double { 4 } else { 0 }, ..m };
+        e.wasm().local_get(ROW).i32_load(high);
+        magnitude(e, normal);
+        e.wasm().i32_const(end.wrapping_sub(normal)).i32_ge_u();
+        e.begin_unlikely();
+        e.wasm().local_get(value);
+        zero_ne(e, width);
+        e.leave_if(pc);
+        e.end();
+    }
+    e.wasm().local_get(zero).local_get(value);
     match width {
         Single => e.wasm().f32x4_replace_lane(0),
         Double => e.wasm().f64x2_replace_lane(0),

@@ -2,7 +2,7 @@
 
 use crate::emit::{Emitter, ROW};
 use crate::known::Width;
-use crate::vector::float::{PE_SHIFT, full_limit, get, limit};
+use crate::vector::float::{PE_SHIFT, full_limit, get, limit, limit_place};
 use crate::vector::packed_float;
 use Width::{Double, Single};
 use ir::{Cpu, Inst, Op};
@@ -14,8 +14,8 @@ pub fn raise_inexact(e: &mut Emitter) {
     e.wasm().i32_const(0).i32_const(0).i32_load(place).i32_const(1 << PE_SHIFT).i32_or();
     e.wasm().i32_store(place);
     for width in [Single, Double] {
-        let local = limit(e, width);
-        e.wasm().i32_const(full_limit(width)).local_set(local);
+        let (local, place) = (limit(e, width), limit_place(e, width));
+        e.wasm().i32_const(0).i32_const(full_limit(width)).local_tee(local).i32_store(place);
         if let Some(local) = e.packed_limit(width) {
             e.wasm().v128_const(packed_float::highest(width)).local_set(local);
         }
@@ -32,13 +32,14 @@ pub fn precision(width: Width) -> i32 {
 
 /// Pops a normal number and pushes the zeros at the end of its significand (`i32`).
 pub fn trailing_zeros(e: &mut Emitter, width: Width) {
+    // Of the magnitude: hosts would keep the pattern that was looked at before for this, which is hardly ever run.
     match width {
         Single => {
-            e.wasm().i32_reinterpret_f32().i32_const(1 << 23).i32_or().i32_ctz();
+            e.wasm().f32_abs().i32_reinterpret_f32().i32_const(1 << 23).i32_or().i32_ctz();
         }
         Double => {
             let mut w = e.wasm();
-            w.i64_reinterpret_f64().i64_const(1 << 52).i64_or().i64_ctz().i32_wrap_i64();
+            w.f64_abs().i64_reinterpret_f64().i64_const(1 << 52).i64_or().i64_ctz().i32_wrap_i64();
         }
     }
 }
