@@ -4,39 +4,14 @@
 
 use abi::Errno;
 use abi::fcntl::*;
+use kernel::Kernel;
 use kernel::fs::ops::{self, OpenHow, Place};
 use kernel::fs::walk::{Lookup, resolve};
 use kernel::fs::{Cred, Cx, Dentry, Meta, PathCx, Res};
-use kernel::{Host, Kernel};
 use mem::Phys;
 use rootfs::{Metadata, Writer};
 use std::rc::Rc;
-
-struct Quiet;
-
-impl Host for Quiet {
-    fn clock_realtime(&self) -> u64 {
-        1_700_000_000_000_000_000
-    }
-    fn clock_monotonic(&self) -> u64 {
-        0
-    }
-    fn random(&mut self, buf: &mut [u8]) {
-        buf.fill(7);
-    }
-    fn stdin_read(&mut self, _: &mut [u8]) -> Result<usize, Errno> {
-        Ok(0)
-    }
-    fn stdin_ready(&mut self) -> bool {
-        true
-    }
-    fn stdout_write(&mut self, buf: &[u8]) -> Result<usize, Errno> {
-        Ok(buf.len())
-    }
-    fn stderr_write(&mut self, buf: &[u8]) -> Result<usize, Errno> {
-        Ok(buf.len())
-    }
-}
+use testkit::host::TestHost;
 
 const BIG: usize = 3 * 4096 + 100;
 
@@ -75,7 +50,7 @@ impl Boxed {
     fn of(bytes: &'static [u8]) -> Boxed {
         let mut phys = Phys::new(64 << 20);
         let base = phys.adopt_static(bytes).unwrap();
-        Boxed { k: Kernel::new(phys, Box::new(Quiet), bytes, base).unwrap() }
+        Boxed { k: Kernel::new(phys, Box::new(TestHost::default()), bytes, base).unwrap() }
     }
 
     fn with<T>(&mut self, f: impl FnOnce(&mut Cx, &PathCx) -> T) -> T {

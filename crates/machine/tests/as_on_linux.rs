@@ -4,7 +4,6 @@
 //! the C library is not recorded but compared with a run on this machine.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use kernel::Host;
 use machine::{Machine, StartArgs, Step};
 use mem::Phys;
 use rootfs::config::{BoxConfig, CpuLevel};
@@ -14,43 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
-
-/// A host with a clock that counts instructions and a standard output that is kept.
-struct Quiet {
-    clock: u64,
-    output: Rc<RefCell<Vec<u8>>>,
-}
-
-impl Host for Quiet {
-    fn clock_realtime(&self) -> u64 {
-        1_700_000_000_000_000_000 + self.clock
-    }
-    fn clock_monotonic(&self) -> u64 {
-        self.clock
-    }
-    fn advance(&mut self, ns: u64) {
-        self.clock += ns;
-    }
-    fn random(&mut self, buf: &mut [u8]) {
-        buf.fill(0x5a);
-    }
-    fn stdin_read(&mut self, _: &mut [u8]) -> Result<usize, abi::Errno> {
-        Ok(0)
-    }
-    fn stdin_ready(&mut self) -> bool {
-        true
-    }
-    fn stdout_write(&mut self, buf: &[u8]) -> Result<usize, abi::Errno> {
-        self.output.borrow_mut().extend_from_slice(buf);
-        Ok(buf.len())
-    }
-    fn stderr_write(&mut self, buf: &[u8]) -> Result<usize, abi::Errno> {
-        self.stdout_write(buf)
-    }
-    fn log(&mut self, line: &str) {
-        self.output.borrow_mut().extend_from_slice(line.as_bytes());
-    }
-}
+use testkit::host::{Outside, TestHost};
 
 /// An image with the program as `/program` and the directories that Linux mounts on.
 fn image(program: &[u8]) -> Vec<u8> {
@@ -78,10 +41,12 @@ fn boxed(program: &Path, cpu: CpuLevel) -> String {
     let image: &'static [u8] = image(&std::fs::read(program).unwrap()).leak();
     let mut phys = Phys::new(256 << 20);
     let base = phys.adopt_static(image).unwrap();
-    let output = Rc::new(RefCell::new(Vec::new()));
-    let host = Quiet { clock: 1, output: output.clone() };
+    let outside = Rc::new(Outside::default());
+    outside.clock.set(1);
+    outside.stdin_ends.set(true);
     let config = BoxConfig { cpu, ..BoxConfig::default() };
-    let mut machine = Machine::boot(phys, Box::new(host), image, base, config).unwrap();
+    let host = Box::new(TestHost(outside.clone()));
+    let mut machine = Machine::boot(phys, host, image, base, config).unwrap();
     machine.start(StartArgs { args: vec!["/program".into()], ..StartArgs::default() }).unwrap();
     let status = loop {
         match machine.step(100_000_000) {
@@ -96,8 +61,9 @@ fn boxed(program: &Path, cpu: CpuLevel) -> String {
         }
         assert!(machine.retired() < 10_000_000_000, "the program does not end");
     };
-    let text = String::from_utf8_lossy(&output.borrow()).into_owned();
-    format!("{text}status {status}\n")
+    let text = |bytes: &RefCell<Vec<u8>>| String::from_utf8_lossy(&bytes.borrow()).into_owned();
+    let (printed, errors) = (text(&outside.stdout), text(&outside.stderr));
+    format!("{printed}{errors}{}status {status}\n", outside.log.borrow().concat())
 }
 
 /// What the program prints on this machine, with these tunables of the C library.

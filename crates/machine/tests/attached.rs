@@ -6,7 +6,7 @@ use abi::Errno;
 use abi::fcntl::{O_CREAT, O_TRUNC, O_WRONLY};
 use kernel::attach::files;
 use kernel::attach::process::ExecSpec;
-use kernel::{Host, Kernel, StartError};
+use kernel::{Kernel, StartError};
 use machine::{Machine, StartArgs, Step};
 use mem::Phys;
 use rootfs::config::BoxConfig;
@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
+use testkit::host::TestHost;
 
 const PROGRAM: &str = r#"
 #include <errno.h>
@@ -89,36 +90,6 @@ fn program() -> Option<&'static [u8]> {
     PROGRAM_FILE.get_or_init(build).as_deref()
 }
 
-#[derive(Default)]
-struct Quiet(u64);
-
-impl Host for Quiet {
-    fn clock_realtime(&self) -> u64 {
-        1_700_000_000_000_000_000 + self.0
-    }
-    fn clock_monotonic(&self) -> u64 {
-        self.0
-    }
-    fn advance(&mut self, ns: u64) {
-        self.0 += ns;
-    }
-    fn random(&mut self, buf: &mut [u8]) {
-        buf.fill(0x5a);
-    }
-    fn stdin_read(&mut self, _: &mut [u8]) -> Result<usize, Errno> {
-        Err(Errno::EAGAIN)
-    }
-    fn stdin_ready(&mut self) -> bool {
-        false
-    }
-    fn stdout_write(&mut self, buf: &[u8]) -> Result<usize, Errno> {
-        Ok(buf.len())
-    }
-    fn stderr_write(&mut self, buf: &[u8]) -> Result<usize, Errno> {
-        Ok(buf.len())
-    }
-}
-
 /// A box in which nothing but a first process runs.
 fn paused() -> Option<Machine> {
     let program = program()?;
@@ -140,7 +111,8 @@ fn paused() -> Option<Machine> {
     let mut phys = Phys::new(256 << 20);
     let base = phys.adopt_static(image).unwrap();
     let config = BoxConfig { workdir: "/work".into(), ..BoxConfig::default() };
-    let mut machine = Machine::boot(phys, Box::new(Quiet::default()), image, base, config).unwrap();
+    let mut machine =
+        Machine::boot(phys, Box::new(TestHost::default()), image, base, config).unwrap();
     machine.start(StartArgs { pause: true, ..StartArgs::default() }).unwrap();
     Some(machine)
 }

@@ -4,6 +4,8 @@
 //!
 //! Feature `cpu` (on by default): the CPU against the one we run on.
 //!
+//! Feature `host` (on by default): [`host::TestHost`], a host for the kernel and the machine.
+//!
 //! Feature `registry` (on by default):
 //!
 //! * [`registry::Registry`]: Debian's `docker-registry` on a loopback port, plain or with TLS and htpasswd.
@@ -25,6 +27,8 @@ pub mod cpu;
 #[cfg(feature = "registry")]
 pub mod fake_registry;
 pub mod fuzz;
+#[cfg(feature = "host")]
+pub mod host;
 #[cfg(feature = "registry")]
 pub mod http;
 #[cfg(feature = "registry")]

@@ -1,68 +1,14 @@
 //! A kernel without a CPU: tests make system calls by setting registers, and look at memory and contexts.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 use abi::Errno;
 use abi::fcntl::{O_CREAT, O_RDWR};
 use kernel::fs::{PathCx, ops};
-use kernel::{Flow, Host, Kernel, Sched, StartSpec, ThreadId};
+use kernel::{Flow, Kernel, Sched, StartSpec, ThreadId};
 use mem::Phys;
-
-/// What tests see and set of the host.
-#[derive(Default)]
-pub struct Outside {
-    pub clock: Cell<u64>,
-    pub stdin: RefCell<VecDeque<u8>>,
-    pub stdout: RefCell<Vec<u8>>,
-    pub log: RefCell<Vec<String>>,
-    pub edits_lines: Cell<bool>,
-}
-
-struct FakeHost(Rc<Outside>);
-
-impl Host for FakeHost {
-    fn clock_realtime(&self) -> u64 {
-        1_700_000_000_000_000_000 + self.0.clock.get()
-    }
-    fn clock_monotonic(&self) -> u64 {
-        self.0.clock.get()
-    }
-    fn random(&mut self, buf: &mut [u8]) {
-        for (i, b) in buf.iter_mut().enumerate() {
-            *b = i as u8 ^ 0x5a;
-        }
-    }
-    fn stdin_read(&mut self, buf: &mut [u8]) -> Result<usize, Errno> {
-        let mut queue = self.0.stdin.borrow_mut();
-        if queue.is_empty() {
-            return Err(Errno::EAGAIN);
-        }
-        let n = buf.len().min(queue.len());
-        for (slot, byte) in buf.iter_mut().zip(queue.drain(..n)) {
-            *slot = byte;
-        }
-        Ok(n)
-    }
-    fn edits_lines(&self) -> bool {
-        self.0.edits_lines.get()
-    }
-    fn stdin_ready(&mut self) -> bool {
-        !self.0.stdin.borrow().is_empty()
-    }
-    fn stdout_write(&mut self, buf: &[u8]) -> Result<usize, Errno> {
-        self.0.stdout.borrow_mut().extend_from_slice(buf);
-        Ok(buf.len())
-    }
-    fn stderr_write(&mut self, buf: &[u8]) -> Result<usize, Errno> {
-        Ok(buf.len())
-    }
-    fn log(&mut self, line: &str) {
-        self.0.log.borrow_mut().push(line.to_string());
-    }
-}
+use testkit::host::{Outside, TestHost};
 
 /// A static program of one page: `hlt` for ever. `extra` are further program headers.
 pub fn tiny_elf() -> Vec<u8> {
@@ -102,7 +48,7 @@ impl Sys {
     pub fn kernel(limit: u64) -> (Kernel, Rc<Outside>) {
         let outside = Rc::new(Outside::default());
         outside.clock.set(1_000_000_000);
-        let host = Box::new(FakeHost(outside.clone()));
+        let host = Box::new(TestHost(outside.clone()));
         let mut k = Kernel::with_empty_root(Phys::new(limit), host).unwrap();
         put_file(&mut k, "/init", &tiny_elf(), 0o755);
         (k, outside)
