@@ -376,6 +376,31 @@ fn threads_that_take_a_signal_of_their_process() {
 }
 
 #[test]
+fn programs_scripts_and_what_they_inherit() {
+    check("programs");
+}
+
+#[test]
+fn options_of_processes() {
+    check("prctl");
+}
+
+#[test]
+fn children_threads_and_what_they_share() {
+    check("clone");
+}
+
+#[test]
+fn calls_that_are_refused() {
+    check("refused");
+}
+
+#[test]
+fn forms_of_proc() {
+    check("proc");
+}
+
+#[test]
 fn filters_of_system_calls() {
     check("seccomp");
 }

@@ -10,6 +10,7 @@ use abi::time::RLIMIT_NOFILE;
 use abi::tty::FIONREAD;
 use rootfs::rights::Rights;
 
+use crate::exec::NotRun;
 use crate::exec::StartError;
 use crate::exec::start::personal;
 use crate::file::pipe::{self, PipeEnd};
@@ -117,7 +118,8 @@ impl Kernel {
         personal(&mut env, spec.terminal.is_some(), &home);
         let program = spec.argv.first().cloned().unwrap_or_default();
         let path = self.find_in_path(tid, &program, &env)?;
-        match self.exec_with(tid, AT_FDCWD, path.clone(), spec.argv, env, 0) {
+        let result = self.exec_with(tid, AT_FDCWD, path.clone(), spec.argv, env, 0);
+        match result.map_err(NotRun::errno) {
             Ok(()) => Ok(attachment),
             Err(errno @ Errno::ENOMEM) => Err(StartError::Limit(errno)),
             Err(errno) => Err(self.exec_error(tid, &program, &path, errno)),

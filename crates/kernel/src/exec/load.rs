@@ -82,6 +82,7 @@ fn map_segment(mm: &mut Mm, object: &Object, p: &Phdr, bias: u64) -> Result<(), 
 
 /// Maps all segments and returns the load bias.
 fn map_object(mm: &mut Mm, object: &Object, base: Option<u64>) -> Result<u64, Errno> {
+    object.elf.check()?;
     let (low, high) = object.elf.extent();
     let len = high.checked_sub(low).ok_or(Errno::ENOEXEC)?;
     let bias = if object.elf.is_relocatable() {

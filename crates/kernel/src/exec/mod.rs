@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use abi::auxv::{AT_EGID, AT_EUID, AT_GID, AT_HWCAP, AT_HWCAP2, AT_SECURE, AT_UID};
 use abi::fcntl::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
-use abi::signal::{SIGKILL, SigAltStack};
+use abi::signal::{SIGKILL, SIGSEGV, SigAltStack};
 use abi::stat::{S_ISGID, S_ISUID, S_IXGRP};
 use abi::{Context, Errno};
 use mem::{PAGE_SHIFT, PAGE_SIZE, Phys};
@@ -31,8 +31,8 @@ use crate::{Kernel, Stop, SysResult, ThreadId};
 const STRING_MAX: usize = 128 << 10;
 /// Most bytes of all strings, whatever the stack limit.
 const TOTAL_MAX: u64 = 6 << 20;
-/// Interpreters of interpreters (`BINPRM_MAX_RECURSION`).
-const SCRIPTS_MAX: u32 = 5;
+/// Files that are looked at: a program behind five interpreters (`exec_binprm`).
+const FILES_MAX: u32 = 6;
 
 /// A program found and checked, ready to be loaded.
 struct Found {
@@ -44,6 +44,28 @@ struct Found {
     path: Vec<u8>,
     set_uid: Option<u32>,
     set_gid: Option<u32>,
+}
+
+/// Why no program runs.
+pub(crate) enum NotRun {
+    /// It cannot be: nothing has changed.
+    Refused(Errno),
+    /// It turned out to be broken when the old one was given up already: the process is to end.
+    Broken(Errno),
+}
+
+impl From<Errno> for NotRun {
+    fn from(errno: Errno) -> NotRun {
+        NotRun::Refused(errno)
+    }
+}
+
+impl NotRun {
+    /// The error, for those who start a process.
+    pub(crate) fn errno(self) -> Errno {
+        let (NotRun::Refused(errno) | NotRun::Broken(errno)) = self;
+        errno
+    }
 }
 
 /// Copies bytes of a mappable object: bytes copied, fewer at its end.
@@ -91,7 +113,16 @@ impl Kernel {
         let argv = self.read_strings(argv, &mut total)?;
         let envp = self.read_strings(envp, &mut total)?;
         let envp = self.with_new_environment(envp);
-        self.exec_with(tid, dir, path, argv, envp, flags)?;
+        match self.exec_with(tid, dir, path, argv, envp, flags) {
+            Ok(()) => {}
+            Err(NotRun::Refused(errno)) => return Err(errno.into()),
+            Err(NotRun::Broken(_)) => {
+                let pid = self.tasks[tid].pid;
+                self.log_death(tid, SIGSEGV);
+                let core = self.core_bit(pid);
+                self.exit_group(pid, SIGSEGV as i32 | core);
+            }
+        }
         Err(Stop::NoReturn)
     }
 
@@ -123,7 +154,7 @@ impl Kernel {
         }
     }
 
-    /// Replaces the program of the caller's process. On an error nothing has changed.
+    /// Replaces the program of the caller's process.
     pub(crate) fn exec_with(
         &mut self,
         tid: ThreadId,
@@ -132,7 +163,7 @@ impl Kernel {
         mut argv: Vec<Vec<u8>>,
         envp: Vec<Vec<u8>>,
         flags: u32,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), NotRun> {
         // Linux 5.18: no program runs without argv[0].
         if argv.is_empty() {
             argv.push(Vec::new());
@@ -170,7 +201,7 @@ impl Kernel {
             Err(errno) => {
                 self.mm.activate(old);
                 self.mm.drop_space(space);
-                return Err(errno);
+                return Err(NotRun::Broken(errno));
             }
         };
         let running = crate::fs::lease::Program::new(&self.shared, &found.dentry);
@@ -263,6 +294,10 @@ impl Kernel {
         flags: u32,
     ) -> Result<Found, Errno> {
         let mut dentry = self.exec_file(tid, dir, &path, flags)?;
+        // Nobody could open a script by the name of a descriptor that is closed by then.
+        let closes = dir != AT_FDCWD
+            && path.first() != Some(&b'/')
+            && self.tasks[tid].files.borrow().cloexec(dir)?;
         // Linux names a program given by descriptor /dev/fd/N.
         let mut name = match (dir, path.as_slice()) {
             (AT_FDCWD, _) => path,
@@ -271,19 +306,22 @@ impl Kernel {
             (fd, rest) => [format!("/dev/fd/{fd}/").as_bytes(), rest].concat(),
         };
         let execfn = name.clone();
-        for _ in 0..SCRIPTS_MAX {
+        for _ in 0..FILES_MAX {
             self.shared.opens.check_not_written(dentry.inode())?;
             let (source, size) = self.exec_source(tid, &dentry)?;
             let mut start = [0; script::LINE_MAX];
             let n = read_source(&source, &mut self.mm.phys, size, 0, &mut start)?;
             if let Some(line) = script::parse(&start[..n]) {
                 let line = line.ok_or(Errno::ENOEXEC)?;
+                if closes {
+                    return Err(Errno::ENOENT);
+                }
                 let mut new = vec![line.interpreter.clone()];
                 new.extend(line.argument);
                 new.push(name);
                 new.extend(argv.drain(1..));
                 argv = new;
-                dentry = self.exec_file(tid, AT_FDCWD, &line.interpreter, 0)?;
+                dentry = self.exec_file(tid, AT_FDCWD, &line.interpreter, AT_EMPTY_PATH)?;
                 name = line.interpreter;
                 continue;
             }

@@ -18,7 +18,13 @@ pub fn parse(start: &[u8]) -> Option<Option<Shebang>> {
     let blank = |b: &u8| *b == b' ' || *b == b'\t';
     let newline = rest.iter().position(|&b| b == b'\n' || b == 0);
     let line = &rest[..newline.unwrap_or(rest.len())];
-    let Some(first) = line.iter().position(|b| !blank(b)) else { return Some(None) };
+    let Some(first) = line.iter().position(|b| !blank(b)) else {
+        // Without an end of the line it is a name of nothing: that of the working directory.
+        let ends =
+            rest.get(line.len()) == Some(&b'\n') || start.len() >= LINE_MAX && newline.is_none();
+        let nothing = Shebang { interpreter: Vec::new(), argument: None };
+        return Some((!ends).then_some(nothing));
+    };
     let line = &line[first..];
     let end = line.iter().position(blank);
     // A line that does not end within the buffer must at least hold the whole interpreter path.
@@ -41,14 +47,15 @@ mod tests {
     #[test]
     fn lines() {
         type Want = Option<Option<(&'static [u8], Option<&'static [u8]>)>>;
-        let cases: [(&[u8], Want); 9] = [
+        let cases: [(&[u8], Want); 10] = [
             (b"#!/bin/sh\n", Some(Some((b"/bin/sh", None)))),
             (b"#! /bin/sh -e \t\necho", Some(Some((b"/bin/sh", Some(b"-e"))))),
             (b"#!/usr/bin/env  python3 -u\n", Some(Some((b"/usr/bin/env", Some(b"python3 -u"))))),
             (b"#!/bin/sh", Some(Some((b"/bin/sh", None)))),
             (b"#!\n/bin/sh", Some(None)),
             (b"#!   \n", Some(None)),
-            (b"#!", Some(None)),
+            (b"#!", Some(Some((b"", None)))),
+            (b"#!  \0", Some(Some((b"", None)))),
             (b"\x7fELF", None),
             (b"", None),
         ];

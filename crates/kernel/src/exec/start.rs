@@ -14,6 +14,7 @@ use crate::fs::walk::{Lookup, resolve};
 use crate::fs::{Cred, Cx, PathCx};
 use crate::mm::Limits;
 use crate::mounts;
+use crate::syscall::prctl::{MCE_KILL_DEFAULT, TIMER_SLACK};
 use crate::task::{Creds, INIT, Process, Run, Thread};
 use crate::{Kernel, ProcessId, ThreadId};
 
@@ -216,7 +217,7 @@ impl Kernel {
             sys_ns: 0,
             fault: (0, 0, 0),
             death_signal: 0,
-            timer_slack: 50_000,
+            timer_slack: TIMER_SLACK,
             personality: 0,
             trace: None,
             traced: 0,
@@ -232,6 +233,8 @@ impl Kernel {
             broken_off: false,
             restart_block: None,
             injected: None,
+            broken_memory: MCE_KILL_DEFAULT,
+            flushes: false,
             exit_status: 0,
             seccomp: Default::default(),
             undo: None,
@@ -293,7 +296,7 @@ impl Kernel {
                 mounts::protect(&root);
             }
             let result = self.exec_with(tid, AT_FDCWD, init::PATH.to_vec(), init::alone(), env, 0);
-            return result.map_err(|errno| StartError::NotExecutable(shown(program), errno));
+            return result.map_err(|e| StartError::NotExecutable(shown(program), e.errno()));
         }
         let path = self.find_in_path(tid, program, &env)?;
         let (mut first, mut argv) = (path.clone(), spec.argv);
@@ -313,7 +316,7 @@ impl Kernel {
             mounts::protect(&root);
         }
         let result = self.exec_with(tid, AT_FDCWD, first, argv, env, 0);
-        result.map_err(|errno| self.exec_error(tid, program, &path, errno))
+        result.map_err(|e| self.exec_error(tid, program, &path, e.errno()))
     }
 
     /// Why `program`, found at `path`, is not executed.

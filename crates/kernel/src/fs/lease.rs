@@ -72,6 +72,11 @@ impl Opens {
         });
     }
 
+    /// One of those who may write to `inode` does not count any more.
+    pub fn forget_writer(&self, inode: &InodeRef) {
+        self.change(inode, |s| s.writers = s.writers.saturating_sub(1));
+    }
+
     /// The last name of `inode` is gone: whether it lives on because it is open.
     pub fn unlinked(&self, inode: &InodeRef) -> bool {
         let mut files = self.files.borrow_mut();

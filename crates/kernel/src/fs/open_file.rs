@@ -151,6 +151,8 @@ pub struct OpenFile {
     pub hint: Cell<u8>,
     /// Who gets its signals (F_SETOWN, F_SETSIG).
     pub owner: Cell<Owner>,
+    /// Counts as one who may write to the file (open(2), ETXTBSY).
+    writes: Cell<bool>,
     shared: Rc<Shared>,
 }
 
@@ -172,12 +174,21 @@ impl OpenFile {
             id: shared.unique(),
             hint: Cell::default(),
             owner: Cell::default(),
+            writes: Cell::new(false),
             shared: shared.clone(),
         });
         if file.is_counted() {
+            file.writes.set(file.is_writable());
             shared.opens.opened(dentry.inode(), file.is_writable());
         }
         file
+    }
+
+    /// The description that a file in memory is made with does not keep the file from being executed.
+    pub fn forget_writing(&self) {
+        if self.writes.replace(false) {
+            self.shared.opens.forget_writer(self.dentry.inode());
+        }
     }
 
     /// Whether leases and running programs care for it.
@@ -261,7 +272,7 @@ impl Drop for OpenFile {
         }
         if self.is_counted() {
             let inode = self.dentry.inode();
-            if self.shared.opens.closed(&self.shared, inode, self.is_writable()) {
+            if self.shared.opens.closed(&self.shared, inode, self.writes.get()) {
                 self.shared.watches.self_event(inode, IN_DELETE_SELF, true);
             }
         }

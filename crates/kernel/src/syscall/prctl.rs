@@ -5,8 +5,14 @@ use abi::signal::NSIG;
 
 use super::Args;
 use crate::mm::TASK_SIZE;
-use crate::task::creds::{CAP_SETPCAP, LAST_CAP, SECBIT_KEEP_CAPS};
+use crate::task::creds::{CAP_SETPCAP, CAP_SYS_RESOURCE, LAST_CAP, SECBIT_KEEP_CAPS};
 use crate::{Kernel, SysResult, ThreadId};
+
+/// How much later than asked a timer may expire, in ns (`PR_SET_TIMERSLACK`), unless something else was said.
+pub(crate) const TIMER_SLACK: u64 = 50_000;
+
+/// `PR_MCE_KILL_DEFAULT`; of lower number: late and early.
+pub(crate) const MCE_KILL_DEFAULT: u64 = 2;
 
 /// prctl(2)
 pub fn prctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
@@ -97,14 +103,24 @@ pub fn prctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         }
         // PR_SET_TIMERSLACK, PR_GET_TIMERSLACK
         29 => {
-            k.tasks[tid].timer_slack = if arg == 0 { 50_000 } else { arg };
+            k.tasks[tid].timer_slack = if arg == 0 { TIMER_SLACK } else { arg };
             Ok(0)
         }
         30 => Ok(k.tasks[tid].timer_slack),
         // PR_TASK_PERF_EVENTS_DISABLE and _ENABLE: there are none
         31 | 32 => Ok(0),
-        // PR_MCE_KILL_GET: the default
-        34 if arg | a.u64(2) | a.u64(3) | a.u64(4) == 0 => Ok(2),
+        // PR_MCE_KILL, PR_MCE_KILL_GET: there are no broken pages
+        33 if a.u64(3) | a.u64(4) != 0 => Err(Errno::EINVAL.into()),
+        33 => {
+            k.tasks[tid].broken_memory = match (arg, a.u64(2)) {
+                // PR_MCE_KILL_CLEAR, PR_MCE_KILL_SET
+                (0, 0) => MCE_KILL_DEFAULT,
+                (1, policy @ 0..=MCE_KILL_DEFAULT) => policy,
+                _ => return Err(Errno::EINVAL.into()),
+            };
+            Ok(0)
+        }
+        34 if arg | a.u64(2) | a.u64(3) | a.u64(4) == 0 => Ok(k.tasks[tid].broken_memory),
         // PR_SET_MM: PR_SET_MM_MAP_SIZE tells a size, the rest takes CAP_SYS_RESOURCE
         35 if a.u64(4) != 0 => Err(Errno::EINVAL.into()),
         35 if arg == 15 => {
@@ -144,11 +160,27 @@ pub fn prctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         39 if arg | a.u64(2) | a.u64(3) | a.u64(4) != 0 => Err(Errno::EINVAL.into()),
         39 => Ok(u64::from(k.tasks[tid].creds.no_new_privs)),
         // PR_SET_THP_DISABLE, PR_GET_THP_DISABLE
-        41 | 42 => Ok(0),
+        41 if a.u64(2) | a.u64(3) | a.u64(4) != 0 => Err(Errno::EINVAL.into()),
+        41 => {
+            k.tasks[pid].no_huge_pages = arg != 0;
+            Ok(0)
+        }
+        42 if arg | a.u64(2) | a.u64(3) | a.u64(4) != 0 => Err(Errno::EINVAL.into()),
+        42 => Ok(u64::from(k.tasks[pid].no_huge_pages)),
         // PR_CAP_AMBIENT
         47 if a.u64(3) | a.u64(4) != 0 => Err(Errno::EINVAL.into()),
         47 => ambient(k, tid, arg, a.u64(2)),
+        // PR_SET_IO_FLUSHER, PR_GET_IO_FLUSHER
+        57 | 58 if !k.tasks[tid].creds.capable(CAP_SYS_RESOURCE) => Err(Errno::EPERM.into()),
+        57 if arg > 1 || a.u64(2) | a.u64(3) | a.u64(4) != 0 => Err(Errno::EINVAL.into()),
+        57 => {
+            k.tasks[tid].flushes = arg == 1;
+            Ok(0)
+        }
+        58 if arg | a.u64(2) | a.u64(3) | a.u64(4) != 0 => Err(Errno::EINVAL.into()),
+        58 => Ok(u64::from(k.tasks[tid].flushes)),
         // PR_SET_PTRACER, PR_SET_VMA (names of anonymous mappings): no visible effect
+        0x5356_4d41 if arg != 0 => Err(Errno::EINVAL.into()),
         0x5961_6d61 | 0x5356_4d41 => Ok(0),
         _ => Err(Errno::EINVAL.into()),
     }

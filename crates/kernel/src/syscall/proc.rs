@@ -2,10 +2,14 @@
 
 use abi::Errno;
 use abi::sched::*;
-use abi::signal::SIGCHLD;
+use abi::signal::{NSIG, SIGCHLD};
 
 use super::Args;
+use crate::mm::TASK_SIZE;
 use crate::{Kernel, ProcessId, Stop, SysResult, ThreadId, Wait};
+
+/// Most ids that clone3(2) takes, one for each of nested namespaces (`MAX_PID_NS_LEVEL`).
+const SET_TID_MAX: u64 = 32;
 
 /// fork(2)
 pub fn fork(k: &mut Kernel, tid: ThreadId, _: Args) -> SysResult {
@@ -58,9 +62,20 @@ pub fn clone3(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let thread_signal = args.flags & (CLONE_THREAD | CLONE_PARENT) != 0 && args.exit_signal != 0;
     if args.flags & (CSIGNAL | CLONE_DETACHED) != 0
         || thread_signal
+        || args.exit_signal > NSIG as u64
         || (args.stack == 0) != (args.stack_size == 0)
+        || args.stack.checked_add(args.stack_size).is_none_or(|end| end > TASK_SIZE)
+        || (args.set_tid == 0) != (args.set_tid_size == 0)
+        || args.set_tid_size > SET_TID_MAX
+        || args.flags & CLONE_INTO_CGROUP != 0 && args.cgroup > i32::MAX as u64
     {
         return Err(Errno::EINVAL.into());
+    }
+    for i in 0..args.set_tid_size {
+        let id: i32 = k.mm.read_pod(args.set_tid.wrapping_add(i * 4))?;
+        if id < 1 {
+            return Err(Errno::EINVAL.into());
+        }
     }
     k.clone_task(tid, args)
 }

@@ -82,6 +82,9 @@ fn check_policy(policy: i32, priority: i32) -> SysResult {
 
 /// sched_getparam(2)
 pub fn sched_getparam(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
+    if a.u64(1) == 0 {
+        return Err(Errno::EINVAL.into());
+    }
     target(k, tid, a.i32(0))?;
     k.mm.write_pod(a.u64(1), &0_i32)?;
     Ok(0)
@@ -89,8 +92,11 @@ pub fn sched_getparam(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
 
 /// sched_setparam(2)
 pub fn sched_setparam(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
-    target(k, tid, a.i32(0))?;
+    if a.u64(1) == 0 || a.i32(0) < 0 {
+        return Err(Errno::EINVAL.into());
+    }
     let priority: i32 = k.mm.read_pod(a.u64(1))?;
+    target(k, tid, a.i32(0))?;
     check_policy(0, priority)
 }
 

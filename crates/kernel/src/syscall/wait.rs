@@ -67,7 +67,9 @@ impl Kernel {
             Ok(found) => return Ok(Some(found)),
             Err(traces) => traces,
         };
-        if children.is_empty() && !traces {
+        // One that has ended is nobody to wait for, unless its end is asked for.
+        let ends = options & WEXITED != 0;
+        if !traces && !children.iter().any(|&c| ends || self.tasks[c].zombie.is_none()) {
             return Err(Errno::ECHILD);
         }
         for pid in children {

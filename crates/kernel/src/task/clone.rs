@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use abi::sched::*;
-use abi::signal::{NSIG, SIG_IGN, SIGCHLD, SigAltStack, Sigaction};
+use abi::signal::{SIG_IGN, SIGCHLD, SigAltStack, Sigaction};
 use abi::time::RLIMIT_NPROC;
 use abi::{Errno, Pod};
 use mem::Purpose;
@@ -13,6 +13,7 @@ use super::ptrace::option;
 use super::{Process, ProcessId, Run, Thread, ThreadId};
 use crate::file::pidfd::{self, Life};
 use crate::ipc::shm::Mapping;
+use crate::mm::TASK_SIZE;
 use crate::signal::Pending;
 use crate::{Kernel, Stop, SysResult, Wait, WaitKey};
 
@@ -27,6 +28,16 @@ impl Kernel {
         }
         let flags = args.flags;
         check_flags(&args)?;
+        if flags & CLONE_SETTLS != 0 && args.tls >= TASK_SIZE {
+            return Err(Errno::EPERM.into());
+        }
+        if args.set_tid_size > 0 {
+            // As without CAP_CHECKPOINT_RESTORE.
+            return Err(Errno::EPERM.into());
+        }
+        if flags & CLONE_INTO_CGROUP != 0 {
+            self.file(tid, args.cgroup as i32)?;
+        }
         if flags & (CLONE_NAMESPACES & !CLONE_NEWNS | CLONE_NEWNS | CLONE_INTO_CGROUP) != 0 {
             // As without CAP_SYS_ADMIN in a container.
             return Err(Errno::EPERM.into());
@@ -250,6 +261,8 @@ impl Kernel {
             broken_off: false,
             restart_block: None,
             injected: None,
+            broken_memory: parent.broken_memory,
+            flushes: parent.flushes,
             exit_status: 0,
             seccomp: parent.seccomp.clone(),
             undo: parent.undo.clone().filter(|_| flags & CLONE_SYSVSEM != 0),
@@ -271,6 +284,8 @@ impl Kernel {
         };
         process.limits = caller.limits.clone();
         process.dumpable = caller.dumpable;
+        process.no_huge_pages = caller.no_huge_pages;
+        process.dump_filter = caller.dump_filter;
         process.membarrier = caller.membarrier;
         process.exe = caller.exe.clone();
         process.oom_score_adj = caller.oom_score_adj;
@@ -304,8 +319,6 @@ fn check_flags(args: &CloneArgs) -> Result<(), Errno> {
         || without(CLONE_THREAD, CLONE_SIGHAND)
         || flags & CLONE_FS != 0 && flags & CLONE_NEWNS != 0
         || flags & CLONE_SIGHAND != 0 && flags & CLONE_CLEAR_SIGHAND != 0
-        || args.exit_signal > NSIG as u64
-        || flags & CLONE_PIDFD != 0 && flags & CLONE_THREAD != 0
-        || args.set_tid_size > 0;
+        || flags & CLONE_PIDFD != 0 && flags & CLONE_THREAD != 0;
     if bad { Err(Errno::EINVAL) } else { Ok(()) }
 }

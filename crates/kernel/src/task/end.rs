@@ -148,7 +148,7 @@ impl Kernel {
             signal if status & CORE_DUMPED != 0 => (CLD_DUMPED, signal),
             signal => (CLD_KILLED, signal),
         };
-        if signal != 0 {
+        if (1..=NSIG as u32).contains(&signal) {
             let mut info = self.child_info(pid, code, value);
             info.signo = signal as i32;
             self.send_by_thread(parent, self.maker(pid), info, false);

@@ -118,6 +118,10 @@ pub struct Process {
     pub start_ns: u64,
     /// PR_SET_DUMPABLE.
     pub dumpable: u32,
+    /// PR_SET_THP_DISABLE.
+    pub no_huge_pages: bool,
+    /// What a core dump would hold (`/proc/pid/coredump_filter`).
+    pub dump_filter: u32,
     /// PR_SET_CHILD_SUBREAPER.
     pub subreaper: bool,
     /// Real user when it ended, for waitid.
@@ -161,6 +165,8 @@ impl Process {
             execed: false,
             start_ns,
             dumpable: 1,
+            no_huge_pages: false,
+            dump_filter: 0x33,
             subreaper: false,
             uid: 0,
             comm: Vec::new(),

@@ -149,6 +149,10 @@ pub struct Thread {
     pub restart_block: Option<Box<(u64, [u64; 16], Restart)>>,
     /// The signal that the tracer lets through.
     pub injected: Option<Siginfo>,
+    /// What PR_MCE_KILL said: kept, and told.
+    pub broken_memory: u64,
+    /// What PR_SET_IO_FLUSHER said: kept, and told.
+    pub flushes: bool,
     /// Wait status of a thread that ended alone.
     pub exit_status: i32,
     /// Filters of system calls.

@@ -11,6 +11,7 @@ use super::maps;
 use crate::fs::procfs::ProcView;
 use crate::fs::{Dentry, OpenFile, Res};
 use crate::mm::Space;
+use crate::syscall::prctl::TIMER_SLACK;
 use crate::syscall::time::TICK_NS;
 use crate::task::access::By;
 use crate::task::{Process, Run, Thread, oom};
@@ -18,6 +19,25 @@ use crate::{Kernel, ProcessId, ThreadId};
 
 /// Largest `cmdline` or `environ` shown.
 const STRINGS_MAX: u64 = 6 << 20;
+
+/// A number as files of /proc read it (`kstrtol`): octal after a 0, hexadecimal after 0x.
+fn number(text: &str) -> Option<i64> {
+    let (minus, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let hexadecimal = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
+    let (radix, digits) = match (hexadecimal, digits.strip_prefix('0')) {
+        (Some(digits), _) => (16, digits),
+        (None, Some(digits)) if !digits.is_empty() => (8, digits),
+        _ => (10, digits),
+    };
+    if !digits.starts_with(|c: char| c.is_ascii_hexdigit()) {
+        return None;
+    }
+    let value = i64::from_str_radix(digits, radix).ok()?;
+    Some(if minus { -value } else { value })
+}
 
 impl Kernel {
     fn thread_of(&self, tid: u32) -> Option<&Thread> {
@@ -118,7 +138,8 @@ impl Kernel {
                 "VmPeak:\t{:>8} kB\nVmSize:\t{:>8} kB\nVmLck:\t{:>8} kB\nVmPin:\t       0 kB\n\
                  VmHWM:\t{:>8} kB\nVmRSS:\t{rss:>8} kB\nRssAnon:\t{rss:>8} kB\nRssFile:\t       0 kB\n\
                  RssShmem:\t       0 kB\nVmData:\t{:>8} kB\nVmStk:\t{:>8} kB\nVmExe:\t{:>8} kB\n\
-                 VmLib:\t       0 kB\nVmPTE:\t       0 kB\nVmSwap:\t       0 kB\n",
+                 VmLib:\t       0 kB\nVmPTE:\t       0 kB\nVmSwap:\t       0 kB\n\
+                 HugetlbPages:\t       0 kB\nCoreDumping:\t0\nTHP_enabled:\t{}\n",
                 kib(space.mapped()),
                 kib(space.mapped()),
                 kib(space.locked()),
@@ -126,6 +147,7 @@ impl Kernel {
                 kib(space.data()),
                 kib(stack),
                 kib(layout.end_code.saturating_sub(layout.start_code)),
+                u32::from(!process.no_huge_pages),
             );
         }
         let pending = thread.map_or(0, |t| t.pending.set().0);
@@ -156,7 +178,8 @@ impl Kernel {
         }
         let _ = write!(
             out,
-            "Seccomp:\t{}\nSeccomp_filters:\t{}\nCpus_allowed:\t1\nCpus_allowed_list:\t0\nMems_allowed:\t1\n\
+            "Seccomp:\t{}\nSeccomp_filters:\t{}\nSpeculation_Store_Bypass:\tnot vulnerable\n\
+             SpeculationIndirectBranch:\tnot affected\nCpus_allowed:\t1\nCpus_allowed_list:\t0\nMems_allowed:\t1\n\
              Mems_allowed_list:\t0\nvoluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n",
             thread.map_or(0, |t| t.seccomp.mode()),
             thread.map_or(0, |t| t.seccomp.filters()),
@@ -428,6 +451,7 @@ impl ProcView for Kernel {
                 Some(format!("{cpu} 0 0\n"))
             }
             "syscall" => Some("running\n".into()),
+            "coredump_filter" => self.process_by(tid).map(|p| format!("{:08x}\n", p.dump_filter)),
             "timerslack_ns" => self.thread_of(tid).map(|t| format!("{}\n", t.timer_slack)),
             _ => None,
         };
@@ -444,18 +468,32 @@ impl ProcView for Kernel {
                 Ok(())
             }
             "oom_adj" | "oom_score_adj" => {
-                let value: i32 = text.parse().map_err(|_| Errno::EINVAL)?;
+                let value =
+                    number(&text).and_then(|n| i32::try_from(n).ok()).ok_or(Errno::EINVAL)?;
                 let value = if name == "oom_adj" { oom::from_old_adj(value) } else { Some(value) };
                 let pid = self.process_by(tid).map(|p| p.pid).ok_or(Errno::ESRCH)?;
                 self.set_oom_score_adj(pid, value.ok_or(Errno::EINVAL)?)
             }
             "timerslack_ns" => {
-                let value = text.parse().map_err(|_| Errno::EINVAL)?;
-                self.tasks.thread_mut(ThreadId(tid)).ok_or(Errno::ESRCH)?.timer_slack = value;
+                let value =
+                    number(&text).and_then(|n| u64::try_from(n).ok()).ok_or(Errno::EINVAL)?;
+                let thread = self.tasks.thread_mut(ThreadId(tid)).ok_or(Errno::ESRCH)?;
+                thread.timer_slack = if value == 0 { TIMER_SLACK } else { value };
+                Ok(())
+            }
+            "coredump_filter" => {
+                /// The kinds of mappings that have a bit.
+                const KINDS: u32 = 0x1ff;
+                let value =
+                    number(&text).and_then(|n| u32::try_from(n).ok()).ok_or(Errno::EINVAL)?;
+                let pid = self.process_by(tid).map(|p| p.pid).ok_or(Errno::ESRCH)?;
+                self.tasks[pid].dump_filter = value & KINDS;
                 Ok(())
             }
             // Limits and maps that change nothing here are accepted.
-            "loginuid" | "coredump_filter" => Ok(()),
+            "loginuid" => Ok(()),
+            // They were written when the box began.
+            "uid_map" | "gid_map" | "projid_map" => Err(Errno::EPERM),
             _ => Err(Errno::EACCES),
         }
     }

@@ -301,7 +301,7 @@ pub const TASK: &[(&str, u32, Task)] = &[
     ("cgroup", 0o444, Task::Text("0::/\n")),
     ("cmdline", 0o444, Task::Made),
     ("comm", 0o644, Task::Made),
-    ("coredump_filter", 0o644, Task::Text("00000033\n")),
+    ("coredump_filter", 0o644, Task::Made),
     ("cwd", 0o777, Task::Place),
     ("environ", 0o400, Task::Made),
     ("exe", 0o777, Task::Place),

@@ -192,5 +192,6 @@ pub fn memfd_create(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let dentry =
         unnamed_file(&shared, node, &[b"/memfd:", name.as_slice(), b" (deleted)"].concat());
     let file: Rc<OpenFile> = OpenFile::open(&mut cx, &dentry, O_RDWR)?;
+    file.forget_writing();
     Ok(k.add_file(tid, file, flags & MFD_CLOEXEC != 0)?)
 }
