@@ -149,6 +149,9 @@ impl Kernel {
         thread.restart = Default::default();
         thread.broken_off = false;
         self.current = tid;
+        if self.dispatched(tid) {
+            return self.after_entry(tid);
+        }
         if self.tasks[tid].ptrace.is_some() && self.stop_at_entry(tid) {
             return Flow::Reschedule;
         }

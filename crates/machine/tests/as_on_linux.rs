@@ -381,6 +381,11 @@ fn programs_scripts_and_what_they_inherit() {
 }
 
 #[test]
+fn calls_that_a_program_makes_itself() {
+    check("dispatch");
+}
+
+#[test]
 fn options_of_processes() {
     check("prctl");
 }

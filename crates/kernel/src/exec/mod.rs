@@ -268,6 +268,7 @@ impl Kernel {
         thread.clear_tid = 0;
         thread.robust_list = (0, 0);
         thread.rseq = None;
+        thread.dispatch = None;
         thread.saved_mask = None;
         thread.syscall = None;
         thread.restart_block = None;

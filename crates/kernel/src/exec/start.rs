@@ -233,6 +233,7 @@ impl Kernel {
             broken_off: false,
             restart_block: None,
             injected: None,
+            dispatch: None,
             broken_memory: MCE_KILL_DEFAULT,
             flushes: false,
             exit_status: 0,

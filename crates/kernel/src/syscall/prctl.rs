@@ -6,6 +6,7 @@ use abi::signal::NSIG;
 use super::Args;
 use crate::mm::TASK_SIZE;
 use crate::task::creds::{CAP_SETPCAP, CAP_SYS_RESOURCE, LAST_CAP, SECBIT_KEEP_CAPS};
+use crate::task::dispatch::Dispatch;
 use crate::{Kernel, SysResult, ThreadId};
 
 /// How much later than asked a timer may expire, in ns (`PR_SET_TIMERSLACK`), unless something else was said.
@@ -179,6 +180,20 @@ pub fn prctl(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         }
         58 if arg | a.u64(2) | a.u64(3) | a.u64(4) != 0 => Err(Errno::EINVAL.into()),
         58 => Ok(u64::from(k.tasks[tid].flushes)),
+        // PR_SET_SYSCALL_USER_DISPATCH
+        59 => {
+            let [start, len, selector] = [2, 3, 4].map(|i| a.u64(i));
+            k.tasks[tid].dispatch = match arg {
+                0 if start | len | selector == 0 => None,
+                1 if start != 0 && start.wrapping_add(len) <= start => {
+                    return Err(Errno::EINVAL.into());
+                }
+                1 if selector >= TASK_SIZE => return Err(Errno::EFAULT.into()),
+                1 => Some(Dispatch { start, len, selector }),
+                _ => return Err(Errno::EINVAL.into()),
+            };
+            Ok(0)
+        }
         // PR_SET_PTRACER, PR_SET_VMA (names of anonymous mappings): no visible effect
         0x5356_4d41 if arg != 0 => Err(Errno::EINVAL.into()),
         0x5961_6d61 | 0x5356_4d41 => Ok(0),

@@ -261,6 +261,7 @@ impl Kernel {
             broken_off: false,
             restart_block: None,
             injected: None,
+            dispatch: None,
             broken_memory: parent.broken_memory,
             flushes: parent.flushes,
             exit_status: 0,

@@ -4,6 +4,7 @@ pub mod access;
 pub mod cgroup;
 pub mod clone;
 pub mod creds;
+pub mod dispatch;
 pub mod end;
 pub mod files;
 pub mod limits;

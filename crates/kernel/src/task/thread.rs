@@ -6,6 +6,7 @@ use std::rc::Rc;
 use abi::Context;
 use abi::signal::{SigAltStack, Siginfo};
 
+use super::dispatch::Dispatch;
 use super::ptrace::Traced;
 use super::seccomp::Seccomp;
 use super::{Creds, ProcessId, ThreadId};
@@ -149,6 +150,8 @@ pub struct Thread {
     pub restart_block: Option<Box<(u64, [u64; 16], Restart)>>,
     /// The signal that the tracer lets through.
     pub injected: Option<Siginfo>,
+    /// Calls that are the program's own affair.
+    pub dispatch: Option<Dispatch>,
     /// What PR_MCE_KILL said: kept, and told.
     pub broken_memory: u64,
     /// What PR_SET_IO_FLUSHER said: kept, and told.
