@@ -17,8 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Turns with all checks before others are tried, and the least number that is worth it.
 pub const TURNS: i64 = 4;
-/// Most nodes of a loop, and most instructions of their IR: they are there twice.
-const MOST: (usize, usize) = (8, 160);
+/// Most nodes of a loop, and most instructions of their IR: they are there twice. (Loops of several nodes were given each other's accesses once;
+/// until real programs have been run with them again, they are left as they are.)
+const MOST: (usize, usize) = (1, 160);
 /// Instructions of IR in a turn for each check that is spared, at most.
 const WORTH: usize = 20;
 
@@ -246,31 +247,5 @@ mod tests {
         let copies: Vec<Vec<Id>> =
             graph.strips.iter().map(|strip| strip.copies.keys().copied().collect()).collect();
         assert_eq!(copies, [[0]]);
-    }
-
-    #[test]
-    fn each_copy_has_the_accesses_of_its_node() {
-        // Not in the order of their addresses: 16, 48, 32.
-        let load = |imm| Inst { op: Op::Load64, d: 0, a: 6, b: ZERO, c: 0, imm };
-        let step = Inst { op: Op::Add64, d: 6, a: 6, b: IMM, c: 0, imm: 8 };
-        let block = |pc, insts: Vec<Inst>, term| {
-            let marks = (0..insts.len() as u32).map(|n| Mark { offset: n, inst: n }).collect();
-            Block { pc, len: 2, insts, marks, term }
-        };
-        let branch = |taken, fallthrough| Term::Branch { cc: Cc::E, taken, fallthrough };
-        let blocks = [
-            block(16, vec![load(0)], Term::Jump { target: 48 }),
-            block(32, vec![load(0x1000), load(0x2000), step], branch(16, 64)),
-            block(48, vec![], branch(32, 64)),
-            block(64, vec![], Term::Ret { slot: 0 }),
-        ];
-        let starts: HashSet<u64> = blocks.iter().map(|block| block.pc).collect();
-        let nodes = blocks.iter().map(|block| Node::new(block, &starts)).collect();
-        let mut graph = Graph::new(nodes, &[], &[]);
-        let streams = |graph: &mut Graph, id: Id| graph.accesses_of(id).map(|all| all.streams());
-        let copies = graph.strips[0].copies.clone();
-        assert_eq!(copies.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
-        let found: Vec<_> = copies.values().map(|copy| streams(&mut graph, *copy)).collect();
-        assert_eq!(found, [Some(1), Some(2), Some(0)]);
     }
 }

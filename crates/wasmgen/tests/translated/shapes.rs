@@ -182,16 +182,38 @@ pub fn striding(rng: &mut Rng) -> Case {
         let jump: &[u8] = if test { &[0xa8, 1, 0x75] } else { &[0x72] };
         parts.insert(at, [jump, &[skipped.len() as u8], skipped].concat());
     }
+    let again: &[u8] = match rng.below(3) {
+        0 => &[0x48, 0x83, 0xeb, 1, 0x75], // sub rbx, 1; jne
+        1 => &[0x4c, 0x39, 0xe6, 0x72],    // cmp rsi, r12; jb
+        _ => &[0xff, 0xcb, 0x74, 2, 0xeb], // dec ebx; je behind; jmp
+    };
     // mov rbx, r14
     let mut code = vec![0x4c, 0x89, 0xf3];
-    let start = code.len();
-    code.extend(parts.concat());
-    match rng.below(3) {
-        0 => code.extend([0x48, 0x83, 0xeb, 1, 0x75]), // sub rbx, 1; jne
-        1 => code.extend([0x4c, 0x39, 0xe6, 0x72]),    // cmp rsi, r12; jb
-        _ => code.extend([0xff, 0xcb, 0x74, 2, 0xeb]), // dec ebx; je behind; jmp
+    let jump = |code: &mut Vec<u8>, to: usize| {
+        code.push((to as i32 - code.len() as i32 - 1) as u8);
+    };
+    if rng.one_in(2) {
+        let start = code.len();
+        code.extend(parts.concat());
+        code.extend(again);
+        jump(&mut code, start);
+    } else {
+        // In two parts, of which the second one lies before the first.
+        let second = parts.split_off(rng.below(parts.len() + 1));
+        let (first, second) = (parts.concat(), second.concat());
+        let at = code.len() + 2;
+        let start = at + second.len() + again.len() + 1 + 2;
+        code.push(0xeb);
+        jump(&mut code, start);
+        code.extend(second);
+        code.extend(again);
+        jump(&mut code, start);
+        code.push(0xeb);
+        jump(&mut code, start + first.len() + 2);
+        code.extend(first);
+        code.push(0xeb);
+        jump(&mut code, at);
     }
-    code.push((start as i32 - code.len() as i32 - 1) as u8);
     // dec r13; jne
     code.extend([0x49, 0xff, 0xcd, 0x0f, 0x85]);
     distance(&mut code, 0);
