@@ -86,7 +86,7 @@ pub fn compile(workspace: &Workspace) -> Result<()> {
 }
 
 /// Installs what the package is compiled and tested with, unless that was done for this list.
-fn install(package: &Path) -> Result<()> {
+pub fn install(package: &Path) -> Result<()> {
     let lock = std::fs::read(package.join("package-lock.json"))?;
     let mark = package.join("node_modules/.installed");
     if std::fs::read(&mark).is_ok_and(|installed| installed == lock) {

@@ -18,6 +18,7 @@ mod programs;
 mod registry;
 mod release;
 mod replay;
+mod sandboxes;
 mod suites;
 mod syscalls;
 mod terminal;
@@ -58,6 +59,8 @@ cargo xtask NAME
   fuzz-net  calls on sockets, packets, and whatever the way out may tell: [--inputs N] [--seed S]
   faults    builds, pulls and pushes that are killed, and disks that are full: [--rounds N] [--seed S]; it needs root
   fuzz-build  Dockerfiles, variables, ignore files, archives, root filesystem images, manifests, credentials: [--inputs N] [--seed S]
+  sandboxes programs [python|javascript] [every N]: 100 small programs in sandboxes and natively; javascript needs the network;
+            churn [COUNT]: 10,000 sandboxes made and destroyed in a row, half an hour
   docs      write docs/syscalls.md anew from the table of system calls
   replay-cpu  replay the CPU's fixtures, and fresh cases of fuzz-cpu with its arguments, in Wasm
   bench     print the figures: start-up, interpreter speed, sizes, build time
@@ -88,6 +91,7 @@ fn run() -> Result<()> {
         "terminal" => terminal::run(&workspace, &rest),
         "hosts" => hosts::run(&workspace, &rest),
         "js" => js::run(&workspace, &rest),
+        "sandboxes" => sandboxes::run(&workspace, &rest),
         "package" => release::run(&workspace, &rest),
         "demo" => demo::run(&workspace),
         "replay-cpu" => replay::build_and_run(&workspace, rest),

@@ -7,9 +7,12 @@
 //! | `boxer_VERSION_amd64.deb` | Debian, Ubuntu |
 //! | `boxer_wasm-VERSION-….whl` | pip, pipx, uv |
 //! | `boxer-wasm-VERSION.tgz` | npm |
+//! | `boxer_sandbox-VERSION-py3-none-any.whl` | the client of sandboxes for Python |
+//! | `boxer-sandbox-VERSION.tgz` | that for Node |
 //! | `crates/*.crate` | `cargo install`; the guest programs lie in that of `boxer-link` |
 //! | `SHA256SUMS` | whoever fetches them |
 
+mod clients;
 mod formats;
 mod installed;
 
@@ -50,7 +53,10 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     let deb = timed("deb", || formats::deb(&release))?;
     let archive = timed("archive", || formats::archive(&release))?;
     let crates = timed("crates", || crates(workspace, &release))?;
-    let sums: Vec<PathBuf> = vec![wheel.clone(), npm.clone(), deb.clone(), archive.clone()];
+    let client = timed("client for Python", || clients::wheel(workspace, &release))?;
+    let node = timed("client for Node", || clients::npm(workspace, &release))?;
+    let sums: Vec<PathBuf> =
+        [&wheel, &npm, &deb, &archive, &client, &node].into_iter().cloned().collect();
     write_sums(&release, &sums)?;
     let hello = installed::Hello::prepare(workspace)?;
     timed("in a venv", || installed::wheel(&release, &hello, &wheel))?;
@@ -58,6 +64,9 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     timed("unpacked", || installed::archive(&release, &hello, &archive))?;
     let debian = fixtures::debian(workspace)?.join("rootfs");
     timed("in Debian 12", || installed::deb(&release, &hello, &deb, &debian))?;
+    let tried = clients::Tried::prepare(workspace, &release)?;
+    timed("client in a venv", || clients::try_wheel(workspace, &tried, &client))?;
+    timed("client in an npm folder", || clients::try_npm(workspace, &tried, &node))?;
     if args.iter().any(|arg| arg == "--crates") {
         timed("crates compiled", || installed::crates(&release, &hello, &crates))?;
     }

@@ -81,6 +81,27 @@ fn files_as_archives() {
     python("test_export");
 }
 
+/// Every eighth of the programs that `cargo xtask sandboxes programs` compares.
+#[test]
+fn small_programs_give_what_they_give_natively() {
+    let Some(template) = template() else { return };
+    let mut python = Command::new("python3");
+    python
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/sandbox/programs.py"))
+        .arg(env!("CARGO_BIN_EXE_boxer"))
+        .arg(format!("python={}", template.display()))
+        .args(["every", "8"])
+        .env("XDG_CACHE_HOME", std::env::temp_dir().join("boxer-tests"))
+        .env_remove("BOXER_SANDBOX_URL")
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    let Ok(output) = python.output() else {
+        println!("skipped: there is no python3");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("7 of 7"), "{said}");
+}
+
 #[test]
 fn programs_that_mean_no_good() {
     python("test_adversarial");

@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a box may take until it can be reached into.
+/// How long a box may take until it can be reached into; the first time it is compiled before.
 const GREETING: Duration = Duration::from_secs(30);
+const FIRST_GREETING: Duration = Duration::from_secs(600);
 /// What is kept of what a box says of itself: lines, and bytes of each.
 const LINES: usize = 16;
 const LINE: usize = 1 << 10;
@@ -125,7 +126,19 @@ impl Running {
     /// # Errors
     /// It has ended, or takes too long.
     pub fn wait_until_it_runs(&self) -> Result<(), Error> {
-        if self.attach.wait_for_greeting(GREETING) {
+        self.wait_for_greeting(GREETING)
+    }
+
+    /// The same for one that is perhaps compiled first.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn wait_until_it_runs_first(&self) -> Result<(), Error> {
+        self.wait_for_greeting(FIRST_GREETING)
+    }
+
+    fn wait_for_greeting(&self, longest: Duration) -> Result<(), Error> {
+        if self.attach.wait_for_greeting(longest) {
             return Ok(());
         }
         let soon = Instant::now().checked_add(Duration::from_secs(1));

@@ -132,7 +132,7 @@ fn ready(runtime: &Arc<Runtime>, path: &Path, prepare: &Prepare) -> Result<Froze
     let options = RunOptions { overrides, translation, ..RunOptions::default() };
     let run = move |options| runtime.run_file(&path, options).map(|outcome| outcome.status);
     let running = Running::start(options, Grant::default(), silent(), alone(), run)?;
-    running.wait_until_it_runs()?;
+    running.wait_until_it_runs_first()?;
     let mut command = Command::new("python3").args(["-c", driver::PYTHON]);
     command = command.arg(driver::PYTHON_PORT.to_string()).args(&prepare.preload);
     match driver::start(&running, &command) {

@@ -253,10 +253,14 @@ def _start(template: str) -> Connection:
     try:
         daemon = subprocess.Popen([*words, template], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     except OSError as error:
+        folder.cleanup()
         raise _errors.SandboxException(f"{program} cannot be started: {error}") from error
     assert daemon.stdin is not None and daemon.stdout is not None
     line = daemon.stdout.readline()
     if not line:
+        daemon.stdin.close()
+        daemon.stdout.close()
+        folder.cleanup()
         raise _errors.SandboxException(f"boxer sandboxd has ended with status {daemon.wait()}")
 
     def end() -> None:

@@ -6,6 +6,8 @@ import io
 import itertools
 import json
 import os
+import subprocess
+import sys
 import textwrap
 import threading
 import time
@@ -255,6 +257,17 @@ class Documentation(unittest.TestCase):
 
 
 class Daemon(unittest.TestCase):
+    def test_what_cannot_be_started_leaves_nothing_open(self):
+        code = "import boxer_sandbox\ntry:\n    boxer_sandbox.Sandbox('/nothing.wasm')\nexcept boxer_sandbox.SandboxException as error:\n    print(error)"
+        ran = subprocess.run([sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True)
+        self.assertEqual(ran.stdout, "boxer sandboxd has ended with status 1\n")
+        self.assertNotIn("ResourceWarning", ran.stderr)
+
+    def test_a_program_that_ends_closes_what_it_had(self):
+        code = "import boxer_sandbox\nwith boxer_sandbox.Sandbox() as sandbox: print(sandbox.run_code('1 + 1').text)"
+        ran = subprocess.run([sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True)
+        self.assertEqual((ran.stdout, ran.stderr), ("2\n", ""))
+
     def test_who_does_not_know_the_token_gets_nothing(self):
         with Sandbox() as sandbox:
             stranger = Connection(sandbox._connection.url, "x" * 48)

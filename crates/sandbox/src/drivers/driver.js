@@ -1,10 +1,15 @@
-// What runs a sandbox's JavaScript: it waits for the host at a port of the sandbox and keeps one global scope, as node's prompt does.
-// Requests and events are lines of JSON. It is given by `node -e`, so no file of it is in the sandbox.
+// What runs a sandbox's JavaScript: it waits for the host at a port of the sandbox and evaluates as node's own prompt does, which keeps one
+// global scope, and knows `await` and `import()` outside of functions. Requests and events are lines of JSON. It is given by `node -e`, so no
+// file of it is in the sandbox.
 'use strict';
-const net = require('net');
-const vm = require('vm');
-const util = require('util');
+const { PassThrough, Writable } = require('stream');
 const fs = require('fs');
+const net = require('net');
+const repl = require('repl');
+const util = require('util');
+
+// Letters of one event: what a sandbox may put out is counted by events.
+const PIECE = 16384;
 
 let link = null;
 let id = null;
@@ -17,15 +22,34 @@ const say = (event) => {
 for (const name of ['stdout', 'stderr']) {
   process[name].write = (data, encoding, done) => {
     const text = typeof data === 'string' ? data : Buffer.from(data).toString('utf8');
-    if (text) say({ id, type: name, text });
+    for (let at = 0; at < text.length; at += PIECE) say({ id, type: name, text: text.slice(at, at + PIECE) });
     const call = typeof encoding === 'function' ? encoding : done;
     if (call) process.nextTick(call);
     return true;
   };
 }
 
-globalThis.require = require;
-globalThis.module = module;
+// It says nothing by itself: values and errors come from `evaluate`.
+const prompt = repl.start({
+  prompt: '',
+  input: new PassThrough(),
+  output: new Writable({ write: (chunk, encoding, done) => done() }),
+  terminal: false,
+  useGlobal: true,
+  breakEvalOnSigint: true,
+});
+
+// Whoever waits for the code that runs, if any does.
+let fail = null;
+const uncaught = (error) => {
+  if (fail) fail(error);
+  else say({ id, type: 'stderr', text: describe(error).traceback + '\n' });
+};
+// Errors of code come to the prompt's domain, where it has one.
+if (prompt._domain) {
+  prompt._domain.removeAllListeners('error');
+  prompt._domain.on('error', uncaught);
+}
 
 const describe = (error) => {
   if (!(error instanceof Error) && !(error && error.stack)) {
@@ -34,26 +58,30 @@ const describe = (error) => {
   return { name: String(error.name), value: String(error.message), traceback: String(error.stack) };
 };
 
-// Declarations of a script stay in the global scope; an await outside of a function needs a function around it, in which those of the
-// outermost level are made global.
-const evaluate = (code, filename) => {
-  try {
-    return vm.runInThisContext(code, { filename, breakOnSigint: true, importModuleDynamically: undefined });
-  } catch (error) {
-    if (!(error instanceof SyntaxError) || !/\bawait\b/.test(code)) throw error;
-  }
-  const global = code.replace(/^(?:const|let|var)\s+([A-Za-z_$][\w$]*)\s*=/gm, 'globalThis.$1 =');
-  const lines = global.trimEnd().split('\n');
-  const last = lines.pop();
-  const tries = [[...lines, `return (${last.replace(/;\s*$/, '')}\n)`].join('\n'), global];
-  for (const [index, body] of tries.entries()) {
-    try {
-      return vm.runInThisContext(`(async () => {${body}\n})()`, { filename, breakOnSigint: true });
-    } catch (error) {
-      if (index === tries.length - 1 || !(error instanceof SyntaxError)) throw error;
-    }
-  }
-};
+// In a turn of its own, so that ticks and promises of the code have the order that they have in a script.
+const evaluate = (code, filename) =>
+  new Promise((resolve, reject) => {
+    const ended = (settle) => (value) => {
+      fail = null;
+      settle(value);
+    };
+    setImmediate(() => {
+      fail = ended(reject);
+      // While code runs at once the prompt watches for the signal itself, and leaves a handler that ends the process: ours stands in
+      // neither's way.
+      const listeners = process.listeners('SIGINT');
+      process.removeAllListeners('SIGINT');
+      try {
+        prompt.eval(code + '\n', globalThis, filename, (error, value) => {
+          // Code that is not complete is an error within another.
+          if (error) ended(reject)(error instanceof repl.Recoverable ? error.err : error);
+          else ended(resolve)(value);
+        });
+      } finally {
+        for (const listener of listeners) process.on('SIGINT', listener);
+      }
+    });
+  });
 
 const run = async (request) => {
   id = request.id;
@@ -61,19 +89,7 @@ const run = async (request) => {
   try {
     Object.assign(process.env, request.env || {});
     if (request.cwd) process.chdir(request.cwd);
-    let value = evaluate(request.code, `<cell ${count}>`);
-    if (value instanceof Promise) {
-      let stop;
-      const stopped = new Promise((_, reject) => {
-        stop = () => reject(new Error('Script execution was interrupted by `SIGINT`'));
-        process.once('SIGINT', stop);
-      });
-      try {
-        value = await Promise.race([value, stopped]);
-      } finally {
-        process.removeListener('SIGINT', stop);
-      }
-    }
+    const value = await evaluate(request.code, `<cell ${count}>`);
     if (value !== undefined) {
       const data = { 'text/plain': util.inspect(value) };
       say({ id, type: 'result', main: true, data });
@@ -81,12 +97,15 @@ const run = async (request) => {
   } catch (error) {
     say({ id, type: 'error', ...describe(error) });
   }
+  // Promises that nobody handles are known after a turn.
+  await new Promise(setImmediate);
   say({ id, type: 'done', count });
 };
 
-process.on('SIGINT', () => {});
-process.on('uncaughtException', (error) => say({ id, type: 'stderr', text: describe(error).traceback + '\n' }));
-process.on('unhandledRejection', (error) => say({ id, type: 'stderr', text: describe(error).traceback + '\n' }));
+// Code that waits is told as by Ctrl-C at the prompt; a loop hears of the signal itself.
+process.on('SIGINT', () => prompt.emit('SIGINT'));
+process.on('uncaughtException', uncaught);
+process.on('unhandledRejection', uncaught);
 
 const server = net.createServer((socket) => {
   link = socket;
