@@ -183,13 +183,21 @@ impl Engine {
         self.forget_links();
     }
 
-    /// Forgets the host that compiled code, and the regions that it gave: where this state goes, there are none. Regions that came
-    /// with the box are found again.
+    /// Forgets the host that compiled code, and the regions that it gave: where this state goes, there are none. Those that came with the
+    /// box are entered.
     pub fn forget_host(&mut self) {
-        if self.translated.as_ref().is_some_and(|translated| translated.has_regions()) {
-            self.clear();
+        self.leave_regions();
+        if let Some(frozen) = self.translated.as_ref().and_then(|translated| translated.frozen) {
+            self.thaw_here(frozen);
         }
+    }
+
+    /// Enters no region any more.
+    pub(crate) fn leave_regions(&mut self) {
         if let Some(translated) = &mut self.translated {
+            for (at, word) in translated.entries() {
+                self.arena.set(at, word);
+            }
             translated.forget_host();
         }
     }
@@ -271,8 +279,13 @@ impl Engine {
         }
     }
 
+    /// All blocks that are compiled, and where they start.
+    pub(crate) fn compiled(&self) -> Vec<(Key, u32)> {
+        self.map.iter().map(|(key, start)| (*key, *start)).collect()
+    }
+
     /// Puts the word that enters the region `number` in place of the first of the block at `start`.
-    fn put_entry(&mut self, number: u32, start: u32) {
+    pub(crate) fn put_entry(&mut self, number: u32, start: u32) {
         let Some(info) = self.info_at(start) else { return };
         let copy = BlockInfo { marks: info.marks.clone(), ..*info };
         let Some(words) = self.arena.copy(copy.start..copy.end) else { return };

@@ -43,8 +43,21 @@ impl Engine {
         self.translated.get_or_insert_default().frozen = Some(frozen);
     }
 
+    /// As [`Engine::thaw`], and at once where code is compiled already, so that no start has to do that.
+    pub fn thaw_here(&mut self, frozen: Frozen) {
+        self.thaw(frozen);
+        for (key, start) in self.compiled() {
+            let is_new = self.entered(start).is_none();
+            let known = self.translated.as_mut().filter(|_| is_new).and_then(|t| t.known(&key));
+            if let Some(number) = known {
+                self.put_entry(number, start);
+            }
+        }
+    }
+
     /// Enters none of those that came with the box.
     pub fn leave_frozen(&mut self) {
+        self.leave_regions();
         if let Some(translated) = &mut self.translated {
             translated.frozen = None;
         }

@@ -463,9 +463,10 @@ impl Translated {
         }
     }
 
-    /// Whether there are regions, asked for or installed.
-    pub fn has_regions(&self) -> bool {
-        self.table.len() > self.free.len()
+    /// Places of the words that enter regions, and what stood there.
+    pub fn entries(&self) -> Vec<(u32, Code)> {
+        let entries = self.table.iter().flatten().filter_map(|region| region.entry);
+        entries.map(|entry| (entry.start, entry.first)).collect()
     }
 
     /// Forgets the host and all regions; answers that it still owes are not for those to come. No compiled block enters one.

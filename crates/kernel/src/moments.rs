@@ -95,7 +95,7 @@ pub const TABLE: &[Row] = &[
         "decoded code",
         Fate::Kept,
         By::Machine,
-        "dropped where there is compiled code, which takes its place or has taken it",
+        "enters the compiled code that comes with the box",
     ),
     row(
         "code that a host has compiled",

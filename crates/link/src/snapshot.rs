@@ -50,6 +50,9 @@ pub struct Host {
 /// The export by which a guest is told what becomes of it.
 const COMPONENT: &str = "boxer-component";
 
+/// The export by which a guest that has lived is told that the table of its regions is written.
+const THAW: &str = "boxer-life-thaw";
+
 /// The export by which a guest is told how much memory there will be.
 const ARENA: &str = "boxer-arena";
 
@@ -129,7 +132,11 @@ pub fn take<L: Life>(
             let desk = desk_of(&mut store, instance)?;
             let first_slot = first_slot(&mut store, instance)?;
             let bytes = memory.data_mut(&mut store);
-            frozen.generate(bytes, desk, first_slot, image, table).map(Some)?
+            let code = frozen.generate(bytes, desk, first_slot, image, table)?;
+            if let Ok(thaw) = instance.get_typed_func::<(), ()>(&mut store, THAW) {
+                thaw.call(&mut store, ()).map_err(|e| BootError::Init(format!("{e:#}")))?;
+            }
+            Some(code)
         }
         _ => None,
     };

@@ -13,11 +13,14 @@ impl Machine {
     pub fn end_life(&mut self) -> Result<(), Unfit> {
         self.kernel.end_life()?;
         self.engine.forget_host();
-        if !self.frozen.is_empty() {
-            // Regions that come with the box take the place of blocks that were decoded without them.
-            self.engine.clear();
-        }
         Ok(())
+    }
+
+    /// The table of the regions that come with the box was written after programs have run: code that was decoded enters them.
+    pub fn thaw_here(&mut self) {
+        if let Some(frozen) = self.frozen_regions() {
+            self.engine.thaw_here(frozen);
+        }
     }
 
     /// Takes [`Machine::end_life`] back: the box goes on with the host that it has, which is listened to anew.

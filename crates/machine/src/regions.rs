@@ -65,10 +65,13 @@ impl Machine {
     /// Takes over the regions that are part of the box, if they are for the processor that programs see: the same bytes mean
     /// something else for another.
     pub(crate) fn thaw(&mut self) {
-        let frozen = Frozen::new(self.frozen);
-        if let Some(frozen) = frozen.filter(|frozen| frozen.level() == self.level_number()) {
+        if let Some(frozen) = self.frozen_regions() {
             self.engine.thaw(frozen);
         }
+    }
+
+    pub(crate) fn frozen_regions(&self) -> Option<Frozen> {
+        Frozen::new(self.frozen).filter(|frozen| frozen.level() == self.level_number())
     }
 
     /// The number by which the desk and the table name the processor that programs see.
