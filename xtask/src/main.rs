@@ -10,11 +10,13 @@ mod fuzz;
 mod guest;
 mod hosts;
 mod js;
+mod moments;
 mod network;
 mod packages;
 mod paths;
 mod process;
 mod programs;
+mod records;
 mod registry;
 mod release;
 mod replay;
@@ -52,6 +54,9 @@ cargo xtask NAME
             it needs the network once and some hours
   trees     compare what boxer and buildah make of the same Dockerfiles, file by file: [NAME-PART...]; it needs the network
   network   what boxes reach and who reaches them, with real sockets on the loopback
+  records   twenty runs with network, threads, time and input, recorded and replayed: [SESSIONS [SEED]]
+  moments   a counter, frozen at fifty random moments under boxer run, goes on in Node, Chromium, wasmtime for Python and boxer run:
+            [MOMENTS [SEED]]; it needs the network once
   terminal  boxes at a pseudo-terminal and on host directories: [CASE...]; it needs the network once
   fuzz-cpu  compare the CPU with this machine's: [--instructions N] [--seed S] [--family F,F…] [--jobs N];
             or translated code with the interpreter: --translated [ROUNDS [SEED]], 20 rounds of 100,000 cases by default
@@ -88,6 +93,8 @@ fn run() -> Result<()> {
         "suites" => suites::run(&workspace, &rest),
         "trees" => trees::run(&workspace, &rest),
         "network" => network::run(&workspace),
+        "moments" => moments::run(&workspace, &rest),
+        "records" => records::run(&workspace, &rest),
         "terminal" => terminal::run(&workspace, &rest),
         "hosts" => hosts::run(&workspace, &rest),
         "js" => js::run(&workspace, &rest),

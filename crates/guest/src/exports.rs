@@ -176,6 +176,12 @@ mod machine {
     extern "C" fn boxer_life_end(programs: i32) -> i32 {
         life::end(programs != 0)
     }
+
+    /// The table of frozen regions is written: code that was decoded in a life enters them.
+    #[unsafe(export_name = "boxer-life-thaw")]
+    extern "C" fn boxer_life_thaw() {
+        crate::boot::with(machine::Machine::thaw_here);
+    }
 }
 
 /// What only boxes have whose program is a WASI module.

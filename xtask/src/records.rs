@@ -1,0 +1,20 @@
+//! `cargo xtask records`: runs that are recorded and replayed, by `fixtures/records/records.py` on the Debian example.
+
+use crate::paths::Workspace;
+use crate::{boxer, demo, process};
+use anyhow::Result;
+use std::process::Command;
+
+/// Runs the script; `args` are the number of sessions and a seed.
+pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
+    let boxes = demo::debian_as(workspace, &["wasm"])?;
+    let mut run = Command::new("python3");
+    run.arg(workspace.root.join("fixtures/records/records.py"));
+    // The same store and cache as other chores.
+    for (name, value) in boxer::command(workspace)?.get_envs() {
+        if let Some(value) = value {
+            run.env(name, value);
+        }
+    }
+    process::run(run.arg(workspace.boxer()).args(boxes).args(args))
+}
