@@ -2,7 +2,7 @@
 """A counter that is frozen at random moments and goes on elsewhere: moments.py BOXER BOX CACHE [MOMENTS [SEED]], where the box has python3.
 
 The counter counts in files, by threads, through pipes, by timers and by a child process. `boxer run` freezes it somewhere, and hosts take turns
-in going on with the file: what both have printed together must be what an undisturbed run prints.
+in going on with the file: what both have printed together must be what an undisturbed run prints. A host that cannot be had here counts as failed.
 """
 
 import os
@@ -100,6 +100,19 @@ def counter(*options):
     return [BOXER, "run", *options, "--entrypoint", "python3", BOX, "-c", COUNTER]
 
 
+def freeze(state, after):
+    """Runs the counter and freezes it after so many seconds: what freezing said, what the counter printed before, and its status."""
+    name = f"moments-{os.getpid()}"
+    with subprocess.Popen(counter("--name", name), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as run:
+        try:
+            time.sleep(after)
+            frozen = subprocess.run([BOXER, "freeze", name, "-o", state], capture_output=True, timeout=600)
+            before, _ = run.communicate(timeout=600)
+        finally:
+            run.kill()
+    return frozen, before, run.returncode
+
+
 def main():
     print(f"seed {SEED}")
     random.seed(SEED)
@@ -108,20 +121,22 @@ def main():
     took = time.monotonic() - start
     assert whole.returncode == 7, whole
     print(f"undisturbed: {len(whole.stdout.splitlines())} lines in {took:.2f} s")
-    found, failed, done, seen = hosts(), 0, 0, {}
+    found, failed, done, missed, seen = hosts(), 0, 0, 0, {}
     with tempfile.TemporaryDirectory() as folder:
         state = os.path.join(folder, "state.wasm")
         while done < MOMENTS:
-            name = list(found)[done % len(found)]
-            run = subprocess.Popen(counter("--name", f"moments-{os.getpid()}"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-            time.sleep(random.random() * took)
-            frozen = subprocess.run([BOXER, "freeze", f"moments-{os.getpid()}", "-o", state], capture_output=True)
-            before, _ = run.communicate(timeout=600)
-            if frozen.returncode or run.returncode != FROZEN:
-                # It had not started, or was over.
-                took *= 0.97 if run.returncode == 7 else 1
+            name = HOSTS[done % len(HOSTS)]
+            if name not in found:
+                done, failed = done + 1, failed + 1
                 continue
-            done += 1
+            frozen, before, status = freeze(state, random.random() * took)
+            if frozen.returncode or status != FROZEN:
+                # It had not started, or was over; what goes wrong each time is no matter of chance.
+                missed += 1
+                assert missed < 20, (frozen, before, status)
+                took *= 0.97 if status == 7 else 1
+                continue
+            done, missed = done + 1, 0
             rest = subprocess.run(found[name](state), stdin=subprocess.DEVNULL, capture_output=True, timeout=600)
             good = before + rest.stdout == whole.stdout and rest.returncode == 7
             failed += not good

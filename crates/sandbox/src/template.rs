@@ -136,7 +136,7 @@ fn ready(runtime: &Arc<Runtime>, path: &Path, prepare: &Prepare) -> Result<Froze
     let mut command = Command::new("python3").args(["-c", driver::PYTHON]);
     command = command.arg(driver::PYTHON_PORT.to_string()).args(&prepare.preload);
     match driver::start(&running, &command) {
-        Ok(_) => {}
+        Ok(port) => driver::rehearse(&running, port)?,
         // An image need not have one, unless something of it is asked for.
         Err(Error::Exec(runtime::ExecError::NotFound(_))) if prepare.preload.is_empty() => {}
         Err(error) => return Err(error),
@@ -159,6 +159,7 @@ fn key(path: &Path, prepare: &Prepare) -> Result<String, Error> {
     let failed = || Error::io(format!("read {}", path.display()));
     let mut hash = Sha256::new();
     hash.update(driver::PYTHON);
+    hash.update(driver::REHEARSAL);
     for module in &prepare.preload {
         hash.update([0]);
         hash.update(module);

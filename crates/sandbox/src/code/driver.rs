@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 pub const PYTHON: &str = include_str!("../drivers/driver.py");
 /// Where the interpreter of a template waits.
 pub const PYTHON_PORT: u16 = 49_963;
+/// What it runs before sandboxes start from the template.
+pub const REHEARSAL: &str = include_str!("../drivers/rehearsal.py");
 /// What runs JavaScript.
 pub const NODE: &str = include_str!("../drivers/driver.js");
 
@@ -21,6 +23,8 @@ pub const NODE: &str = include_str!("../drivers/driver.js");
 const PORT_LINE: u64 = 16;
 /// Bytes that are read at once.
 const PIECE: usize = 64 << 10;
+/// Bytes of the longest line that a rehearsal may give.
+const LONGEST: usize = 1 << 20;
 /// How long an interpreter may take to take a request.
 const TAKE: Duration = Duration::from_secs(30);
 
@@ -49,6 +53,40 @@ pub fn start(running: &Running, command: &Command) -> Result<u16, Error> {
     Err(running
         .ended()
         .unwrap_or(Error::Language(format!("the interpreter does not start: {last}"))))
+}
+
+/// How often the rehearsal is repeated: what happens once is not yet known to be usual.
+const REPEATED: usize = 8;
+/// How long one may take.
+const REHEARSAL_TIME: Duration = Duration::from_secs(60);
+
+/// Has the interpreter at this port be called and run code as sandboxes will, without leaving anything of it behind.
+///
+/// # Errors
+/// It is gone.
+pub fn rehearse(running: &Running, port: u16) -> Result<(), Error> {
+    let failed = || Error::io("rehearse with the interpreter");
+    for _ in 0..REPEATED {
+        let mut driver = Driver::connect(running, port, LONGEST).map_err(failed())?;
+        // With an error, too, which is the second most usual.
+        for code in [REHEARSAL, "print(1)", "1 / 0"] {
+            let request = serde_json::json!({"id": 0, "rehearse": true, "code": code});
+            driver.say(&request).map_err(failed())?;
+            let until = Instant::now() + REHEARSAL_TIME;
+            loop {
+                match driver.hear(until) {
+                    Heard::Event(event) if event["type"] == "done" => break,
+                    Heard::Event(_) => {}
+                    Heard::Late | Heard::Gone => {
+                        return Err(running.ended().unwrap_or_else(|| {
+                            Error::Language("the interpreter does not answer".to_owned())
+                        }));
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What came of waiting for a line.
