@@ -184,21 +184,23 @@ impl Engine {
     }
 
     /// Forgets the host that compiled code, and the regions that it gave: where this state goes, there are none. Those that came with the
-    /// box are entered.
+    /// box are entered instead.
     pub fn forget_host(&mut self) {
-        self.leave_regions();
-        if let Some(frozen) = self.translated.as_ref().and_then(|translated| translated.frozen) {
-            self.thaw_here(frozen);
+        let Some(gone) = self.translated.as_mut().map(|translated| translated.forget_host()) else {
+            return;
+        };
+        self.put_back(&gone);
+        for (root, _) in &gone {
+            if let Some(number) = self.translated.as_mut().and_then(|t| t.known(root)) {
+                self.install_entry(number, root);
+            }
         }
     }
 
-    /// Enters no region any more.
-    pub(crate) fn leave_regions(&mut self) {
-        if let Some(translated) = &mut self.translated {
-            for (at, word) in translated.entries() {
-                self.arena.set(at, word);
-            }
-            translated.forget_host();
+    /// Enters these regions no more.
+    pub(crate) fn put_back(&mut self, gone: &[(Key, Option<Entry>)]) {
+        for entry in gone.iter().filter_map(|(_, entry)| *entry) {
+            self.arena.set(entry.start, entry.first);
         }
     }
 

@@ -57,9 +57,8 @@ impl Engine {
 
     /// Enters none of those that came with the box.
     pub fn leave_frozen(&mut self) {
-        self.leave_regions();
-        if let Some(translated) = &mut self.translated {
-            translated.frozen = None;
+        if let Some(gone) = self.translated.as_mut().map(|t| t.forget_frozen()) {
+            self.put_back(&gone);
         }
     }
 

@@ -21,6 +21,6 @@ impl Translated {
         if pages.is_empty() {
             return None;
         }
-        self.add_installed(*key, pages, entry.slot)
+        self.add_frozen(*key, pages, entry.slot)
     }
 }

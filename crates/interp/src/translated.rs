@@ -70,6 +70,8 @@ struct Region {
     root: Key,
     /// The host owes an answer for it.
     owed: bool,
+    /// It came with the box.
+    frozen: bool,
     /// Numbers and ids of the regions that are this one, entered elsewhere: they come behind it in the table.
     entries: Box<[(u32, u32)]>,
     /// Guest and physical addresses of the pages that it was made from.
@@ -355,14 +357,15 @@ impl Translated {
         self.covered.extend(request.blocks.iter().map(|block| (block.pc, request.id)));
     }
 
-    /// Adds a region that is in the table at `slot`; its number. None if there are too many.
-    pub fn add_installed(&mut self, root: Key, pages: Vec<(u64, u32)>, slot: u32) -> Option<u32> {
+    /// Adds a region that came with the box and is in the table at `slot`; its number. None if there are too many.
+    pub fn add_frozen(&mut self, root: Key, pages: Vec<(u64, u32)>, slot: u32) -> Option<u32> {
         if self.table.len() - self.free.len() >= MAX_REGIONS {
             return None;
         }
         let (number, _) = self.add(root, &pages.into(), Box::default());
         let region = self.table.get_mut(number as usize)?.as_mut()?;
         region.state = State::Installed(slot);
+        region.frozen = true;
         Some(number)
     }
 
@@ -388,8 +391,9 @@ impl Translated {
         self.by_root.insert(root, number);
         if let Some(place) = self.table.get_mut(number as usize) {
             let (pages, state) = (Rc::clone(pages), State::Asked);
-            let owed = false;
-            *place = Some(Region { id, root, owed, entries, pages, state, valid: 0, entry: None });
+            let (owed, frozen, entry) = (false, false, None);
+            *place =
+                Some(Region { id, root, owed, frozen, entries, pages, state, valid: 0, entry });
         }
         (number, id)
     }
@@ -463,25 +467,40 @@ impl Translated {
         }
     }
 
-    /// Places of the words that enter regions, and what stood there.
-    pub fn entries(&self) -> Vec<(u32, Code)> {
-        let entries = self.table.iter().flatten().filter_map(|region| region.entry);
-        entries.map(|entry| (entry.start, entry.first)).collect()
-    }
-
-    /// Forgets the host and all regions; answers that it still owes are not for those to come. No compiled block enters one.
-    pub fn forget_host(&mut self) {
+    /// Forgets the host and the regions that it gave; answers that it still owes are not for those to come. Roots of the regions, and the
+    /// words to put back.
+    pub fn forget_host(&mut self) -> Vec<(Key, Option<Entry>)> {
         self.listens = false;
         self.countdown = i64::MAX;
         (self.requests, self.heat) = (Vec::new(), Vec::new());
-        self.outstanding = 0;
-        (self.table, self.free) = (Vec::new(), Vec::new());
-        (self.by_root, self.by_frame) = (FixedMap::default(), FixedMap::default());
         (self.hits, self.exits, self.covered) = Default::default();
         (self.indirect, self.functions) = (BTreeSet::new(), BTreeSet::new());
+        self.forget(|region| !region.frozen)
+    }
+
+    /// Forgets the regions that came with the box. Their roots, and the words to put back.
+    pub fn forget_frozen(&mut self) -> Vec<(Key, Option<Entry>)> {
+        self.frozen = None;
+        self.forget(|region| region.frozen)
+    }
+
+    fn forget(&mut self, which: impl Fn(&Region) -> bool) -> Vec<(Key, Option<Entry>)> {
+        let chosen = |(region, number): (&Option<Region>, u32)| {
+            region.as_ref().is_some_and(&which).then_some(number)
+        };
+        let numbers: Vec<u32> = self.table.iter().zip(0..).filter_map(chosen).collect();
+        let gone: Vec<Region> = numbers.iter().filter_map(|n| self.remove(*n)).collect();
+        let slot = |region: &Region| match region.state {
+            State::Installed(slot) => Some(slot),
+            _ => None,
+        };
+        let slots: BTreeSet<u32> = gone.iter().filter_map(slot).collect();
         for jump in &self.shared.jumps {
-            jump.epoch.store(0, Relaxed);
+            if slots.contains(&jump.slot.load(Relaxed)) {
+                jump.epoch.store(0, Relaxed);
+            }
         }
+        gone.into_iter().map(|region| (region.root, region.entry)).collect()
     }
 
     /// What entering a region takes, in this epoch of the environment.

@@ -59,7 +59,7 @@ pub use guest::{component_guest_wasm, guest_wasm, guest_wasm_without_simd, progr
 pub use inspect::{Format, Inspection, has_simd, inspect};
 pub use life::Life;
 pub use outside::{CHUNKS_SECTION, Outside, chunks_of};
-pub use place::{Extent, PAGE, Segment, place};
+pub use place::{Extent, PAGE, Segment, WORTH_MAPPING, place, populate};
 pub use program::{Program, ProgramError};
 pub use prune::NOTES;
 pub use refill::refill;

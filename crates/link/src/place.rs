@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // mmap(2), below
 
 use crate::Content;
-use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap, mremap_fixed, munmap};
+use rustix::mm::{Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap, mremap_fixed, munmap};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -77,6 +77,24 @@ pub fn place(
     }
     content.read_at(bytes, offset)?;
     Ok(segment.address..segment.address)
+}
+
+/// Lets pages be there that will be written to: all at once, which costs less than one after the other when that happens. What cannot be had
+/// so is had then.
+pub fn populate(mut store: impl AsContextMut, memory: Memory, ranges: &[Range<u32>]) {
+    let bytes = memory.data_mut(store.as_context_mut());
+    for range in ranges {
+        let pages = bytes.get_mut(range.start as usize..range.end as usize).unwrap_or_default();
+        let start = pages.as_mut_ptr();
+        if pages.is_empty() || !start.addr().is_multiple_of(PAGE) {
+            continue;
+        }
+        // SAFETY: The pages are exclusively borrowed; what they hold does not change.
+        let done = unsafe { madvise(start.cast(), pages.len(), Advice::LinuxPopulateWrite) };
+        if done.is_err() {
+            return;
+        }
+    }
 }
 
 /// Replaces whole pages of a linear memory by a file's, at `offset`, which must be in it.

@@ -2,14 +2,14 @@
 
 use crate::error::{RunError, start_error};
 use crate::exec::Attach;
-use crate::freeze::{FreezeError, FreezeOn, Freezer, Freezing, Ground, Next, Taken, mapped};
+use crate::freeze::{self, FreezeError, FreezeOn, Freezer, Freezing, Ground, Next, Taken, mapped};
 use crate::identity::{Form, Source};
 use crate::load::{self, grown};
 use crate::options::RunOptions;
 use crate::preview1::{self, State};
 use crate::run::{Outcome, Sinks, call_start, listen, module_store};
 use crate::translator::Translation;
-use link::{CodeCache, Content, Extent, LinkError, MEMORY, Segment, place};
+use link::{CodeCache, Content, Extent, LinkError, MEMORY, Segment, place, populate};
 use std::io::Write;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::SystemTime;
@@ -26,6 +26,9 @@ struct Inner {
     code: OnceLock<InstancePre<State>>,
     at: SystemTime,
 }
+
+/// Pages that a life may write to for others to have theirs ahead: 16 MiB.
+const MOST_AHEAD: usize = 4096;
 
 impl Freezer {
     /// Lets the box come to a point between two steps and gives `take` its state there, on the thread that runs the box. Waits until that
@@ -66,7 +69,7 @@ impl Freezer {
 
 /// A box that has started from a [`Frozen`] one, before its first step.
 pub struct Fork {
-    cache: CodeCache,
+    ground: Ground,
     store: Store<State>,
     instance: Instance,
     sinks: Sinks,
@@ -96,7 +99,7 @@ impl Frozen {
             Extent { address, len, file: file.clone(), offset }
         });
         let extents = extents.collect();
-        let ground = Ground { cache: cache.clone(), code, source: file };
+        let ground = Ground::new(cache.clone(), code, file);
         Ok(Frozen::new(Taken { ground, pages: there + contents.pages, extents }))
     }
 
@@ -131,20 +134,26 @@ impl Frozen {
         let (mut store, sinks) = module_store(&ground.cache, options)?;
         let instance = self.code()?.instantiate(&mut store).map_err(start_error)?;
         let memory = grown(instance, &mut store, |there| pages.saturating_sub(there))?;
+        let (maps, copies) = freeze::lay(extents);
         let mut backing = Vec::new();
-        for Extent { address, len, file, offset } in extents {
-            let segment = Segment { address: *address, len: *len, offset: *offset };
-            let range = place(&mut store, memory, segment, Content::File(file))
+        let mut put = |store: &mut Store<State>, extent: &Extent| -> Result<(), RunError> {
+            let Extent { address, len, ref file, offset } = *extent;
+            let segment = Segment { address, len, offset };
+            let range = place(store, memory, segment, Content::File(file))
                 .map_err(|error| RunError::Start(format!("its state cannot be read: {error}")))?;
             backing.extend(mapped(segment, range, file));
-        }
+            Ok(())
+        };
+        maps.iter().try_for_each(|extent| put(&mut store, extent))?;
+        populate(&mut store, memory, ground.written.get().map_or(&[], Vec::as_slice));
+        copies.iter().try_for_each(|extent| put(&mut store, extent))?;
         if let Some(freezer) = freezer {
             let freezing =
                 Freezing::attach(&mut store, instance, &freezer, ground.clone(), backing);
             store.data_mut().freeze_by(freezer, freezing);
         }
-        let cache = ground.cache.clone();
-        Ok(Fork { cache, store, instance, sinks, translation })
+        let ground = ground.clone();
+        Ok(Fork { ground, store, instance, sinks, translation })
     }
 
     /// Writes it as a box, a module that any host runs.
@@ -178,7 +187,14 @@ impl Fork {
     /// # Errors
     /// See [`RunError`].
     pub fn run(mut self) -> Result<Outcome, RunError> {
-        let status = call_start(&self.cache, &mut self.store, self.instance, &self.translation)?;
+        let Ground { cache, written, .. } = &self.ground;
+        let status = call_start(cache, &mut self.store, self.instance, &self.translation);
+        written.get_or_init(|| {
+            let memory = self.instance.get_memory(&mut self.store, MEMORY);
+            let bytes = memory.map(|memory| memory.data(&self.store)).unwrap_or_default();
+            freeze::written(bytes, MOST_AHEAD)
+        });
+        let status = status?;
         Ok(self.sinks.outcome(status))
     }
 }

@@ -68,7 +68,7 @@ pub fn run(
                     .into_iter()
                     .filter_map(|(segment, range)| freeze::mapped(segment, range, &file))
                     .collect();
-                let ground = Ground { cache: cache.clone(), code: loaded.module, source: file };
+                let ground = Ground::new(cache.clone(), loaded.module, file);
                 let freezing = Freezing::attach(&mut store, instance, &freezer, ground, backing);
                 store.data_mut().freeze_by(freezer, freezing);
             }

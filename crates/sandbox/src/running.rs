@@ -3,7 +3,7 @@
 use crate::error::Error;
 use runtime::{
     Attach, Caller, Freezer, Frozen, Grant, Input, Interrupt, Network, Next, Output, RunError,
-    RunOptions,
+    RunOptions, Translation,
 };
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -87,6 +87,7 @@ impl Running {
         let (attach, freezer) = (Attach::new().map_err(start)?, Freezer::new());
         let interrupt = Interrupt::new();
         let lines = Lines::new(notice);
+        options.translation = Translation { on: true, ..Translation::default() };
         options.network = Some(network);
         options.attach = Some(attach.clone());
         options.freezer = Some(freezer.clone());

@@ -15,7 +15,7 @@ use crate::ports::Door;
 use crate::running::{Notice, Running, lock};
 use crate::template::{self, Template};
 use rootfs::limits;
-use runtime::{Frozen, NetworkEvent, Next, Overrides, RunOptions, Traffic, Translation};
+use runtime::{Frozen, NetworkEvent, Next, Overrides, RunOptions, Traffic};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -716,7 +716,6 @@ fn start(
         env: policy.env.clone().into_iter().collect(),
         preopens: policy.preopens(),
         overrides: Overrides { limits, ..Overrides::default() },
-        translation: Translation { on: true, ..Translation::default() },
         ..RunOptions::default()
     };
     let grant = policy.grant(Arc::new(report), traffic.clone())?;

@@ -4,12 +4,15 @@ use crate::code::driver;
 use crate::diff::Tree;
 use crate::error::Error;
 use crate::running::{Ended, Notice, Running};
-use runtime::{Command, Frozen, Grant, Next, Overrides, RunOptions, Runtime, Translation};
+use runtime::{Command, Frozen, Grant, Next, Overrides, RunOptions, Runtime};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+
+/// How often code is rehearsed: what happens once is not yet known to be usual.
+const REHEARSALS: usize = 8;
 
 /// What a box is prepared with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,14 +51,15 @@ impl Template {
     ) -> Result<Template, Error> {
         let kept = cache.join(format!("{}.wasm", key(path, prepare)?));
         if kept.is_file()
-            && let Ok(template) = Template::resume(runtime, &kept)
+            && let Ok(state) = runtime.state_of_file(&kept)
+            && let Ok(template) = Template::prepared(state)
         {
             return Ok(template);
         }
         let state = ready(runtime, path, prepare)?;
         std::fs::create_dir_all(cache).map_err(Error::io(format!("make {}", cache.display())))?;
         write(&state, &kept)?;
-        Template::of(state)
+        Template::prepared(state)
     }
 
     /// Makes one of a file that [`Sandbox::snapshot`](crate::Sandbox::snapshot) has written.
@@ -68,10 +72,25 @@ impl Template {
 
     /// Looks at what there is in a state by starting it once.
     pub(crate) fn of(state: Frozen) -> Result<Template, Error> {
+        Template::probed(state, |_| Ok(()))
+    }
+
+    /// The same of a state that is as it was prepared: the interpreter is called once, so that others have the pages ahead that it writes to.
+    fn prepared(state: Frozen) -> Result<Template, Error> {
+        Template::probed(state, |probe| driver::rehearse(probe, driver::PYTHON_PORT, 1))
+    }
+
+    fn probed(
+        state: Frozen,
+        with_python: impl FnOnce(&Running) -> Result<(), Error>,
+    ) -> Result<Template, Error> {
         let options = RunOptions::default();
         let probe = Running::fork(state.clone(), options, Grant::default(), silent(), alone())?;
         probe.wait_until_it_runs()?;
         let python = probe.call(driver::PYTHON_PORT).is_ok();
+        if python {
+            with_python(&probe)?;
+        }
         let files = probe.attach().files();
         let shell = if files.stat("/bin/bash").is_ok() { "/bin/bash" } else { "/bin/sh" };
         let first = files.stat("/proc/1").map_err(Error::io("look at the first process"))?;
@@ -128,15 +147,14 @@ fn silent() -> Notice {
 fn ready(runtime: &Arc<Runtime>, path: &Path, prepare: &Prepare) -> Result<Frozen, Error> {
     let (runtime, path) = (runtime.clone(), path.to_owned());
     let overrides = Overrides { pause: true, ..Overrides::default() };
-    let translation = Translation { on: true, ..Translation::default() };
-    let options = RunOptions { overrides, translation, ..RunOptions::default() };
+    let options = RunOptions { overrides, ..RunOptions::default() };
     let run = move |options| runtime.run_file(&path, options).map(|outcome| outcome.status);
     let running = Running::start(options, Grant::default(), silent(), alone(), run)?;
     running.wait_until_it_runs_first()?;
     let mut command = Command::new("python3").args(["-c", driver::PYTHON]);
     command = command.arg(driver::PYTHON_PORT.to_string()).args(&prepare.preload);
     match driver::start(&running, &command) {
-        Ok(port) => driver::rehearse(&running, port)?,
+        Ok(port) => driver::rehearse(&running, port, REHEARSALS)?,
         // An image need not have one, unless something of it is asked for.
         Err(Error::Exec(runtime::ExecError::NotFound(_))) if prepare.preload.is_empty() => {}
         Err(error) => return Err(error),

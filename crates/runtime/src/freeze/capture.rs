@@ -4,11 +4,17 @@ use link::{Extent, PAGE};
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// Pages that lie between changed ones are copied with them if they are no more than this: a mapping costs more than they do.
-const GAP: usize = 8;
+/// Pages that lie between changed ones are copied with them if they are no more than this; the second where there would be too many runs.
+const GAPS: [usize; 2] = [1, 8];
+/// Runs of changed pages that are many: a box's file that is made of them has a segment for each.
+const MANY: usize = 8192;
+
+/// Pages that lie between some that are populated are populated with them if they are no more than this.
+const NEAR: usize = 1;
 
 /// Entries of the page map that are read at once.
 const ENTRIES: usize = 8192;
@@ -31,12 +37,11 @@ pub fn capture(bytes: &[u8], backing: &[Extent]) -> io::Result<Vec<Extent>> {
     let copied = |page: usize| {
         private[page] && (covered[page] || !is_zero(&bytes[page * PAGE..(page + 1) * PAGE]))
     };
-    let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
-    for page in (0..pages).filter(|page| copied(*page)) {
-        match runs.last_mut() {
-            Some(run) if page - run.end <= GAP => run.end = page + 1,
-            _ => runs.push(page..page + 1),
-        }
+    let changed: Vec<usize> = (0..pages).filter(|page| copied(*page)).collect();
+    let [near, far] = GAPS;
+    let mut runs = runs_of(&changed, near);
+    if runs.len() > MANY {
+        runs = runs_of(&changed, far);
     }
     let file = Arc::new(File::from(memfd_create("boxer-frozen", MemfdFlags::CLOEXEC)?));
     let mut extents = Vec::new();
@@ -54,8 +59,34 @@ pub fn capture(bytes: &[u8], backing: &[Extent]) -> io::Result<Vec<Extent>> {
     Ok(extents)
 }
 
+/// Pages in order as runs, in which up to `gap` others lie between two.
+fn runs_of(pages: &[usize], gap: usize) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for &page in pages {
+        match runs.last_mut() {
+            Some(run) if page - run.end <= gap => run.end = page + 1,
+            _ => runs.push(page..page + 1),
+        }
+    }
+    runs
+}
+
+/// The pages that were written to, as ranges of addresses in order; few that were not lie between. None if they are more than `most`, or nobody
+/// tells.
+pub fn written(bytes: &[u8], most: usize) -> Vec<Range<u32>> {
+    let private = private_pages(bytes).unwrap_or_default();
+    let pages = private.iter().enumerate().filter_map(|(page, private)| private.then_some(page));
+    let runs = runs_of(&pages.collect::<Vec<_>>(), NEAR);
+    let total: usize = runs.iter().map(Range::len).sum();
+    if total > most {
+        return Vec::new();
+    }
+    let address = |page: usize| (page * PAGE).min(u32::MAX as usize) as u32;
+    runs.into_iter().map(|run| address(run.start)..address(run.end)).collect()
+}
+
 /// The parts of an extent that are not in `runs`, which are in order.
-fn left(extent: &Extent, runs: &[std::ops::Range<usize>]) -> Vec<Extent> {
+fn left(extent: &Extent, runs: &[Range<usize>]) -> Vec<Extent> {
     let end = extent.address as usize + extent.len as usize;
     let mut at = extent.address as usize;
     let mut parts = Vec::new();
@@ -170,7 +201,7 @@ mod tests {
         let file = Arc::new(tempfile::tempfile().unwrap());
         let (address, len) = (10 * PAGE as u32, 10 * PAGE as u32);
         let extent = Extent { address, len, file, offset: 4096 };
-        let cut = |runs: &[std::ops::Range<usize>]| -> Vec<(usize, usize, u64)> {
+        let cut = |runs: &[Range<usize>]| -> Vec<(usize, usize, u64)> {
             let pages = |n: u32| n as usize / PAGE;
             left(&extent, runs)
                 .iter()

@@ -7,13 +7,17 @@
 mod attach;
 mod capture;
 mod freezer;
+mod lay;
 
 pub use attach::{Freezing, mapped};
+pub use capture::written;
 pub use freezer::{FreezeError, FreezeOn, Freezer, Next};
+pub use lay::lay;
 
 use link::{CodeCache, Extent};
 use std::fs::File;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 use wasmtime::Module;
 
 /// Runs a box that this freezes: whoever still waits for it afterwards hears that it is over, even if it never started.
@@ -30,6 +34,15 @@ pub struct Ground {
     pub code: Module,
     /// The box's file.
     pub source: Arc<File>,
+    /// What the first life that has ended had written to, by address: others will, too.
+    pub written: Arc<OnceLock<Vec<Range<u32>>>>,
+}
+
+impl Ground {
+    /// Of a box in whose memory nobody knows yet what is written to.
+    pub fn new(cache: CodeCache, code: Module, source: Arc<File>) -> Ground {
+        Ground { cache, code, source, written: Arc::default() }
+    }
 }
 
 /// The state of a box.

@@ -55,18 +55,16 @@ pub fn start(running: &Running, command: &Command) -> Result<u16, Error> {
         .unwrap_or(Error::Language(format!("the interpreter does not start: {last}"))))
 }
 
-/// How often the rehearsal is repeated: what happens once is not yet known to be usual.
-const REPEATED: usize = 8;
 /// How long one may take.
 const REHEARSAL_TIME: Duration = Duration::from_secs(60);
 
-/// Has the interpreter at this port be called and run code as sandboxes will, without leaving anything of it behind.
+/// Has the interpreter at this port be called so many times and run code as sandboxes will, without leaving anything of it behind.
 ///
 /// # Errors
 /// It is gone.
-pub fn rehearse(running: &Running, port: u16) -> Result<(), Error> {
+pub fn rehearse(running: &Running, port: u16, times: usize) -> Result<(), Error> {
     let failed = || Error::io("rehearse with the interpreter");
-    for _ in 0..REPEATED {
+    for _ in 0..times {
         let mut driver = Driver::connect(running, port, LONGEST).map_err(failed())?;
         // With an error, too, which is the second most usual.
         for code in [REHEARSAL, "print(1)", "1 / 0"] {
