@@ -16,6 +16,7 @@ use crate::config::shell_words;
 use crate::error::{Cause, Error, Result};
 use crate::events::{self, Events, StepId};
 use crate::output::box_config;
+use crate::visitor::Visit;
 
 /// What of an image's code becomes part of its box.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +37,8 @@ pub struct Freezing {
     pub choice: Choice,
     /// Most bytes of Wasm that it may take.
     pub budget: u64,
-    /// Commands to train with: a JSON array of words, or text for the image's shell. Without any, the image's own.
+    /// Commands to train with: a JSON array of words, or text for the image's shell; or `http:[PORT]/PATH`, which the server that the image's
+    /// own command starts is asked for. Without any, the image's own command.
     pub commands: Vec<String>,
     /// How trainings translate.
     pub translation: Translation,
@@ -59,6 +61,8 @@ impl Choice {
 const OWN: Patience = Patience { total: Duration::from_secs(5), idle: Duration::from_millis(500) };
 /// For how long a command runs that was given for training.
 const GIVEN: Patience = Patience { total: Duration::from_secs(60), idle: Duration::from_secs(10) };
+/// For how long a server runs after nobody asks it any more.
+const ASKED: Patience = Patience { idle: Duration::from_secs(3), ..GIVEN };
 
 /// Status of a box whose time was over.
 const TIME_OVER: i32 = 124;
@@ -104,28 +108,41 @@ pub(crate) fn trained(
         return Ok(None);
     }
     let config = BoxConfig { cpu, ..box_config(&built.image.config) };
-    let mut commands: Vec<(Vec<String>, Patience)> = Vec::new();
+    let own = [config.entrypoint.clone(), config.cmd.clone()].concat();
+    let exposed = &built.image.config.config.exposed_ports;
+    let mut commands: Vec<(Vec<String>, Patience, Option<Visit>)> = Vec::new();
     let shell = shell_words(built.image.config.config.shell.as_deref());
     for text in &freezing.commands {
+        match Visit::parse(text, exposed.keys()) {
+            Some(Ok(visit)) => {
+                commands.push((own.clone(), ASKED, Some(visit)));
+                continue;
+            }
+            Some(Err(error)) => {
+                workshop.events.warning(&format!("--train {text}: {error}"));
+                continue;
+            }
+            None => {}
+        }
         let words = match serde_json::from_str::<Vec<String>>(text) {
             Ok(words) => words,
             Err(_) => [shell.as_slice(), std::slice::from_ref(text)].concat(),
         };
-        commands.push((words, GIVEN));
+        commands.push((words, GIVEN, None));
     }
-    let own = [config.entrypoint.clone(), config.cmd.clone()].concat();
     if commands.is_empty() && !own.is_empty() {
-        commands.push((own, OWN));
+        commands.push((own, OWN, None));
     }
     let mut all = Trained::default();
-    for (words, patience) in commands {
+    for (words, patience, visit) in commands {
         if words.is_empty() {
             workshop.events.warning("a command of --train has no words");
             continue;
         }
         let step = built.next_step();
-        let name = format!("train {}", words.join(" "));
-        let training = Training { workshop, built, cpu, patience, freezing };
+        let asked = visit.as_ref().map_or(String::new(), |visit| format!(", asked for {visit}"));
+        let name = format!("train {}{asked}", words.join(" "));
+        let training = Training { workshop, built, cpu, patience, visit, freezing };
         let found = events::step(workshop.events.as_ref(), step, &name, || {
             training.run(&config, &words, step, known)
         });
@@ -144,6 +161,8 @@ struct Training<'a> {
     built: &'a Built,
     cpu: CpuLevel,
     patience: Patience,
+    /// What its server is asked for.
+    visit: Option<Visit>,
     freezing: &'a Freezing,
 }
 
@@ -171,8 +190,8 @@ impl Training<'_> {
             self.cpu.name().as_bytes(),
             words.join("\0").as_bytes(),
             format!(
-                "{:?} {translation:?} {} {limits:?} {besides:?}",
-                self.patience, translation.wait
+                "{:?} {:?} {translation:?} {} {limits:?} {besides:?}",
+                self.patience, self.visit, translation.wait
             )
             .as_bytes(),
         ]);
@@ -183,7 +202,12 @@ impl Training<'_> {
             return Ok((known, true));
         }
         let config = BoxConfig { entrypoint: words.to_vec(), cmd: Vec::new(), ..config.clone() };
-        // No network and no directory: nobody granted any.
+        let network = self.visit.as_ref().map(Visit::begin).transpose();
+        let network = network.map_err(|error| Cause::Machine {
+            command: words.join(" "),
+            reason: error.to_string(),
+        })?;
+        // No way out and no directory: nobody granted any.
         let options = RunOptions {
             stdin: Input::Empty,
             stdout: lines(step, &workshop.events),
@@ -191,6 +215,7 @@ impl Training<'_> {
             overrides: Overrides { limits: *limits, ..Overrides::default() },
             translation: translation.clone(),
             interrupt: Some(workshop.interrupt.clone()),
+            network,
             ..RunOptions::default()
         };
         let (outcome, trained) =

@@ -41,6 +41,7 @@ mod title;
 mod transfer;
 mod upkeep;
 mod users;
+mod visitor;
 mod web;
 
 pub use attest::{Mode as ProvenanceMode, Predicate, Provenance, Recipe, provenance, sbom};

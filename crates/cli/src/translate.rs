@@ -95,12 +95,20 @@ pub struct BuildTranslateArgs {
     #[arg(long, value_parser = size, value_name = "SIZE")]
     translate_budget: Option<u64>,
     /// A command to find hot code with, run in the finished image for at most a minute; what it changes is dropped
-    /// (repeatable). Text is for the image's shell, a JSON array of words is not [default: the image's own
+    /// (repeatable). Text is for the image's shell, a JSON array of words is not; http:[PORT]/PATH is what the server of the
+    /// image's own command is asked for, some hundred times [default: the image's own
     /// command, until it waits for something or 5 s are over]
-    #[arg(long, value_name = "COMMAND")]
+    #[arg(long, value_parser = training, value_name = "COMMAND")]
     train: Vec<String>,
     #[command(flatten)]
     tuning: Tuning,
+}
+
+fn training(text: &str) -> Result<String, String> {
+    if text.starts_with("http:") {
+        build::SnapshotWhen::parse(text)?;
+    }
+    Ok(text.to_owned())
 }
 
 fn size(text: &str) -> Result<u64, String> {

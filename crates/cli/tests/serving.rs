@@ -397,3 +397,25 @@ fn what_cannot_be_served_says_why() {
         assert!(!output.status.success() && stderr.contains(reason), "{args:?}: {stderr}");
     }
 }
+
+#[test]
+fn a_training_asks_the_server() {
+    let Some(home) = home() else { return };
+    let build = |train: &str| {
+        let options =
+            ["build", "--progress=plain", "--offline", "--train", train, "-o", "asked.wasm"];
+        let (code, _, said) = home.run(&[&options[..], &["context"]].concat(), b"");
+        (code, said)
+    };
+    // Without a port it is the one that the image exposes. Who is not asked executes a fraction of a million instructions until it listens.
+    let (code, said) = build("http:/zeros/3000");
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("train /server, asked for http:8000/zeros/3000"), "{said}");
+    let millions = said.split(" million instructions").next().unwrap().rsplit(' ').next().unwrap();
+    assert!(millions.parse::<u64>().unwrap() > 0, "{said}");
+    let asked = home.serve(&["asked.wasm"]);
+    assert_eq!(asked.get("/zeros/5").2, [0; 5]);
+    let (code, said) = build("http:eighty/");
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("no port"), "{said}");
+}

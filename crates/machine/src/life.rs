@@ -34,10 +34,7 @@ impl Machine {
             if let Some(what) = self.too_late(args) {
                 return Err(StartFailure::TooLate(what));
             }
-            match args.interpret {
-                true => self.engine.leave_frozen(),
-                false => self.thaw(),
-            }
+            self.thaw(args.interpret);
         }
         let bytes = |words: &[String]| words.iter().map(|w| w.clone().into_bytes()).collect();
         let hostname = args.hostname.as_ref().unwrap_or(&self.config.hostname);

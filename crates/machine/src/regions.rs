@@ -62,11 +62,12 @@ impl Machine {
         self.lay_out(desk);
     }
 
-    /// Takes over the regions that are part of the box, if they are for the processor that programs see: the same bytes mean
-    /// something else for another.
-    pub(crate) fn thaw(&mut self) {
-        if let Some(frozen) = self.frozen_regions() {
-            self.engine.thaw(frozen);
+    /// Takes over the regions that are part of the box, if they are for the processor that programs see (the same bytes mean something else for
+    /// another) and not all is to be interpreted; else enters none.
+    pub(crate) fn thaw(&mut self, interpret: bool) {
+        match self.frozen_regions().filter(|_| !interpret) {
+            Some(frozen) => self.engine.thaw(frozen),
+            None => self.engine.leave_frozen(),
         }
     }
 

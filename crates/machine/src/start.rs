@@ -107,9 +107,7 @@ impl Machine {
         if let Some(cpu) = args.cpu {
             self.set_cpu(cpu);
         }
-        if !args.interpret {
-            self.thaw();
-        }
+        self.thaw(args.interpret);
         let (program, spec) = self.spec(args)?;
         match self.kernel.start(spec) {
             Ok(_) => Ok(()),
