@@ -112,9 +112,11 @@ impl Kernel {
             && default_action(signal) == DefaultAction::Terminate
             && self.tasks.process(pid).is_some_and(|p| p.exiting.is_none());
         if kills {
+            // As in `nudge`: who sends goes on unless the other one waits, so that a shell waits for a job that it kills before that has begun.
+            let waits = matches!(thread.run, Run::Blocked(_));
             self.log_death(tid, signal);
             self.exit_group(pid, signal as i32);
-            self.woken |= tid != self.current;
+            self.woken |= tid != self.current && waits;
         } else {
             self.nudge(tid, SigSet::of(signal));
         }
