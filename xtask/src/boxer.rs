@@ -34,11 +34,16 @@ pub fn build_example(workspace: &Workspace, name: &str) -> Result<()> {
 
 /// A `boxer` command with a store and caches of its own under the target directory.
 pub fn command(workspace: &Workspace) -> Result<Command> {
+    let mut boxer = Command::new(workspace.boxer());
+    at_home(workspace, &mut boxer)?;
+    Ok(boxer)
+}
+
+/// Lets what runs `boxer` use the store and caches of [`command`].
+pub fn at_home<'a>(workspace: &Workspace, command: &'a mut Command) -> Result<&'a mut Command> {
     let home = workspace.target.join("boxer-home");
     make_dir(&home)?;
-    let mut boxer = Command::new(workspace.boxer());
-    boxer.env("XDG_CACHE_HOME", home.join("cache")).env("XDG_DATA_HOME", home.join("data"));
-    Ok(boxer)
+    Ok(command.env("XDG_CACHE_HOME", home.join("cache")).env("XDG_DATA_HOME", home.join("data")))
 }
 
 /// Builds a box from an image layout; `more` are further lines of its Dockerfile.

@@ -215,11 +215,7 @@ impl Trial<'_> {
         )?;
         let mut shell = Command::new("/bin/sh");
         shell.arg("-c").arg(line).current_dir(self.folder).stdin(Stdio::null());
-        for (name, value) in boxer::command(self.workspace)?.get_envs() {
-            if let Some(value) = value {
-                shell.env(name, value);
-            }
-        }
+        boxer::at_home(self.workspace, &mut shell)?;
         shell.env("PATH", path);
         Ok(shell)
     }

@@ -59,11 +59,7 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     std::fs::write(&file, config.to_string())?;
     let mut run = Command::new("python3");
     run.arg(workspace.root.join("xtask/hosts/hosts.py")).arg(&file).args(more);
-    for (name, value) in boxer::command(workspace)?.get_envs() {
-        if let Some(value) = value {
-            run.env(name, value);
-        }
-    }
+    boxer::at_home(workspace, &mut run)?;
     process::run(&mut run)
 }
 

@@ -10,12 +10,7 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     let boxes = demo::debian_as(workspace, &["wasm"])?;
     let mut run = Command::new("python3");
     run.arg(workspace.root.join("xtask/hosts/moments.py"));
-    // The same store and cache as other chores.
-    for (name, value) in boxer::command(workspace)?.get_envs() {
-        if let Some(value) = value {
-            run.env(name, value);
-        }
-    }
+    boxer::at_home(workspace, &mut run)?;
     run.arg(workspace.boxer()).args(boxes).arg(cache_dir()?.join("hosts"));
     process::run(run.args(args))
 }

@@ -12,12 +12,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     boxer::build_example(workspace, "plain-host")?;
     let mut run = Command::new("python3");
     run.arg(workspace.root.join("fixtures/network/network.py"));
-    // The same store and cache as other chores.
-    for (name, value) in boxer::command(workspace)?.get_envs() {
-        if let Some(value) = value {
-            run.env(name, value);
-        }
-    }
+    boxer::at_home(workspace, &mut run)?;
     run.arg(workspace.boxer()).arg(workspace.target.join("release/examples/plain-host"));
     process::run(run.args(boxes))
 }

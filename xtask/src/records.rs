@@ -10,11 +10,6 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     let boxes = demo::debian_as(workspace, &["wasm"])?;
     let mut run = Command::new("python3");
     run.arg(workspace.root.join("fixtures/records/records.py"));
-    // The same store and cache as other chores.
-    for (name, value) in boxer::command(workspace)?.get_envs() {
-        if let Some(value) = value {
-            run.env(name, value);
-        }
-    }
+    boxer::at_home(workspace, &mut run)?;
     process::run(run.arg(workspace.boxer()).args(boxes).args(args))
 }

@@ -24,23 +24,14 @@ pub fn run(workspace: &Workspace, names: &[String]) -> Result<()> {
         }
         let mut run = Command::new(&python);
         run.arg(workspace.root.join("fixtures/terminal").join(script));
-        // The same store and cache as other chores.
-        for (name, value) in boxer::command(workspace)?.get_envs() {
-            if let Some(value) = value {
-                run.env(name, value);
-            }
-        }
+        boxer::at_home(workspace, &mut run)?;
         process::run(run.arg(workspace.boxer()).arg(&wasm).args(names))?;
     }
     if names.is_empty() {
         let base = format!("oci-layout://{}:bookworm", tree.join("layout").display());
         let mut run = Command::new(&python);
         run.arg(workspace.root.join("fixtures/terminal/building.py"));
-        for (name, value) in boxer::command(workspace)?.get_envs() {
-            if let Some(value) = value {
-                run.env(name, value);
-            }
-        }
+        boxer::at_home(workspace, &mut run)?;
         process::run(run.arg(workspace.boxer()).arg(base))?;
         let component = wasm.with_extension("component.wasm");
         let output = format!("type=component,dest={}", component.display());
@@ -53,11 +44,7 @@ pub fn run(workspace: &Workspace, names: &[String]) -> Result<()> {
         )?;
         let mut run = Command::new(&python);
         run.arg(workspace.root.join("fixtures/terminal/terminal.py"));
-        for (name, value) in boxer::command(workspace)?.get_envs() {
-            if let Some(value) = value {
-                run.env(name, value);
-            }
-        }
+        boxer::at_home(workspace, &mut run)?;
         process::run(run.arg(workspace.boxer()).arg(&component).args(COMPONENT_CASES))?;
     }
     Ok(())
