@@ -7,9 +7,7 @@ use runtime::{
 };
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,9 +17,6 @@ const FIRST_GREETING: Duration = Duration::from_secs(600);
 /// What is kept of what a box says of itself: lines, and bytes of each.
 const LINES: usize = 16;
 const LINE: usize = 1 << 10;
-
-/// The first port from which a sandbox sees itself called.
-const FIRST_PORT: u16 = 32_768;
 
 /// Told of each line that a box says of itself.
 pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
@@ -36,8 +31,6 @@ pub struct Running {
     freezer: Freezer,
     interrupt: Interrupt,
     over: Arc<Over>,
-    /// How often it was called.
-    calls: AtomicU16,
 }
 
 /// How a box has ended, once it has.
@@ -114,7 +107,7 @@ impl Running {
             told.changed.notify_all();
         };
         std::thread::Builder::new().name("sandbox".to_owned()).spawn(work).map_err(start)?;
-        Ok(Running { attach, caller, freezer, interrupt, over, calls: AtomicU16::new(0) })
+        Ok(Running { attach, caller, freezer, interrupt, over })
     }
 
     /// Reaches into it.
@@ -151,10 +144,7 @@ impl Running {
     /// # Errors
     /// Nobody listens (`ConnectionRefused`), or it has ended (`BrokenPipe`).
     pub fn call(&self, port: u16) -> io::Result<UnixStream> {
-        // As on Linux, a connection of port 0 is none, and each needs a port of its own.
-        let next = self.calls.fetch_add(1, Ordering::Relaxed);
-        let peer = FIRST_PORT + next % (u16::MAX - FIRST_PORT);
-        self.caller.call_and_wait(port, SocketAddr::from((Ipv4Addr::LOCALHOST, peer)))
+        self.caller.call_and_wait(port)
     }
 
     /// Its state; it goes on or ends then.

@@ -5,7 +5,7 @@ use mux::control::Control;
 use runtime::{Caller, Descriptor, Fork, Freezer, Input, Interrupt, Network};
 use std::cell::{Cell, RefCell};
 use std::io::{ErrorKind, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
@@ -89,8 +89,7 @@ impl Instance {
         let end = Instant::now() + timeout;
         let mut at_once = true;
         loop {
-            let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-            match self.call(port, peer).await {
+            match self.call(port, self.caller.peer()).await {
                 Ok(_) => return Ok(at_once),
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
                 Err(_) => {

@@ -4,9 +4,11 @@ use super::serve::{Hub, Lane};
 use super::tcp::both_ways;
 use mux::Transport;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -17,7 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Connects to ports of one box, whatever the host's own ports are. Clones lead to the same box.
 #[derive(Clone, Debug)]
-pub struct Caller(UnboundedSender<Call>);
+pub struct Caller {
+    calls: UnboundedSender<Call>,
+    /// How many peers of this host there were.
+    peers: Arc<AtomicU16>,
+}
+
+/// The first port from which a box sees itself called by this host.
+const FIRST_PORT: u16 = 32_768;
 
 /// One connection that is asked for.
 #[derive(Debug)]
@@ -33,7 +42,7 @@ pub(super) struct Call {
 /// A caller, and where its calls come.
 pub(super) fn pair() -> (Caller, UnboundedReceiver<Call>) {
     let (caller, calls) = unbounded_channel();
-    (Caller(caller), calls)
+    (Caller { calls: caller, peers: Arc::default() }, calls)
 }
 
 impl Caller {
@@ -50,26 +59,34 @@ impl Caller {
         }
     }
 
-    /// The same for a thread that may wait: until the box says whether somebody listens. Not for boxes whose guest program does not say it.
+    /// The same from [`Caller::peer`], for a thread that may wait: until the box says whether somebody listens. Not for boxes whose guest
+    /// program does not say it.
     ///
     /// # Errors
     /// As for [`Caller::call`].
-    pub fn call_and_wait(&self, port: u16, peer: SocketAddr) -> io::Result<UnixStream> {
-        let (ours, told) = self.ask(port, peer)?;
+    pub fn call_and_wait(&self, port: u16) -> io::Result<UnixStream> {
+        let (ours, told) = self.ask(port, self.peer())?;
         told.blocking_recv().map_err(|_| self.refused())?;
         Ok(ours)
+    }
+
+    /// This host on its loopback, as the next one that calls. As on Linux, a connection of port 0 is none, and each needs a port of its own.
+    pub fn peer(&self) -> SocketAddr {
+        let next = self.peers.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST_PORT + next % (u16::MAX - FIRST_PORT);
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
     }
 
     fn ask(&self, port: u16, peer: SocketAddr) -> io::Result<(UnixStream, oneshot::Receiver<()>)> {
         let (ours, end) = UnixStream::pair()?;
         end.set_nonblocking(true)?;
         let (taken, told) = oneshot::channel();
-        self.0.send(Call { port, peer, end, taken }).map_err(|_| self.refused())?;
+        self.calls.send(Call { port, peer, end, taken }).map_err(|_| self.refused())?;
         Ok((ours, told))
     }
 
     fn refused(&self) -> io::Error {
-        let over = self.0.is_closed();
+        let over = self.calls.is_closed();
         let kind = if over { io::ErrorKind::BrokenPipe } else { io::ErrorKind::ConnectionRefused };
         kind.into()
     }
