@@ -261,7 +261,7 @@ fn a_session_is_told_to_stop_and_then_killed() {
     assert_eq!(sys.k.instructions_left(child), None);
     assert_eq!(sys.k.end_measure(2), Ok((500 + GRACE, true)));
     assert_eq!(sys.k.end_measure(2), Err(Errno::EBADF));
-    let is_dead = |sys: &Sys| sys.k.tasks.thread(child).is_none();
+    let is_dead = |sys: &Sys| sys.k.tasks.thread(child).is_none_or(|t| t.has_ended());
     for _ in 0..10 {
         if !is_dead(&sys) {
             sys.k.schedule();

@@ -406,6 +406,16 @@ fn forms_of_proc() {
 }
 
 #[test]
+fn files_of_proc() {
+    check("procfile");
+}
+
+#[test]
+fn first_threads_that_end() {
+    check("leader");
+}
+
+#[test]
 fn filters_of_system_calls() {
     check("seccomp");
 }

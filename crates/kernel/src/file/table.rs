@@ -40,6 +40,11 @@ impl FdTable {
         }
     }
 
+    /// A table of the same box without open files.
+    pub fn emptied(&self) -> FdTable {
+        FdTable::new(&self.shared)
+    }
+
     /// A copy for a forked process, without the record locks.
     pub fn fork(&self) -> FdTable {
         let mut charge = Charge::new(&self.shared.account, Purpose::Programs);

@@ -85,6 +85,8 @@ pub struct Meta {
     pub rdev: u64,
     /// Size in bytes.
     pub size: u64,
+    /// Size in which to read and write it, in bytes; 0: a page.
+    pub block_size: u32,
     /// Allocated size in units of 512 bytes.
     pub blocks: u64,
     /// Last access.

@@ -71,6 +71,7 @@ impl Lower {
             gid: inode.gid,
             rdev: makedev(rootfs::dev_major(inode.rdev), rootfs::dev_minor(inode.rdev)),
             size,
+            block_size: 0,
             blocks,
             atime: mtime,
             mtime,

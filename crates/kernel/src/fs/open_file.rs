@@ -62,6 +62,11 @@ pub trait FileOps {
         false
     }
 
+    /// Whether each write is a message of its own: one of no bytes, too, and what it leaves of one is not offered to it again.
+    fn takes_messages(&self) -> bool {
+        false
+    }
+
     /// Whether bytes may go between it and a pipe without a copy of the caller's: from it, or with `write` to it (splice(2),
     /// sendfile(2)).
     fn splices(&self, _write: bool) -> bool {

@@ -14,6 +14,9 @@ use super::{LOW_END, Mm};
 pub struct SpaceId(pub(super) u32);
 
 impl SpaceId {
+    /// No space: that of a thread that has ended.
+    pub const NONE: SpaceId = SpaceId(0);
+
     /// The bare number, for keys.
     pub fn raw(self) -> u32 {
         self.0
@@ -106,6 +109,11 @@ impl Space {
     /// Most bytes resident so far.
     pub fn peak_resident(&self) -> u64 {
         self.peak_rss.max(self.table.present()) << PAGE_SHIFT
+    }
+
+    /// The largest resident set is from now on that of now on.
+    pub fn forget_peak(&mut self) {
+        self.peak_rss = 0;
     }
     /// Bytes mapped.
     pub fn mapped(&self) -> u64 {

@@ -284,11 +284,8 @@ impl Kernel {
     /// siginfo of SIGCHLD.
     pub(crate) fn child_info(&self, pid: ProcessId, code: i32, status: i32) -> Siginfo {
         let mut info = siginfo(SIGCHLD, code);
-        let (uid, cpu) = self.tasks.process(pid).map_or((0, 0), |p| (p.uid, p.usage.cpu_ns));
-        let uid = match self.tasks.process(pid).and_then(|p| self.tasks.thread(p.leader())) {
-            Some(thread) => thread.creds.uid.real,
-            None => uid,
-        };
+        let cpu = self.tasks.process(pid).map_or(0, |p| p.usage.cpu_ns);
+        let uid = self.tasks.thread(ThreadId(pid.0)).map_or(0, |t| t.creds.uid.real);
         info.fields[0] = u64::from(pid.0) | u64::from(uid) << 32;
         info.fields[1] = u64::from(status as u32);
         // si_utime in clock ticks.

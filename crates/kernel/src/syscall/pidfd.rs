@@ -23,13 +23,13 @@ impl Kernel {
         Ok((pidfd.life.clone(), file.is_nonblocking()))
     }
 
-    /// The first thread of the process that `fd` stands for; `ESRCH` when the process has ended.
+    /// The first thread of the process that `fd` stands for; `ESRCH` when it has ended, also if others go on.
     fn pidfd_thread(&self, tid: ThreadId, fd: i32) -> Result<ThreadId, Errno> {
         let (life, _) = self.pidfd(tid, fd)?;
-        if life.stage() != Stage::Alive {
-            return Err(Errno::ESRCH);
-        }
-        Ok(self.tasks.process(life.pid).ok_or(Errno::ESRCH)?.leader())
+        let first = ThreadId(life.pid.0);
+        let lives = life.stage() == Stage::Alive
+            && self.tasks.thread(first).is_some_and(|thread| !thread.has_ended());
+        if lives { Ok(first) } else { Err(Errno::ESRCH) }
     }
 
     /// A descriptor for process `pid`, close-on-exec.

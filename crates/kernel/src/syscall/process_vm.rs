@@ -36,6 +36,9 @@ fn transfer(k: &mut Kernel, tid: ThreadId, a: Args, write: bool) -> SysResult {
     }
     let target = ThreadId(a.u32(0));
     k.may_access(tid, target, By::RealIds)?;
+    if k.tasks[target].has_ended() {
+        return Err(Errno::ESRCH.into());
+    }
     let (here, there) = (k.mm.current(), k.tasks[target].space);
     let total = local.total().min(remote.total());
     let mut buf = vec![0; CHUNK.min(total as usize)];

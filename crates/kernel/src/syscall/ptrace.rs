@@ -245,6 +245,7 @@ fn attach(
     let me = k.tasks[tid].pid;
     let pid = k.tasks.thread(target).map(|t| t.pid).ok_or(Errno::ESRCH)?;
     if pid == me
+        || k.tasks[target].has_ended()
         || k.may_access(tid, target, By::RealIds).is_err()
         || k.tasks[target].ptrace.is_some()
         || k.tasks[pid].exiting.is_some()

@@ -74,11 +74,7 @@ impl Kernel {
         }
         for pid in children {
             let process = &self.tasks[pid];
-            let uid = process
-                .threads
-                .first()
-                .and_then(|&t| self.tasks.thread(t))
-                .map_or(process.uid, |t| t.creds.uid.real);
+            let uid = self.tasks.thread(ThreadId(pid.0)).map_or(0, |t| t.creds.uid.real);
             let mut found = Found { pid, uid, status: 0, code: 0, value: 0, usage: process.usage };
             found.usage.add(&process.child_usage);
             if let (Some(status), true) = (process.zombie, options & WEXITED != 0) {

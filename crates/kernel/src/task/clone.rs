@@ -287,6 +287,7 @@ impl Kernel {
         process.dumpable = caller.dumpable;
         process.no_huge_pages = caller.no_huge_pages;
         process.dump_filter = caller.dump_filter;
+        process.login_uid = caller.login_uid;
         process.membarrier = caller.membarrier;
         process.exe = caller.exe.clone();
         process.oom_score_adj = caller.oom_score_adj;

@@ -30,6 +30,8 @@ pub const CAP_SYS_ADMIN: u32 = 21;
 pub const CAP_SYS_NICE: u32 = 23;
 /// CAP_SYS_RESOURCE.
 pub const CAP_SYS_RESOURCE: u32 = 24;
+/// CAP_AUDIT_CONTROL.
+pub const CAP_AUDIT_CONTROL: u32 = 30;
 /// CAP_SYS_TIME.
 pub const CAP_SYS_TIME: u32 = 25;
 

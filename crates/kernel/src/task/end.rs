@@ -4,7 +4,7 @@ use abi::signal::*;
 use abi::time::RLIMIT_CORE;
 
 use super::process::Usage;
-use super::{INIT, ProcessId, Run, ThreadId};
+use super::{INIT, ProcessId, ThreadId};
 use crate::file::pidfd::Stage;
 use crate::file::tty::Terminals;
 use crate::signal::siginfo;
@@ -56,7 +56,7 @@ impl Kernel {
     /// Releases everything the thread holds.
     pub(crate) fn end_thread(&mut self, tid: ThreadId) {
         let Some(thread) = self.tasks.thread(tid) else { return };
-        if thread.run == Run::Dead {
+        if thread.has_ended() {
             return;
         }
         if tid == self.current {
@@ -86,8 +86,7 @@ impl Kernel {
         if before != space {
             self.mm.activate(before);
         }
-        let Some(mut thread) = self.tasks.remove_thread(tid) else { return };
-        thread.run = Run::Dead;
+        let Some(thread) = self.tasks.remove_thread(tid) else { return };
         let Some(process) = self.tasks.process_mut(pid) else { return };
         process.threads.remove(&tid);
         process.usage.cpu_ns += thread.cpu_ns;
@@ -95,24 +94,20 @@ impl Kernel {
         process.usage.peak_rss = process.usage.peak_rss.max(peak);
         if process.threads.is_empty() {
             process.usage.faults = faults;
-            process.uid = thread.creds.uid.real;
-            process.comm = thread.comm.clone();
         }
         let last = process.threads.is_empty();
         let status = process.exiting;
         self.leave_ghost(&thread, status);
-        self.release_files(thread);
+        // The last holder of its tables closes the files. The first thread stays, as what is left of the process.
+        let ended = thread.ended();
+        if tid.0 == pid.0 {
+            self.tasks.add_thread(ended);
+        }
         if last {
             self.end_process(pid);
         } else {
             self.pass_children(pid, tid);
         }
-    }
-
-    /// Drops the thread's tables: the last holder closes the files.
-    fn release_files(&mut self, thread: super::Thread) {
-        drop(thread.files);
-        drop(thread.fs);
     }
 
     /// The last thread is gone: zombie, orphans, SIGCHLD.
@@ -170,7 +165,6 @@ impl Kernel {
             // Files are closed so that host files are complete.
             if let Some(thread) = self.tasks.remove_thread(tid) {
                 self.mm.drop_space(thread.space);
-                self.release_files(thread);
             }
         }
     }
@@ -280,6 +274,7 @@ impl Kernel {
     /// A zombie was waited for: its id is free again. Returns its use, children included.
     pub(crate) fn reap_process(&mut self, pid: ProcessId) -> Usage {
         let Some(process) = self.tasks.remove_process(pid) else { return Usage::default() };
+        self.tasks.remove_thread(ThreadId(pid.0));
         process.life.reach(Stage::Gone);
         let mut usage = process.usage;
         usage.add(&process.child_usage);

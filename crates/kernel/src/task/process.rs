@@ -66,6 +66,9 @@ pub enum Report {
     Continued,
 }
 
+/// [`Process::login_uid`] where nobody has logged in.
+pub const NO_LOGIN: u32 = u32::MAX;
+
 /// A process.
 pub struct Process {
     /// Its id.
@@ -84,7 +87,7 @@ pub struct Process {
     pub sid: ProcessId,
     /// Children that live or are zombies.
     pub children: BTreeSet<ProcessId>,
-    /// Live threads.
+    /// Live threads: the first one is not among them when it has ended before others.
     pub threads: BTreeSet<ThreadId>,
     /// Signals sent to the process.
     pub pending: Pending,
@@ -122,12 +125,10 @@ pub struct Process {
     pub no_huge_pages: bool,
     /// What a core dump would hold (`/proc/pid/coredump_filter`).
     pub dump_filter: u32,
+    /// Who logged in (`/proc/pid/loginuid`), or [`NO_LOGIN`].
+    pub login_uid: u32,
     /// PR_SET_CHILD_SUBREAPER.
     pub subreaper: bool,
-    /// Real user when it ended, for waitid.
-    pub uid: u32,
-    /// Program name at the end, for `/proc/pid/stat` of zombies.
-    pub comm: Vec<u8>,
     /// Absolute path of the program.
     pub exe: Vec<u8>,
     /// OOM score adjustment.
@@ -167,16 +168,20 @@ impl Process {
             dumpable: 1,
             no_huge_pages: false,
             dump_filter: 0x33,
+            login_uid: NO_LOGIN,
             subreaper: false,
-            uid: 0,
-            comm: Vec::new(),
             exe: Vec::new(),
             oom_score_adj: 0,
             oom_score_adj_min: 0,
         }
     }
 
-    /// The first thread, which gives its name and file tables to `/proc/pid`.
+    /// How many threads proc(5) counts: the first one stays when it has ended.
+    pub fn thread_count(&self) -> usize {
+        self.threads.len() + usize::from(!self.threads.contains(&ThreadId(self.pid.0)))
+    }
+
+    /// The first thread that lives; of a zombie the first.
     pub fn leader(&self) -> ThreadId {
         let leader = ThreadId(self.pid.0);
         if self.threads.contains(&leader) {

@@ -28,7 +28,7 @@ pub enum Run {
     Retry,
     /// A system call that a tracer saw first is to be made.
     Enter,
-    /// The first thread of a process whose other threads live on, or of a zombie.
+    /// The first thread of a process, which has ended: others live on, or the process is a zombie.
     Dead,
 }
 
@@ -178,6 +178,39 @@ impl Thread {
     /// The signals that sigtimedwait(2) waits for.
     pub fn awaited(&self) -> SigSet {
         if matches!(self.run, Run::Blocked(_)) { self.restart.awaited } else { SigSet::default() }
+    }
+
+    /// Whether it has ended, and stays as long as its process because it was the first.
+    pub fn has_ended(&self) -> bool {
+        self.run == Run::Dead
+    }
+
+    /// What others still see of it when it has ended: its name, ids and values of the scheduler, and neither memory nor files.
+    pub fn ended(self) -> Thread {
+        let fs = self.fs.borrow().clone();
+        let files = self.files.borrow().emptied();
+        Thread {
+            run: Run::Dead,
+            space: SpaceId::NONE,
+            files: Rc::new(files.into()),
+            fs: Rc::new(fs.into()),
+            ctx: Context::default(),
+            syscall: None,
+            restart: Restart::default(),
+            restart_block: None,
+            saved_mask: None,
+            pending: Pending::default(),
+            look_at_signals: false,
+            trace: None,
+            rseq: None,
+            ptrace: None,
+            injected: None,
+            dispatch: None,
+            undo: None,
+            robust_list: (0, 0),
+            clear_tid: 0,
+            ..self
+        }
     }
 
     /// What waits without looking at signals does so no more: the process ends.

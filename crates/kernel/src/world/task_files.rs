@@ -1,5 +1,6 @@
 //! Files of one task in proc(5).
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::rc::Rc;
 
@@ -14,6 +15,8 @@ use crate::mm::Space;
 use crate::syscall::prctl::TIMER_SLACK;
 use crate::syscall::time::TICK_NS;
 use crate::task::access::By;
+use crate::task::creds::CAP_AUDIT_CONTROL;
+use crate::task::process::NO_LOGIN;
 use crate::task::{Process, Run, Thread, oom};
 use crate::{Kernel, ProcessId, ThreadId};
 
@@ -41,17 +44,11 @@ fn number(text: &str) -> Option<i64> {
 
 impl Kernel {
     fn thread_of(&self, tid: u32) -> Option<&Thread> {
-        self.tasks.thread(ThreadId(tid)).or_else(|| {
-            let process = self.tasks.process(ProcessId(tid))?;
-            self.tasks.thread(process.leader())
-        })
+        self.tasks.thread(ThreadId(tid))
     }
 
     fn process_by(&self, tid: u32) -> Option<&Process> {
-        match self.tasks.thread(ThreadId(tid)) {
-            Some(thread) => self.tasks.process(thread.pid),
-            None => self.tasks.process(ProcessId(tid)),
-        }
+        self.tasks.process(self.thread_of(tid)?.pid)
     }
 
     fn space_of(&self, tid: u32) -> Option<&Space> {
@@ -73,11 +70,13 @@ impl Kernel {
     }
 
     fn comm(&self, tid: u32) -> String {
-        let comm = match self.thread_of(tid) {
-            Some(thread) => thread.comm.clone(),
-            None => self.process_by(tid).map(|p| p.comm.clone()).unwrap_or_default(),
-        };
-        String::from_utf8_lossy(&comm).into_owned()
+        let comm = self.thread_of(tid).map(|t| t.comm.as_slice()).unwrap_or_default();
+        String::from_utf8_lossy(comm).into_owned()
+    }
+
+    /// The name on a line with others.
+    fn escaped_comm(&self, tid: u32) -> String {
+        self.comm(tid).replace('\\', "\\\\").replace('\n', "\\n")
     }
 
     /// Bytes `range` of a task's memory.
@@ -99,12 +98,18 @@ impl Kernel {
         let mut out = String::new();
         let thread = self.thread_of(tid);
         let id = if whole { process.pid.0 } else { tid };
-        let umask = thread.map_or(0o22, |t| t.fs.borrow().umask);
+        let umask = match thread {
+            Some(thread) if !thread.has_ended() => {
+                format!("Umask:\t{:04o}\n", thread.fs.borrow().umask)
+            }
+            _ => String::new(),
+        };
+        let descriptors = if umask.is_empty() { 0 } else { 64 };
         let _ = write!(
             out,
-            "Name:\t{}\nUmask:\t{umask:04o}\nState:\t{state} ({word})\nTgid:\t{}\nNgid:\t0\nPid:\t{id}\n\
+            "Name:\t{}\n{umask}State:\t{state} ({word})\nTgid:\t{}\nNgid:\t0\nPid:\t{id}\n\
              PPid:\t{}\nTracerPid:\t{}\n",
-            self.comm(tid),
+            self.escaped_comm(tid),
             process.pid,
             process.parent,
             thread.and_then(|t| t.ptrace.as_ref()).map_or(0, |traced| traced.tracer.0),
@@ -114,7 +119,7 @@ impl Kernel {
             let groups: String = t.creds.groups.iter().map(|g| format!("{g} ")).collect();
             let _ = write!(
                 out,
-                "Uid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\nFDSize:\t64\nGroups:\t{groups}\n",
+                "Uid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\nFDSize:\t{descriptors}\nGroups:\t{groups}\n",
                 u.real, u.effective, u.saved, u.fs, g.real, g.effective, g.saved, g.fs
             );
         }
@@ -156,7 +161,7 @@ impl Kernel {
             out,
             "Threads:\t{}\nSigQ:\t{}/{}\nSigPnd:\t{pending:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{:016x}\n\
              SigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n",
-            process.threads.len().max(1),
+            process.thread_count(),
             process.pending.len(),
             process.limits.soft(RLIMIT_SIGPENDING),
             process.pending.set().0,
@@ -210,7 +215,7 @@ impl Kernel {
         let mask31 = 0x7fff_ffff;
         let mut f: Vec<String> = vec![
             id.to_string(),
-            format!("({})", self.comm(tid)),
+            format!("({})", self.escaped_comm(tid)),
             state.to_string(),
             process.parent.to_string(),
             process.pgid.to_string(),
@@ -228,7 +233,7 @@ impl Kernel {
             (children.system_ns() / TICK_NS).to_string(),
             (20 + nice).to_string(),
             nice.to_string(),
-            process.threads.len().max(1).to_string(),
+            process.thread_count().to_string(),
             "0".into(),
             (process.start_ns.saturating_sub(self.boot_ns) / TICK_NS).to_string(),
             space.map_or(0, Space::mapped).to_string(),
@@ -275,7 +280,7 @@ impl Kernel {
         let mut out = format!(
             "{} ({tid}, #threads: {})\n{}\n",
             self.comm(tid),
-            process.threads.len().max(1),
+            process.thread_count(),
             "-".repeat(67)
         );
         let ms = format!("{}.{:06}", cpu / 1_000_000, cpu % 1_000_000);
@@ -335,8 +340,11 @@ impl ProcView for Kernel {
 
     fn tids(&self, pid: u32) -> Vec<u32> {
         match self.tasks.process(ProcessId(pid)) {
-            Some(p) if p.threads.is_empty() => vec![pid],
-            Some(p) => p.threads.iter().map(|t| t.0).collect(),
+            Some(p) => {
+                let mut tids: BTreeSet<u32> = p.threads.iter().map(|t| t.0).collect();
+                tids.insert(pid);
+                tids.into_iter().collect()
+            }
             None => Vec::new(),
         }
     }
@@ -346,12 +354,12 @@ impl ProcView for Kernel {
     }
 
     fn owner(&self, tid: u32) -> Option<(u32, u32)> {
-        match self.thread_of(tid) {
-            // A process that may not be looked into belongs to root.
-            Some(_) if self.process_by(tid).is_some_and(|p| p.dumpable != 1) => Some((0, 0)),
-            Some(t) => Some((t.creds.uid.effective, t.creds.gid.effective)),
-            None => self.process_by(tid).map(|p| (p.uid, p.uid)),
+        let thread = self.thread_of(tid)?;
+        // A process that may not be looked into belongs to root.
+        if self.process_by(tid).is_some_and(|p| p.dumpable != 1) {
+            return Some((0, 0));
         }
+        Some((thread.creds.uid.effective, thread.creds.gid.effective))
     }
 
     fn fds(&self, tid: u32) -> Option<Vec<i32>> {
@@ -363,8 +371,18 @@ impl ProcView for Kernel {
         Some((files.get(fd).ok()?, files.cloexec(fd) == Ok(true)))
     }
 
+    fn task_ended(&self, tid: u32) -> bool {
+        self.thread_of(tid).is_none_or(Thread::has_ended)
+    }
+
+    fn mapped(&self, tid: u32) -> Vec<(u64, u64, Vec<u8>)> {
+        let vmas = self.space_of(tid).into_iter().flat_map(|space| space.vmas().iter());
+        vmas.filter_map(|(start, vma)| Some((start, vma.end, vma.source.as_ref()?.name().path)))
+            .collect()
+    }
+
     fn place(&self, tid: u32, name: &str) -> Option<Rc<Dentry>> {
-        let thread = self.thread_of(tid)?;
+        let thread = self.thread_of(tid).filter(|t| !t.has_ended())?;
         match name {
             "cwd" => Some(thread.fs.borrow().cwd.clone()),
             "root" => Some(thread.fs.borrow().root.clone()),
@@ -451,6 +469,8 @@ impl ProcView for Kernel {
                 Some(format!("{cpu} 0 0\n"))
             }
             "syscall" => Some("running\n".into()),
+            "coredump_filter" if self.task_ended(tid) => Some(String::new()),
+            "loginuid" => self.process_by(tid).map(|p| p.login_uid.to_string()),
             "coredump_filter" => self.process_by(tid).map(|p| format!("{:08x}\n", p.dump_filter)),
             "timerslack_ns" => self.thread_of(tid).map(|t| format!("{}\n", t.timer_slack)),
             _ => None,
@@ -459,12 +479,14 @@ impl ProcView for Kernel {
     }
 
     fn task_write(&mut self, tid: u32, name: &str, data: &[u8]) -> Res<()> {
-        let text = String::from_utf8_lossy(data).trim().to_string();
+        // As a string of C.
+        let given = data.split(|&b| b == 0).next().unwrap_or_default();
+        let text = String::from_utf8_lossy(given).trim().to_string();
         match name {
             "comm" => {
-                let end = data.iter().position(|&b| b == b'\n').unwrap_or(data.len()).min(15);
+                let end = given.len().min(15);
                 let thread = self.tasks.thread_mut(ThreadId(tid)).ok_or(Errno::ESRCH)?;
-                thread.comm = data[..end].to_vec();
+                thread.comm = given[..end].to_vec();
                 Ok(())
             }
             "oom_adj" | "oom_score_adj" => {
@@ -491,10 +513,38 @@ impl ProcView for Kernel {
                 Ok(())
             }
             // Limits and maps that change nothing here are accepted.
-            "loginuid" => Ok(()),
+            "loginuid" => {
+                let value = text.parse::<u32>().map_err(|_| Errno::EINVAL)?;
+                let pid = self.process_by(tid).map(|p| p.pid).ok_or(Errno::ESRCH)?;
+                // audit_set_loginuid: once, and only one's own.
+                if self.tasks.thread(self.current).is_none_or(|t| t.pid != pid) {
+                    return Err(Errno::EPERM);
+                }
+                let set = self.tasks[pid].login_uid;
+                let auditor = self.tasks[self.current].creds.capable(CAP_AUDIT_CONTROL);
+                if set != NO_LOGIN && !auditor {
+                    return Err(Errno::EPERM);
+                }
+                self.tasks[pid].login_uid = value;
+                Ok(())
+            }
+            "clear_refs" => {
+                /// Kinds of pages whose marks are to go: all, anonymous, of files, written to; or the largest size so far.
+                const KINDS: std::ops::RangeInclusive<i64> = 1..=5;
+                // There are no marks to clear: no page is told from another by when it was used.
+                let kind =
+                    number(&text).filter(|kind| KINDS.contains(kind)).ok_or(Errno::EINVAL)?;
+                if kind == 5
+                    && let Some(space) = self.thread_of(tid).map(|t| t.space)
+                    && let Some(space) = self.mm.space_mut(space)
+                {
+                    space.forget_peak();
+                }
+                Ok(())
+            }
             // They were written when the box began.
             "uid_map" | "gid_map" | "projid_map" => Err(Errno::EPERM),
-            _ => Err(Errno::EACCES),
+            _ => Err(Errno::EINVAL),
         }
     }
 

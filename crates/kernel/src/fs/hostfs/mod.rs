@@ -359,6 +359,7 @@ impl Inode for HostInode {
             gid: kept.gid.unwrap_or(unix.gid),
             rdev: 0,
             size,
+            block_size: 0,
             blocks: stat.unix.map_or(stat.size.div_ceil(512), |unix| unix.blocks),
             atime: Time::from_ns(stat.atime),
             mtime: Time::from_ns(stat.mtime),

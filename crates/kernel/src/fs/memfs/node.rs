@@ -91,6 +91,7 @@ impl Node {
             gid,
             rdev,
             size,
+            block_size: 0,
             blocks: 0,
             atime: now,
             mtime: now,

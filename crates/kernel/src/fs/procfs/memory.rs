@@ -3,9 +3,9 @@
 use std::any::Any;
 
 use abi::Errno;
-use abi::fcntl::SEEK_END;
+use abi::fcntl::{SEEK_CUR, SEEK_SET};
 
-use crate::fs::open_file::{FileOps, OpenFile, read_on, seek_to};
+use crate::fs::open_file::{FileOps, OpenFile, read_on};
 use crate::fs::{Cx, Res};
 
 /// An open `/proc/TID/mem`.
@@ -60,12 +60,15 @@ impl FileOps for MemFile {
     }
 }
 
-/// lseek(2) where there is no end to count from.
+/// lseek(2) in memory: any address is one, and there is no end to count from (`mem_lseek`).
 fn seek_without_end(file: &OpenFile, offset: i64, whence: u32) -> Res<u64> {
-    if whence == SEEK_END {
-        return Err(Errno::EINVAL);
-    }
-    seek_to(file, offset, whence, 0)
+    let at = match whence {
+        SEEK_SET => offset as u64,
+        SEEK_CUR => file.pos.get().wrapping_add_signed(offset),
+        _ => return Err(Errno::EINVAL),
+    };
+    file.pos.set(at);
+    Ok(at)
 }
 
 /// An open `/proc/TID/pagemap`: eight bytes for each page of the address space.

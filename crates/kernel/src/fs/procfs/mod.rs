@@ -10,14 +10,15 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use abi::Errno;
-use abi::fcntl::SEEK_END;
+use abi::fcntl::{O_ACCMODE, O_RDONLY, SEEK_DATA, SEEK_END, SEEK_HOLE};
 use abi::poll::{READABLE, WRITABLE};
 
 use self::namespace::NAMESPACES;
-use self::tables::{GUARDED, NET, SYSTEM, System, TASK, Task};
+use self::tables::{GUARDED, NET, OF_MEMORY, SIZE_MAX, SYSTEM, Seek, System, TASK, Task};
 use super::inode::{DirItem, Inode, InodeRef, Kind, Meta, Names, NewNode, SetAttr};
 use super::open_file::{FileOps, OpenFile, read_on, seek_to};
 use super::{Cx, Dentry, Res};
+use crate::source::MapSource;
 
 /// What proc(5) shows of processes and of the system. `Kernel` implements it.
 pub trait ProcView {
@@ -33,6 +34,10 @@ pub trait ProcView {
     fn fds(&self, tid: u32) -> Option<Vec<i32>>;
     /// The file of its descriptor `fd`, and whether it is closed by execve(2).
     fn file(&self, tid: u32, fd: i32) -> Option<(Rc<OpenFile>, bool)>;
+    /// Whether it has ended and nobody has waited for it: it has no memory, files or place any more.
+    fn task_ended(&self, tid: u32) -> bool;
+    /// What is mapped into its memory that has a name: first byte, end, name.
+    fn mapped(&self, tid: u32) -> Vec<(u64, u64, Vec<u8>)>;
     /// Its `cwd`, `root` or `exe`.
     fn place(&self, tid: u32, name: &str) -> Option<Rc<Dentry>>;
     /// Whether the caller may look into the task (`PTRACE_MODE_READ`), or with `change` also change it.
@@ -88,12 +93,23 @@ enum Node {
         tid: u32,
         row: usize,
     },
+    /// `/proc/PID/map_files/START-END`.
+    Mapped {
+        tid: u32,
+        start: u64,
+        end: u64,
+    },
 }
 
 /// An inode of proc(5).
 pub struct ProcInode {
     dev: u64,
     node: Node,
+}
+
+/// The name in `map_files` of a mapping.
+fn range_of((start, end, _): &(u64, u64, Vec<u8>)) -> String {
+    format!("{start:x}-{end:x}")
 }
 
 /// The root of a proc filesystem on device `dev`.
@@ -137,6 +153,8 @@ impl ProcInode {
             Node::FdInfo { tid, fd } => mix(4, *tid, *fd as u64),
             Node::Ns { tid, row } => mix(5, *tid, *row as u64),
             Node::Net { tid, row } => mix(6, *tid, *row as u64),
+            // Addresses are of pages, and no two mappings begin at one.
+            Node::Mapped { tid, start, .. } => mix(7, *tid, 0) ^ start >> 12,
         }
     }
 
@@ -146,7 +164,8 @@ impl ProcInode {
             | Node::TaskFile { tid, .. }
             | Node::Fd { tid, .. }
             | Node::FdInfo { tid, .. }
-            | Node::Ns { tid, .. } => Some(*tid),
+            | Node::Ns { tid, .. }
+            | Node::Mapped { tid, .. } => Some(*tid),
             // They belong to root, whoever the process is.
             Node::Net { .. } => None,
             _ => None,
@@ -169,6 +188,12 @@ impl ProcInode {
         let (uid, _) = cx.world.procs().owner(tid).ok_or(Errno::ENOENT)?;
         let allowed = cx.cred.uid == uid || cx.cred.capable(super::cx::cap::DAC_OVERRIDE);
         if allowed { Ok(()) } else { Err(Errno::EACCES) }
+    }
+
+    /// What `map_files` lists; EACCES unless the caller may look into the task.
+    fn mapped(cx: &mut Cx, tid: u32) -> Res<Vec<(u64, u64, Vec<u8>)>> {
+        let procs = cx.world.procs();
+        if procs.may_access(tid, false) { Ok(procs.mapped(tid)) } else { Err(Errno::EACCES) }
     }
 
     fn fds(cx: &mut Cx, tid: u32) -> Res<Vec<i32>> {
@@ -221,17 +246,39 @@ impl ProcInode {
         }
     }
 
-    fn write(&self, cx: &mut Cx, data: &[u8]) -> Res<()> {
+    /// Takes a write: how many of its bytes.
+    fn write(&self, cx: &mut Cx, data: &[u8]) -> Res<usize> {
         match &self.node {
             Node::SystemFile(row) => {
                 let (path, ..) = SYSTEM.get(*row).ok_or(Errno::ENOENT)?;
-                cx.world.procs().system_write(path, data)
+                cx.world.procs().system_write(path, data)?;
+                Ok(data.len())
             }
             Node::TaskFile { tid, .. } => {
                 let (name, ..) = self.task_row().ok_or(Errno::ENOENT)?;
-                cx.world.procs().task_write(*tid, name, data)
+                let taken = &data[..data.len().min(tables::longest_write(name))];
+                cx.world.procs().task_write(*tid, name, taken)?;
+                Ok(taken.len())
             }
-            _ => Err(Errno::EACCES),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn seek(&self) -> Seek {
+        match (&self.node, self.task_row()) {
+            (Node::SystemFile(_), _) if self.is_parameter() => Seek::Free,
+            (_, Some((name, ..))) => tables::seek(name),
+            _ => Seek::Sequential,
+        }
+    }
+
+    /// Whether it lies below `/proc/sys`.
+    fn is_parameter(&self) -> bool {
+        match &self.node {
+            Node::SystemFile(row) => {
+                SYSTEM.get(*row).is_some_and(|(path, ..)| path.starts_with("sys/"))
+            }
+            _ => false,
         }
     }
 
@@ -240,6 +287,7 @@ impl ProcInode {
             Node::SystemDir(_) | Node::TaskRoot { .. } => 0o555,
             Node::SystemFile(row) => SYSTEM.get(*row).map_or(0, |(_, perm, _)| *perm),
             Node::SelfLink(_) | Node::Ns { .. } => 0o777,
+            Node::Mapped { .. } => 0o400,
             Node::TaskFile { .. } => self.task_row().map_or(0, |(_, perm, _)| perm),
             Node::Fd { .. } => 0o700,
             Node::FdInfo { .. } | Node::Net { .. } => 0o444,
@@ -267,10 +315,12 @@ impl Inode for ProcInode {
             mode = Kind::Symlink.bits() | read | if file.is_writable() { 0o300 } else { 0o100 };
         }
         let is_dir = self.kind() == Kind::Dir;
-        let size = if self.kind() == Kind::Symlink && matches!(self.node, Node::Fd { .. }) {
-            64
-        } else {
-            0
+        let size = match (&self.node, self.task_row()) {
+            (Node::Fd { .. } | Node::Mapped { .. }, _) => 64,
+            (Node::TaskFile { tid, .. }, Some((_, _, Task::FdDir))) => {
+                cx.world.procs().fds(*tid).map_or(0, |fds| fds.len() as u64)
+            }
+            _ => 0,
         };
         Ok(Meta {
             dev: self.dev,
@@ -280,6 +330,7 @@ impl Inode for ProcInode {
             uid: owner.0,
             gid: owner.1,
             size,
+            block_size: 1024,
             atime: now,
             mtime: now,
             ctime: now,
@@ -295,7 +346,9 @@ impl Inode for ProcInode {
                 Some((_, _, System::Link(_))) => Kind::Symlink,
                 _ => Kind::File,
             },
-            Node::SelfLink(_) | Node::Fd { .. } | Node::Ns { .. } => Kind::Symlink,
+            Node::SelfLink(_) | Node::Fd { .. } | Node::Ns { .. } | Node::Mapped { .. } => {
+                Kind::Symlink
+            }
             Node::TaskFile { .. } => match self.task_row() {
                 Some((_, _, Task::Place)) => Kind::Symlink,
                 Some((_, _, Task::Made | Task::Text(_) | Task::Mounts)) | None => Kind::File,
@@ -371,6 +424,13 @@ impl Inode for ProcInode {
                         let row = NAMESPACES.iter().position(|(n, _)| *n == name);
                         Ok(self.make(Node::Ns { tid, row: row.ok_or(Errno::ENOENT)? }))
                     }
+                    Some(Task::MapDir) => {
+                        let range =
+                            Self::mapped(cx, tid)?.into_iter().find(|m| range_of(m) == name);
+                        let (start, end, _) = range.ok_or(Errno::ENOENT)?;
+                        Ok(self.make(Node::Mapped { tid, start, end }))
+                    }
+                    Some(Task::NetDir) if cx.world.procs().task_ended(tid) => Err(Errno::ENOENT),
                     Some(Task::NetDir) => {
                         let row = NET.iter().position(|(n, _)| *n == name);
                         Ok(self.make(Node::Net { tid, row: row.ok_or(Errno::ENOENT)? }))
@@ -436,6 +496,13 @@ impl Inode for ProcInode {
                             items.push((name.to_string(), Node::Ns { tid, row }));
                         }
                     }
+                    Some(Task::MapDir) => {
+                        for range in Self::mapped(cx, tid)? {
+                            let (start, end, _) = range;
+                            items.push((range_of(&range), Node::Mapped { tid, start, end }));
+                        }
+                    }
+                    Some(Task::NetDir) if cx.world.procs().task_ended(tid) => {}
                     Some(Task::NetDir) => {
                         for (row, (name, _)) in NET.iter().enumerate() {
                             items.push((name.to_string(), Node::Net { tid, row }));
@@ -458,6 +525,18 @@ impl Inode for ProcInode {
         Err(Errno::ENOENT)
     }
 
+    fn rename(
+        &self,
+        cx: &mut Cx,
+        _name: &[u8],
+        new_dir: &InodeRef,
+        new_name: &[u8],
+        _exchange: bool,
+    ) -> Res<()> {
+        new_dir.lookup(cx, new_name)?;
+        Err(Errno::EPERM)
+    }
+
     fn read_link(&self, cx: &mut Cx) -> Res<Vec<u8>> {
         match &self.node {
             Node::SelfLink(thread) => {
@@ -472,7 +551,17 @@ impl Inode for ProcInode {
                 Some((_, _, System::Link(target))) => Ok(target.as_bytes().to_vec()),
                 _ => Err(Errno::EINVAL),
             },
-            Node::Ns { row, .. } => Ok(namespace::text(*row).ok_or(Errno::ENOENT)?.into_bytes()),
+            Node::Ns { tid, row } => {
+                if cx.world.procs().task_ended(*tid) && !namespace::outlives(*row) {
+                    return Err(Errno::ENOENT);
+                }
+                Ok(namespace::text(*row).ok_or(Errno::ENOENT)?.into_bytes())
+            }
+            Node::Mapped { tid, start, end } => {
+                let all = Self::mapped(cx, *tid)?;
+                let found = all.into_iter().find(|(s, e, _)| s == start && e == end);
+                Ok(found.ok_or(Errno::ENOENT)?.2)
+            }
             _ => {
                 let place = self.magic(cx).ok_or(Errno::EINVAL)??;
                 let me = cx.world.job().tid;
@@ -491,7 +580,7 @@ impl Inode for ProcInode {
             Node::TaskFile { tid, .. } if matches!(self.task_row(), Some((_, _, Task::Place))) => {
                 Some(*tid)
             }
-            Node::Ns { tid, .. } => Some(*tid),
+            Node::Ns { tid, .. } | Node::Mapped { tid, .. } => Some(*tid),
             _ => None,
         };
         if tid.is_some_and(|tid| !cx.world.procs().may_access(tid, false)) {
@@ -507,25 +596,48 @@ impl Inode for ProcInode {
                 }
                 _ => None,
             },
+            Node::Ns { tid, row } if cx.world.procs().task_ended(*tid) => {
+                let stays = namespace::outlives(*row);
+                let dentry = namespace::dentry(*row).filter(|_| stays);
+                Some(dentry.ok_or(Errno::ENOENT))
+            }
             Node::Ns { row, .. } => Some(namespace::dentry(*row).ok_or(Errno::ENOENT)),
+            // Going there takes CAP_CHECKPOINT_RESTORE, which no container has.
+            Node::Mapped { .. } => Some(Err(Errno::EPERM)),
             _ => None,
         }
     }
 
     fn set_attr(&self, _cx: &mut Cx, attr: &SetAttr) -> Res<()> {
-        // O_TRUNC of a control file is not an error.
-        let only_size = attr.size.is_some() && attr.uid.is_none() && attr.perm.is_none();
-        if only_size { Ok(()) } else { Err(Errno::EPERM) }
+        // O_TRUNC of a control file is not an error. Times are now, and owners those of the task, whatever is set.
+        let of_task = self.tid().is_some();
+        let kept = match attr.perm {
+            Some(perm) => !of_task && perm == self.mode() & 0o7777,
+            None => of_task || attr.uid.unwrap_or(0) == 0 && attr.gid.unwrap_or(0) == 0,
+        };
+        if kept { Ok(()) } else { Err(Errno::EPERM) }
     }
 
     fn open(
         self: Rc<Self>,
         cx: &mut Cx,
         _dentry: &Rc<Dentry>,
-        _flags: u32,
+        flags: u32,
     ) -> Option<Res<Rc<dyn FileOps>>> {
         if let (Node::TaskFile { tid, .. }, Some((name, ..))) = (&self.node, self.task_row()) {
             let change = name == "mem";
+            if cx.world.procs().task_ended(*tid) {
+                match name {
+                    _ if OF_MEMORY.contains(&name) => return Some(Err(Errno::ESRCH)),
+                    _ if self.is_mount_table() => return Some(Err(Errno::EINVAL)),
+                    _ => {}
+                }
+            }
+            // The user namespace's own CAP_SYS_ADMIN, which a container's root does not have.
+            let admin = cx.cred.capable(super::cx::cap::SYS_ADMIN);
+            if name == "setgroups" && flags & O_ACCMODE != O_RDONLY && !admin {
+                return Some(Err(Errno::EACCES));
+            }
             if GUARDED.contains(&name) && !cx.world.procs().may_access(*tid, change) {
                 return Some(Err(Errno::EACCES));
             }
@@ -535,6 +647,9 @@ impl Inode for ProcInode {
             if name == "pagemap" {
                 return Some(Ok(Rc::new(memory::PageMap { tid: *tid })));
             }
+        }
+        if matches!(self.node, Node::Net { .. }) && flags & O_ACCMODE != O_RDONLY {
+            return Some(Err(Errno::EACCES));
         }
         if let Node::SystemFile(row) = &self.node
             && matches!(SYSTEM.get(*row), Some((_, _, System::Refused)))
@@ -580,8 +695,7 @@ impl FileOps for ProcFile {
     }
 
     fn write(&self, cx: &mut Cx, _file: &OpenFile, buf: &[u8]) -> Res<usize> {
-        self.inode.write(cx, buf)?;
-        Ok(buf.len())
+        self.inode.write(cx, buf)
     }
 
     fn write_at(&self, cx: &mut Cx, file: &OpenFile, _at: u64, buf: &[u8]) -> Res<usize> {
@@ -589,14 +703,47 @@ impl FileOps for ProcFile {
     }
 
     fn seek(&self, _cx: &mut Cx, file: &OpenFile, offset: i64, whence: u32) -> Res<u64> {
-        if whence == SEEK_END {
+        let limit = match self.inode.seek() {
+            Seek::Sequential if whence == SEEK_END => return Err(Errno::EINVAL),
+            // There is nothing, neither data nor a hole.
+            Seek::Limited | Seek::Free if matches!(whence, SEEK_DATA | SEEK_HOLE) => {
+                return Err(Errno::ENXIO);
+            }
+            Seek::Limited => SIZE_MAX,
+            Seek::Sequential | Seek::Free => i64::MAX as u64,
+        };
+        let before = file.pos.get();
+        let at = seek_to(file, offset, whence, 0)?;
+        if at > limit {
+            file.pos.set(before);
             return Err(Errno::EINVAL);
         }
-        seek_to(file, offset, whence, 0)
+        Ok(at)
     }
 
     fn is_seekable(&self) -> bool {
         true
+    }
+
+    fn takes_messages(&self) -> bool {
+        true
+    }
+
+    /// Only files that are read by iterators (`read_iter`).
+    fn splices(&self, _write: bool) -> bool {
+        match &self.inode.node {
+            Node::SystemFile(row) => {
+                !SYSTEM.get(*row).is_some_and(|(path, ..)| path.starts_with("sysvipc/"))
+            }
+            _ => self.inode.is_mount_table(),
+        }
+    }
+
+    fn map(&self, _cx: &mut Cx, _file: &OpenFile) -> Res<Rc<dyn MapSource>> {
+        let of_system = matches!(self.inode.node, Node::SystemFile(_) | Node::Net { .. });
+        // Files of /proc itself have their calls passed on, or fail.
+        let passed_on = of_system && !self.inode.is_parameter();
+        Err(if passed_on { Errno::EIO } else { Errno::ENODEV })
     }
 
     fn poll(&self, _cx: &mut Cx) -> u32 {

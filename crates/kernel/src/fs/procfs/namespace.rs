@@ -35,6 +35,7 @@ pub const NAMESPACES: &[(&str, u64)] = &[
     ("pid", 4026531836),
     ("pid_for_children", 4026531836),
     ("time", 4026531834),
+    ("time_for_children", 4026531834),
     ("user", 4026531837),
     ("uts", 4026531838),
 ];
@@ -46,11 +47,16 @@ fn class(name: &'static str) -> (&'static str, u64) {
         "ipc" => (name, CLONE_NEWIPC),
         "mnt" => (name, CLONE_NEWNS),
         "net" => (name, CLONE_NEWNET),
-        "time" => (name, CLONE_NEWTIME),
+        "time" | "time_for_children" => ("time", CLONE_NEWTIME),
         "user" => (name, CLONE_NEWUSER),
         "uts" => (name, CLONE_NEWUTS),
         _ => ("pid", CLONE_NEWPID),
     }
+}
+
+/// Whether a task that has ended still has the namespace: its number and its owner stay, all others are gone (`nsproxy`).
+pub fn outlives(row: usize) -> bool {
+    NAMESPACES.get(row).is_some_and(|(name, _)| matches!(*name, "pid" | "user"))
 }
 
 /// The text of a link: `net:[4026531840]`.

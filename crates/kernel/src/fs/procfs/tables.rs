@@ -288,6 +288,8 @@ pub enum Task {
     NsDir,
     /// A directory without files.
     Empty,
+    /// `map_files/`: links to the files that are mapped, by the ranges of addresses.
+    MapDir,
     /// `net/`.
     NetDir,
     /// The mount table in one of its forms.
@@ -299,9 +301,11 @@ pub const TASK: &[(&str, u32, Task)] = &[
     ("attr", 0o555, Task::Empty),
     ("auxv", 0o400, Task::Made),
     ("cgroup", 0o444, Task::Text("0::/\n")),
+    ("clear_refs", 0o200, Task::Made),
     ("cmdline", 0o444, Task::Made),
     ("comm", 0o644, Task::Made),
     ("coredump_filter", 0o644, Task::Made),
+    ("cpuset", 0o444, Task::Text("/\n")),
     ("cwd", 0o777, Task::Place),
     ("environ", 0o400, Task::Made),
     ("exe", 0o777, Task::Place),
@@ -310,7 +314,8 @@ pub const TASK: &[(&str, u32, Task)] = &[
     ("gid_map", 0o644, Task::Text("         0          0 4294967295\n")),
     ("io", 0o400, Task::Made),
     ("limits", 0o444, Task::Made),
-    ("loginuid", 0o644, Task::Text("4294967295")),
+    ("loginuid", 0o644, Task::Made),
+    ("map_files", 0o500, Task::MapDir),
     ("maps", 0o444, Task::Made),
     ("mem", 0o600, Task::Made),
     ("mountinfo", 0o444, Task::Mounts),
@@ -323,6 +328,7 @@ pub const TASK: &[(&str, u32, Task)] = &[
     ("oom_score_adj", 0o644, Task::Made),
     ("pagemap", 0o400, Task::Made),
     ("personality", 0o400, Task::Text("00000000\n")),
+    ("projid_map", 0o644, Task::Text("         0          0 4294967295\n")),
     ("root", 0o777, Task::Place),
     ("sched", 0o644, Task::Made),
     ("schedstat", 0o444, Task::Made),
@@ -412,6 +418,42 @@ const SOFTNET: &str = "00000000 00000000 00000000 00000000 00000000 00000000 000
 00000000 00000000 00000000 00000000 00000000\n";
 const WIRELESS: &str = "Inter-| sta-|   Quality        |   Discarded packets               | Missed | WE\n face | \
 tus | link level noise |  nwid  crypt   frag  retry   misc | beacon | 22\n";
+
+/// How lseek(2) works on a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seek {
+    /// A text that is made line by line (`seq_lseek`): it has no end to count from.
+    Sequential,
+    /// A file of no size that ends at [`SIZE_MAX`] (`generic_file_llseek`).
+    Limited,
+    /// A file of no size (`default_llseek`).
+    Free,
+}
+
+/// Largest offset in a file of proc(5) that has a limit (`MAX_NON_LFS`).
+pub const SIZE_MAX: u64 = (1 << 31) - 1;
+
+/// How a task's file `name` is sought in.
+pub fn seek(name: &str) -> Seek {
+    match name {
+        "auxv" | "cmdline" | "coredump_filter" | "environ" | "loginuid" | "sessionid" => {
+            Seek::Limited
+        }
+        "oom_adj" | "oom_score_adj" => Seek::Free,
+        _ => Seek::Sequential,
+    }
+}
+
+/// What a task's file `name` takes of a write, in bytes (`PROC_NUMBUF`).
+pub fn longest_write(name: &str) -> usize {
+    match name {
+        "oom_adj" | "oom_score_adj" => 12,
+        _ => usize::MAX,
+    }
+}
+
+/// Files of a task that cannot be opened when it has ended, since they are of its memory.
+pub const OF_MEMORY: &[&str] = &["auxv", "clear_refs", "environ", "mem", "pagemap", "smaps_rollup"];
 
 /// Files of a task that only those may open who may look into it (`PTRACE_MODE_READ`), or for `mem` trace it.
 pub const GUARDED: &[&str] = &[

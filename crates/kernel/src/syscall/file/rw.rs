@@ -235,6 +235,9 @@ impl Kernel {
         let ops = file.ops().clone();
         check_position(file, how, iov)?;
         if iov.total == 0 && ops.is_seekable() {
+            if ops.takes_messages() {
+                ops.write(&mut self.cx(tid), file, &[])?;
+            }
             return Ok(0);
         }
         let mut done = self.tasks[tid].restart.done.min(iov.total);
@@ -294,7 +297,7 @@ impl Kernel {
                 Err(e) => return Err(e.into()),
             };
             done += n as u64;
-            if done >= iov.total || got < want || n == 0 {
+            if done >= iov.total || got < want || n == 0 || n < got && ops.takes_messages() {
                 return Ok(done);
             }
         }
@@ -406,11 +409,13 @@ pub fn readv(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     }
 }
 
-/// writev(2)
+/// writev(2): of no bytes at all it asks no file.
 pub fn writev(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     let file = plain(k, tid, a, true)?;
-    let iov = Iov::read(k, a.u64(1), a.u64(2))?;
-    k.write_file(tid, &file, &iov, How::default())
+    match Iov::read(k, a.u64(1), a.u64(2))? {
+        iov if iov.total == 0 => Ok(0),
+        iov => k.write_file(tid, &file, &iov, How::default()),
+    }
 }
 
 /// preadv(2)

@@ -334,6 +334,9 @@ pub fn copy_file_range(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
     if to.file.flags() & O_APPEND != 0 {
         return Err(Errno::EBADF.into());
     }
+    if from.file.dentry().mount().dev != to.file.dentry().mount().dev {
+        return Err(Errno::EXDEV.into());
+    }
     if Rc::ptr_eq(from.file.dentry().inode(), to.file.dentry().inode()) {
         let start = |s: &Side| s.at.unwrap_or(s.file.pos.get());
         let (one, two, len) = (start(&from), start(&to), a.u64(4));

@@ -130,6 +130,11 @@ abi::pod! {
     }
 }
 
+/// `st_blksize`.
+fn block_size(meta: &Meta) -> u64 {
+    if meta.block_size == 0 { BLOCK_SIZE } else { u64::from(meta.block_size) }
+}
+
 fn record(meta: &Meta) -> Stat {
     let time = |t: Time| [t.sec as u64, u64::from(t.nsec)];
     let [a, m, c] = [time(meta.atime), time(meta.mtime), time(meta.ctime)];
@@ -142,7 +147,7 @@ fn record(meta: &Meta) -> Stat {
         st_gid: meta.gid,
         st_rdev: meta.rdev,
         st_size: meta.size,
-        st_blksize: BLOCK_SIZE,
+        st_blksize: block_size(meta),
         st_blocks: meta.blocks,
         times: [a[0], a[1], m[0], m[1], c[0], c[1]],
         ..Stat::default()
@@ -252,7 +257,7 @@ pub fn statx(k: &mut Kernel, tid: ThreadId, a: Args) -> SysResult {
         stx_mask: STATX_BASIC_STATS & !STATX_CHANGES
             | STATX_MNT_ID
             | mask & (STATX_CHANGES | STATX_BTIME),
-        stx_blksize: BLOCK_SIZE as u32,
+        stx_blksize: block_size(&meta) as u32,
         stx_attributes: attributes,
         stx_nlink: meta.nlink,
         stx_uid: meta.uid,
