@@ -1,5 +1,6 @@
 //! `cargo xtask js [--all] [WORD…]`: the package `packages/js`, compiled and tried in Node and Chromium, with `--all` in Firefox, too, on the box
-//! of `Dockerfile.examples/web`; and the client of sandboxes, `packages/sandbox-js`, in Node. Words choose tests by their names. With `--programs` the lists of `cargo xtask programs` in Chromium, instead.
+//! of `Dockerfile.examples/web`, and the list of programs of Alpine in boxes that may take 64 MB; and the client of sandboxes, `packages/sandbox-js`, in Node. Words
+//! choose tests by their names. With `--programs` the lists of `cargo xtask programs` in Chromium, instead (`--memory=64m`: in boxes with that `maxMemory`).
 
 use crate::examples::{self, Hub};
 use crate::paths::{Workspace, make_dir};
@@ -23,8 +24,9 @@ pub fn run(workspace: &Workspace, words: &[String]) -> Result<()> {
     }
     println!("js: the package has {:.1} kB", size as f64 / 1e3);
     if words.iter().any(|word| word == "--programs") {
-        let parts: Vec<&String> = words.iter().filter(|word| *word != "--programs").collect();
-        return programs::in_chromium(workspace, &parts);
+        let memory = words.iter().find_map(|word| word.strip_prefix("--memory="));
+        let parts = words.iter().map(String::as_str).filter(|word| !word.starts_with("--"));
+        return programs::in_chromium(workspace, &parts.collect::<Vec<_>>(), memory);
     }
     // A name in the documentation that leads nowhere is an error.
     process::run(npm(&package).args(["run", "--silent", "docs"]))?;
@@ -41,10 +43,13 @@ pub fn run(workspace: &Workspace, words: &[String]) -> Result<()> {
     let outside = shots.join("outside");
     let output = format!("type=web,dest={}", outside.display());
     let layout = fixtures::debian(workspace)?.join("layout");
-    let shell = "CMD [\"bash\", \"-i\"]\n";
+    let shell = "VOLUME /keep\nCMD [\"bash\", \"-i\"]\n";
     boxer::build_from_layout(workspace, &layout, "bookworm", shell, Path::new(&output))?;
     test.env("BOX", &wasm).env("WEB_BOX", &wasm).env("WEB_DIR", outside).env("SCREENSHOTS", &shots);
     process::run(&mut test)?;
+    if words == ["--all"] {
+        programs::in_chromium(workspace, &["alpine: "], Some("64m"))?;
+    }
     sandboxes(workspace, &layout, words)
 }
 

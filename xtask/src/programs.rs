@@ -81,8 +81,8 @@ pub fn run(workspace: &Workspace, rest: &[String]) -> Result<()> {
 }
 
 /// The cases of the short lists in boxes in Chromium, by the package in `packages/js`, against the same in a chroot. Words choose cases by their names;
-/// `browser.txt` beside the lists has those that are known to differ: `TREE: NAME: CAUSE`.
-pub fn in_chromium(workspace: &Workspace, parts: &[&String]) -> Result<()> {
+/// `browser.txt` beside the lists has those that are known to differ: `TREE: NAME: CAUSE`. `memory`: what each box may take (`maxMemory`).
+pub fn in_chromium(workspace: &Workspace, parts: &[&str], memory: Option<&str>) -> Result<()> {
     let cases = workspace.root.join("fixtures/programs");
     let known = std::fs::read_to_string(cases.join("browser.txt")).unwrap_or_default();
     let known: Vec<&str> =
@@ -94,12 +94,15 @@ pub fn in_chromium(workspace: &Workspace, parts: &[&String]) -> Result<()> {
         let text = std::fs::read_to_string(cases.join(name).with_extension("txt"))?;
         let tree = Tree::new(workspace, name, tag, dir)?;
         for case in parse(&text)? {
-            if !parts.is_empty() && !parts.iter().any(|part| case.name.contains(*part)) {
+            let label = format!("{name}: {}", case.name);
+            if !parts.is_empty() && !parts.iter().any(|part| label.contains(part)) {
                 continue;
             }
-            expected.push((format!("{name}: {}", case.name), tree.native(&case)?));
+            expected.push((label, tree.native(&case)?));
             let (shell, script) = (case.shell, case.script);
-            jobs.push(json!({ "box": tree.wasm, "shell": shell, "script": script }));
+            jobs.push(
+                json!({ "box": tree.wasm, "shell": shell, "script": script, "memory": memory }),
+            );
         }
     }
     let out = workspace.target.join("programs");

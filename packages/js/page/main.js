@@ -5,10 +5,16 @@ import { Terminal } from "./xterm/xterm.mjs";
 const status = document.getElementById("status");
 const tell = (text) => (status.textContent = text);
 try {
-  const box = await Box.open("box.wasm");
+  // What the image declares as volumes outlives the tab, in one tab at a time.
+  const box = await Box.open("box.wasm", { persist: true }).catch((error) => {
+    if (error.code !== "busy" && error.code !== "unsupported") throw error;
+    tell(`${error.message}: this time nothing is kept.`);
+    return Box.open("box.wasm");
+  });
   box.on("missing", (error) => tell(error.message));
+  box.on("unsaved", (error) => tell(error.message));
   const terminal = await box.terminal(document.getElementById("terminal"), { xterm: Terminal });
-  tell("");
+  if (status.textContent === "Loading…") tell("");
   terminal.xterm.focus();
   tell(`Ended with status ${await terminal.process.exit}.`);
 } catch (error) {

@@ -4,59 +4,16 @@ import { BoxError } from "./errors.js";
 import { ExecClient } from "./exec.js";
 import { BoxFiles } from "./fs.js";
 import { type FetchInit, fetchFrom } from "./http.js";
+import { type BoxBytes, commandOf, type File, imageConfig, load, shelfOf } from "./load.js";
 import { DESCRIPTOR, type FromWorker, STDIN, type ToWorker } from "./messages.js";
-import type { Platform, WorkerHandle } from "./platform.js";
-import { VARIABLES } from "./preview1.js";
+import { wayOf } from "./network.js";
+import { environment, type FreezeOptions, noZero, type OpenOptions, sizeOf, type SpawnOptions, variable } from "./options.js";
+import type { Shelf } from "./persist.js";
+import { platform, type WorkerHandle } from "./platform.js";
 import { BoxProcess, type Wire } from "./process.js";
 import { attach, type BoxTerminal, type TerminalOptions } from "./terminal.js";
-import { manifestOf, type Outside } from "./image.js";
-import { concat, customSection, type Extent, refill, type Segment, type Source, takeApart } from "./wasm.js";
+import { customSection, type Extent, refill } from "./wasm.js";
 import { WispServer } from "./wisp.js";
-
-/** Bounds of a box (`boxer run --help` describes them). Without one, what there is. */
-export interface Limits {
-  /** Memory of programs, `"512m"` or bytes. When it is used up the largest process is killed. */
-  memory?: string | number;
-  /** Files that are written. */
-  storage?: string | number;
-  /** Threads at once. */
-  pids?: number;
-  /** Time from the start, `"10s"`, after which the box ends with status 124. */
-  timeout?: string;
-  /** CPU time of all programs, after which it ends with status 152. */
-  cpuTime?: string;
-}
-
-export interface OpenOptions {
-  /** Breaks loading off, and later terminates the box. */
-  signal?: AbortSignal;
-  limits?: Limits;
-  /**
-   * What programs and the files that they write may take of the device's memory, bytes or `"256m"`: `/proc/meminfo` says so, and when it is used up
-   * allocations fail or the largest process is killed. The box as a whole stays below that, its file, and 256 MB for the kernel's own records.
-   */
-  maxMemory?: string | number;
-  hostname?: string;
-  /** Where the chunks are of a box of `boxer build -o type=web`; without it, in the folder `chunks` beside its file. In Node also a path. */
-  chunks?: string | URL;
-  /** Where the worker's script is, if a bundler has moved it. */
-  workerUrl?: string | URL;
-}
-
-export interface SpawnOptions {
-  /** Laid over the image's environment. */
-  env?: Record<string, string>;
-  cwd?: string;
-  /** `name`, `uid`, `name:group`, as in a Dockerfile. */
-  user?: string;
-  /** The standard streams are a terminal of that size (80 × 24). Its output is all on `stdout`. */
-  tty?: boolean | { cols: number; rows: number };
-}
-
-export interface FreezeOptions {
-  /** The box goes on; otherwise it ends with status 147, as with `boxer freeze`. */
-  keepRunning?: boolean;
-}
 
 /** A program has begun to listen at a TCP port, or does so no more. */
 export type PortListener = (port: number, type: "open" | "close") => void;
@@ -64,26 +21,15 @@ export type PortListener = (port: number, type: "open" | "close") => void;
 /** A part of the box's files, which lie outside of it, could not be had: a program got EIO or SIGBUS. It is tried again when it is touched again. */
 export type MissingListener = (error: BoxError) => void;
 
-/** Where a box's bytes are: a URL (in Node also a path), the bytes, a Blob, a Response. */
-export type BoxBytes = string | URL | ArrayBuffer | ArrayBufferView | Blob | Response;
+/** The server that leads out of the box cannot be reached, or has gone; programs get ENETUNREACH, or their connections are reset. It is tried again when a program connects. */
+export type NetworkListener = (error: BoxError) => void;
 
-interface File {
-  module: WebAssembly.Module;
-  source: Source | undefined;
-  segments: Segment[];
-  outside: Outside | undefined;
-}
+/** What programs have written in a directory that is to persist cannot be kept: the quota is used up. What was kept before is whole; it is tried again with the next change, and by `flush`. */
+export type UnsavedListener = (error: BoxError) => void;
 
-/** What a host that steps boxes calls. */
-const NEEDED = ["memory", "boxer-begin", "boxer-step", "boxer-ports"];
-/** What the kernel in a box may need of its own beside programs and files, in bytes (`guest::boot::OWN_MEMORY`). */
-const OWN_MEMORY = 256 << 20;
 const HANGUP = "the box was terminated";
 
 export class Box {
-  /** @internal Set by the entry for Node or browsers. */
-  static platform: Platform;
-
   /**
    * Loads a box: from a URL (in Node also a path), from its bytes, from a Blob (of `freeze`, of a file input), from a Response, or compiled
    * already (then it cannot be frozen). Nothing runs before {@link spawn}.
@@ -92,7 +38,7 @@ export class Box {
     options.signal?.throwIfAborted();
     const file = await load(what, options);
     options.signal?.throwIfAborted();
-    return new Box(file, options);
+    return new Box(file, options, await shelfOf(file, what, options.persist));
   }
 
   #file: File;
@@ -105,14 +51,20 @@ export class Box {
   #over: BoxError | undefined;
   #portListeners = new Set<PortListener>();
   #missingListeners = new Set<MissingListener>();
+  #networkListeners = new Set<NetworkListener>();
+  #unsavedListeners = new Set<UnsavedListener>();
+  #shelf: Shelf | undefined;
+  #loaded: Promise<void> | undefined;
   #ports: number[] = [];
   #freezing: { resolve: (blob: Blob) => void; reject: (error: unknown) => void } | undefined;
 
-  private constructor(file: File, options: OpenOptions) {
+  private constructor(file: File, options: OpenOptions, shelf: Shelf | undefined) {
     this.#file = file;
+    this.#shelf = shelf;
     this.#options = options;
     const sends = (fd: number) => (bytes: Uint8Array) => this.#post({ type: "input", fd, bytes }, [bytes.buffer as ArrayBuffer]);
-    this.#network = new WispServer(sends(DESCRIPTOR.network));
+    const way = options.network === undefined ? undefined : wayOf(options.network, (error) => tell(this.#networkListeners, error));
+    this.#network = new WispServer(sends(DESCRIPTOR.network), way);
     this.#exec = new ExecClient(sends(DESCRIPTOR.exec));
     options.signal?.addEventListener("abort", () => this.terminate(), { once: true });
   }
@@ -124,9 +76,22 @@ export class Box {
   async start(command?: string, args: string[] = [], options: SpawnOptions = {}): Promise<BoxProcess> {
     if (this.#over) throw this.#over;
     if (this.#main) throw new BoxError("busy", "the box has been started; `spawn` starts further programs in it");
+    if (this.#shelf) return this.#startBeside(command, args, options);
     const env = environment(options, this.#options);
     if (command !== undefined) env.push(`BOXER_ENTRYPOINT=${command}`);
     return this.#begin(args, env, Boolean(options.tty));
+  }
+
+  /** The box's own program where files must be in place before it begins. */
+  async #startBeside(command: string | undefined, args: string[], options: SpawnOptions): Promise<BoxProcess> {
+    const [program, ...rest] = command === undefined ? commandOf(await imageConfig(this.#file), args) : [command, ...args];
+    const process = await this.spawn(program, rest, options);
+    const ended = async (status: number) => {
+      await this.flush().catch((error) => tell(this.#unsavedListeners, error));
+      this.#end(new BoxError("ended", `the box has ended with status ${status}`));
+    };
+    void process.exit.then(ended, () => {});
+    return process;
   }
 
   /**
@@ -155,6 +120,8 @@ export class Box {
       void init.stdin.close().catch(() => {});
       void complain(init.stderr);
     }
+    const files = new BoxFiles(async () => this.#exec);
+    await (this.#loaded ??= this.#shelf?.load(files, (error) => tell(this.#unsavedListeners, error)));
     return this.#exec;
   }
 
@@ -164,9 +131,9 @@ export class Box {
     if (outside) env.push(`BOXER_IMAGE=${DESCRIPTOR.image}`);
     const process = new BoxProcess(this.#wire());
     this.#main = process;
-    this.#worker = Box.platform.worker({ message: (message) => this.#heard(message), failed: (error) => this.#fail(crash(error)) }, this.#options.workerUrl);
+    this.#worker = platform().worker({ message: (message) => this.#heard(message), failed: (error) => this.#fail(crash(error)) }, this.#options.workerUrl);
     const input: [number, Uint8Array][] = [
-      [DESCRIPTOR.network, WispServer.greeting()],
+      [DESCRIPTOR.network, this.#network.greeting()],
       [DESCRIPTOR.exec, ExecClient.greeting()],
     ];
     this.#post({ type: "start", module, source, segments, outside, args: ["box", ...args], env, tty, input });
@@ -193,15 +160,19 @@ export class Box {
   }
 
   /**
-   * Calls `listener` when a program begins to listen at a TCP port, and when it does so no more; or when a part of files that lie outside of the box cannot be had
-   * (without a listener that is an error on the console). Returns how to stop that.
+   * Calls `listener` when a program begins to listen at a TCP port, and when it does so no more; or when a part of files that lie outside of the box cannot be had,
+   * or the way out of the box, or what was written cannot be kept (without a listener these are errors on the console). Returns how to stop that.
    */
   on(event: "port", listener: PortListener): () => void;
   on(event: "missing", listener: MissingListener): () => void;
-  on(event: "port" | "missing", listener: PortListener | MissingListener): () => void {
-    if (event === "missing") {
-      this.#missingListeners.add(listener as MissingListener);
-      return () => void this.#missingListeners.delete(listener as MissingListener);
+  on(event: "network", listener: NetworkListener): () => void;
+  on(event: "unsaved", listener: UnsavedListener): () => void;
+  on(event: "port" | "missing" | "network" | "unsaved", listener: PortListener | ((error: BoxError) => void)): () => void {
+    const troubles = { missing: this.#missingListeners, network: this.#networkListeners, unsaved: this.#unsavedListeners };
+    if (event === "missing" || event === "network" || event === "unsaved") {
+      const [listeners, added] = [troubles[event], listener as (error: BoxError) => void];
+      listeners.add(added);
+      return () => void listeners.delete(added);
     }
     if (event !== "port") throw new BoxError("invalid-argument", `there is no event ${String(event)}`);
     const added = listener as PortListener;
@@ -238,6 +209,12 @@ export class Box {
     this.#post({ type: "freeze", keepRunning });
     this.#control(3, 0, 0);
     return frozen;
+  }
+
+  /** Resolves when what programs have written until now in directories that persist is kept; rejects with code `"cannot-persist"`. */
+  async flush(): Promise<void> {
+    await this.#loaded;
+    await this.#shelf?.flush();
   }
 
   /** Ends the box at once, whatever it does. What waits for it fails with code `"terminated"`. */
@@ -297,7 +274,7 @@ export class Box {
         this.#freezing = undefined;
         return;
       case "missing":
-        this.#tellMissing(new BoxError(message.code, message.reason));
+        tell(this.#missingListeners, new BoxError(message.code, message.reason));
         return;
       case "exit":
         this.#end(new BoxError("ended", `the box has ended with status ${message.status}`));
@@ -307,11 +284,6 @@ export class Box {
         this.#fail(crash(Object.assign(new Error(message.reason), { stack: message.stack })));
         return;
     }
-  }
-
-  #tellMissing(error: BoxError) {
-    if (!this.#missingListeners.size) console.error(error);
-    for (const listener of [...this.#missingListeners]) listener(error);
   }
 
   #tellPorts(ports: number[]) {
@@ -347,6 +319,7 @@ export class Box {
     // A file that is under way is written whole; one that was only asked for is none.
     if (this.#freezing) this.#freezing.reject(this.#over);
     this.#freezing = undefined;
+    this.#shelf?.release();
     this.#tellPorts([]);
   }
 
@@ -355,102 +328,6 @@ export class Box {
     this.#end(error);
     this.#main?._fail(error);
   }
-}
-
-async function load(what: BoxBytes | WebAssembly.Module, { signal, chunks, maxMemory }: OpenOptions): Promise<File> {
-  if (what instanceof WebAssembly.Module) return { module: checked(what), source: undefined, segments: [], outside: undefined };
-  const source = await bytesOf(what as BoxBytes, signal);
-  const outside = await filesOf(source, what as BoxBytes, chunks);
-  const { code, segments } = await takeApart(source, maxMemory === undefined ? undefined : bytesIn(maxMemory) + OWN_MEMORY);
-  let module: WebAssembly.Module;
-  try {
-    module = await WebAssembly.compile(concat(code) as Uint8Array<ArrayBuffer>);
-  } catch (cause) {
-    const message = (cause as Error).message;
-    // A policy that forbids compiling is an EvalError or says so.
-    const forbidden = cause instanceof WebAssembly.CompileError && !/Content Security Policy|disallowed by embedder/.test(message);
-    throw forbidden
-      ? new BoxError("not-a-box", `the file does not compile: it is damaged, or this engine lacks what it needs (\`boxer inspect\` lists that): ${message}`, { cause })
-      : new BoxError("unsupported", `WebAssembly cannot be compiled here: ${message}`, { cause });
-  }
-  return { module: checked(module), source, segments, outside };
-}
-
-/** Where a box's files are, if not in it. */
-async function filesOf(source: Source, what: BoxBytes, chunks: string | URL | undefined): Promise<Outside | undefined> {
-  const section = await customSection(source, "boxer.chunks");
-  if (section === undefined) return undefined;
-  const manifest = manifestOf(section);
-  if (chunks !== undefined) return { manifest, place: Box.platform.absolute(`${chunks}`.replace(/\/*$/, "/")) };
-  const own = what instanceof Response ? what.url : typeof what === "string" || what instanceof URL ? String(what) : "";
-  if (!own) throw new BoxError("invalid-argument", "the box's files lie outside of it: say where with `chunks`");
-  return { manifest, place: Box.platform.beside(own, "chunks/") };
-}
-
-async function bytesOf(what: BoxBytes, signal: AbortSignal | undefined): Promise<Source> {
-  if (typeof what === "string" || what instanceof URL) return Box.platform.load(what, signal);
-  if (what instanceof Response) {
-    if (!what.ok) throw new BoxError("unreachable", `${what.url}: status ${what.status}`);
-    return what.blob();
-  }
-  if (what instanceof Blob) return what;
-  if (ArrayBuffer.isView(what)) return Box.platform.keep(new Uint8Array(what.buffer, what.byteOffset, what.byteLength));
-  if (what instanceof ArrayBuffer || (typeof SharedArrayBuffer !== "undefined" && (what as unknown) instanceof SharedArrayBuffer)) {
-    return Box.platform.keep(new Uint8Array(what));
-  }
-  throw new BoxError("invalid-argument", "a box is opened from a URL, bytes, a Blob, a Response or a WebAssembly.Module");
-}
-
-/** A module of ours that can be stepped. */
-function checked(module: WebAssembly.Module): WebAssembly.Module {
-  const exports = WebAssembly.Module.exports(module).map(({ name }) => name);
-  const foreign = WebAssembly.Module.imports(module).find(({ module, kind }) => module !== "wasi_snapshot_preview1" || kind !== "function");
-  if (foreign || !exports.includes("memory") || !exports.includes("boxer-desk")) throw new BoxError("not-a-box", "the module is no box of boxer's");
-  if (!NEEDED.every((name) => exports.includes(name))) {
-    throw new BoxError("too-old", "the box was built by a boxer whose boxes run on plain WASI hosts only; build it again");
-  }
-  return module;
-}
-
-/** The variables that steer the box and those of its own program. */
-function environment(options: SpawnOptions, { limits = {}, maxMemory, hostname }: OpenOptions): string[] {
-  const env = [...VARIABLES];
-  const steer = (name: string, value: string | number | undefined) => {
-    if (value !== undefined) env.push(`BOXER_${name}=${value}`);
-  };
-  steer("WORKDIR", options.cwd);
-  steer("USER", options.user);
-  steer("HOSTNAME", hostname);
-  const { cols, rows } = sizeOf(options.tty);
-  steer("TTY", options.tty ? `${cols}x${rows}` : "0");
-  if (limits.memory !== undefined && maxMemory !== undefined) throw new BoxError("invalid-argument", "`maxMemory` and `limits.memory` are one bound: give one of them");
-  steer("MEMORY", maxMemory ?? limits.memory);
-  steer("STORAGE", limits.storage);
-  steer("PIDS", limits.pids);
-  steer("TIMEOUT", limits.timeout);
-  steer("CPU_TIME", limits.cpuTime);
-  for (const [name, value] of Object.entries(options.env ?? {})) env.push(variable(name, value));
-  return env;
-}
-
-/** Bytes of `"64m"` and its like. */
-function bytesIn(size: string | number): number {
-  const [, number, unit] = /^([0-9]+)([bkmg]?)b?$/i.exec(String(size)) ?? [];
-  if (number === undefined) throw new BoxError("invalid-argument", `${JSON.stringify(size)} is no size: bytes, or a number with k, m or g`);
-  return Number(number) * 1024 ** "bkmg".indexOf(unit!.toLowerCase() || "b");
-}
-
-function sizeOf(tty: SpawnOptions["tty"]): { cols: number; rows: number } {
-  return typeof tty === "object" ? tty : { cols: 80, rows: 24 };
-}
-
-function variable(name: string, value: string): string {
-  if (name && !name.includes("=") && !name.startsWith("BOXER_")) return `${name}=${value}`;
-  throw new BoxError("invalid-argument", `${JSON.stringify(name)} is no name of a variable, or one that steers boxes`);
-}
-
-function noZero(texts: string[]) {
-  if (texts.some((text) => text.includes("\0"))) throw new BoxError("invalid-argument", "arguments and variables hold no zero byte");
 }
 
 /** Shows what a box has to say of itself. */
@@ -466,6 +343,12 @@ async function complain(stream: ReadableStream<Uint8Array>) {
   } catch {
     // It was terminated.
   }
+}
+
+/** Tells what is wrong and ends nothing. */
+function tell(listeners: Set<(error: BoxError) => void>, error: BoxError) {
+  if (!listeners.size) console.error(error);
+  for (const listener of [...listeners]) listener(error);
 }
 
 function crash(cause: unknown): BoxError {

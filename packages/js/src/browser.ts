@@ -1,9 +1,9 @@
 /** The package in a browser. */
 
-import { Box, type OpenOptions } from "./box.js";
+import { Box } from "./box.js";
 import { BoxError } from "./errors.js";
 import type { FromWorker } from "./messages.js";
-import type { Platform } from "./platform.js";
+import { type Platform, setPlatform } from "./platform.js";
 import type { Source } from "./wasm.js";
 
 const platform: Platform = {
@@ -44,7 +44,7 @@ async function body(response: Response, signal: AbortSignal | undefined): Promis
   }
 }
 
-Box.platform = platform;
+setPlatform(platform);
 
-export { Box, type OpenOptions };
+export { Box };
 export * from "./exports.js";

@@ -16,6 +16,8 @@ const RENAME = 9;
 const SYMLINK = 10;
 const READLINK = 12;
 const CHMOD = 14;
+const CHOWN = 15;
+const SETTIMES = 16;
 const WATCH = 17;
 const UNWATCH = 18;
 
@@ -182,6 +184,17 @@ export class BoxFiles {
 
   async chmod(path: string, mode: number): Promise<void> {
     await this.#call(CHMOD, (writer) => writer.u32(mode).text(path), path);
+  }
+
+  /** @internal Of a link itself. */
+  async _chown(path: string, uid: number, gid: number): Promise<void> {
+    await this.#call(CHOWN, (writer) => writer.u8(0).u32(uid).u32(gid).text(path), path);
+  }
+
+  /** @internal The time of the last change, in ms, of a link itself. */
+  async _setTimes(path: string, mtimeMs: number): Promise<void> {
+    const AS_IT_IS = 2n ** 64n - 1n;
+    await this.#call(SETTIMES, (writer) => writer.u8(0).u64(AS_IT_IS).u64(BigInt(mtimeMs) * 1_000_000n).text(path), path);
   }
 
   /** Calls `listener` for what changes; the path is that of what changed. Returns how to stop that. */

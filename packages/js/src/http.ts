@@ -2,7 +2,7 @@
 
 import { BoxError } from "./errors.js";
 import { concat } from "./wasm.js";
-import type { Connection } from "./wisp.js";
+import type { Connection } from "./flow.js";
 
 /** What `fetch` takes beside the request. */
 export type FetchInit = RequestInit;

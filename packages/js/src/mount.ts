@@ -1,7 +1,8 @@
 /** Trees and directories of the page that a box sees in its files. */
 
 import { BoxError } from "./errors.js";
-import type { BoxFiles } from "./fs.js";
+import type { BoxFiles, Stats } from "./fs.js";
+import type { Attributes } from "./persist.js";
 
 /** Files in memory, as WebContainers has them: names, and what they are. */
 export interface FileTree {
@@ -33,9 +34,12 @@ export class Mount {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #writing: Promise<void> = Promise.resolve();
   #onError: (error: BoxError) => void;
+  /** Where what the directory cannot say of files is kept, if anywhere. */
+  #attributes: Attributes | undefined;
 
   /** @internal */
-  constructor(files: BoxFiles, path: string, handle: DirectoryHandle, onError: (error: BoxError) => void) {
+  constructor(files: BoxFiles, path: string, handle: DirectoryHandle, onError: (error: BoxError) => void, attributes?: Attributes) {
+    this.#attributes = attributes;
     this.#files = files;
     this.#path = path;
     this.#handle = handle;
@@ -49,6 +53,12 @@ export class Mount {
       this.#timer ??= setTimeout(() => void this.flush().catch(this.#onError), GATHER);
     };
     this.#stop = await this.#files.watch(this.#path, heard, { recursive: true });
+  }
+
+  /** @internal Brings everything into the directory. */
+  async _all() {
+    this.#changed.add(this.#path);
+    await this.flush();
   }
 
   /** Resolves when what the box has changed until now is in the directory; each file changes there whole or not at all. */
@@ -79,6 +89,7 @@ export class Mount {
         if (done && path.startsWith(`${done}/`)) continue;
         if (await this.#bring(path)) done = path;
       }
+      await this.#attributes?.save();
     } catch (cause) {
       changed.forEach((path) => this.#changed.add(path));
       throw cause instanceof BoxError ? cause : new BoxError("cannot-persist", `${this.#path} cannot be written to its directory: ${(cause as Error).message}`, { cause });
@@ -90,6 +101,7 @@ export class Mount {
     const names = path.slice(this.#path.length).split("/").filter(Boolean);
     const name = names.pop();
     if (name === undefined) {
+      this.#note(path, await this.#files.lstat(path));
       await this.#bringAll(this.#path, this.#handle);
       return true;
     }
@@ -99,6 +111,9 @@ export class Mount {
       if (error instanceof BoxError && ["ENOENT", "ENOTDIR"].includes(error.code)) return undefined;
       throw error;
     });
+    const link = found?.isSymbolicLink() && this.#attributes ? await this.#files.readlink(path) : undefined;
+    if (found && (found.isFile() || found.isDirectory() || link !== undefined)) this.#note(path, found, link);
+    else this.#attributes?.forget(path.slice(this.#path.length));
     if (found?.isDirectory()) {
       const inner = await ensure(folder, name, "directory");
       await this.#bringAll(path, inner as DirectoryHandle);
@@ -115,27 +130,34 @@ export class Mount {
         await writable.abort().catch(() => {});
         throw error;
       }
-    } else if (!found) await folder.removeEntry(name, { recursive: true }).catch(isGone);
+    } else if (!found || link !== undefined) await folder.removeEntry(name, { recursive: true }).catch(isGone);
     return false;
+  }
+
+  #note(path: string, stats: Stats, link?: string) {
+    this.#attributes?.note(path.slice(this.#path.length), stats, link);
   }
 
   /** Makes a whole directory the same. */
   async #bringAll(path: string, folder: DirectoryHandle) {
     const entries = await this.#files.readdir(path, { withFileTypes: true });
-    const kept = new Set(entries.filter((entry) => entry.isFile() || entry.isDirectory()).map(({ name }) => name));
+    const kept = new Set(entries.filter((entry) => entry.isFile() || entry.isDirectory() || (this.#attributes && entry.isSymbolicLink())).map(({ name }) => name));
+    this.#attributes?.keepOnly(path.slice(this.#path.length), kept);
     for await (const name of folder.keys()) if (!kept.has(name)) await folder.removeEntry(name, { recursive: true }).catch(isGone);
     for (const name of kept) await this.#bring(`${path}/${name}`);
   }
 }
 
 /** What a box gets: a tree, or a directory with all that is in it. */
-export async function load(files: BoxFiles, path: string, source: FileTree | DirectoryHandle) {
+export async function load(files: BoxFiles, path: string, source: FileTree | DirectoryHandle, attributes?: Attributes, root = path) {
   await files.mkdir(path, { recursive: true });
   if (isHandle(source)) {
-    await files.chmod(path, ALL);
+    if (!attributes) await files.chmod(path, ALL);
     for await (const [name, entry] of source.entries()) {
-      if (entry.kind === "directory") await load(files, `${path}/${name}`, entry as DirectoryHandle);
-      else await files.writeFile(`${path}/${name}`, new Uint8Array(await (await (entry as FileSystemFileHandle).getFile()).arrayBuffer()), { mode: ALL });
+      const place = `${path}/${name}`;
+      const mode = attributes ? attributes.modeOf(place.slice(root.length)) : ALL;
+      if (entry.kind === "directory") await load(files, place, entry as DirectoryHandle, attributes, root);
+      else await files.writeFile(place, new Uint8Array(await (await (entry as FileSystemFileHandle).getFile()).arrayBuffer()), { mode });
     }
     return;
   }

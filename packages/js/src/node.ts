@@ -4,10 +4,10 @@ import { open } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
-import { Box, type OpenOptions } from "./box.js";
+import { Box } from "./box.js";
 import { BoxError } from "./errors.js";
 import type { FromWorker } from "./messages.js";
-import type { Platform } from "./platform.js";
+import { type Platform, setPlatform } from "./platform.js";
 import type { Source } from "./wasm.js";
 
 const platform: Platform = {
@@ -84,7 +84,7 @@ async function fetched(url: string, signal: AbortSignal | undefined): Promise<So
   }
 }
 
-Box.platform = platform;
+setPlatform(platform);
 
-export { Box, type OpenOptions };
+export { Box };
 export * from "./exports.js";

@@ -27,3 +27,14 @@ export interface Platform {
   /** Bytes as they are given to workers without another copy. */
   keep(bytes: Uint8Array): Source;
 }
+
+let current: Platform | undefined;
+
+/** What the entry for Node or browsers has set. */
+export function platform(): Platform {
+  return current!;
+}
+
+export function setPlatform(platform: Platform) {
+  current = platform;
+}

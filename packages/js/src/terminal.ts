@@ -1,7 +1,7 @@
 /** A program of a box at a terminal on the page. */
 
 import { BoxError } from "./errors.js";
-import type { SpawnOptions } from "./box.js";
+import type { SpawnOptions } from "./options.js";
 import type { BoxProcess } from "./process.js";
 
 /** What is used of xterm.js's `Terminal`. */

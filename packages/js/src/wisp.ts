@@ -1,95 +1,58 @@
-/**
- * The host's end of a box's network (docs/network.md: Wisp with extensions): connections go in, nothing goes out.
- */
+/** The host's end of a box's network (docs/network.md: Wisp with extensions): connections go in, and out where a way was given. */
 
 import { BoxError } from "./errors.js";
+import { type Connection, Flow } from "./flow.js";
 import { Frames } from "./frames.js";
+import type { Way } from "./network.js";
+import * as wire from "./packets.js";
+import { ERRNO, EXTENSION, framed, packet, Refused, u16, u32, WINDOW } from "./packets.js";
 
-const CONNECT = 0x01;
-const DATA = 0x02;
-const CONTINUE = 0x03;
-const CLOSE = 0x04;
-const INFO = 0x05;
-const CREDIT = 0xb0;
-const FINISH = 0xb1;
-const INCOMING = 0xb2;
-const DNS = 0xb3;
-
-const EXTENSION_CREDIT = 0xb0;
-const EXTENSION_HALF_CLOSE = 0xb1;
-const EXTENSION_PUBLISHED = 0xb2;
-const EXTENSION_NAMES = 0xb3;
-const EXTENSION_OUTCOME = 0xb4;
-
-const TCP = 1;
-const VOLUNTARY = 0x02;
-const NETWORK = 0x03;
-const UNREACHABLE = 0x42;
-const ENETUNREACH = 101;
-
-/** Bytes that each direction of a stream may have under way. */
-const WINDOW = 256 << 10;
-/** Most bytes of a stream in a packet. */
-const MAX_DATA = 32 << 10;
-const MAX_EXTENSIONS = 64;
 /** First stream number of the host. */
 const HOST_STREAMS = 2 ** 31;
+/** Connections outward at once. */
+const MAX_OUTWARD = 4096;
 /** Who connects from outside, seen from the box: anybody that is none of its own addresses. */
 const PEER = [4, 172, 17, 0, 1, 0x39, 0x30];
+/** Families of addresses that are reached: IPv4. */
+const FAMILIES = 1;
+/** What a box may have as an answer to a query. */
+const MAX_ANSWER = 65535;
 
-/** A connection to a server in the box. */
-export interface Connection {
-  readable: ReadableStream<Uint8Array>;
-  writable: WritableStream<Uint8Array>;
-  /** Ends it at once; the server sees a reset. */
-  abort(): void;
-}
-
-interface Flow {
+interface Inward {
+  flow: Flow;
   port: number;
-  queue: Uint8Array[];
-  /** The box sends no more, or the connection is over. */
-  ended: boolean;
-  error: unknown;
-  /** Bytes that were used up and are not granted again yet. */
-  owed: number;
-  /** Bytes that this end may send. */
-  credit: number;
-  /** Somebody waits for what comes, or for leave to send. */
-  came: (() => void) | undefined;
-  room: (() => void) | undefined;
   /** Anything came: it stands. */
   stands: boolean;
 }
 
 export class WispServer {
-  #flows = new Map<number, Flow>();
+  #inward = new Map<number, Inward>();
+  #outward = new Map<number, Flow>();
   #frames = new Frames();
   #next = HOST_STREAMS;
   #firstCredit = 0;
   #broken: unknown;
+  #send: (bytes: Uint8Array) => void;
+  #way: Way | undefined;
 
   /** `send` takes bytes for the box. */
-  constructor(readonly send: (bytes: Uint8Array) => void) {}
+  constructor(send: (bytes: Uint8Array) => void, way?: Way) {
+    this.#send = send;
+    this.#way = way;
+  }
 
   /** What the box finds when it starts. */
-  static greeting(): Uint8Array {
-    const extension = (id: number, ...metadata: number[]) => [id, ...u32(metadata.length), ...metadata];
-    const info = [
-      2,
-      1,
-      ...extension(EXTENSION_CREDIT, ...u32(WINDOW)),
-      ...extension(EXTENSION_HALF_CLOSE),
-      ...extension(EXTENSION_PUBLISHED),
-      ...extension(EXTENSION_NAMES),
-      // It reaches addresses of no family.
-      ...extension(EXTENSION_OUTCOME, 0),
-    ];
-    const packets = [packet(INFO, 0, info), packet(CONTINUE, 0, u32(64))];
-    const greeting = new Uint8Array(packets.reduce((sum, { byteLength }) => sum + byteLength, 0));
-    greeting.set(packets[0]!);
-    greeting.set(packets[1]!, packets[0]!.byteLength);
-    return greeting;
+  greeting(): Uint8Array {
+    const way = this.#way;
+    const info = wire.info([
+      ...(way?.datagrams ? [[EXTENSION.udp] as [number]] : []),
+      [EXTENSION.credit, ...u32(WINDOW)],
+      [EXTENSION.halfClose],
+      [EXTENSION.published],
+      [EXTENSION.names],
+      [EXTENSION.outcome, way ? FAMILIES : 0],
+    ]);
+    return framed(packet(wire.INFO, 0, info), packet(wire.CONTINUE, 0, u32(wire.PLAIN_PACKETS)));
   }
 
   /** Bytes from the box. */
@@ -104,8 +67,12 @@ export class WispServer {
 
   /** The box is gone. */
   fail(error: unknown) {
-    this.#broken = error;
-    for (const [stream, flow] of this.#flows) this.#end(stream, flow, error);
+    this.#broken ??= error;
+    for (const { flow } of this.#inward.values()) flow.end(error);
+    for (const flow of this.#outward.values()) flow.end(error);
+    this.#inward.clear();
+    this.#outward.clear();
+    this.#way?.close();
   }
 
   /** Connects to a TCP port in the box. Where nobody listens, reading and writing fail. */
@@ -113,156 +80,127 @@ export class WispServer {
     if (this.#broken) throw this.#broken;
     if (!Number.isInteger(port) || port < 1 || port > 65535) throw new BoxError("invalid-argument", `${port} is no port`);
     const stream = this.#next++;
-    const flow: Flow = {
-      port,
-      queue: [],
-      ended: false,
-      error: undefined,
-      owed: 0,
-      credit: this.#firstCredit,
-      came: undefined,
-      room: undefined,
-      stands: false,
+    const broken = new BoxError("connection-broken", "the connection was broken off");
+    const flow = this.#flow(stream, this.#inward, broken);
+    this.#inward.set(stream, { flow, port, stands: false });
+    this.#put(wire.INCOMING, stream, [wire.TCP, ...u16(port), ...PEER]);
+    return flow;
+  }
+
+  #flow(stream: number, table: Map<number, unknown>, broken: Error, datagrams = false): Flow {
+    const send = {
+      data: (bytes: Uint8Array) => this.#put(wire.DATA, stream, bytes),
+      finish: () => this.#put(wire.FINISH, stream),
+      grant: (bytes: number) => this.#put(wire.CREDIT, stream, u32(bytes)),
+      reset: (reason: unknown) => {
+        if (table.delete(stream)) this.#put(wire.CLOSE, stream, [wire.NETWORK, ...u16(reason instanceof Refused ? reason.errno : ERRNO.ECONNRESET)]);
+        flow.end(broken);
+      },
     };
-    this.#flows.set(stream, flow);
-    this.#put(INCOMING, stream, [TCP, ...u16(port), ...PEER]);
-    const abort = () => {
-      if (!this.#flows.has(stream)) return;
-      this.#put(CLOSE, stream, [NETWORK]);
-      this.#end(stream, flow, new BoxError("connection-broken", "the connection was broken off"));
-    };
-    const readable = new ReadableStream<Uint8Array>(
-      {
-        pull: async (controller) => {
-          while (!flow.queue.length && !flow.ended) await new Promise<void>((resolve) => (flow.came = resolve));
-          const bytes = flow.queue.shift();
-          if (bytes) {
-            controller.enqueue(bytes);
-            this.#used(stream, flow, bytes.byteLength);
-          } else if (flow.error) controller.error(flow.error);
-          else controller.close();
-        },
-        cancel: abort,
-      },
-      { highWaterMark: 0 },
-    );
-    const writable = new WritableStream<Uint8Array>({
-      write: async (bytes) => {
-        for (let at = 0; at < bytes.byteLength; ) {
-          if (flow.error) throw flow.error;
-          if (!this.#flows.has(stream)) throw new BoxError("connection-broken", "the server has closed the connection");
-          const length = Math.min(bytes.byteLength - at, flow.credit, MAX_DATA);
-          if (!length) {
-            await new Promise<void>((resolve) => (flow.room = resolve));
-            continue;
-          }
-          flow.credit -= length;
-          this.#put(DATA, stream, bytes.subarray(at, at + length));
-          at += length;
-        }
-      },
-      close: () => {
-        if (this.#flows.has(stream)) this.#put(FINISH, stream, []);
-      },
-      abort,
-    });
-    return { readable, writable, abort };
+    const gone = () => new BoxError("connection-broken", "the server has closed the connection");
+    const flow = new Flow(send, { bytes: this.#firstCredit }, { datagrams, gone });
+    return flow;
   }
 
   #packet(bytes: Uint8Array) {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const view = wire.viewOf(bytes);
     const [type, stream, payload] = [bytes[0]!, view.getUint32(1, true), bytes.subarray(5)];
-    const flow = this.#flows.get(stream);
+    const inward = this.#inward.get(stream);
+    const flow = inward?.flow ?? this.#outward.get(stream);
+    if (inward && type !== wire.CLOSE) inward.stands = true;
     switch (type) {
-      case INFO:
+      case wire.INFO:
         this.#agree(payload);
         return;
-      case CONNECT:
-        this.#put(CLOSE, stream, [UNREACHABLE, ...u16(ENETUNREACH)]);
+      case wire.CONNECT:
+        void this.#connected(stream, payload);
         return;
-      case DNS:
-        this.#put(DNS, stream, []);
+      case wire.DNS:
+        void this.#query(stream, payload.slice());
         return;
-      case CREDIT:
+      case wire.CREDIT:
+        flow?.credited(view.getUint32(5, true));
+        return;
+      case wire.DATA:
+        flow?.arrived(payload.slice());
+        return;
+      case wire.FINISH:
+        flow?.finished();
+        return;
+      case wire.CLOSE: {
         if (!flow) return;
-        flow.stands = true;
-        flow.credit += view.getUint32(5, true);
-        flow.room?.();
-        return;
-      case DATA:
-        if (!flow || flow.ended || !payload.byteLength) return;
-        flow.stands = true;
-        flow.queue.push(payload.slice());
-        flow.came?.();
-        return;
-      case FINISH:
-        if (!flow) return;
-        flow.stands = true;
-        flow.ended = true;
-        flow.came?.();
-        return;
-      case CLOSE: {
-        if (!flow) return;
-        const error = flow.stands
-          ? new BoxError("connection-broken", "the server has broken off the connection")
-          : new BoxError("connection-refused", `nobody in the box takes connections at port ${flow.port}; a server must listen at 0.0.0.0`);
-        this.#end(stream, flow, payload[0] === VOLUNTARY ? undefined : error);
+        this.#inward.delete(stream);
+        this.#outward.delete(stream);
+        const broken =
+          !inward || inward.stands
+            ? new BoxError("connection-broken", "the server has broken off the connection")
+            : new BoxError("connection-refused", `nobody in the box takes connections at port ${inward.port}; a server must listen at 0.0.0.0`);
+        flow.end(payload[0] === wire.VOLUNTARY ? undefined : broken);
         return;
       }
     }
   }
 
-  #agree(info: Uint8Array) {
-    const view = new DataView(info.buffer, info.byteOffset, info.byteLength);
-    const theirs = new Map<number, number>();
-    for (let at = 2, count = 0; at < info.byteLength && count < MAX_EXTENSIONS; count++) {
-      const [id, length] = [view.getUint8(at), view.getUint32(at + 1, true)];
-      theirs.set(id, length >= 4 ? view.getUint32(at + 5, true) : 0);
-      at += 5 + length;
-    }
-    for (const needed of [EXTENSION_CREDIT, EXTENSION_HALF_CLOSE, EXTENSION_PUBLISHED]) {
+  #agree(payload: Uint8Array) {
+    const theirs = wire.extensionsOf(payload);
+    for (const needed of [EXTENSION.credit, EXTENSION.halfClose, EXTENSION.published]) {
       if (!theirs.has(needed)) throw new Error("the box's network is another version's");
     }
-    this.#firstCredit = theirs.get(EXTENSION_CREDIT)!;
-    for (const flow of this.#flows.values()) {
-      flow.credit += this.#firstCredit;
-      flow.room?.();
+    this.#firstCredit = theirs.get(EXTENSION.credit)!;
+    for (const { flow } of this.#inward.values()) flow.credited(this.#firstCredit);
+  }
+
+  /** A program asks for a way out. */
+  async #connected(stream: number, payload: Uint8Array) {
+    const refuse = (errno: number) => this.#put(wire.CLOSE, stream, [wire.NETWORK, ...u16(errno)]);
+    if (!this.#way) return refuse(ERRNO.ENETUNREACH);
+    if (this.#outward.size >= MAX_OUTWARD) return refuse(ERRNO.ENOBUFS);
+    if (payload.byteLength < 4 || stream === 0 || stream >= HOST_STREAMS || this.#outward.has(stream)) return refuse(ERRNO.EHOSTUNREACH);
+    const datagrams = payload[0] === wire.UDP;
+    const hostname = new TextDecoder().decode(payload.subarray(3));
+    const port = wire.viewOf(payload).getUint16(1, true);
+    const flow = this.#flow(stream, this.#outward, new Error("broken off"), datagrams);
+    this.#outward.set(stream, flow);
+    let socket;
+    try {
+      socket = await this.#way.connect({ hostname, port, datagrams });
+    } catch (error) {
+      const known = this.#outward.delete(stream);
+      flow.end(error);
+      if (known) refuse(error instanceof Refused ? error.errno : ERRNO.EHOSTUNREACH);
+      return;
     }
+    // The box may have given up, or have said already all that it had to say.
+    const [stopOut, stopBack] = [new AbortController(), new AbortController()];
+    if (!flow.isOver && !datagrams) this.#put(wire.OPENED, stream, [0]);
+    const out = flow.readable.pipeTo(socket.writable, { signal: stopOut.signal });
+    const back = socket.readable.pipeTo(flow.writable, { signal: stopBack.signal });
+    out.catch(() => {});
+    back.catch(() => {});
+    const over = (clean: boolean) => {
+      if (!clean) stopOut.abort();
+      // What a program has sent before close(2) still goes out.
+      void out.then(
+        () => socket.close(),
+        () => socket.abort(),
+      ).finally(() => stopBack.abort());
+    };
+    flow.onOver = over;
+    if (flow.isOver) over(true);
+    // A stream of bytes is over when the box closes it: its program may not have read everything. Failures have ended it by now.
+    if (!datagrams) return;
+    await Promise.allSettled([out, back]);
+    if (!this.#outward.delete(stream)) return;
+    this.#put(wire.CLOSE, stream, [wire.VOLUNTARY]);
+    flow.end();
   }
 
-  #used(stream: number, flow: Flow, bytes: number) {
-    flow.owed += bytes;
-    if (flow.owed < WINDOW / 4 || flow.ended || !this.#flows.has(stream)) return;
-    this.#put(CREDIT, stream, u32(flow.owed));
-    flow.owed = 0;
+  async #query(number: number, question: Uint8Array) {
+    const answer = (await this.#way?.ask(question).catch(() => undefined)) ?? new Uint8Array();
+    this.#put(wire.DNS, number, answer.byteLength > MAX_ANSWER ? [] : answer);
   }
 
-  #end(stream: number, flow: Flow, error: unknown) {
-    this.#flows.delete(stream);
-    flow.ended = true;
-    flow.error = error;
-    flow.came?.();
-    flow.room?.();
+  #put(type: number, stream: number, payload: ArrayLike<number> = []) {
+    if (!this.#broken) this.#send(framed(packet(type, stream, payload)));
   }
-
-  #put(type: number, stream: number, payload: ArrayLike<number>) {
-    this.send(packet(type, stream, payload));
-  }
-}
-
-function packet(type: number, stream: number, payload: ArrayLike<number>): Uint8Array {
-  const bytes = new Uint8Array(9 + payload.length);
-  bytes.set(u32(5 + payload.length));
-  bytes[4] = type;
-  bytes.set(u32(stream), 5);
-  bytes.set(payload, 9);
-  return bytes;
-}
-
-function u32(value: number): number[] {
-  return [value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24];
-}
-
-function u16(value: number): number[] {
-  return [value & 0xff, value >>> 8];
 }

@@ -54,6 +54,80 @@ test("a directory of the origin, which is there again after a reload", { timeout
   await other.close();
 });
 
+/** A page of its own, on which boxes can be opened. */
+async function fresh(context = browser) {
+  const other = await context.newPage();
+  await other.goto(`${server.origin}/test/page.html`);
+  await other.waitForFunction(() => window.ready);
+  return other;
+}
+
+test("directories that persist: contents, modes, owners, times and links, over reloads", { timeout: 180_000 }, async () => {
+  const other = await fresh();
+  const kept = (script, paths = ["/root", "/srv/a"]) => other.evaluate((args) => window.kept(...args), [script, paths]);
+  const reload = async () => {
+    await other.reload();
+    await other.waitForFunction(() => window.ready);
+  };
+  const look = "cd /root; stat -c '%n %a %U %s %Y %F' .bashrc d d/tool; readlink d/link; cat d/tool; ls -A /root /srv/a; md5sum < big";
+  const made = "cd /root; rm .profile; mkdir -m 750 d; printf '#!/bin/sh\\necho ran\\n' > d/tool; chown nobody d/tool; chmod 4751 d/tool; touch -d @1000000000 d/tool; ln -s /no/where d/link; head -c 3000000 /dev/urandom > big; echo a > /srv/a/b";
+  const [first, ...unsaved] = await kept(`${made}; ${look}`);
+  assert.deepEqual(unsaved, []);
+  assert.match(first, /^\.bashrc 644 root \d+ \d+ regular file\nd 750 root \d+ \d+ directory\nd\/tool 4751 nobody 19 1000000000 regular file\n\/no\/where\n#!\/bin\/sh\necho ran\n\/root:\n\.bashrc\nbig\nd\n\n\/srv\/a:\nb\n/);
+  await reload();
+  assert.deepEqual(await kept(`${look}; /root/d/tool >&2`), [first + "ran\n"]);
+  // What is removed and changed is so, too; a directory that becomes a file, and the other way round.
+  await reload();
+  await kept("cd /root; rm -r d big; echo file > d; rm .bashrc; mkdir .bashrc; touch .bashrc/in");
+  await reload();
+  assert.deepEqual(await kept("cd /root; cat d; ls -A . .bashrc"), ["file\n.:\n.bashrc\nd\n\n.bashrc:\nin\n"]);
+  // One box at a time.
+  const error = await other.evaluate(async () => {
+    const first = window.kept("sleep 2", ["/root"]);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const second = await window.kept("true", ["/root"]).catch(({ code }) => code);
+    await first;
+    return [second, (await window.kept("echo free", ["/root"]))[0]];
+  });
+  assert.deepEqual(error, ["busy", "free\n"]);
+  const refused = (paths) => other.evaluate((paths) => window.kept("true", paths).catch(({ code }) => code), paths);
+  for (const path of ["/", "/proc/1", "root", "/a/../b"]) assert.equal(await refused([path]), "invalid-argument", path);
+  await other.close();
+});
+
+test("a quota that is used up is told, and what was kept is whole", { timeout: 180_000 }, async () => {
+  const other = await fresh();
+  const session = await other.context().newCDPSession(other);
+  const quota = (quotaSize) => session.send("Storage.overrideQuotaForOrigin", { origin: server.origin, ...(quotaSize && { quotaSize }) });
+  const kept = (script) => other.evaluate((args) => window.kept(...args), [script, ["/srv/q"], "quota"]);
+  const [sum] = await kept("cd /srv/q; head -c 2000000 /dev/urandom > f; md5sum < f");
+  const { usage } = await other.evaluate(() => navigator.storage.estimate());
+  await quota(usage + 5_000_000);
+  const [said, ...unsaved] = await kept("cd /srv/q; head -c 20000000 /dev/urandom > f; echo written; wc -c < f");
+  assert.deepEqual([said, unsaved], ["written\n20000000\n", ["cannot-persist: QuotaExceededError"]]);
+  assert.deepEqual(await kept("cd /srv/q; md5sum < f; rm f; echo small > g"), [sum]);
+  await quota();
+  assert.deepEqual(await kept("cd /srv/q; ls; cat g"), ["g\nsmall\n"]);
+  await other.close();
+});
+
+test("a tab that is closed while it writes leaves whole files", { timeout: 180_000 }, async () => {
+  const SIZE = 3_000_000;
+  const context = await browser.newContext();
+  for (const wait of [0, 300]) {
+    const other = await fresh(context);
+    await other.evaluate((size) => window.writeOn(size), SIZE);
+    await other.waitForTimeout(wait);
+    await other.close();
+    const next = await fresh(context);
+    const [said, ...unsaved] = await next.evaluate(() => window.kept("head -c 1 /root/f; wc -c < /root/f; tr -d $(head -c 1 /root/f) < /root/f | wc -c", ["/root"], "closed"));
+    assert.deepEqual(unsaved, []);
+    assert.match(said, new RegExp(`^[a-g]${SIZE}\\n0\\n$`));
+    await next.close();
+  }
+  await context.close();
+});
+
 test("from a URL, in a page that has no shared memory", async () => {
   assert.equal(await page.evaluate(() => window.fromUrl()), "from a URL\n");
   assert.equal(await page.evaluate(() => crossOriginIsolated), false);

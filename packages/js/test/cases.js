@@ -55,6 +55,43 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("0.0.0.0", 8000), Handler).serve_forever()
 `;
 
+/** A Wisp server of version 1 that sends back what it gets, and closes after a "!"; ports above 80 refuse. `seen` hears of connections, and gets how to end it. */
+function plainWisp(seen) {
+  let controller;
+  const send = (type, stream, ...payload) => controller.enqueue(Uint8Array.of(type, stream & 255, (stream >> 8) & 255, 0, 0, ...payload));
+  const counts = new Map();
+  const readable = new ReadableStream({
+    start: (given) => {
+      controller = given;
+      send(3, 0, 4, 0, 0, 0);
+    },
+  });
+  const writable = new WritableStream({
+    write: (packet) => {
+      const stream = packet[1] | (packet[2] << 8);
+      if (packet[0] === 1) {
+        const port = packet[6] | (packet[7] << 8);
+        seen.push(`${["", "tcp", "udp"][packet[5]]} ${new TextDecoder().decode(packet.subarray(8))}:${port}`);
+        if (port > 80) send(4, stream, 0x44);
+        counts.set(stream, 0);
+      } else if (packet[0] === 2) {
+        const count = counts.get(stream) + 1;
+        counts.set(stream, count);
+        controller.enqueue(packet.slice());
+        // Four may be under way; who sends more has not waited.
+        if (count > 4) throw new Error("too many packets");
+        if (count === 4) {
+          counts.set(stream, 0);
+          setTimeout(() => send(3, stream, 4, 0, 0, 0), 1);
+        }
+        if (packet.at(-1) === 33) send(4, stream, 2);
+      }
+    },
+  });
+  seen.end = () => controller.close();
+  return { readable, writable };
+}
+
 export const cases = {
   async "hello, standard error and an exit status"(t) {
     const box = await t.open();
@@ -336,6 +373,68 @@ try: socket.getaddrinfo("example.com", 80)
 except OSError as e: print(type(e).__name__)`,
     ]);
     equal(await text(process.stdout), "101\n111\n101\ngaierror\n");
+  },
+
+  async "a way out by a function"(t) {
+    const asked = [];
+    const network = ({ hostname, port }) => {
+      asked.push(`${hostname}:${port}`);
+      if (port === 81) throw Object.assign(new Error("nobody"), { code: "ECONNREFUSED" });
+      if (port === 82) throw new Error("no idea");
+      // What is sent comes back in capitals when all was sent, after a megabyte.
+      let all = "";
+      const { readable, writable } = new TransformStream({
+        transform: (bytes) => void (all += new TextDecoder().decode(bytes)),
+        flush: (controller) => {
+          for (let n = 0; n < 16; n++) controller.enqueue(new Uint8Array(65536).fill(120));
+          controller.enqueue(new TextEncoder().encode(all.toUpperCase()));
+        },
+      });
+      return { readable, writable };
+    };
+    const box = await t.open({ network });
+    const script = `import socket
+def ask(host, port):
+    s = socket.create_connection((host, port), 10); s.sendall(b"hello"); s.shutdown(socket.SHUT_WR)
+    got = b""
+    while part := s.recv(1 << 16): got += part
+    return len(got), got[-5:]
+print(*ask("server.test", 80)); print(*ask("192.0.2.7", 8080))
+for port in (81, 82):
+    try: ask("server.test", port)
+    except OSError as e: print(e.errno)
+try: socket.create_connection(("2001:db8::1", 80), 10)
+except OSError as e: print(e.errno)
+print(socket.getaddrinfo("server.test", 80)[0][4][0].startswith("198.18."), {f for f, *_ in socket.getaddrinfo("other.test", 1)} == {socket.AF_INET})`;
+    const process = await box.spawn("python3", ["-c", script]);
+    const [out, error] = await Promise.all([text(process.stdout), text(process.stderr)]);
+    equal([out, error], ["1048581 b'HELLO'\n1048581 b'HELLO'\n111\n113\n101\nTrue True\n", ""]);
+    equal(asked, ["server.test:80", "192.0.2.7:8080", "server.test:81", "server.test:82"]);
+    await fails("invalid-argument", () => t.open({ network: "http://localhost/" }));
+    await fails("invalid-argument", () => t.open({ network: {} }));
+  },
+
+  async "a plain Wisp server, by streams of packets"(t) {
+    const seen = [];
+    const box = await t.open({ network: plainWisp(seen) });
+    const script = `import socket
+s = socket.create_connection(("server.test", 80), 10)
+for n in range(200): s.sendall(b"x" * 10000)
+s.sendall(b"!"); count = 0
+while part := s.recv(1 << 16): count += len(part)
+print(count)
+try: socket.create_connection(("server.test", 81), 10).recv(1)
+except OSError as e: print(e.errno)`;
+    const process = await box.spawn("python3", ["-c", script]);
+    const [out, error] = await Promise.all([text(process.stdout), text(process.stderr)]);
+    equal([out, error], ["2000001\n111\n", ""]);
+    equal(seen.slice(0, 2), ["tcp server.test:80", "tcp server.test:81"]);
+    // One that goes away is told, and after it there is no network.
+    const told = new Promise((resolve) => box.on("network", resolve));
+    seen.end();
+    equal((await told).code, "unreachable");
+    const later = await box.spawn("python3", ["-c", "import socket\ntry: socket.create_connection(('192.0.2.1', 80), 5)\nexcept OSError as e: print(e.errno)"]);
+    matches(await text(later.stdout), /^10[14]\n$/);
   },
 
   async "freeze, and go on from the file, twice"(t) {

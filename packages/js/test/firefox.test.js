@@ -1,4 +1,4 @@
-// In Firefox, by the same page: BOX=FILE node --test test/firefox.test.js
+// In Firefox, by the same page: BOX=FILE [WEB_DIR=FOLDER] node --test test/firefox.test.js
 import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 // Playwright drives a Firefox of its own alone.
 import puppeteer from "puppeteer-core";
 import { cases } from "./cases.js";
+import { keeps, shell, works } from "./shell.js";
 import { serve } from "./static.js";
 
 const FIREFOX = process.env.FIREFOX ?? "/usr/bin/firefox-esr";
@@ -67,6 +68,23 @@ test("boxes that wait take no CPU", { timeout: 180_000 }, async () => {
   const waiting = await share();
   await page.evaluate(() => window.stopIdle());
   assert.ok(waiting - without <= 0.02, `three boxes that wait took ${((waiting - without) * 100).toFixed(1)} % of a processor, the browser alone ${(without * 100).toFixed(1)} %`);
+});
+
+const web = process.env.WEB_DIR;
+test("the page of type=web: a shell, job control, copying and pasting, a phone's width; what is in a volume of the image is kept", { timeout: 400_000, skip: !web && "WEB_DIR is not set" }, async () => {
+  const site = await serve({ "/": web });
+  const open = async () => {
+    const page = await browser.newPage();
+    page.on("pageerror", (error) => messages.push(String(error)));
+    return shell(page, `${site.origin}/`, (width, height) => page.setViewport({ width, height }));
+  };
+  const first = await open();
+  await works(first, "firefox");
+  const second = await open();
+  await first.page.bringToFront();
+  await keeps(first, second);
+  console.log(`prompt after ${await first.load()} s warm`);
+  site.close();
 });
 
 test("the page says nothing else is wrong", () => assert.deepEqual(messages, []));

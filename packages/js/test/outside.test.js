@@ -9,6 +9,7 @@ import { join, normalize } from "node:path";
 import test, { after, before } from "node:test";
 import { Box } from "boxer-js";
 import { chromium } from "playwright-core";
+import { keeps, shell, works } from "./shell.js";
 
 const folder = process.env.WEB_DIR;
 assert.ok(folder, "WEB_DIR is not set: a folder of `boxer build -o type=web`");
@@ -148,6 +149,21 @@ test("in Chromium: the page, cold and warm", { timeout: 240_000 }, async () => {
   assert.equal(server.told.chunks, before, "chunks came again");
   console.log(`prompt after ${cold} s cold, ${warm} s warm; ${(bytes / 1e6).toFixed(1)} MB loaded, ${chunks} chunks, of ${(size / 1e6).toFixed(1)} MB compressed`);
   assert.deepEqual(errors, []);
+  await context.close();
+  server.close();
+});
+
+test("in Chromium: a shell, job control, copying and pasting, a phone's width; what is in a volume of the image is kept", { timeout: 240_000 }, async () => {
+  const server = await serve(folder);
+  const context = await browser.newContext({ permissions: ["clipboard-read", "clipboard-write"] });
+  const open = async () => {
+    const page = await context.newPage();
+    page.on("pageerror", (error) => assert.fail(error));
+    return shell(page, `${server.origin}/`, (width, height) => page.setViewportSize({ width, height }));
+  };
+  const first = await open();
+  await works(first, "chromium");
+  await keeps(first, await open());
   await context.close();
   server.close();
 });

@@ -6,6 +6,7 @@ import { cases, idle } from "./cases.js";
 const file = "/box.wasm";
 // The bytes are loaded once, as a page with many boxes would.
 const blob = await (await fetch(file)).blob();
+const text = (stream) => new Response(stream).text();
 const opened = [];
 const open = async (options) => {
   const box = await Box.open(blob, options);
@@ -36,6 +37,38 @@ window.persist = async (script) => {
   await mount.unmount();
   box.terminate();
   return out;
+};
+// Runs a script in a box of which directories are kept; what it says, and what cannot be kept.
+window.kept = async (script, paths, name = "test") => {
+  const box = await t.open({ persist: { paths, name } });
+  const unsaved = [];
+  box.on("unsaved", ({ code, cause }) => unsaved.push(`${code}: ${cause?.name}`));
+  try {
+    const process = await box.spawn("sh", ["-c", script], { user: "root" });
+    const said = (await Promise.all([text(process.stdout), text(process.stderr)])).join("");
+    await process.exit;
+    await box.flush().catch(({ code, cause }) => unsaved.push(`${code}: ${cause?.name}`));
+    return [said, ...new Set(unsaved)];
+  } finally {
+    box.terminate();
+  }
+};
+// Writes one file again and again, each time full of another letter.
+window.writeOn = async (size) => {
+  window.writing = await t.open({ persist: { paths: ["/root"], name: "closed" } });
+  const letter = (c) => `head -c ${size} /dev/zero | tr '\\0' ${c} > /root/f.new; mv /root/f.new /root/f`;
+  await (await window.writing.spawn("sh", ["-c", letter("a")], { user: "root" })).exit;
+  await window.writing.flush();
+  const process = await window.writing.spawn("sh", ["-c", `while :; do for c in b c d e f g; do ${letter("$c")}; echo $c; done; done`], { user: "root" });
+  await process.stdout.getReader().read();
+};
+// Runs a program in a box that has a way out.
+window.outward = async (network, program, ...args) => {
+  const box = await t.open({ network });
+  const process = await box.spawn("python3", ["-c", program, ...args.map(String)]);
+  const said = await Promise.all([text(process.stdout), text(process.stderr)]);
+  box.terminate();
+  return said;
 };
 window.fromUrl = async () => {
   const process = await (await Box.open(file)).start("echo", ["from a URL"]);

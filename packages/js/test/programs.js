@@ -1,4 +1,4 @@
-// Runs scripts in boxes in Chromium: node programs.js JOBS RESULTS. JOBS (JSON) is a list of `box` (a file), `shell` and `script`; RESULTS gets one of `stdout`, `stderr`
+// Runs scripts in boxes in Chromium: node programs.js JOBS RESULTS. JOBS (JSON) is a list of `box` (a file), `shell`, `script` and perhaps `memory` (`maxMemory`); RESULTS gets one of `stdout`, `stderr`
 // and `status`, in that order.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -19,8 +19,8 @@ try {
   const page = await browser.newPage();
   await page.goto(`${server.origin}/test/programs.html`);
   await page.waitForFunction(() => window.ready);
-  for (const { box, shell, script } of list) {
-    found.push(await page.evaluate((job) => window.runScript(...job), [urls[box], shell, script]));
+  for (const { box, shell, script, memory } of list) {
+    found.push(await page.evaluate((job) => window.runScript(...job), [urls[box], shell, script, memory]));
     process.stderr.write(found.length % 10 ? "." : `${found.length}\n`);
   }
 } finally {
