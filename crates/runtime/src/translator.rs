@@ -169,6 +169,14 @@ impl Translator {
                 self.in_flight += 1;
             }
         }
+        while !full && self.worker.is_idle(self.in_flight) {
+            let Some((id, waiting)) = self.pending.hottest() else { break };
+            if !self.worker.compile(id, waiting) {
+                self.refuse(id);
+                break;
+            }
+            self.in_flight += 1;
+        }
         while let Some(finished) = self.worker.finished(self.wait && self.in_flight > 0) {
             self.install(caller, finished);
         }

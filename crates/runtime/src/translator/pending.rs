@@ -2,7 +2,8 @@
 //!
 //! Nobody knows how long a program will run. So a region is compiled when about as much time was spent in interpreting it as its
 //! compiling takes: whatever the program does then, the two together never take much more than twice as long as the better of them
-//! alone (the ski rental problem). Where code is compiled already it takes no time, and does not wait.
+//! alone (the ski rental problem). Where code is compiled already it takes no time, and does not wait. A core that has nothing else to do
+//! compiles what has come nearest to that.
 
 use super::worker::Waiting;
 use std::collections::BTreeMap;
@@ -23,6 +24,13 @@ struct Pending {
     heat: u64,
     /// Number of the last visit at which it was hot.
     seen: u64,
+}
+
+impl Pending {
+    /// What compiling it takes, in nanoseconds.
+    fn cost(&self) -> u64 {
+        COST + COST_OF_BYTE * self.waiting.size() as u64
+    }
 }
 
 /// The regions of one box that wait.
@@ -49,12 +57,20 @@ impl Pendings {
             let Some(pending) = self.by_id.get_mut(&id) else { continue };
             pending.heat += 1;
             pending.seen = self.visits;
-            let cost = COST + COST_OF_BYTE * pending.waiting.size() as u64;
-            if pending.heat.saturating_mul(self.sample * GAIN) >= cost {
+            if pending.heat.saturating_mul(self.sample * GAIN) >= pending.cost() {
                 hot.extend(self.take(id).map(|waiting| (id, waiting)));
             }
         }
         hot
+    }
+
+    /// The one on which most time was spent for what compiling it takes; none if all are cold.
+    pub fn hottest(&mut self) -> Option<(u32, Waiting)> {
+        let hot = self.by_id.iter().filter(|(_, pending)| pending.heat > 0);
+        // In millionths, so that small differences count.
+        let (&id, _) =
+            hot.max_by_key(|(_, pending)| pending.heat * 1_000_000_000 / pending.cost())?;
+        self.take(id).map(|waiting| (id, waiting))
     }
 
     /// This one waits from now on; those that do not any more, because others were hot since they were.

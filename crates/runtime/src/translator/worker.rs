@@ -2,16 +2,30 @@
 
 use super::alike::{Alike, Known};
 use link::{CacheError, CodeCache, Digest, digest_of};
+use rustix::time::{ClockId, clock_gettime};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use translate::{CpuLevel, Layout, Made, Source};
 use wasmtime::Module;
 
 /// Most threads that compile.
 const MAX_THREADS: usize = 4;
+/// How long a machine counts as busy after a thread had to share its core.
+const BUSY: Duration = Duration::from_secs(1);
+
+/// A monotonic clock, in nanoseconds.
+fn clock() -> u64 {
+    nanoseconds(ClockId::Monotonic)
+}
+
+/// What a clock shows, in nanoseconds.
+fn nanoseconds(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
 
 /// What the threads are asked.
 enum Job {
@@ -58,6 +72,8 @@ pub enum Outcome {
 
 #[derive(Default)]
 struct Effort {
+    /// When a thread last had to share its core, by [`clock`]; 0: never.
+    shared_core: AtomicU64,
     bytes: AtomicU64,
     nanoseconds: AtomicU64,
     compiled: AtomicU64,
@@ -72,6 +88,10 @@ pub struct Worker {
     finished: Receiver<Finished>,
     effort: Arc<Effort>,
     idle: Option<Idle>,
+    /// How many there are, or will be.
+    threads: usize,
+    /// They have cores beside that of the box.
+    apart: bool,
 }
 
 /// What the threads have.
@@ -80,6 +100,7 @@ struct Idle {
     jobs: Receiver<Job>,
     done: Sender<Finished>,
     box_waits: bool,
+    threads: usize,
 }
 
 impl Worker {
@@ -87,8 +108,20 @@ impl Worker {
     pub fn new(cache: CodeCache, box_waits: bool) -> Worker {
         let (jobs, waiting) = channel();
         let (done, finished) = channel();
-        let idle = Some(Idle { cache, jobs: waiting, done, box_waits });
-        Worker { jobs, finished, effort: Arc::default(), idle }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if box_waits { cores } else { cores.saturating_sub(1) };
+        let threads = threads.clamp(1, MAX_THREADS);
+        let idle = Some(Idle { cache, jobs: waiting, done, box_waits, threads });
+        let apart = cores > 1 && !box_waits;
+        Worker { jobs, finished, effort: Arc::default(), idle, threads, apart }
+    }
+
+    /// Whether a core has nothing to do while so many jobs are under way: neither for this box nor for anybody else, as far as the threads
+    /// have seen.
+    pub fn is_idle(&self, in_flight: usize) -> bool {
+        let shared = self.effort.shared_core.load(Relaxed);
+        let quiet = shared == 0 || clock().saturating_sub(shared) > BUSY.as_nanos() as u64;
+        self.apart && in_flight < self.threads && quiet
     }
 
     /// Hands a region over; false if there are no threads. If the box waits, it is compiled in any case.
@@ -113,7 +146,7 @@ impl Worker {
 
     /// Bytes of Wasm that were compiled, of how many regions, and how long all took that the threads did.
     pub fn effort(&self) -> (u64, u64, Duration) {
-        let Effort { bytes, nanoseconds, compiled, failure: _ } = &*self.effort;
+        let Effort { bytes, nanoseconds, compiled, .. } = &*self.effort;
         let time = Duration::from_nanos(nanoseconds.load(Relaxed));
         (bytes.load(Relaxed), compiled.load(Relaxed), time)
     }
@@ -126,11 +159,9 @@ impl Worker {
 
 impl Idle {
     fn begin(self, effort: &Arc<Effort>) -> std::io::Result<()> {
-        let Idle { cache, jobs, done, box_waits } = self;
+        let Idle { cache, jobs, done, box_waits, threads } = self;
         let jobs = Arc::new(Mutex::new(jobs));
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if box_waits { cores } else { cores.saturating_sub(1) };
-        for _ in 0..threads.clamp(1, MAX_THREADS) {
+        for _ in 0..threads {
             let (cache, jobs, done) = (cache.clone(), Arc::clone(&jobs), done.clone());
             let effort = Arc::clone(effort);
             std::thread::Builder::new()
@@ -151,7 +182,7 @@ fn work(
     // A lock that another thread's panic left is as good as any.
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
     while let Ok(job) = next() {
-        let start = Instant::now();
+        let (start, used) = (clock(), nanoseconds(ClockId::ThreadCPUTime));
         let (id, outcome) = match job {
             Job::Compile { id, waiting } => (id, compile(cache, waiting, effort)),
             Job::Find { source, level, layout } => {
@@ -162,8 +193,13 @@ fn work(
                 (source.request.id, outcome)
             }
         };
-        let time = start.elapsed().as_nanos();
-        effort.nanoseconds.fetch_add(u64::try_from(time).unwrap_or(u64::MAX), Relaxed);
+        let time = clock().saturating_sub(start);
+        let used = nanoseconds(ClockId::ThreadCPUTime).saturating_sub(used);
+        effort.nanoseconds.fetch_add(time, Relaxed);
+        // Waiting for the cache's files is short beside that.
+        if time > used + used / 4 + 1_000_000 {
+            effort.shared_core.store(clock(), Relaxed);
+        }
         if done.send(Finished { id, outcome }).is_err() {
             return;
         }
