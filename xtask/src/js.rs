@@ -1,5 +1,5 @@
 //! `cargo xtask js [--all] [WORD…]`: the package `packages/js`, compiled and tried in Node and Chromium, with `--all` in Firefox, too, on the box
-//! of `Dockerfile.examples/web`, and the list of programs of Alpine in boxes that may take 64 MB; and the client of sandboxes, `packages/sandbox-js`, in Node. Words
+//! of `Dockerfile.examples/web`, servers of other examples, a small box in Cloudflare's runtime, and the list of programs of Alpine in boxes that may take 64 MB; and the client of sandboxes, `packages/sandbox-js`, in Node. Words
 //! choose tests by their names. With `--programs` the lists of `cargo xtask programs` in Chromium, instead (`--memory=64m`: in boxes with that `maxMemory`).
 
 use crate::examples::{self, Hub};
@@ -38,7 +38,7 @@ pub fn run(workspace: &Workspace, words: &[String]) -> Result<()> {
     test.args(["--test", "--test-concurrency=1"]).args(names(words)).current_dir(&package);
     test.args(["test/node.test.js", "test/browser.test.js", "test/outside.test.js"]);
     if words.iter().any(|word| word == "--all") {
-        test.arg("test/firefox.test.js");
+        test.arg("test/firefox.test.js").env("ALL", "1");
     }
     let outside = shots.join("outside");
     let output = format!("type=web,dest={}", outside.display());
@@ -48,9 +48,34 @@ pub fn run(workspace: &Workspace, words: &[String]) -> Result<()> {
     test.env("BOX", &wasm).env("WEB_BOX", &wasm).env("WEB_DIR", outside).env("SCREENSHOTS", &shots);
     process::run(&mut test)?;
     if words == ["--all"] {
+        servers(workspace, &package)?;
+        edge(workspace, &package.join("test/edge"))?;
         programs::in_chromium(workspace, &["alpine: "], Some("64m"))?;
     }
     sandboxes(workspace, &layout, words)
+}
+
+/// Asks unmodified servers of the examples.
+fn servers(workspace: &Workspace, package: &Path) -> Result<()> {
+    let hub = Hub::start(workspace)?;
+    let mut boxes = Vec::new();
+    for name in ["nginx", "node", "python"] {
+        let folder = workspace.root.join("Dockerfile.examples").join(name);
+        let wasm = examples::build(workspace, &hub, &folder, &["wasm"])?.remove(0);
+        boxes.push(format!("{name}:{}", wasm.display()));
+    }
+    let mut test = Command::new("node");
+    test.args(["--test", "test/servers.test.js"]).current_dir(package);
+    process::run(test.env("SERVERS", boxes.join(",")))
+}
+
+/// Tries a small box in Cloudflare's runtime.
+fn edge(workspace: &Workspace, folder: &Path) -> Result<()> {
+    install(folder)?;
+    let alpine = workspace.root.join("Dockerfile.examples/alpine");
+    let wasm = examples::build(workspace, &Hub::start(workspace)?, &alpine, &["wasm"])?.remove(0);
+    let mut test = Command::new("node");
+    process::run(test.args(["--test", "edge.test.js"]).current_dir(folder).env("EDGE_BOX", wasm))
 }
 
 /// Compiles the client of sandboxes, and tries it on a daemon.

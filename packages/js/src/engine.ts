@@ -8,8 +8,8 @@ import { Pipes } from "./pipes.js";
 import { Exit, preview1 } from "./preview1.js";
 import { extentsOf, pagesOf, readAt } from "./wasm.js";
 
-/** How long a step takes, in ms; then whoever has told something is heard. */
-const STEP = 8;
+/** How long a step of a worker takes, in ms; then whoever has told something is heard. */
+export const STEP = 8;
 /** A longer time is waited for in parts: timers have 31 bits. */
 const LONGEST_SLEEP = 2 ** 31 - 1;
 /** Shorter waits than this are no sleep for a timer, in ms. */
@@ -36,6 +36,8 @@ export interface Port {
   post(message: FromWorker, transfer: ArrayBuffer[]): void;
   /** Calls back once others have had their turn. */
   soon(work: () => void): void;
+  /** How long a step takes, in ms. */
+  step: number;
   /** Where chunks of a box's files come from. */
   store(place: string, chunk: number): Promise<Store>;
 }
@@ -70,6 +72,12 @@ export class Engine {
     );
     const { control, network, exec } = DESCRIPTOR;
     for (const fd of [STDIN, control, network, exec]) this.#pipes.open(fd);
+  }
+
+  /** Makes no further step. */
+  stop() {
+    this.#over = true;
+    clearTimeout(this.#timer);
   }
 
   heard(message: ToWorker) {
@@ -145,7 +153,7 @@ export class Engine {
   #step() {
     if (this.#over || (this.#pipes.isFull() && !this.#urgent)) return;
     this.#urgent = false;
-    const answer = this.#exports!["boxer-step"](STEP);
+    const answer = this.#exports!["boxer-step"](this.#port.step);
     const state: State = Number(answer & 0xffn);
     if (state === State.Ended) {
       this.#exit(Number((answer >> 8n) & 0xffffn));

@@ -22,7 +22,10 @@ const NEEDED = ["memory", "boxer-begin", "boxer-step", "boxer-ports"];
 /** What the kernel in a box may need of its own beside programs and files, in bytes (`guest::boot::OWN_MEMORY`). */
 const OWN_MEMORY = 256 << 20;
 export async function load(what: BoxBytes | WebAssembly.Module, { signal, chunks, maxMemory }: OpenOptions): Promise<File> {
-  if (what instanceof WebAssembly.Module) return { module: checked(what), source: undefined, segments: [], outside: undefined };
+  if (what instanceof WebAssembly.Module) {
+    if (WebAssembly.Module.customSections(what, "boxer.chunks").length) throw new BoxError("invalid-argument", "the box's files lie outside of it: open its bytes or its URL, not a WebAssembly.Module");
+    return { module: checked(what), source: undefined, segments: [], outside: undefined };
+  }
   const source = await bytesOf(what as BoxBytes, signal);
   const outside = await filesOf(source, what as BoxBytes, chunks);
   const { code, segments } = await takeApart(source, maxMemory === undefined ? undefined : bytesIn(maxMemory) + OWN_MEMORY);

@@ -1,7 +1,7 @@
 /** The worker under Node. */
 
 import { parentPort } from "node:worker_threads";
-import { Engine } from "./engine.js";
+import { Engine, STEP } from "./engine.js";
 import { openStore } from "./image-node.js";
 import type { ToWorker } from "./messages.js";
 
@@ -9,6 +9,7 @@ const port = parentPort!;
 const engine = new Engine({
   post: (message, transfer) => port.postMessage(message, transfer),
   soon: (work) => void setImmediate(work),
+  step: STEP,
   store: openStore,
 });
 port.on("message", (message: ToWorker) => engine.heard(message));

@@ -1,6 +1,6 @@
 /** The worker of a page. */
 
-import { Engine } from "./engine.js";
+import { Engine, STEP } from "./engine.js";
 import { openStore } from "./image-browser.js";
 import type { FromWorker, ToWorker } from "./messages.js";
 
@@ -20,6 +20,7 @@ const engine = new Engine({
     waiting.push(work);
     port2.postMessage(0);
   },
+  step: STEP,
   store: openStore,
 });
 scope.onmessage = ({ data }) => engine.heard(data);

@@ -1,5 +1,6 @@
 // In Chromium, by a page from a static server without special headers but a strict policy for scripts: BOX=FILE node --test test/browser.test.js
-// BOX is a box of Dockerfile.examples/web, or any of Debian with python3 for all but the example's page. SCREENSHOTS: where pictures go.
+// BOX is a box of Dockerfile.examples/web, or any of Debian with python3 for all but the example's page. SCREENSHOTS: where pictures go; ALL: what
+// takes long, too.
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -95,7 +96,8 @@ test("directories that persist: contents, modes, owners, times and links, over r
   await other.close();
 });
 
-test("a quota that is used up is told, and what was kept is whole", { timeout: 180_000 }, async () => {
+const long = { timeout: 180_000, skip: !process.env.ALL && "ALL is not set" };
+test("a quota that is used up is told, and what was kept is whole", long, async () => {
   const other = await fresh();
   const session = await other.context().newCDPSession(other);
   const quota = (quotaSize) => session.send("Storage.overrideQuotaForOrigin", { origin: server.origin, ...(quotaSize && { quotaSize }) });
@@ -111,7 +113,7 @@ test("a quota that is used up is told, and what was kept is whole", { timeout: 1
   await other.close();
 });
 
-test("a tab that is closed while it writes leaves whole files", { timeout: 180_000 }, async () => {
+test("a tab that is closed while it writes leaves whole files", long, async () => {
   const SIZE = 3_000_000;
   const context = await browser.newContext();
   for (const wait of [0, 300]) {
@@ -126,6 +128,74 @@ test("a tab that is closed while it writes leaves whole files", { timeout: 180_0
     await next.close();
   }
   await context.close();
+});
+
+test("a box reaches neither the origin's storage nor a network that it was not given", { timeout: 120_000 }, async () => {
+  const TOKEN = "secret-7b1f";
+  const other = await fresh();
+  await other.evaluate(async (token) => {
+    localStorage.setItem("token", token);
+    document.cookie = `token=${token}`;
+    const root = await navigator.storage.getDirectory();
+    for (const folder of [root, await root.getDirectoryHandle("boxer-files-1", { create: true })]) {
+      const writable = await (await folder.getFileHandle(token, { create: true })).createWritable();
+      await writable.write(token);
+      await writable.close();
+    }
+    await new Promise((resolve, reject) => {
+      const asked = indexedDB.open(token);
+      asked.onsuccess = resolve;
+      asked.onerror = reject;
+    });
+    const cache = await caches.open(token);
+    await cache.put(`/${token}`, new Response(token));
+    await window.kept(`echo ${token} > /root/of-another`, ["/root"], "another");
+  }, TOKEN);
+  const port = new URL(server.origin).port;
+  const before = server.requests.length;
+  // What the box has is the image's, its own, and what it is told; the script has the token in two pieces.
+  const script = `
+import os, re, socket
+token = b"secret-" + b"7b1f"
+found = []
+for place, folders, files in os.walk("/"):
+    folders[:] = [name for name in folders if os.path.join(place, name) not in ("/proc", "/sys", "/dev", "/usr", "/lib", "/var/lib")]
+    for name in files:
+        path = os.path.join(place, name)
+        try:
+            if token in path.encode() or token in open(path, "rb").read(1 << 20): found.append(path)
+        except OSError: pass
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    for name in ("environ", "mountinfo", "maps"):
+        try:
+            if token in open(f"/proc/{pid}/{name}", "rb").read(): found.append(name)
+        except OSError: pass
+print(found, sorted(os.listdir("/root")))
+errors = set()
+for host in ("127.0.0.1", "localhost", "172.17.0.1", "172.17.0.2", "10.0.2.2", "192.168.0.1", "169.254.169.254", "198.18.0.1"):
+    try: socket.create_connection((host, ${port}), 5); errors.add("connected to " + host)
+    except OSError as e: errors.add(e.errno)
+print(sorted(errors))
+os.symlink("/", "/root/all")`;
+  const [said, ...unsaved] = await other.evaluate(([script]) => window.kept(`python3 - <<'EOF'\n${script}\nEOF\n`, ["/root"], "own"), [script]);
+  assert.deepEqual(unsaved, []);
+  assert.match(said, /^\[\] \['\.bashrc', '\.profile'\]\n\[101, 111\]\n$/);
+  // The worker's scripts are the page's own.
+  assert.deepEqual(server.requests.slice(before).filter((path) => !path.startsWith("/dist/")), []);
+  // A link is kept as one: nothing of what it leads to is in the origin's storage.
+  const kept = await other.evaluate(async () => {
+    const names = [];
+    const walk = async (folder, path) => {
+      for await (const [name, entry] of folder.entries()) {
+        names.push(`${path}/${name}`);
+        if (entry.kind === "directory") await walk(entry, `${path}/${name}`);
+      }
+    };
+    await walk(await (await (await navigator.storage.getDirectory()).getDirectoryHandle("boxer-files-1")).getDirectoryHandle("own"), "");
+    return names.sort();
+  });
+  assert.deepEqual(kept, ["/%2Froot", "/%2Froot/attributes.json", "/%2Froot/contents", "/%2Froot/contents/.bashrc", "/%2Froot/contents/.profile"]);
+  await other.close();
 });
 
 test("from a URL, in a page that has no shared memory", async () => {

@@ -7,7 +7,9 @@ const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/ja
 
 /** Serves folders and files by the beginnings of their paths; the longest counts. */
 export async function serve(places, policy) {
+  const requests = [];
   const server = createServer((request, response) => {
+    requests.push(request.url);
     const path = normalize(decodeURIComponent(new URL(request.url, "http://localhost").pathname));
     const prefix = Object.keys(places).filter((prefix) => path.startsWith(prefix)).sort((a, b) => b.length - a.length)[0];
     let file = prefix && join(places[prefix], path.slice(prefix.length));
@@ -23,5 +25,5 @@ export async function serve(places, policy) {
     }
   });
   await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
-  return { origin: `http://127.0.0.1:${server.address().port}`, close: () => server.close() };
+  return { origin: `http://127.0.0.1:${server.address().port}`, close: () => server.close(), requests };
 }
