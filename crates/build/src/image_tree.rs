@@ -30,6 +30,11 @@ impl ImageTree {
         Ok(Self { tree: flatten.finish(), spool })
     }
 
+    /// Its files will be read several times: see [`Spool::keep_layers`].
+    pub fn expect_readers(&self) {
+        self.spool.keep_layers();
+    }
+
     /// Puts another layer on top.
     pub fn apply(&mut self, store: &Store, blob: &LayerBlob) -> Result<()> {
         let mut flatten =

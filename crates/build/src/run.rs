@@ -117,6 +117,7 @@ impl Builder<'_> {
 
         let _pass = self.running.enter(&self.stop).ok_or(Cause::Cancelled)?;
         let tree = stage.tree(&workshop.store)?;
+        tree.expect_readers();
         mounts.check(&tree)?;
         // No file of the image lies in the future, and two builds agree. Otherwise time and entropy are the host's: keys that
         // a step makes must not be predictable.

@@ -1,7 +1,7 @@
 //! Contents that are read where they lie: in a layer's blob, compressed as it is.
 //!
-//! Whoever reads them in the order of the layer decodes it once, and nothing is written. Whoever goes back starts over, and then the decoded
-//! layer is kept in a spool.
+//! Whoever reads them in the order of the layer decodes it once, and nothing is written. Whoever goes back starts over; when that has
+//! happened a few times, or was announced ([`Spool::keep_layers`]), the decoded layer is kept in a spool.
 
 use std::fmt;
 use std::io::{self, BufReader, Read};
@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::blob::Stream;
 use crate::{Content, Spool};
 
-/// How often a layer is decoded from its start before it is kept decoded: each RUN step reads the whole image, and so do training and
-/// linking. Writing 230 MB takes half of what decoding them does.
-const STARTS: u32 = 1;
+/// How often a layer is decoded from its start before it is kept decoded if nobody has announced more readers: training and linking read
+/// the whole image, too, and a build without RUN writes it once, as the box.
+const STARTS: u32 = 4;
 
 /// Opens a blob, any number of times: it always has the same bytes.
 pub type Open = Arc<dyn Fn() -> io::Result<Box<dyn Read + Send>> + Send + Sync>;
@@ -67,7 +67,7 @@ impl Lode {
         }
         if state.reading.as_ref().is_none_or(|(at, _)| *at > offset) {
             state.starts += 1;
-            if state.starts > STARTS {
+            if state.starts > STARTS || self.0.spool.keeps_layers() {
                 let mut stream = self.start()?;
                 let whole = self.0.spool.store_from(&mut stream, state.len);
                 let whole = whole.map_err(io::Error::other)?;

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{Error, Result};
@@ -22,6 +23,7 @@ pub struct Spool(Arc<Inner>);
 struct Inner {
     file: File,
     tail: Mutex<Tail>,
+    keeps_layers: AtomicBool,
 }
 
 /// What is not in the file yet.
@@ -69,12 +71,26 @@ impl Spool {
     /// A new, empty spool in this directory.
     pub fn new_in(dir: &Path) -> Result<Spool> {
         let file = tempfile::tempfile_in(dir).map_err(Error::Spool)?;
-        Ok(Spool(Arc::new(Inner { file, tail: Mutex::default() })))
+        Ok(Spool(Arc::new(Inner {
+            file,
+            tail: Mutex::default(),
+            keeps_layers: AtomicBool::default(),
+        })))
     }
 
     /// A new, empty spool in the system's directory for temporary files.
     pub fn new() -> Result<Spool> {
         Spool::new_in(&std::env::temp_dir())
+    }
+
+    /// Layers whose contents are read from now on are kept here decoded: they will be read again, as by each RUN step. Writing
+    /// 230 MB takes half of what decoding them does.
+    pub fn keep_layers(&self) {
+        self.0.keeps_layers.store(true, Relaxed);
+    }
+
+    fn keeps_layers(&self) -> bool {
+        self.0.keeps_layers.load(Relaxed)
     }
 
     /// Keeps these bytes.
