@@ -30,6 +30,8 @@ pub struct Entry {
     blocks: HashMap<String, Vec<u8>>,
     /// Requests that put something there.
     pub puts: usize,
+    /// Requests that read it.
+    pub gets: usize,
     /// Whether it can be found.
     pub finished: bool,
 }
@@ -77,7 +79,10 @@ fn answer(entries: &mut Vec<Entry>, request: &Request) -> Answer {
         );
     };
     match (request.method.as_str(), query.get("comp").copied()) {
-        ("GET", None) => Answer::new(200, entry.content.clone()),
+        ("GET", None) => {
+            entry.gets += 1;
+            Answer::new(200, entry.content.clone())
+        }
         ("PUT", None) if request.header("x-ms-blob-type") == "BlockBlob" => {
             entry.content = request.body.clone();
             entry.puts += 1;

@@ -20,6 +20,7 @@ use super::Client;
 use super::failure::{Failure, network};
 use super::retry::retried;
 use super::upload::{self, CHUNK, Part};
+use crate::store::as_stated;
 use crate::{Descriptor, Digest, Error, Progress, Result, Store};
 
 /// As errors name it.
@@ -185,32 +186,30 @@ impl Service<'_> {
             progress.skip(&blob.digest);
             return Ok(());
         }
+        let name = self.cache.name();
+        store.check_stated_size(&name, blob)?;
         let key = layer_key(&blob.digest);
         let found = self.find(&key).await?.filter(|found| found.matched_key == key);
         let Some(found) = found else {
             let reason = format!("{NAME} no longer has {}", blob.digest);
-            return Err(Error::NotFound { reference: self.cache.name(), reason });
+            return Err(Error::NotFound { reference: name, reason });
         };
         let final_ = |error: Error| Failure::Final(error);
         self.asked(async || {
             let mut answer = self.get(&found.signed_download_url).await?;
-            let mut writer = store.writer().map_err(final_)?;
+            let mut writer = store.writer_like(&blob.digest).map_err(final_)?;
             let mut size = 0u64;
             progress.start(&blob.digest, blob.size, 0);
             while let Some(bytes) = answer.chunk().await.map_err(plain)? {
                 size = size.saturating_add(bytes.len() as u64);
                 if size > blob.size {
-                    return Err(final_(Error::TooLarge {
-                        reference: self.cache.name(),
-                        what: format!("layer {}", blob.digest),
-                        limit: blob.size,
-                    }));
+                    break;
                 }
                 let failed = |error| final_(Error::io(store.path(), error));
                 io::Write::write_all(&mut writer, &bytes).map_err(failed)?;
                 progress.advance(&blob.digest, size);
             }
-            writer.finish_as(&blob.digest).map(drop).map_err(final_)
+            as_stated(&name, blob, size, writer.finish_as(&blob.digest)).map_err(final_)
         })
         .await?;
         progress.finish(&blob.digest);

@@ -13,6 +13,7 @@ pub(crate) use layout::LayoutManifest;
 pub use layout::import_layout;
 
 use crate::manifest::{MAX_CONFIG, MAX_MANIFEST, MAX_NESTING, media};
+use crate::store::as_stated;
 use crate::writer::{check_config, check_image_manifest};
 use crate::{
     Artifact, Descriptor, Digest, Document, Error, ImageConfig, Index, Manifest, Progress,
@@ -274,28 +275,9 @@ fn copy_blob(
     let mut limited = counted.take(blob.size.saturating_add(1));
     let result = store.put_reader(&mut limited, Some(&blob.digest));
     let position = limited.into_inner().position;
-    match result {
-        _ if position > blob.size => Err(Error::TooLarge {
-            reference: origin,
-            what: format!("blob {}", blob.digest),
-            limit: blob.size,
-        }),
-        Err(Error::WrongDigest { .. }) if position < blob.size => Err(Error::Truncated {
-            reference: origin,
-            digest: blob.digest.to_string(),
-            expected: blob.size,
-            actual: position,
-        }),
-        Err(Error::WrongDigest { expected, actual, .. }) => {
-            Err(Error::WrongDigest { reference: origin, what: "blob", expected, actual })
-        }
-        Err(e) => Err(e),
-        Ok(_) if position < blob.size => Err(Error::wrong_size(&origin, blob, position)),
-        Ok(_) => {
-            progress.finish(&blob.digest);
-            Ok(())
-        }
-    }
+    as_stated(&origin, blob, position, result)?;
+    progress.finish(&blob.digest);
+    Ok(())
 }
 
 struct Counted<'a> {

@@ -73,7 +73,7 @@ impl Store {
         self.writer_with(Hasher::sha256())
     }
 
-    pub(super) fn writer_like(&self, digest: &Digest) -> Result<BlobWriter> {
+    pub(crate) fn writer_like(&self, digest: &Digest) -> Result<BlobWriter> {
         self.writer_with(Hasher::like(digest))
     }
 

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 pub use blob::BlobWriter;
 pub use index::{Entry, Kind};
+pub(crate) use verify::as_stated;
 
 use crate::{Error, Result};
 

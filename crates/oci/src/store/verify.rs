@@ -9,6 +9,34 @@ use super::Store;
 use super::difference::MAX_DEPTH;
 use crate::{Descriptor, Digest, Error, Result};
 
+/// What came of a blob of which `reference` sent so many bytes, few more than stated at most, where `stored` is whether they are its digest's.
+pub(crate) fn as_stated<T>(
+    reference: &str,
+    blob: &Descriptor,
+    received: u64,
+    stored: Result<T>,
+) -> Result<()> {
+    let reference = || reference.to_owned();
+    if received > blob.size {
+        let (what, limit) = (format!("blob {}", blob.digest), blob.size);
+        return Err(Error::TooLarge { reference: reference(), what, limit });
+    }
+    match stored {
+        Err(Error::WrongDigest { .. }) if received < blob.size => Err(Error::Truncated {
+            reference: reference(),
+            digest: blob.digest.to_string(),
+            expected: blob.size,
+            actual: received,
+        }),
+        Err(Error::WrongDigest { expected, actual, .. }) => {
+            Err(Error::WrongDigest { reference: reference(), what: "blob", expected, actual })
+        }
+        Err(error) => Err(error),
+        Ok(_) if received < blob.size => Err(Error::wrong_size(&reference(), blob, received)),
+        Ok(_) => Ok(()),
+    }
+}
+
 impl Store {
     /// Reads a blob that is not known to be whole.
     ///

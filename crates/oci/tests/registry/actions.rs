@@ -61,12 +61,25 @@ fn a_cache_that_lies_or_refuses_is_told_of() {
     client.push_actions(&cache, &store, &digest, &NoProgress).unwrap();
     let parts = client.open_actions(&cache).unwrap();
     let other = temp_store();
-    for (damage, wrong) in [(999, "wrong digest"), (1000, "wrong digest"), (1001, "is larger than")]
-    {
+    let damages = [(999, "999 of 1000 bytes"), (1000, "wrong digest"), (1001, "is larger than")];
+    for (damage, wrong) in damages {
         server.entries(|entries| entries[0].content = vec![7; damage]);
         let error = client.fetch_part(&parts, &layer, &other, &NoProgress).unwrap_err();
         assert!(error.to_string().contains(wrong), "{error}");
     }
+    let content = store.read_blob(&layer.digest, 1000).unwrap();
+    server.entries(|entries| entries[0].content = content);
+    let stated = |size| Descriptor { size, ..layer.clone() };
+    let error = client.fetch_part(&parts, &stated(999), &other, &NoProgress).unwrap_err();
+    assert!(error.to_string().contains("is larger than"), "{error}");
+    // The second time it is known without asking.
+    for gets in [1, 0] {
+        server.entries(|entries| entries[0].gets = 0);
+        let error = client.fetch_part(&parts, &stated(1001), &other, &NoProgress).unwrap_err();
+        assert!(matches!(error, Error::WrongSize { stated: 1001, actual: 1000, .. }), "{error}");
+        assert_eq!(server.entries(|entries| entries[0].gets), gets);
+    }
+    let other = temp_store();
     server.entries(|entries| entries.remove(0));
     server.entries(|entries| entries.insert(0, testkit::actions_cache::Entry::default()));
     let error = client.fetch_part(&parts, &layer, &other, &NoProgress).unwrap_err();
