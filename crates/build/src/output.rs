@@ -30,6 +30,9 @@ pub enum BoxForm {
     ComponentWithoutNetwork,
 }
 
+/// Linker, translator and all else that is part of what a box looks like, beside the guest program.
+pub(crate) const MAKERS: &str = concat!(env!("CARGO_PKG_VERSION"), " ", env!("BOXER_LINKER"));
+
 /// A box in the store.
 #[derive(Clone, Debug)]
 pub struct LinkedBox {
@@ -62,12 +65,11 @@ pub fn link_box(
     let program_guest = link::program_guest_wasm()?;
     let key = key([
         b"box".as_slice(),
-        // The linker and the translator are part of the result.
-        env!("CARGO_PKG_VERSION").as_bytes(),
+        MAKERS.as_bytes(),
         built.image.manifest.config.digest.as_str().as_bytes(),
-        Digest::of(guest).as_str().as_bytes(),
+        &link::guest_digest(guest),
         // Which of the two it is follows from the image.
-        Digest::of(program_guest).as_str().as_bytes(),
+        &link::guest_digest(program_guest),
         format!("{form:?}").as_bytes(),
         cpu.name().as_bytes(),
         &freezing.key(),

@@ -245,7 +245,7 @@ impl Builder<'_> {
 
     /// Another guest may run a command differently.
     fn guest_digest(&self) -> link::Digest {
-        self.workshop.guest.map(link::digest_of).unwrap_or_default()
+        self.workshop.guest.map(link::guest_digest).unwrap_or_default()
     }
 
     /// What the guest left, put on the tree it ran on; the layer is what then differs. So a

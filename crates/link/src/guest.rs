@@ -1,6 +1,8 @@
 //! The guest programs that were built into this library.
 
 use crate::LinkError;
+use crate::digest::{Digest, digest_of};
+use std::sync::OnceLock;
 
 static GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest.wasm"));
 static GUEST_WITHOUT_SIMD: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest-no-simd.wasm"));
@@ -25,6 +27,20 @@ pub fn component_guest_wasm() -> Result<&'static [u8], LinkError> {
 /// The same for images whose program is a WASI module: it has no processor.
 pub fn program_guest_wasm() -> Result<&'static [u8], LinkError> {
     some(PROGRAM_GUEST)
+}
+
+/// The digest of a guest program; of one of these it is computed once.
+pub fn guest_digest(guest: &'static [u8]) -> Digest {
+    static KNOWN: [(&[u8], OnceLock<Digest>); 4] = [
+        (GUEST, OnceLock::new()),
+        (GUEST_WITHOUT_SIMD, OnceLock::new()),
+        (COMPONENT_GUEST, OnceLock::new()),
+        (PROGRAM_GUEST, OnceLock::new()),
+    ];
+    match KNOWN.iter().find(|(known, _)| std::ptr::eq(*known, guest)) {
+        Some((known, digest)) => *digest.get_or_init(|| digest_of(known)),
+        None => digest_of(guest),
+    }
 }
 
 fn some(guest: &'static [u8]) -> Result<&'static [u8], LinkError> {

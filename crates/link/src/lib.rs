@@ -55,7 +55,9 @@ pub use content::Content;
 pub use digest::{Digest, digest_of, hex};
 pub use engine::engine;
 pub use frozen::{Frozen, FrozenReport};
-pub use guest::{component_guest_wasm, guest_wasm, guest_wasm_without_simd, program_guest_wasm};
+pub use guest::{
+    component_guest_wasm, guest_digest, guest_wasm, guest_wasm_without_simd, program_guest_wasm,
+};
 pub use inspect::{Format, Inspection, has_simd, inspect};
 pub use life::Life;
 pub use outside::{CHUNKS_SECTION, Outside, chunks_of};
