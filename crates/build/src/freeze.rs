@@ -61,7 +61,7 @@ impl Choice {
 const OWN: Patience = Patience { total: Duration::from_secs(5), idle: Duration::from_millis(500) };
 /// For how long a command runs that was given for training.
 const GIVEN: Patience = Patience { total: Duration::from_secs(60), idle: Duration::from_secs(10) };
-/// For how long a server runs after nobody asks it any more.
+/// For how long a server runs that is asked: at most, and while nothing happens in it.
 const ASKED: Patience = Patience { idle: Duration::from_secs(3), ..GIVEN };
 
 /// Status of a box whose time was over.
@@ -185,8 +185,9 @@ impl Training<'_> {
         let config_digest = &self.built.image.manifest.config.digest;
         let key = key([
             b"training".as_slice(),
+            crate::output::MAKERS.as_bytes(),
             config_digest.as_str().as_bytes(),
-            &link::digest_of(guest),
+            &link::guest_digest(guest),
             self.cpu.name().as_bytes(),
             words.join("\0").as_bytes(),
             format!(
@@ -202,7 +203,8 @@ impl Training<'_> {
             return Ok((known, true));
         }
         let config = BoxConfig { entrypoint: words.to_vec(), cmd: Vec::new(), ..config.clone() };
-        let network = self.visit.as_ref().map(Visit::begin).transpose();
+        let interrupt = workshop.interrupt.child();
+        let network = self.visit.as_ref().map(|visit| visit.begin(interrupt.clone())).transpose();
         let network = network.map_err(|error| Cause::Machine {
             command: words.join(" "),
             reason: error.to_string(),
@@ -214,7 +216,7 @@ impl Training<'_> {
             stderr: lines(step, &workshop.events),
             overrides: Overrides { limits: *limits, ..Overrides::default() },
             translation: translation.clone(),
-            interrupt: Some(workshop.interrupt.clone()),
+            interrupt: Some(interrupt),
             network,
             ..RunOptions::default()
         };

@@ -1,6 +1,6 @@
 //! Asks a server in a box that trains, so that what answers requests becomes hot.
 
-use runtime::{Caller, Grant, Network, Port, Protocol};
+use runtime::{Caller, Grant, Interrupt, Network, Port, Protocol};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -52,14 +52,19 @@ impl Visit {
         })
     }
 
-    /// The box's network, in which it is asked by a thread that ends when the box does, or when it was asked often enough.
+    /// The box's network, in which it is asked by a thread that ends when the box does, or when it was asked often enough: then the box
+    /// is told to end by `end`, when it has nothing more to do.
     ///
     /// # Errors
     /// This system has no thread for it.
-    pub fn begin(&self) -> io::Result<Network> {
+    pub fn begin(&self, end: Interrupt) -> io::Result<Network> {
         let mut network = Network::new(Grant::default()).map_err(io::Error::other)?;
         let (caller, visit) = (network.caller(), self.clone());
-        std::thread::Builder::new().name("visitor".to_owned()).spawn(move || visit.ask(&caller))?;
+        std::thread::Builder::new().name("visitor".to_owned()).spawn(move || {
+            visit.ask(&caller);
+            // A server that looks around every now and then is never idle for long.
+            end.give_at_rest();
+        })?;
         Ok(network)
     }
 

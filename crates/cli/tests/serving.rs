@@ -416,6 +416,14 @@ fn a_training_asks_the_server() {
     assert!(!said.contains("of 0 million instructions"), "{said}");
     let asked = home.serve(&["asked.wasm"]);
     assert_eq!(asked.get("/zeros/5").2, [0; 5]);
+    // A server that is never idle for long ends when it was asked often enough.
+    let text = "FROM scratch\nCOPY --chmod=755 server /\nENTRYPOINT [\"/server\", \"restless\"]\nEXPOSE 8000\n";
+    std::fs::write(home.path("restless"), text).unwrap();
+    let words =
+        ["build", "--progress=plain", "--offline", "--train", "http:/zeros/9", "-o", "r.wasm"];
+    let (code, _, said) = home.run(&[&words[..], &["-f", "restless", "context"]].concat(), b"");
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("regions; ") && !said.contains("stopped after"), "{said}");
     let (code, said) = build("http:eighty/");
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("no port"), "{said}");
