@@ -47,6 +47,8 @@ pub struct Workshop {
 pub struct Built {
     /// The image, stored without a name.
     pub image: ImageHandle,
+    /// Names of build arguments that triggers of base images declared.
+    pub trigger_args: BTreeSet<String>,
     files: Flat,
     /// The number of the next step.
     next_step: AtomicU32,
@@ -65,7 +67,8 @@ impl Built {
 
     /// An image that is in the store already, to be made a box.
     pub fn from_image(image: ImageHandle) -> Self {
-        Self { image, files: Flat::default(), next_step: AtomicU32::new(1) }
+        let (trigger_args, files) = (BTreeSet::new(), Flat::default());
+        Self { image, trigger_args, files, next_step: AtomicU32::new(1) }
     }
 }
 
@@ -110,6 +113,7 @@ pub fn build(workshop: &Workshop, options: &BuildOptions) -> Result<Built> {
         stages: Stages::new(&plan),
         loading: Loading::default(),
         shown_bases: Mutex::default(),
+        trigger_args: Mutex::default(),
         foresight: Foresight::default(),
         hashed: Mutex::default(),
         running: Gate::new(RUNS_FOR_EACH_CORE * cores.max(2)),
@@ -126,7 +130,8 @@ pub fn build(workshop: &Workshop, options: &BuildOptions) -> Result<Built> {
     builder.export_caches(&stage)?;
     let files = stage.files;
     let image = workshop.store.write_image(stage.config, stage.layers, None)?;
-    Ok(Built { image, files, next_step: builder.next_step })
+    let trigger_args = builder.trigger_args.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Built { image, trigger_args, files, next_step: builder.next_step })
 }
 
 pub(crate) struct Builder<'a> {
@@ -147,6 +152,8 @@ pub(crate) struct Builder<'a> {
     stages: Stages,
     /// Images whose FROM was shown: as in BuildKit, one image is one step.
     shown_bases: Mutex<BTreeSet<String>>,
+    /// Arguments that triggers declare.
+    trigger_args: Mutex<BTreeSet<String>>,
     /// The step that reads the context.
     pub loading: Loading,
     /// What need not be built.
@@ -307,8 +314,11 @@ impl Builder<'_> {
             return Err(other(planned.platform.as_deref().unwrap_or(&asked)));
         }
         let mut stage = self.base(planned)?;
-        if asks_wasi && planned.base_name == "scratch" {
-            (stage.config.os, stage.config.architecture) = ("wasi".into(), "wasm".into());
+        if asks_wasi
+            && planned.base_name == "scratch"
+            && let Some((os, architecture)) = asked.split_once('/')
+        {
+            (stage.config.os, stage.config.architecture) = (os.into(), architecture.into());
         }
         if asks_wasi && !oci::is_wasi(&stage.config) {
             return Err(
@@ -332,6 +342,11 @@ impl Builder<'_> {
                     format!("the ONBUILD trigger `{text}` of the image {}", planned.base_name);
                 Error { span: Some(planned.span), ..error }.hint(hint)
             })?;
+            if let InstructionKind::Arg(definitions) = &instruction.kind {
+                let names = definitions.iter().map(|definition| definition.name.clone());
+                let args = self.trigger_args.lock();
+                args.unwrap_or_else(PoisonError::into_inner).extend(names);
+            }
             parsed.push(Instruction { span: planned.span, ..instruction });
         }
         let instructions: Vec<&Instruction> = parsed.iter().chain(&planned.instructions).collect();

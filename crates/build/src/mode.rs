@@ -1,4 +1,4 @@
-//! `--chmod`: an octal mode, or the symbolic form of chmod(1).
+//! `--chmod`: an octal mode, or the symbolic form of chmod(1), with BuildKit's meaning.
 
 /// A parsed `--chmod` value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,11 +99,8 @@ impl Change {
         match self.action {
             '+' => mode | bits,
             '-' => mode & !bits,
-            // `=` leaves a directory's set-id bits alone unless they are named, as chmod(1) says.
-            _ => {
-                let keep = if directory && bits & 0o6000 == 0 { 0o6000 } else { 0 };
-                (mode & !(self.who & !keep)) | bits
-            }
+            // BuildKit takes a directory's set-id bits away as well, where GNU's chmod(1) leaves them.
+            _ => mode & !self.who | bits,
         }
     }
 }
@@ -113,7 +110,7 @@ mod tests {
     use super::Mode;
 
     #[test]
-    fn modes_are_those_of_chmod() {
+    fn modes_are_those_of_buildkit() {
         for (text, before, directory, after) in [
             ("0755", 0o600, false, 0o755),
             ("4755", 0o600, false, 0o4755),
@@ -128,6 +125,8 @@ mod tests {
             ("u+s,+t", 0o755, false, 0o5755),
             ("u=rw,go=", 0o777, false, 0o600),
             ("u+r-w", 0o300, false, 0o500),
+            ("u=rwX,go=rX", 0o2750, true, 0o755),
+            ("o=", 0o6757, true, 0o6750),
         ] {
             let mode = Mode::parse(text).unwrap_or_else(|| panic!("{text} does not parse"));
             assert_eq!(mode.apply(before, directory), after, "{text} on {before:o}");

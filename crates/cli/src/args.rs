@@ -323,7 +323,7 @@ impl BuildArgs {
     pub fn cpu(&self) -> CpuLevel {
         self.cpu.unwrap_or(match self.platform {
             TargetPlatform::Linux(level) => level,
-            TargetPlatform::Wasi => CpuLevel::default(),
+            TargetPlatform::Wasi | TargetPlatform::WasiPreview1 => CpuLevel::default(),
         })
     }
 
@@ -332,6 +332,7 @@ impl BuildArgs {
         match self.platform {
             TargetPlatform::Linux(_) => Platform::linux_amd64(),
             TargetPlatform::Wasi => Platform::wasi(),
+            TargetPlatform::WasiPreview1 => Platform::wasip1(),
         }
     }
 }
@@ -604,11 +605,13 @@ fn run_network(text: &str) -> Result<RunNetwork, String> {
 enum TargetPlatform {
     Linux(CpuLevel),
     Wasi,
+    WasiPreview1,
 }
 
 fn target_platform(text: &str) -> Result<TargetPlatform, String> {
     match text.to_ascii_lowercase().as_str() {
-        "wasi/wasm" | "wasip1/wasm" => Ok(TargetPlatform::Wasi),
+        "wasi/wasm" => Ok(TargetPlatform::Wasi),
+        "wasip1/wasm" => Ok(TargetPlatform::WasiPreview1),
         _ => platform(text)
             .map(TargetPlatform::Linux)
             .map_err(|why| format!("{why}, and programs that are WASI modules (wasi/wasm)")),

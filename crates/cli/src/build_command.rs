@@ -167,7 +167,7 @@ fn build(
         say!("{digest}");
     }
     if mode != ProgressMode::Quiet {
-        unused_arguments(&input, &options);
+        unused_arguments(&input, &options, built);
         // Now the base images are known.
         let warnings = lint(global, &input, &options);
         match mode {
@@ -612,7 +612,7 @@ fn summary(warnings: &[Warning]) {
 }
 
 /// Build arguments that no ARG declares.
-fn unused_arguments(input: &Input, options: &BuildOptions) {
+fn unused_arguments(input: &Input, options: &BuildOptions, built: &Built) {
     let declared: BTreeSet<&str> = input
         .file
         .instructions
@@ -626,6 +626,7 @@ fn unused_arguments(input: &Input, options: &BuildOptions) {
         .collect();
     let known = |name: &str| {
         declared.contains(name)
+            || built.trigger_args.contains(name)
             || dockerfile::scope::PREDEFINED.contains(&name)
             || name == "SOURCE_DATE_EPOCH"
             || name == KEEP_GIT

@@ -27,7 +27,7 @@ const ROWS: &[Row] = &[
     switch("compress", &["false"], "the context is on this machine; nothing is sent"),
     one("cpu-period", &["0"], SCHEDULER),
     one("cpu-quota", &["0"], SCHEDULER),
-    one("cpu-shares", &["0"], SCHEDULER),
+    one("cpu-shares", &["0"], SCHEDULER).short('c'),
     one("cpuset-cpus", &[""], SCHEDULER),
     one("cpuset-mems", &[""], SCHEDULER),
     switch(

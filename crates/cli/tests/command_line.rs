@@ -167,6 +167,20 @@ fn an_image_is_built_and_written_as_an_archive() {
 }
 
 /// The names in a tar, read by hand: every header is a block, followed by its padded content.
+#[test]
+fn arguments_that_nobody_declares_are_told_of() {
+    let home = Home::new();
+    home.dockerfile("FROM scratch AS base\nONBUILD ARG BELOW\nFROM base\nARG HERE\n");
+    let mut words = vec!["build", "-o", "type=oci,dest=out.tar", "context"];
+    for pair in ["HERE=1", "BELOW=2", "NOWHERE=3"] {
+        words.extend(["--build-arg", pair]);
+    }
+    let outcome = home.boxer(&words);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let told = "One or more build-args [\"NOWHERE\"] were not consumed";
+    assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
+}
+
 fn tar_names(path: &Path) -> Vec<String> {
     let bytes = fs::read(path).unwrap();
     let (mut at, mut names) = (0, Vec::new());

@@ -43,6 +43,11 @@ impl Platform {
     pub fn wasi() -> Self {
         Self { os: "wasi".to_owned(), architecture: "wasm".to_owned(), variant: String::new() }
     }
+
+    /// The same, saying which WASI it is.
+    pub fn wasip1() -> Self {
+        Self { os: "wasip1".to_owned(), ..Self::wasi() }
+    }
 }
 
 impl std::fmt::Display for Platform {

@@ -154,6 +154,14 @@ impl Bench {
                 let dockerfile = self.path("Dockerfile.ours");
                 options.dockerfile_path =
                     self.write_ignore(&dockerfile, case).map(|_| dockerfile.clone());
+                if let Some(platform) = case.all("flag:--platform=").next() {
+                    // As the command line understands it.
+                    options.platform = match platform.to_ascii_lowercase().as_str() {
+                        "wasi/wasm" => dockerfile::scope::Platform::wasi(),
+                        "wasip1/wasm" => dockerfile::scope::Platform::wasip1(),
+                        other => panic!("{other}"),
+                    };
+                }
                 options.no_cache = case.all("flag:").any(|flag| flag == "--no-cache");
                 options.ulimits = case
                     .all("flag:--ulimit=")

@@ -25,6 +25,10 @@ pub fn show(config: &Value, layers: Vec<Box<dyn Read>>, skip: (usize, usize)) ->
         }
     }
     let mut full = full.into_iter();
+    let word = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or_default();
+    if !matches!(word("os"), "" | "linux") {
+        writeln!(out, "platform {}/{}", word("os"), word("architecture")).unwrap();
+    }
     if let Some(author) = config.get("author").and_then(Value::as_str) {
         writeln!(out, "author {author}").unwrap();
     }

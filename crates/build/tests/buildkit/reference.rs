@@ -69,8 +69,12 @@ pub fn build(bench: &Bench, case: &Case) -> String {
     let config: Value =
         serde_json::from_slice(&blobs[manifest[0]["Config"].as_str().unwrap()]).unwrap();
     let layers = manifest[0]["Layers"].as_array().unwrap().iter().map(|name| {
-        let bytes = blobs[name.as_str().unwrap()].clone();
-        Box::new(std::io::Cursor::new(bytes)) as Box<dyn Read>
+        let bytes = std::io::Cursor::new(blobs[name.as_str().unwrap()].clone());
+        // containerd's store keeps what was exported, docker's own the files.
+        match bytes.get_ref().starts_with(&[0x1f, 0x8b]) {
+            true => Box::new(flate2::read::GzDecoder::new(bytes)) as Box<dyn Read>,
+            false => Box::new(bytes),
+        }
     });
     listing::show(&config, layers.collect(), skip)
 }
