@@ -37,6 +37,7 @@ pub fn run(workspace: &Workspace, words: &[String]) -> Result<()> {
     let mut test = Command::new("node");
     test.args(["--test", "--test-concurrency=1"]).args(names(words)).current_dir(&package);
     test.args(["test/node.test.js", "test/browser.test.js", "test/outside.test.js"]);
+    test.arg("test/network.test.js");
     if words.iter().any(|word| word == "--all") {
         test.arg("test/firefox.test.js").env("ALL", "1");
     }
@@ -45,6 +46,8 @@ pub fn run(workspace: &Workspace, words: &[String]) -> Result<()> {
     let layout = fixtures::debian(workspace)?.join("layout");
     let shell = "VOLUME /keep\nCMD [\"bash\", \"-i\"]\n";
     boxer::build_from_layout(workspace, &layout, "bookworm", shell, Path::new(&output))?;
+    // Node 20 has a WebSocket, and hides it.
+    test.env("NODE_OPTIONS", "--experimental-websocket").env("BOXER", workspace.boxer());
     test.env("BOX", &wasm).env("WEB_BOX", &wasm).env("WEB_DIR", outside).env("SCREENSHOTS", &shots);
     process::run(&mut test)?;
     if words == ["--all"] {

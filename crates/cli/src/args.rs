@@ -21,6 +21,7 @@ use crate::replay_command::ReplayArgs;
 use crate::rights::RightsArgs;
 use crate::sandbox_commands::{McpArgs, SandboxdArgs};
 use crate::serve_command::ServeArgs;
+use crate::serve_wisp_command::ServeWispArgs;
 use crate::snapshot_options::SnapshotArgs;
 use crate::stop_commands::{KillArgs, StopArgs};
 use crate::translate::{BuildTranslateArgs, TranslateArgs};
@@ -83,6 +84,9 @@ pub enum Verb {
     /// Serve a box over HTTP: requests go to the server in it
     #[command(after_help = examples::SERVE)]
     Serve(Box<ServeArgs>),
+    /// Give boxes in browser tabs a network: a Wisp server, over WebSocket
+    #[command(after_help = examples::SERVE_WISP)]
+    ServeWisp(ServeWispArgs),
     /// Serve sandboxes for code that nobody has read over HTTP, on the loopback or a Unix socket
     #[command(after_help = examples::SANDBOXD)]
     Sandboxd(Box<SandboxdArgs>),

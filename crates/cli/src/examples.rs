@@ -30,6 +30,11 @@ pub const SERVE: &str = "Examples:
   boxer serve --addr 0.0.0.0:80 --port 8000 --instances 32 web
   boxer serve --reuse -v data:/var/lib/data -e TOKEN web";
 
+pub const SERVE_WISP: &str = "Examples:
+  boxer serve-wisp --allow api.example:443,*.cdn.example:443
+  boxer serve-wisp --allow localhost:5432     # at 172.17.0.1 in the box
+  boxer serve-wisp --allow-all --addr 0.0.0.0:6001 --origin https://example.org";
+
 pub const SANDBOXD: &str = "Examples:
   boxer sandboxd --preload numpy,pandas sandbox   # prints its address and token as JSON
   boxer sandboxd --listen unix:/run/user/1000/sandboxes --memory 1g --timeout 1h sandbox

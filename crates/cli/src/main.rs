@@ -43,6 +43,7 @@ mod run_command;
 mod running;
 mod sandbox_commands;
 mod serve_command;
+mod serve_wisp_command;
 mod session;
 mod snapshot_options;
 mod ssh_options;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         Verb::Check(args) => check_command::run(&cli.global, args, signals.as_ref()),
         Verb::Run(args) => run_command::run(&cli.global, args, signals.as_ref()),
         Verb::Serve(args) => serve_command::run(&cli.global, args, signals.as_ref()),
+        Verb::ServeWisp(args) => serve_wisp_command::run(args, signals.as_ref()),
         Verb::Sandboxd(args) => sandbox_commands::sandboxd(&cli.global, args, signals.as_ref()),
         Verb::Mcp(args) => sandbox_commands::mcp(&cli.global, args, signals.as_ref()),
         Verb::Freeze(args) => freeze_commands::freeze(&cli.global, args),

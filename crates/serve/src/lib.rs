@@ -1,6 +1,6 @@
 //! Boxes as HTTP services: requests go to an unmodified server in a box, in an instance for each of them or in some that stay.
 //!
-//! One thread has all of HTTP; each instance has a thread of its own. This crate knows nothing of building.
+//! One thread has all of HTTP; each instance has a thread of its own. And a network for boxes that run in browsers. This crate knows nothing of building.
 
 mod front;
 mod held;
@@ -8,8 +8,10 @@ mod instance;
 mod pool;
 mod refusal;
 mod relay;
+mod wisp;
 
 pub use front::serve;
+pub use wisp::{Outward, serve_wisp};
 
 use runtime::{Frozen, Grant, RunOptions};
 use std::sync::Arc;

@@ -30,7 +30,7 @@ export interface PacketStream {
 }
 
 /**
- * What programs in a box may reach: a Wisp server by its URL (`ws://localhost:6001/`), the same by a stream of packets, or
+ * What programs in a box may reach: a Wisp server by its URL (`ws://localhost:6001/`, that of `boxer serve-wisp`), the same by a stream of packets, or
  * whatever a function connects them to.
  */
 export type Network = string | URL | PacketStream | Connect;
@@ -114,11 +114,13 @@ function byWebSocket(url: string, listener: ChannelListener): Promise<Channel> {
   return new Promise((resolve, reject) => {
     socket.onopen = () => resolve({ send: (packet) => socket.send(packet as Uint8Array<ArrayBuffer>), close: () => socket.close() });
     socket.onmessage = ({ data }) => data instanceof ArrayBuffer && listener.packet(new Uint8Array(data));
-    socket.onclose = ({ code, reason }) => {
-      const error = new Error(reason || `closed with code ${code}`);
+    const over = (error: Error) => {
       reject(error);
       listener.closed(error);
     };
+    // Node's of version 20 is not closed by what keeps it from opening.
+    socket.onerror = () => over(new Error("the connection failed"));
+    socket.onclose = ({ code, reason }) => over(new Error(reason || `closed with code ${code}`));
   });
 }
 

@@ -9,6 +9,8 @@ import { ERRNO, EXTENSION, framed, packet, Refused, u16, u32, WINDOW } from "./p
 
 /** First stream number of the host. */
 const HOST_STREAMS = 2 ** 31;
+/** Longest name of a host. */
+const MAX_HOST = 255;
 /** Connections outward at once. */
 const MAX_OUTWARD = 4096;
 /** Who connects from outside, seen from the box: anybody that is none of its own addresses. */
@@ -155,7 +157,7 @@ export class WispServer {
     const refuse = (errno: number) => this.#put(wire.CLOSE, stream, [wire.NETWORK, ...u16(errno)]);
     if (!this.#way) return refuse(ERRNO.ENETUNREACH);
     if (this.#outward.size >= MAX_OUTWARD) return refuse(ERRNO.ENOBUFS);
-    if (payload.byteLength < 4 || stream === 0 || stream >= HOST_STREAMS || this.#outward.has(stream)) return refuse(ERRNO.EHOSTUNREACH);
+    if (payload.byteLength < 4 || payload.byteLength > 3 + MAX_HOST || stream === 0 || stream >= HOST_STREAMS || this.#outward.has(stream)) return refuse(ERRNO.EHOSTUNREACH);
     const datagrams = payload[0] === wire.UDP;
     const hostname = new TextDecoder().decode(payload.subarray(3));
     const port = wire.viewOf(payload).getUint16(1, true);

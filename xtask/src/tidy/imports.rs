@@ -62,6 +62,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("wasmtime", &["link", "runtime"]),
     ("wasmtime-wasi", &["runtime"]),
     ("hyper", &["serve", "sandbox"]),
+    ("tokio-tungstenite", &["serve"]),
     ("wasmtime-wizer", &["link"]),
     ("wit-component", &["link"]),
     ("wasm-encoder", &["wasmgen", "link"]),

@@ -1,5 +1,6 @@
 //! What happens on a box's way out, for who wants to know.
 
+use super::policy::Refusal;
 use mux::Transport;
 use std::fmt;
 use std::net::SocketAddr;
@@ -90,7 +91,7 @@ impl fmt::Display for NetworkEvent {
             }
             LookedUp { name } => write!(out, "network: looked up {name}"),
             NotLookedUp { name } => {
-                write!(out, "network: refused to look up {name}: --network does not allow it")
+                write!(out, "network: refused to look up {name}: {}", Refusal::NotAllowed)
             }
             UsedUp { bytes } => write!(out, "network: all {bytes} bytes are used up"),
             Trouble(what) => write!(out, "network: {what}"),

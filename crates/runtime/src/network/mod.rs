@@ -93,12 +93,17 @@ impl Network {
         self.listeners.iter().map(Listener::published).collect()
     }
 
+    /// Serves, on this thread, whoever holds the other end of `wire` and speaks as boxes do (`docs/network.md`), until that end is closed.
+    pub fn serve(self, wire: UnixStream) {
+        serve::run(self.grant, Vec::new(), self.listeners, self.called, wire);
+    }
+
     /// Begins to serve a box by its descriptor.
     pub(crate) fn start(self) -> std::io::Result<(Descriptor, Serving)> {
         let (descriptor, wire) = Descriptor::new("BOXER_NET")?;
         // The thread ends when the box's end of the stream is closed.
         let stop = wire.try_clone()?;
-        let serve = move || serve::run(self.grant, Vec::new(), self.listeners, self.called, wire);
+        let serve = move || self.serve(wire);
         let thread = std::thread::Builder::new().name("network".to_owned()).spawn(serve)?;
         Ok((descriptor, Serving { stop, thread: Some(thread) }))
     }

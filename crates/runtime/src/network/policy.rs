@@ -67,8 +67,10 @@ pub enum Refusal {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Refusal::NotAllowed => write!(out, "--network does not allow it"),
-            Refusal::Special(what) => write!(out, "it is {what}; --network must name it"),
+            Refusal::NotAllowed => write!(out, "no rule of the network allows it"),
+            Refusal::Special(what) => {
+                write!(out, "it is {what}; a rule of the network must name it")
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The loop that serves one box: bytes to and from its descriptor, and what it asks for.
 
 use super::names::{self, Kind};
-use super::policy::{GATEWAY, Learned};
+use super::policy::{GATEWAY, Learned, Refusal};
 use super::publish::{Listener, Socket};
 use super::{Door, Grant, NetworkEvent, World, calls, door, errno, tcp, udp};
 use NetworkEvent::Trouble;
@@ -339,7 +339,7 @@ impl Hub {
             });
         }
         if !policy.allows_name(host, port) {
-            self.refused(transport, &format!("{host}:{port}"), "--network does not allow it");
+            self.refused(transport, &format!("{host}:{port}"), &Refusal::NotAllowed.to_string());
             return Err(errno::EACCES);
         }
         let found = tokio::net::lookup_host((host, port)).await;
