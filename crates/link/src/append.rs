@@ -3,14 +3,16 @@
 use crate::LinkError;
 use crate::frozen::FrozenCode;
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::convert::Infallible;
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{
-    CodeSection, ConstExpr, ElementSection, Elements, FunctionSection, TableSection, TypeSection,
+    BranchHint, BranchHints, CodeSection, ConstExpr, ElementSection, Elements, Function,
+    FunctionSection, TableSection, TypeSection,
 };
 use wasmparser::{
-    BinaryReader, CodeSectionReader, ElementSectionReader, FunctionSectionReader, Parser, Payload,
-    TableSectionReader, TypeSectionReader,
+    BinaryReader, CodeSectionReader, ElementSectionReader, FunctionBody, FunctionSectionReader,
+    KnownCustom, Parser, Payload, TableSectionReader, TypeSectionReader,
 };
 
 /// What is added, with its place among the module's own.
@@ -28,6 +30,8 @@ struct Parts<'a> {
     /// Type of each function.
     functions: Vec<u32>,
     bodies: CodeSectionReader<'a>,
+    /// Of each function, where in its body conditional parts begin that are hardly ever run.
+    unlikely: HashMap<u32, Vec<u32>>,
     /// The exported functions in the order of their numbers.
     exported: Vec<u32>,
 }
@@ -127,9 +131,9 @@ impl<'a> Addition<'a> {
         Ok(elements)
     }
 
-    /// The function bodies.
-    pub fn code(&self, section: &[u8]) -> Result<CodeSection, LinkError> {
-        let mut code = CodeSection::new();
+    /// The function bodies, and which of their parts are hardly ever run.
+    pub fn code(&self, section: &[u8]) -> Result<(BranchHints, CodeSection), LinkError> {
+        let (mut hints, mut code) = (BranchHints::new(), CodeSection::new());
         let reader = CodeSectionReader::new(BinaryReader::new(section, 0)).map_err(damaged)?;
         for body in reader {
             let range = body.map_err(damaged)?.range();
@@ -139,18 +143,24 @@ impl<'a> Addition<'a> {
         for parts in self.parts() {
             let parts = parts?;
             let mut moved = Moved { types: self.types, functions };
-            for body in parts.bodies {
-                moved.parse_function_body(&mut code, body.map_err(damaged)?).map_err(damaged)?;
+            for (number, body) in (0..).zip(parts.bodies) {
+                let body = body.map_err(damaged)?;
+                let unlikely = parts.unlikely.get(&number).map_or(&[][..], |all| all);
+                let (function, unlikely) = moved.function(&body, unlikely).map_err(damaged)?;
+                code.function(&function);
+                if !unlikely.is_empty() {
+                    hints.function_hints(functions + number, unlikely);
+                }
             }
             functions += parts.functions.len() as u32;
         }
-        Ok(code)
+        Ok((hints, code))
     }
 }
 
 fn parts(module: &[u8]) -> Result<Parts<'_>, LinkError> {
     let (mut types, mut functions, mut bodies) = (None, Vec::new(), None);
-    let mut exported = Vec::new();
+    let (mut exported, mut unlikely) = (Vec::new(), HashMap::new());
     for payload in Parser::new(0).parse_all(module) {
         match payload.map_err(damaged)? {
             Payload::TypeSection(section) => types = Some(section),
@@ -162,6 +172,17 @@ fn parts(module: &[u8]) -> Result<Parts<'_>, LinkError> {
                     exported.push(export.map_err(damaged)?.index);
                 }
             }
+            Payload::CustomSection(custom) => {
+                if let KnownCustom::BranchHints(functions) = custom.as_known() {
+                    for function in functions {
+                        let function = function.map_err(damaged)?;
+                        let hints = function.hints.into_iter().map(|hint| Ok(hint?.func_offset));
+                        let hints: Result<Vec<u32>, wasmparser::BinaryReaderError> =
+                            hints.collect();
+                        unlikely.insert(function.func, hints.map_err(damaged)?);
+                    }
+                }
+            }
             Payload::CodeSectionStart { range, .. } => {
                 let bytes = module.get(range.clone()).ok_or_else(|| damaged("a region"))?;
                 let reader = BinaryReader::new(bytes, range.start);
@@ -171,7 +192,7 @@ fn parts(module: &[u8]) -> Result<Parts<'_>, LinkError> {
         }
     }
     match (types, bodies) {
-        (Some(types), Some(bodies)) => Ok(Parts { types, functions, bodies, exported }),
+        (Some(types), Some(bodies)) => Ok(Parts { types, functions, bodies, unlikely, exported }),
         _ => Err(damaged("a region has no code")),
     }
 }
@@ -180,6 +201,30 @@ fn parts(module: &[u8]) -> Result<Parts<'_>, LinkError> {
 struct Moved {
     types: u32,
     functions: u32,
+}
+
+impl Moved {
+    /// A function, and its parts that are hardly ever run, which begin at the offsets `unlikely` in `body`, in rising order.
+    fn function(
+        &mut self,
+        body: &FunctionBody<'_>,
+        unlikely: &[u32],
+    ) -> Result<(Function, Vec<BranchHint>), wasm_encoder::reencode::Error<Infallible>> {
+        let mut function = self.new_function_with_parsed_locals(body)?;
+        let mut hints = Vec::new();
+        let mut unlikely = unlikely.iter().peekable();
+        let mut instructions = body.get_operators_reader()?;
+        while !instructions.eof() {
+            let at = (instructions.original_position() - body.range().start) as u32;
+            if unlikely.next_if_eq(&&at).is_some() {
+                let branch_func_offset = function.byte_len() as u32;
+                hints.push(BranchHint { branch_func_offset, branch_hint_value: 0 });
+            }
+            let instruction = self.parse_instruction(&mut instructions)?;
+            function.instruction(&instruction);
+        }
+        Ok((function, hints))
+    }
 }
 
 impl Reencode for Moved {
@@ -199,4 +244,60 @@ impl Reencode for Moved {
 
 fn damaged(error: impl std::fmt::Display) -> LinkError {
     LinkError::Guest(format!("the functions of regions cannot be added: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FrozenReport;
+    use crate::section::section_bytes;
+    use translate::Pages;
+
+    #[test]
+    fn hints_follow_what_they_are_about() {
+        // So many types and functions that the numbers in what is added take more bytes than before.
+        let many = |text: &str| text.repeat(200);
+        let base = format!("(module {} {})", many("(type (func))"), many("(func (type 0))"));
+        let base = wat::parse_str(base).unwrap();
+        let region = r#"(module (type (func (param i32 i32) (result i64)))
+            (func (export "0") (type 0)
+                (drop (call 0 (local.get 0) (local.get 1)))
+                (local.get 0)
+                (@metadata.code.branch_hint "\00") (if (then (return (i64.const 1))))
+                (i64.const 2)))"#;
+        let modules = vec![wat::parse_str(region).unwrap(); 2];
+        let report = FrozenReport::default();
+        let code = FrozenCode { modules, first_slot: 1, report, pages: Pages::new() };
+        let section = Parser::new(0).parse_all(&base).find_map(|payload| match payload.unwrap() {
+            Payload::CodeSectionStart { range, .. } => Some(range),
+            _ => None,
+        });
+        let addition = Addition::new(&base, &code).unwrap();
+        let (hints, code) = addition.code(&base[section.unwrap()]).unwrap();
+        let sections = [section_bytes(&hints), section_bytes(&code)].concat();
+        let module = [wasm_encoder::Module::HEADER.to_vec(), sections].concat();
+        let (mut hinted, mut bodies) = (Vec::new(), Vec::new());
+        for payload in Parser::new(0).parse_all(&module) {
+            match payload.unwrap() {
+                Payload::CustomSection(custom) => {
+                    let KnownCustom::BranchHints(functions) = custom.as_known() else { continue };
+                    for function in functions {
+                        let function = function.unwrap();
+                        let offsets =
+                            function.hints.into_iter().map(|hint| hint.unwrap().func_offset);
+                        hinted.push((function.func, offsets.collect::<Vec<u32>>()));
+                    }
+                }
+                Payload::CodeSectionEntry(body) => bodies.push(body.range().start),
+                _ => {}
+            }
+        }
+        let functions: Vec<u32> = hinted.iter().map(|(function, _)| *function).collect();
+        assert_eq!(functions, [200, 201]);
+        const IF: u8 = 0x04;
+        for (function, offsets) in hinted {
+            assert_eq!(offsets.len(), 1);
+            assert_eq!(module[bodies[function as usize] + offsets[0] as usize], IF);
+        }
+    }
 }

@@ -81,7 +81,9 @@ pub fn module<T>(
                 put(out, &section_bytes(&added.elements(section)?))?;
             }
             (Payload::CodeSectionStart { range, .. }, Some(added)) => {
-                put(out, &section_bytes(&added.code(&state.module[range.clone()])?))?;
+                let (hints, code) = added.code(&state.module[range.clone()])?;
+                put(out, &section_bytes(&hints))?;
+                put(out, &section_bytes(&code))?;
             }
             (Payload::ImportSection(section), _) if imports == Imports::Component => {
                 put(out, &section_bytes(&redirect_exit(section)?))?;

@@ -192,7 +192,7 @@ impl<'a> Splitter<'a> {
                 }
                 continue;
             }
-            if id == SectionId::Custom as u8 && !self.is_names(at, len)? {
+            if id == SectionId::Custom as u8 && !self.is_of_code(at, len)? {
                 continue;
             }
             let bytes = self.content.bytes_at(at, len)?;
@@ -240,14 +240,16 @@ impl<'a> Splitter<'a> {
         Ok(Split { code, contents: Contents { pages, segments: self.segments } })
     }
 
-    fn is_names(&self, at: u64, len: u64) -> Result<bool, Stop> {
-        const NAME: &[u8] = b"\x04name";
-        let mut start = [0; NAME.len()];
-        if len < NAME.len() as u64 {
-            return Ok(false);
+    /// Whether the custom section there says something of the code: its names, or which parts are hardly ever run.
+    fn is_of_code(&self, at: u64, len: u64) -> Result<bool, Stop> {
+        const NAMES: [&[u8]; 2] = [b"\x04name", b"\x19metadata.code.branch_hint"];
+        for name in NAMES {
+            let fits = len >= name.len() as u64;
+            if fits && self.content.bytes_at(at, name.len() as u64)? == name {
+                return Ok(true);
+            }
         }
-        self.content.read_at(&mut start, at)?;
-        Ok(start == NAME)
+        Ok(false)
     }
 }
 
