@@ -1,5 +1,6 @@
 //! Which ops have a translation of their own.
 
+use ir::ops::StringOp;
 use ir::{Class, Inst, Op};
 
 /// Whether there is a translation; if not, the guest instruction is the interpreter's.
@@ -13,6 +14,7 @@ pub fn is_translated(inst: &Inst) -> bool {
         | Class::VStore
         | Class::VStoreA
         | Class::Probe => size(inst.op).is_some(),
+        Class::Str => is_repeated_move(inst),
         Class::Div => matches!(inst.op, Op::UDiv32 | Op::SDiv32 | Op::UDiv64 | Op::SDiv64),
         Class::VStore2
         | Class::Align
@@ -21,7 +23,6 @@ pub fn is_translated(inst: &Inst) -> bool {
         | Class::MaskProbe
         | Class::Gather
         | Class::Xstate
-        | Class::Str
         | Class::Cpuid
         | Class::Rdtsc
         | Class::Rdrand
@@ -29,6 +30,11 @@ pub fn is_translated(inst: &Inst) -> bool {
         // Through the helper, if by nothing better.
         _ => true,
     }
+}
+
+/// Whether it is `rep movs` or `rep stos`: of a [`Class::Str`], those that are translated.
+pub fn is_repeated_move(inst: &Inst) -> bool {
+    matches!(inst.op, Op::Movs | Op::Stos) && inst.imm == StringOp::REP
 }
 
 /// Whether the op may change any register, vector or flag, so that everything must be in memory around it.

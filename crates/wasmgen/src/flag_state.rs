@@ -51,9 +51,7 @@ impl State {
 pub fn are_computable(state: State) -> bool {
     use ir::Operation::*;
     match state {
-        State::Known(kind) => {
-            matches!(kind.operation(), Explicit | Add | Sub | Logic | Inc | Dec | Adc | Sbb)
-        }
+        State::Known(kind) => !matches!(kind.operation(), SMul | UMul),
         _ => false,
     }
 }

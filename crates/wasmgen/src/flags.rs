@@ -169,7 +169,8 @@ fn bits(e: &mut Emitter, mask: u64) {
         }
         e.wasm().i64_or();
     }
-    if mask & AF != 0 && op != Operation::Logic {
+    use Operation::{Logic, Sar, Shl, Shr};
+    if mask & AF != 0 && !matches!(op, Logic | Shl | Shr | Sar) {
         // Bit 4 of a ^ b ^ result; what b is, of the result's, cancels out but for the carries.
         let mut w = e.wasm();
         w.local_get(FLAG_A).local_get(FLAG_A);
@@ -295,6 +296,10 @@ fn of_kind(e: &mut Emitter, kind: FlagKind, even: u8) -> bool {
     let op = kind.operation();
     if op == Operation::Explicit {
         explicit(e, even);
+        return true;
+    }
+    if matches!(op, Operation::Shl | Operation::Shr | Operation::Sar) {
+        of_shift(e, op, kind.bits(), even);
         return true;
     }
     if even == P {
@@ -461,10 +466,8 @@ fn of_kind(e: &mut Emitter, kind: FlagKind, even: u8) -> bool {
             };
             combine(&mut w, even, &zero, &sign, &carry, &overflow);
         }
-        Operation::Shl | Operation::Shr | Operation::Sar => {
-            return of_shift(e, op, kind.bits(), even);
-        }
-        Operation::Explicit | Operation::SMul | Operation::UMul => return false,
+        // Shifts and explicit bits: above.
+        _ => return false,
     }
     true
 }
@@ -495,44 +498,99 @@ fn combine(w: &mut Wide, even: u8, zero: Part, sign: Part, carry: Part, overflow
     }
 }
 
-/// Conditions on a shift's result (and the carry of a right shift); the others are rare.
-fn of_shift(e: &mut Emitter, op: Operation, bits: u32, even: u8) -> bool {
-    if !(matches!(even, 2 | 4) || even == 1 && op == Operation::Shr) {
-        return false;
-    }
-    e.wasm().local_get(FLAG_A);
-    if bits < 64 {
-        match op {
-            Operation::Sar if bits == 32 => e.wasm().i64_extend32_s(),
-            Operation::Sar if bits == 16 => e.wasm().i64_extend16_s(),
-            Operation::Sar => e.wasm().i64_extend8_s(),
-            _ => e.wasm().i64_const((1 << bits) - 1).i64_and(),
+/// Pushes an even condition on a shift, whose masked count is in [`FLAG_B`] and not 0.
+fn of_shift(e: &mut Emitter, op: Operation, bits: u32, even: u8) {
+    // The operand as an `i64`, extended as the shift does.
+    let operand = |w: &mut Wide| {
+        let mut w = w.e.wasm();
+        w.local_get(FLAG_A);
+        match (op, bits) {
+            (_, 64) => {}
+            (Operation::Sar, 32) => {
+                w.i64_extend32_s();
+            }
+            (Operation::Sar, 16) => {
+                w.i64_extend16_s();
+            }
+            (Operation::Sar, _) => {
+                w.i64_extend8_s();
+            }
+            _ => {
+                w.i64_const((1 << bits) - 1).i64_and();
+            }
         };
-    }
-    if even == 1 {
-        e.wasm()
-            .local_get(FLAG_B)
-            .i64_const(1)
-            .i64_sub()
-            .i64_shr_u()
-            .i32_wrap_i64()
-            .i32_const(1)
-            .i32_and();
-        return true;
-    }
-    e.wasm().local_get(FLAG_B);
-    match op {
-        Operation::Shl => e.wasm().i64_shl(),
-        Operation::Shr => e.wasm().i64_shr_u(),
-        _ => e.wasm().i64_shr_s(),
     };
-    e.wasm().i64_const(64 - i64::from(bits)).i64_shl();
-    if even == 2 {
-        e.wasm().i64_eqz();
-    } else {
-        e.wasm().i64_const(0).i64_lt_s();
+    let result = |w: &mut Wide| {
+        operand(w);
+        let mut w = w.e.wasm();
+        w.local_get(FLAG_B);
+        match op {
+            Operation::Shl => w.i64_shl(),
+            Operation::Shr => w.i64_shr_u(),
+            _ => w.i64_shr_s(),
+        };
+    };
+    // The result at the top.
+    let high = |w: &mut Wide| {
+        result(w);
+        if bits < 64 {
+            w.e.wasm().i64_const(64 - i64::from(bits)).i64_shl();
+        }
+    };
+    let zero = |w: &mut Wide| {
+        high(w);
+        w.e.wasm().i64_eqz();
+    };
+    let sign = |w: &mut Wide| {
+        high(w);
+        w.e.wasm().i64_const(0).i64_lt_s();
+    };
+    let carry = |w: &mut Wide| {
+        match op {
+            // What was shifted out last lies behind the result's top.
+            Operation::Shl if bits < 64 => {
+                result(w);
+                w.e.wasm().i64_const(bits.into());
+            }
+            Operation::Shl => {
+                operand(w);
+                w.e.wasm().i64_const(64).local_get(FLAG_B).i64_sub();
+            }
+            _ => {
+                operand(w);
+                w.e.wasm().local_get(FLAG_B).i64_const(1).i64_sub();
+            }
+        }
+        let mut w = w.e.wasm();
+        w.i64_shr_u().i32_wrap_i64().i32_const(1).i32_and();
+    };
+    let overflow = |w: &mut Wide| match op {
+        Operation::Shl => {
+            sign(w);
+            carry(w);
+            w.e.wasm().i32_xor();
+        }
+        Operation::Shr => {
+            operand(w);
+            w.e.wasm().i64_const(i64::from(bits) - 1).i64_shr_u().i32_wrap_i64();
+        }
+        _ => {
+            w.e.wasm().i32_const(0);
+        }
+    };
+    let mut w = Wide { e, bits };
+    if even == 5 {
+        result(&mut w);
+        even_bits(w.e);
+        return;
     }
-    true
+    combine(&mut w, even, &zero, &sign, &carry, &overflow);
+}
+
+/// Makes a value on the stack whether its low byte has an even number of bits.
+fn even_bits(e: &mut Emitter) {
+    let mut w = e.wasm();
+    w.i64_const(0xFF).i64_and().i64_popcnt().i32_wrap_i64().i32_const(1).i32_and().i32_eqz();
 }
 
 /// Pushes PF: the low byte of the result has an even number of bits.
@@ -552,7 +610,7 @@ fn parity(e: &mut Emitter, op: Operation) -> bool {
             return false;
         }
     };
-    w.i64_const(0xFF).i64_and().i64_popcnt().i32_wrap_i64().i32_const(1).i32_and().i32_eqz();
+    even_bits(e);
     true
 }
 

@@ -14,7 +14,7 @@ use crate::slots::Slots;
 use crate::spread::Spread;
 use crate::transfer::{self, Target};
 use crate::vector::float;
-use crate::{Layout, Region, arithmetic, flags, float_flow, home, memory, vector};
+use crate::{Layout, Region, arithmetic, flags, float_flow, home, memory, strings, vector};
 use ir::{Class, Term};
 use mem::desk::{INTERPRET, shared};
 use std::collections::{BTreeSet, HashSet};
@@ -226,6 +226,9 @@ impl<'a> Body<'a> {
                 && place == at
             {
                 leave_unless_canonical(&mut self.e, slot, node.pc_of(insts.len()));
+            }
+            if node.upward.contains(&at) {
+                strings::look_upward(&mut self.e, pc);
             }
             let known = memory::emit(&mut self.e, inst, at, &mut accesses, pc, wanted[at + 1]);
             if !known {
@@ -527,6 +530,10 @@ fn op(e: &mut Emitter, inst: &ir::Inst, pc: u64, live: Slots) {
         return;
     }
     let known = match inst.op.class() {
+        Class::Str => {
+            strings::repeat(e, inst, pc);
+            true
+        }
         Class::R1 | Class::R2 | Class::R3 | Class::Div | Class::Li | Class::Lea => {
             arithmetic::emit(e, inst, pc)
         }

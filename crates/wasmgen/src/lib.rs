@@ -36,6 +36,7 @@ mod module;
 mod node;
 mod slots;
 mod spread;
+mod strings;
 mod transfer;
 mod vector;
 mod windows;

@@ -235,10 +235,11 @@ fn frame(table: u32) -> MemArg {
     }
 }
 
-/// Makes the address on the stack (`i32`) the place of its page's entry in `table`, for [`tag`] and [`frame`].
+/// Makes the address on the stack (`i64`) the place of its page's entry in `table`, for [`tag`] and [`frame`].
 fn row(e: &mut Emitter, table: u32) {
-    // Not shifted: hosts have an instruction that rotates what is in one register into another.
-    e.wasm().i32_const(TO_ROW as i32).i32_rotr().i32_const(ROWS as i32).i32_and();
+    // Not shifted: hosts have an instruction that rotates what is in one register into another. And all 64 bits: as half of it the address would
+    // be computed a second time.
+    e.wasm().i64_const(TO_ROW.into()).i64_rotr().i64_const(ROWS.into()).i64_and().i32_wrap_i64();
     if base(table).0 != 0 {
         e.wasm().i32_const(table as i32).i32_add();
     }
@@ -246,15 +247,15 @@ fn row(e: &mut Emitter, table: u32) {
 
 /// Looks up the address in [`VA`]: its entry is at [`ROW`], and the offset in its page is in [`OFFSET`] and pushed, which is more
 /// than a page if there is no entry.
-fn look_up(e: &mut Emitter, table: u32) {
-    e.wasm().local_get(VA).i32_wrap_i64();
+pub fn look_up(e: &mut Emitter, table: u32) {
+    e.wasm().local_get(VA);
     row(e, table);
     e.wasm().local_tee(ROW).i64_load(tag(table));
     e.wasm().local_get(VA).i64_xor().local_tee(OFFSET);
 }
 
 /// Pushes the linear address of what was looked up. (By the offset, not the address: that is then no longer needed.)
-fn place_of(e: &mut Emitter, table: u32) {
+pub fn place_of(e: &mut Emitter, table: u32) {
     e.wasm().local_get(OFFSET).i32_wrap_i64().local_get(ROW).i32_load(frame(table)).i32_add();
 }
 
@@ -278,13 +279,12 @@ fn check_window(e: &mut Emitter, window: &Window, place: u32, pc: u64) {
     e.begin_unlikely();
     // It ends in the next page, whose frame must be the one behind. (One way out at the end: what followed an earlier one would
     // be in the way of what usually happens.)
-    e.wasm().local_get(VA).i64_const(last).i64_add().i32_wrap_i64().local_tee(place);
+    e.wasm().local_get(VA).i64_const(last).i64_add();
     row(e, table);
-    e.wasm().i64_load(tag(table)).local_get(VA).i64_const(last).i64_add().i64_xor();
+    e.wasm().local_tee(place).i64_load(tag(table));
+    e.wasm().local_get(VA).i64_const(last).i64_add().i64_xor();
     e.wasm().i64_const(PAGE_MASK as i64).i64_gt_u();
-    e.wasm().local_get(place);
-    row(e, table);
-    e.wasm().i32_load(frame(table));
+    e.wasm().local_get(place).i32_load(frame(table));
     // The entry's place anew, by the next one's: hosts would compute what both parts need before they part.
     let mut entry = frame(table);
     let aside = if entry.offset < ROW_SIZE { -(ROW_SIZE as i64) } else { ROW_SIZE as i64 };

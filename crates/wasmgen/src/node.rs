@@ -1,6 +1,7 @@
 //! A block as it is translated: cut before the first guest instruction that has no translation.
 
 use crate::coverage::is_translated;
+use crate::strings::{self, Unfolded};
 use ir::{Block, Class, Inst, Mark, Term};
 use std::collections::HashSet;
 
@@ -28,6 +29,8 @@ pub struct Node {
     pub insts: Vec<Inst>,
     /// Start of each guest instruction.
     pub marks: Vec<Mark>,
+    /// Before which of the IR strings must go upwards; else the guest instruction is left to the interpreter.
+    pub upward: Vec<usize>,
     /// How it ends.
     pub end: End,
 }
@@ -36,34 +39,34 @@ impl Node {
     /// Cuts `block` where another block of the region starts (of `starts`), so that nothing is translated twice and loops are
     /// entered at their heads, and where the interpreter must go on.
     pub fn new(block: &Block, starts: &HashSet<u64>) -> Node {
-        let mut node = Node {
-            pc: block.pc,
-            insts: block.insts.clone(),
-            marks: block.marks.clone(),
-            end: End::Term(block.term),
-        };
+        let Unfolded { insts, marks, upward } = strings::unfold(&block.insts, &block.marks);
+        let mut node = Node { pc: block.pc, insts, marks, upward, end: End::Term(block.term) };
         let start = |mark: &Mark| block.pc.wrapping_add(u64::from(mark.offset));
         let next =
-            block.marks.iter().position(|mark| mark.offset > 0 && starts.contains(&start(mark)));
+            node.marks.iter().position(|mark| mark.offset > 0 && starts.contains(&start(mark)));
         if let Some(n) = next {
+            let target = start(&node.marks[n]);
             node.cut(n);
-            let target = start(&block.marks[n]);
             node.end = End::Term(Term::Jump { target });
         }
         let untranslated = node.insts.iter().position(|inst| !is_translated(inst));
         let torn = (0..node.insts.len()).find(|&at| node.loads_after_store(at));
         if let Some(at) = untranslated.into_iter().chain(torn).min() {
-            let n = block.marks.partition_point(|m| m.inst as usize <= at).saturating_sub(1);
+            let n = node.marks.partition_point(|m| m.inst as usize <= at).saturating_sub(1);
             node.cut(n);
         } else if next.is_none() && matches!(block.term, Term::Syscall { .. } | Term::Trap { .. }) {
-            node.cut(block.marks.len().saturating_sub(1));
+            node.cut(node.marks.len().saturating_sub(1));
         }
         node
     }
 
+    fn empty(pc: u64, end: End) -> Node {
+        Node { pc, insts: Vec::new(), marks: Vec::new(), upward: Vec::new(), end }
+    }
+
     /// The node of all indirect jumps within a region.
     pub fn dispatch() -> Node {
-        Node { pc: 0, insts: Vec::new(), marks: Vec::new(), end: End::Dispatch }
+        Node::empty(0, End::Dispatch)
     }
 
     /// Whether IR instruction `at` is a load after a store of the same guest instruction (`enter`): when such an instruction
@@ -80,12 +83,12 @@ impl Node {
 
     /// A node on the way to entries, before `pc`.
     pub fn enter(pc: u64) -> Node {
-        Node { pc, insts: Vec::new(), marks: Vec::new(), end: End::Enter }
+        Node::empty(pc, End::Enter)
     }
 
     /// A node before each turn of a loop that begins at `pc`.
     pub fn strip(pc: u64) -> Node {
-        Node { pc, insts: Vec::new(), marks: Vec::new(), end: End::Strip }
+        Node::empty(pc, End::Strip)
     }
 
     /// Leaves the first `n` guest instructions.

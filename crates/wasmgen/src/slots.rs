@@ -1,6 +1,6 @@
 //! Sets of slots, and which an instruction names.
 
-use ir::{Class, FS_BASE, HIGH, IMM, Inst, Operand, T0, VT0};
+use ir::{Class, FS_BASE, HIGH, IMM, Inst, Op, Operand, T0, VT0, reg};
 
 /// A set of slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,6 +91,15 @@ pub fn operands(inst: &Inst) -> (Slots, Slots) {
             }
             _ => {}
         }
+    }
+    // Those that are repeated: others are other ops by then, or not translated.
+    if inst.op.class() == Class::Str {
+        writes.ints |= 1 << reg::RCX | 1 << reg::RDI;
+        match inst.op {
+            Op::Movs => writes.int(reg::RSI),
+            _ => reads.int(reg::RAX),
+        }
+        reads.ints |= writes.ints;
     }
     // Fields of the other classes without a vector operand mean what their function says.
     if inst.op.class() == Class::State {

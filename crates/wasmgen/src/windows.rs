@@ -5,6 +5,7 @@
 //! access although only a later one may be in need of the interpreter; that is as exact, because nothing was done yet.
 
 use crate::coverage::{is_opaque, loads, size};
+use crate::slots::{bits, operands};
 use ir::{Inst, Op, ZERO};
 use mem::PAGE_SIZE;
 
@@ -199,7 +200,7 @@ impl Values {
                 }
             }
             None => {
-                for slot in inst.writes() {
+                for slot in bits(operands(inst).1.ints) {
                     self.forget(slot);
                 }
                 if let Some(most) = bound(inst) {

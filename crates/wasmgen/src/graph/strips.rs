@@ -12,7 +12,7 @@ use crate::known::shape;
 use crate::memory::Accesses;
 use crate::node::{End, Node};
 use crate::windows::{self, Move, Moves};
-use ir::{Inst, Term};
+use ir::{Class, Inst, Term};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Turns with all checks before others are tried, and the least number that is worth it.
@@ -95,8 +95,10 @@ impl Graph {
                 node.end,
                 End::Term(Term::Jump { .. } | Term::Branch { .. } | Term::BranchNz { .. })
             );
-            let is_apt = |inst: &Inst| !is_opaque(inst.op) && shape(inst.op).is_none();
-            stays && node.insts.iter().all(is_apt)
+            let is_apt = |inst: &Inst| {
+                !is_opaque(inst.op) && shape(inst.op).is_none() && inst.op.class() != Class::Str
+            };
+            stays && node.upward.is_empty() && node.insts.iter().all(is_apt)
         };
         if sequence.len() > MOST.0 || insts > MOST.1 || !sequence.iter().all(fits) {
             return false;
