@@ -268,13 +268,23 @@ mod tests {
         let modules = vec![wat::parse_str(region).unwrap(); 2];
         let report = FrozenReport::default();
         let code = FrozenCode { modules, first_slot: 1, report, pages: Pages::new() };
-        let section = Parser::new(0).parse_all(&base).find_map(|payload| match payload.unwrap() {
-            Payload::CodeSectionStart { range, .. } => Some(range),
-            _ => None,
-        });
         let addition = Addition::new(&base, &code).unwrap();
-        let (hints, code) = addition.code(&base[section.unwrap()]).unwrap();
-        let sections = [section_bytes(&hints), section_bytes(&code)].concat();
+        let mut sections = Vec::new();
+        for payload in Parser::new(0).parse_all(&base) {
+            match payload.unwrap() {
+                Payload::TypeSection(section) => {
+                    sections.extend(section_bytes(&addition.types(&section).unwrap()));
+                }
+                Payload::FunctionSection(section) => {
+                    sections.extend(section_bytes(&addition.functions(&section).unwrap()));
+                }
+                Payload::CodeSectionStart { range, .. } => {
+                    let (hints, code) = addition.code(&base[range]).unwrap();
+                    sections.extend([section_bytes(&hints), section_bytes(&code)].concat());
+                }
+                _ => {}
+            }
+        }
         let module = [wasm_encoder::Module::HEADER.to_vec(), sections].concat();
         let (mut hinted, mut bodies) = (Vec::new(), Vec::new());
         for payload in Parser::new(0).parse_all(&module) {
